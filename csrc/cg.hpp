@@ -1,0 +1,262 @@
+// Preconditioned conjugate gradients for m systems at once (Saad, Iterative Methods for Sparse Linear Systems, 2nd ed., Alg. 9.1), over
+// anything with a product. Every column has its own alpha and beta and stops on its own; finished columns leave the block.
+// With a radius, a column stops where it would leave the ball (Steihaug 1983).
+#pragma once
+#include <cmath>
+#include <functional>
+#include <vector>
+
+#include "passes.hpp"
+
+namespace fh {
+
+enum Status { converged = 0, max_iter = 1, indefinite = 2, nonfinite = 3, at_radius = 4, stalled = 5, interrupted = 6 };
+
+// out = H d for the columns cols[0..m) of the systems (d and out are compact, p x m); the epilogue sees finished blocks of features
+using Product = std::function<void(const int* cols, int m, const double* d, double* out, const Epilogue&)>;
+
+// z = P^-1 r for every system: nothing, an inverse diagonal (p), or an inverse matrix (p, p)
+struct Preconditioner {
+    const double* diagonal = nullptr;
+    const double* inverse = nullptr;
+};
+
+struct CgColumn {
+    int n_iter = 0;
+    double residual = 0.0;
+    double energy = -1.0;  // estimate of e'He, e = x* - x: the last decreases of it (Hestenes & Stiefel 1952), of 4 steps; -1 before a step
+    int status = max_iter;
+    double last[4] = {};   // those decreases
+};
+
+// s[j] += sum over rows k0..k1 of a[k, j] b[k, j]
+inline void block_dots(int64_t k0, int64_t k1, int m, const double* a, const double* b, double* s) {
+    with_width(m, [&](auto width) {
+        constexpr int M = decltype(width)::value;
+        const int m_ = M ? M : m;
+        double sums[max_group] = {};
+        for (int64_t k = k0; k < k1; ++k)
+            for (int j = 0; j < m_; ++j) (M ? sums[j] : s[j]) += a[k * m_ + j] * b[k * m_ + j];
+        for (int j = 0; j < M; ++j) s[j] += sums[j];
+    });
+}
+
+// out[j] = sum_k a[k, j] b[k, j], the same bits for every number of threads
+inline void column_dots(Team& team, int64_t p, int m, const double* a, const double* b, double* out) {
+    std::vector<double> parts(size_t(n_feature_blocks(p)) * m, 0.0);
+    parallel_features(team, p, [&](int64_t block, int64_t k0, int64_t k1) {
+        block_dots(k0, k1, m, a, b, parts.data() + block * m);
+    });
+    for (int j = 0; j < m; ++j) {
+        out[j] = 0.0;
+        for (int64_t block = 0; block < n_feature_blocks(p); ++block) out[j] += parts[block * m + j];
+    }
+}
+
+// Solves H x_c = b_c until ||b_c - H x_c||_2 <= tol[c]; b and x are (p, m). x holds the start unless is_zero_start. radius may be null.
+// On return b holds the residuals.
+inline void cg(Team& team, int64_t p, int m, const Product& product, const Preconditioner& pre, double* b, double* x, bool is_zero_start,
+               const double* tol, const double* radius, int max_iterations, CgColumn* result) {
+    const int64_t n_blocks = n_feature_blocks(p);
+    std::vector<int> cols(m);
+    for (int j = 0; j < m; ++j) cols[j] = j;
+    int n = m;                                        // active columns; r, d, hd are (p, n)
+    std::unique_ptr<double[]> r(new double[size_t(p) * m]), d(new double[size_t(p) * m]), hd(new double[size_t(p) * m]);
+    std::unique_ptr<double[]> z_store(pre.inverse ? new double[size_t(p) * m] : nullptr);
+    std::vector<double> parts(size_t(n_blocks) * m * 3), rr(m), rz(m), xx(m, 0.0), alpha(m), beta(m), dhd(m);
+
+    auto sum_parts = [&](int k, double* out) {        // quantity k of the n active columns
+        for (int j = 0; j < n; ++j) {
+            out[j] = 0.0;
+            for (int64_t block = 0; block < n_blocks; ++block) out[j] += parts[(block * 3 + k) * m + j];
+        }
+    };
+    auto apply_inverse = [&] {                        // z = P^-1 r with the dense inverse, and rz
+        parallel_features(team, p, [&](int64_t block, int64_t k0, int64_t k1) {
+            double* s = parts.data() + (block * 3 + 1) * m;
+            std::fill(s, s + n, 0.0);
+            for (int64_t k = k0; k < k1; ++k) {
+                double* z = z_store.get() + k * n;
+                std::fill(z, z + n, 0.0);
+                for (int64_t i = 0; i < p; ++i)
+                    for (int j = 0; j < n; ++j) z[j] += pre.inverse[k * p + i] * r[i * n + j];
+                for (int j = 0; j < n; ++j) s[j] += z[j] * r[k * n + j];
+            }
+        });
+        sum_parts(1, rz.data());
+    };
+    // takes finished columns out of r and d (and z); `keep` lists the positions that stay
+    auto compact = [&](const std::vector<int>& keep) {
+        const int n_new = int(keep.size());
+        for (int64_t k = 0; k < p; ++k)
+            for (int j = 0; j < n_new; ++j) {
+                r[k * n_new + j] = r[k * n + keep[j]];
+                d[k * n_new + j] = d[k * n + keep[j]];
+                if (z_store) z_store[k * n_new + j] = z_store[k * n + keep[j]];
+            }
+        for (int j = 0; j < n_new; ++j) { cols[j] = cols[keep[j]]; rr[j] = rr[keep[j]]; rz[j] = rz[keep[j]]; xx[j] = xx[keep[j]]; }
+        n = n_new;
+    };
+    auto finish = [&](int j, int status) {            // column at position j leaves with its residual in b
+        CgColumn& c = result[cols[j]];
+        c.residual = std::sqrt(rr[j]);
+        c.status = status;
+        if (c.n_iter > 0) c.energy = c.last[0] + c.last[1] + c.last[2] + c.last[3];
+        for (int64_t k = 0; k < p; ++k) b[k * m + cols[j]] = r[k * n + j];
+    };
+
+    if (is_zero_start) {
+        std::fill(x, x + p * m, 0.0);
+        std::copy(b, b + p * m, r.get());
+    } else {
+        product(cols.data(), n, x, hd.get(), nullptr);
+        for (int64_t k = 0; k < p * m; ++k) r[k] = b[k] - hd[k];
+        column_dots(team, p, m, x, x, xx.data());
+    }
+    if (team.is_stopped) { for (int j = 0; j < n; ++j) result[j].status = interrupted; return; }
+    std::fill(d.get(), d.get() + size_t(p) * m, 0.0);
+    auto measure = [&] {                              // rr and rz from r
+        parallel_features(team, p, [&](int64_t block, int64_t k0, int64_t k1) {
+            double* s = parts.data() + block * 3 * m;
+            std::fill(s, s + 3 * m, 0.0);
+            for (int64_t k = k0; k < k1; ++k)
+                for (int j = 0; j < n; ++j) {
+                    const double v = r[k * n + j];
+                    s[j] += v * v;
+                    if (!pre.inverse) s[m + j] += v * (pre.diagonal ? pre.diagonal[k] * v : v);
+                }
+        });
+        sum_parts(0, rr.data());
+        sum_parts(1, rz.data());
+        if (pre.inverse) apply_inverse();
+    };
+    measure();
+    std::fill(beta.begin(), beta.end(), 0.0);
+
+    for (int iteration = 0;; ++iteration) {
+        std::vector<int> keep;
+        for (int j = 0; j < n; ++j) {
+            result[cols[j]].n_iter = iteration;
+            if (!std::isfinite(rr[j])) finish(j, nonfinite);
+            else if (std::sqrt(rr[j]) <= tol[cols[j]]) finish(j, converged);
+            else if (iteration >= max_iterations) finish(j, max_iter);
+            else keep.push_back(j);
+        }
+        if (int(keep.size()) < n) {
+            for (size_t j = 0; j < keep.size(); ++j) beta[j] = beta[keep[j]];
+            compact(keep);
+        }
+        if (n == 0 || team.poll()) break;
+
+        // d = z + beta d
+        parallel_features(team, p, [&](int64_t, int64_t k0, int64_t k1) {
+            with_width(n, [&](auto width) {
+                constexpr int M = decltype(width)::value;
+                const int m_ = M ? M : n;
+                const double* zz = pre.inverse ? z_store.get() : r.get();
+                double* dd = d.get();
+                for (int64_t k = k0; k < k1; ++k) {
+                    const double scale = pre.diagonal ? pre.diagonal[k] : 1.0;
+                    for (int j = 0; j < m_; ++j) dd[k * m_ + j] = scale * zz[k * m_ + j] + beta[j] * dd[k * m_ + j];
+                }
+            });
+        });
+        product(cols.data(), n, d.get(), hd.get(), [&](int64_t block, int64_t k0, int64_t k1) {
+            double* s = parts.data() + block * 3 * m;
+            std::fill(s, s + n, 0.0);
+            block_dots(k0, k1, n, d.get(), hd.get(), s);
+        });
+        if (team.is_stopped) break;
+        sum_parts(0, dhd.data());
+        keep.clear();
+        for (int j = 0; j < n; ++j) {
+            if (!std::isfinite(dhd[j])) { finish(j, nonfinite); alpha[j] = 0.0; }
+            else if (dhd[j] <= 0.0) { finish(j, indefinite); alpha[j] = 0.0; }
+            else {
+                alpha[j] = rz[j] / dhd[j];
+                result[cols[j]].last[iteration % 4] = alpha[j] * rz[j];
+                keep.push_back(j);
+            }
+        }
+        if (radius) {                                 // would the step leave the ball? xx, xd, dd are cheap beside a pass
+            std::vector<double> xd(n), dd(n);
+            column_dots(team, p, n, d.get(), d.get(), dd.data());
+            for (int j = 0; j < n; ++j) {
+                xd[j] = 0.0;
+                for (int64_t k = 0; k < p; ++k) xd[j] += x[k * m + cols[j]] * d[k * n + j];
+            }
+            std::vector<int> inside;
+            for (int j : keep) {
+                const double R = radius[cols[j]], next = xx[j] + 2.0 * alpha[j] * xd[j] + alpha[j] * alpha[j] * dd[j];
+                if (next < R * R) { xx[j] = next; inside.push_back(j); continue; }
+                const double t = (R * R - xx[j]) / (xd[j] + std::sqrt(xd[j] * xd[j] + dd[j] * std::max(0.0, R * R - xx[j])));
+                for (int64_t k = 0; k < p; ++k) {
+                    x[k * m + cols[j]] += t * d[k * n + j];
+                    r[k * n + j] -= t * hd[k * n + j];
+                }
+                finish(j, at_radius);
+                alpha[j] = 0.0;
+            }
+            keep.swap(inside);
+        }
+        // x += alpha d, r -= alpha hd, and the norms of the new r
+        parallel_features(team, p, [&](int64_t block, int64_t k0, int64_t k1) {
+            double* s = parts.data() + block * 3 * m;
+            std::fill(s, s + 3 * m, 0.0);
+            if (n == m) {                             // the usual case, with the width known to the compiler
+                with_width(n, [&](auto width) {
+                    constexpr int M = decltype(width)::value;
+                    const int m_ = M ? M : n;
+                    const double *dd = d.get(), *hh = hd.get();
+                    double* rd = r.get();
+                    double sums[2 * max_group] = {};
+                    double *s0 = M ? sums : s, *s1 = M ? sums + max_group : s + m;
+                    for (int64_t k = k0; k < k1; ++k) {
+                        const double scale = pre.diagonal ? pre.diagonal[k] : 1.0;
+                        for (int j = 0; j < m_; ++j) {
+                            x[k * m_ + j] += alpha[j] * dd[k * m_ + j];
+                            const double v = rd[k * m_ + j] -= alpha[j] * hh[k * m_ + j];
+                            s0[j] += v * v;
+                            s1[j] += scale * v * v;
+                        }
+                    }
+                    for (int j = 0; j < M; ++j) { s[j] = sums[j]; s[m + j] = sums[max_group + j]; }
+                });
+                return;
+            }
+            for (int64_t k = k0; k < k1; ++k) {
+                const double scale = pre.diagonal ? pre.diagonal[k] : 1.0;
+                for (int j = 0; j < n; ++j) {
+                    x[k * m + cols[j]] += alpha[j] * d[k * n + j];
+                    const double v = r[k * n + j] -= alpha[j] * hd[k * n + j];
+                    s[j] += v * v;
+                    s[m + j] += scale * v * v;
+                }
+            }
+        });
+        std::vector<double> rz_old(rz.begin(), rz.begin() + n);
+        sum_parts(0, rr.data());
+        if (pre.inverse) apply_inverse();
+        else sum_parts(1, rz.data());
+        for (int j = 0; j < n; ++j) beta[j] = rz[j] / rz_old[j];
+        if (int(keep.size()) < n) {
+            for (size_t j = 0; j < keep.size(); ++j) beta[j] = beta[keep[j]];
+            compact(keep);
+        }
+        if (iteration % 50 == 49 && n > 0) {          // invariant: r = b - H x up to rounding; b of an active column is still its right-hand side
+            std::vector<double> xc(size_t(p) * n);
+            for (int64_t k = 0; k < p; ++k)
+                for (int j = 0; j < n; ++j) xc[k * n + j] = x[k * m + cols[j]];
+            product(cols.data(), n, xc.data(), hd.get(), nullptr);
+            if (team.is_stopped) break;
+            for (int64_t k = 0; k < p; ++k)
+                for (int j = 0; j < n; ++j) r[k * n + j] = b[k * m + cols[j]] - hd[k * n + j];
+            const std::vector<double> rz_kept(rz.begin(), rz.begin() + n);
+            measure();
+            for (int j = 0; j < n; ++j) beta[j] *= rz[j] / rz_kept[j];
+        }
+    }
+    for (int j = 0; j < n; ++j) finish(j, interrupted);
+}
+
+}  // namespace fh

@@ -1,0 +1,210 @@
+// Inner solver: truncated Newton for F columns at once (folds, or strengths of a sweep). The directions come from batched CG inside a
+// trust region; a step that does not decrease the objective enough is shortened along itself on the cached predictions, which reads
+// no X (Nocedal & Yuan 1998, "Combining trust region and line search techniques"), and its length becomes the next radius.
+#pragma once
+#include <limits>
+
+#include "cg.hpp"
+
+namespace fh {
+
+struct InnerProblem {              // column f:  sum_i s_if loss(y_i, x_i w) + 1/2 sum_j lam_j,lam_of[f] w_j^2
+    Matrix& X;
+    Loss loss;
+    const double* y;
+    RowWeights s;
+    int m;
+    const int* fold;               // (m) which column of the row weights
+    const double* lam;             // (n_coef, n_lam)
+    int n_lam;
+    const int* lam_of;             // (m)
+    double lam_at(int64_t k, int f) const { return lam[k * n_lam + lam_of[f]]; }
+};
+
+struct NewtonColumn {
+    int n_iter = 0, n_cg = 0, status = max_iter;
+    double objective = 0.0, train = 0.0, held_out = 0.0, gradient_norm = 0.0;
+};
+
+// H = X' diag(C) X + diag(lam) for the listed columns; C (n, n_c) with column c_of[col], lam column lam_of[col]
+inline Product hessian_product(Matrix& X, Team& team, const double* C, int n_c, const int* c_of, const double* lam, int n_lam, const int* lam_of) {
+    return [=, &X, &team](const int* cols, int m, const double* d, double* out, const Epilogue& epilogue) {
+        std::vector<int> c(m), l(m);
+        for (int j = 0; j < m; ++j) { c[j] = c_of[cols[j]]; l[j] = lam_of[cols[j]]; }
+        hvp(X, team, C, n_c, c.data(), m, d, out, [&](int64_t b, int64_t k0, int64_t k1) {
+            with_width(m, [&](auto width) {
+                constexpr int M = decltype(width)::value;
+                const int m_ = M ? M : m;
+                if (n_lam == 1)
+                    for (int64_t k = k0; k < k1; ++k)
+                        for (int j = 0; j < m_; ++j) out[k * m_ + j] += lam[k] * d[k * m_ + j];
+                else
+                    for (int64_t k = k0; k < k1; ++k)
+                        for (int j = 0; j < m_; ++j) out[k * m_ + j] += lam[k * n_lam + l[j]] * d[k * m_ + j];
+            });
+            if (epilogue) epilogue(b, k0, k1);
+        });
+    };
+}
+
+// Minimises until ||gradient||_2 <= tol[f] for every column. W (n_coef, m) is start and result; G its gradients, Z (n, m) its predictions.
+inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditioner& pre, double* W, double* G, double* Z,
+                      const double* tol, int max_iterations, int max_cg, NewtonColumn* result) {
+    const int m = problem.m;
+    const int64_t p = problem.X.n_coef(), n = problem.X.n_rows();
+    const double eps = std::numeric_limits<double>::epsilon(), infinity = std::numeric_limits<double>::infinity();
+    std::vector<double> radius(m, infinity), first_norm(m);
+    std::vector<int> n_stalls(m, 0);
+
+    // objective, gradient and predictions at w (p, a) for the listed columns
+    auto evaluate = [&](const std::vector<int>& cols, const double* w, double* g, double* z, NewtonColumn* out) {
+        const int a = int(cols.size());
+        std::vector<int> fold(a);
+        for (int j = 0; j < a; ++j) fold[j] = problem.fold[cols[j]];
+        std::vector<double> train(a), held(a), ww(a, 0.0), gg(a);
+        loss_grad(problem.X, team, problem.loss, problem.y, problem.s, fold.data(), a, w, train.data(), held.data(), g, z);
+        if (team.is_stopped) return;
+        std::vector<double> parts(size_t(n_feature_blocks(p)) * 2 * a, 0.0);
+        parallel_features(team, p, [&](int64_t b, int64_t k0, int64_t k1) {
+            double* s = parts.data() + b * 2 * a;
+            for (int64_t k = k0; k < k1; ++k)
+                for (int j = 0; j < a; ++j) {
+                    const double lw = problem.lam_at(k, cols[j]) * w[k * a + j], v = g[k * a + j] += lw;
+                    s[j] += lw * w[k * a + j];
+                    s[a + j] += v * v;
+                }
+        });
+        for (int j = 0; j < a; ++j) {
+            double ridge = 0.0, norm = 0.0;
+            for (int64_t b = 0; b < n_feature_blocks(p); ++b) { ridge += parts[b * 2 * a + j]; norm += parts[b * 2 * a + a + j]; }
+            out[j].train = train[j];
+            out[j].held_out = held[j];
+            out[j].objective = train[j] + 0.5 * ridge;
+            out[j].gradient_norm = std::sqrt(norm);
+        }
+    };
+    // full block columns -> compact block, and back
+    auto take = [&](const std::vector<int>& cols, int64_t rows, const double* full, double* part, double sign) {
+        const int a = int(cols.size());
+        for (int64_t k = 0; k < rows; ++k)
+            for (int j = 0; j < a; ++j) part[k * a + j] = sign * full[k * m + cols[j]];
+    };
+
+    std::vector<int> active(m);
+    for (int j = 0; j < m; ++j) active[j] = j;
+    evaluate(active, W, G, Z, result);
+    if (team.is_stopped) { for (int j = 0; j < m; ++j) result[j].status = interrupted; return; }
+    for (int j = 0; j < m; ++j) first_norm[j] = result[j].gradient_norm;
+
+    for (int iteration = 0;; ++iteration) {
+        std::vector<int> still;
+        for (int f : active) {
+            NewtonColumn& c = result[f];
+            c.n_iter = iteration;
+            if (!std::isfinite(c.objective) || !std::isfinite(c.gradient_norm)) c.status = nonfinite;
+            else if (c.gradient_norm <= tol[f]) c.status = converged;
+            else if (n_stalls[f] >= 2) c.status = stalled;
+            else if (iteration >= max_iterations) c.status = max_iter;
+            else still.push_back(f);
+        }
+        active.swap(still);
+        const int a = int(active.size());
+        if (a == 0) return;
+
+        std::vector<int> fold(a), lam_of(a), identity(a);
+        for (int j = 0; j < a; ++j) {
+            fold[j] = problem.fold[active[j]];
+            lam_of[j] = problem.lam_of[active[j]];
+            identity[j] = j;
+        }
+        std::unique_ptr<double[]> g(new double[size_t(p) * a]), s(new double[size_t(p) * a]), z1(new double[size_t(n) * a]);
+        // negative gradient as right-hand side; curvature at the current predictions (z1 serves as their compact copy first)
+        take(active, p, G, g.get(), -1.0);
+        take(active, n, Z, z1.get(), 1.0);
+        std::vector<CgColumn> inner(a);
+        std::vector<double> cg_tol(a), cg_radius(a);
+        bool has_radius = false;
+        for (int j = 0; j < a; ++j) {
+            const NewtonColumn& c = result[active[j]];
+            // superlinear forcing (Eisenstat & Walker 1996), but never tighter than what the outer tolerance asks for
+            const double eta = std::min(0.25, std::sqrt(c.gradient_norm / std::max(first_norm[active[j]], 1e-300)) * 0.5);
+            cg_tol[j] = std::max(eta * c.gradient_norm, 0.3 * tol[active[j]]);
+            cg_radius[j] = radius[active[j]];
+            has_radius |= std::isfinite(cg_radius[j]);
+        }
+        {
+            std::unique_ptr<double[]> C(new double[size_t(n) * a]);
+            row_terms(n, team, problem.loss, 2, problem.y, problem.s, train_bit, fold.data(), a, z1.get(), C.get());
+            cg(team, p, a, hessian_product(problem.X, team, C.get(), a, identity.data(), problem.lam, problem.n_lam, lam_of.data()),
+               pre, g.get(), s.get(), true, cg_tol.data(), has_radius ? cg_radius.data() : nullptr, max_cg, inner.data());
+        }
+        if (team.is_stopped) break;
+
+        // the full step: w1 = w + s (kept in s), its gradient in g, its predictions in z1
+        std::vector<double> slope(a, 0.0), step(a, 0.0), ls(a, 0.0), lws(a, 0.0);  // g's, s's, s'Ls, w'Ls
+        for (int64_t k = 0; k < p; ++k)
+            for (int j = 0; j < a; ++j) {
+                const double v = s[k * a + j], w = W[k * m + active[j]], l = problem.lam_at(k, active[j]);
+                slope[j] += G[k * m + active[j]] * v;
+                step[j] += v * v;
+                ls[j] += l * v * v;
+                lws[j] += l * v * w;
+                s[k * a + j] = w + v;
+            }
+        std::vector<NewtonColumn> trial(a);
+        evaluate(active, s.get(), g.get(), z1.get(), trial.data());
+        if (team.is_stopped) break;
+        std::vector<int> shortened;
+        for (int j = 0; j < a; ++j) {
+            const int f = active[j];
+            NewtonColumn& c = result[f];
+            c.n_cg += inner[j].n_iter;
+            const double rounding = 10.0 * eps * std::fabs(c.objective);
+            if (trial[j].objective <= c.objective + 1e-4 * slope[j] + rounding) {
+                const bool is_floor = c.objective - trial[j].objective <= rounding && trial[j].gradient_norm > 0.5 * c.gradient_norm;
+                n_stalls[f] = is_floor ? n_stalls[f] + 1 : 0;
+                if (is_floor && trial[j].gradient_norm >= c.gradient_norm) continue;  // nothing gained: keep the better point
+                const int n_cg = c.n_cg;
+                c = trial[j];
+                c.n_cg = n_cg;
+                if (std::isfinite(radius[f])) radius[f] = std::max(radius[f], 4.0 * std::sqrt(step[j]));
+                for (int64_t k = 0; k < p; ++k) { W[k * m + f] = s[k * a + j]; G[k * m + f] = g[k * a + j]; }
+                for (int64_t i = 0; i < n; ++i) Z[i * m + f] = z1[i * a + j];
+            } else {                                   // shorten on the cached predictions: z + t (z1 - z)
+                double t = 1.0, value = trial[j].objective;
+                std::vector<double> z(n);
+                for (int k = 0; k < 40; ++k) {
+                    const double quadratic = -0.5 * slope[j] * t / ((value - c.objective) / t - slope[j]);
+                    t = std::isfinite(quadratic) ? std::min(0.5 * t, std::max(0.1 * t, quadratic)) : 0.1 * t;
+                    for (int64_t i = 0; i < n; ++i) z[i] = Z[i * m + f] + t * (z1[i * a + j] - Z[i * m + f]);
+                    double train;
+                    loss_sum(n, team, problem.loss, problem.y, problem.s, train_bit, &fold[j], 1, z.data(), &train);
+                    value = train + (c.objective - c.train) + t * lws[j] + 0.5 * t * t * ls[j];
+                    if (value <= c.objective + 1e-4 * t * slope[j]) break;
+                }
+                if (!(value <= c.objective + rounding)) { n_stalls[f] = 2; continue; }
+                for (int64_t k = 0; k < p; ++k) W[k * m + f] += t * (s[k * a + j] - W[k * m + f]);
+                radius[f] = t * std::sqrt(step[j]);
+                shortened.push_back(f);
+            }
+        }
+        if (!shortened.empty()) {
+            const int b = int(shortened.size());
+            std::unique_ptr<double[]> w(new double[size_t(p) * b]);
+            take(shortened, p, W, w.get(), 1.0);
+            std::vector<NewtonColumn> now(b);
+            evaluate(shortened, w.get(), g.get(), z1.get(), now.data());
+            if (team.is_stopped) break;
+            for (int j = 0; j < b; ++j) {
+                const int f = shortened[j];
+                now[j].n_cg = result[f].n_cg;
+                result[f] = now[j];
+                for (int64_t k = 0; k < p; ++k) G[k * m + f] = g[k * b + j];
+                for (int64_t i = 0; i < n; ++i) Z[i * m + f] = z1[i * b + j];
+            }
+        }
+    }
+    for (int f : active) result[f].status = interrupted;
+}
+
+}  // namespace fh

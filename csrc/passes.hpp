@@ -1,0 +1,379 @@
+// The passes over X, for m columns at once: gather z = x_i V, apply a row function, scatter or reduce. No solver, no penalty.
+//
+// A coefficient block V has n_coef = n_cols + has_intercept rows (the intercept last) and m contiguous columns.
+// One pass out = X' f(X V) runs in one of two forms:
+//   fused       each chunk of rows keeps its own copy [V_k | G_k] of the block, so that the cache line fetched for the gather serves
+//               the scatter too; the G parts are added in chunk order. One read of X.
+//   two-pass    gather over the rows, then gather over the columns through a transposed copy. Two reads of X, no private copies; the
+//               bits do not depend on the number of threads.
+#pragma once
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <type_traits>
+#include <vector>
+
+#include "losses.hpp"
+#include "parallel.hpp"
+#include "views.hpp"
+
+namespace fh {
+
+// A loss over a block of rows, as pointers: what losses.hpp lists, or (the same shape) what a user compiled.
+struct Loss {
+    void (*value_d1)(int64_t n, const double* y, const double* z, double* value, double* d1);
+    void (*derivative)(int order, int64_t n, const double* y, const double* z, double* out);
+};
+
+template <class L>
+struct LossBlock {
+    FH_CLONES static void value_d1(int64_t n, const double* y, const double* z, double* value, double* d1) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) L::value_d1(y[i], z[i], value[i], d1[i]);
+    }
+    FH_CLONES static void d2(int64_t n, const double* y, const double* z, double* out) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) out[i] = L::d2(y[i], z[i]);
+    }
+    static void derivative(int order, int64_t n, const double* y, const double* z, double* out) {
+        if (order == 2) return d2(n, y, z, out);
+        for (int64_t i = 0; i < n; ++i) out[i] = order == 0 ? L::value(y[i], z[i]) : order == 1 ? L::d1(y[i], z[i]) : L::d3(y[i], z[i]);
+    }
+    static constexpr Loss table() { return {value_d1, derivative}; }
+};
+
+// Row weights of column f: weight[i] where (mask[i, f] & bit), else 0. Null pointers mean 1 and "every row".
+struct RowWeights {
+    const double* weight = nullptr;
+    const uint8_t* mask = nullptr;
+    int n_folds = 1;
+    double at(int64_t i, int fold, uint8_t bit) const {
+        double s = weight ? weight[i] : 1.0;
+        return !mask || (mask[i * n_folds + fold] & bit) ? s : 0.0;
+    }
+};
+constexpr uint8_t train_bit = 1, held_out_bit = 2;
+
+// The matrix with what its passes need between calls. One call at a time: passes lock.
+struct Matrix {
+    View rows;
+    View cols;  // X transposed, or empty
+    bool has_intercept = false;
+    bool is_deterministic = false;  // the same bits for every number of threads: two-pass form only
+    int64_t n_passes = 0;           // so far; one gather-and-scatter over all rows is one pass in either form
+    std::mutex mutex;
+
+    int64_t n_rows() const { return rows.n_rows; }
+    int64_t n_coef() const { return rows.n_cols + has_intercept; }
+    int64_t block_rows() const { return std::min<int64_t>(64, rows.n_rows / 128 + 1); }  // of X only, never of the threads
+    int64_t n_blocks() const { return (rows.n_rows + block_rows() - 1) / block_rows(); }
+    double* scratch(size_t n) {
+        if (n > capacity_) { scratch_.reset(); scratch_.reset(new double[n]); capacity_ = n; }
+        return scratch_.get();
+    }
+
+private:
+    std::unique_ptr<double[]> scratch_;
+    size_t capacity_ = 0;
+};
+
+// block, first row, end row, z = x V of these rows (n, m_in), r (n, m_out) to fill
+using RowFunction = std::function<void(int64_t, int64_t, int64_t, const double*, double*)>;
+using Epilogue = std::function<void(int64_t, int64_t, int64_t)>;  // block of features, first, end: after out is complete there
+
+constexpr int64_t feature_block = 1024;
+inline int64_t n_feature_blocks(int64_t p) { return (p + feature_block - 1) / feature_block; }
+
+// f(width) with a compile-time width for m = 1..8 columns, else width 0 for "look at m": small loops of known length are 3 times as fast
+template <class F>
+void with_width(int m, F&& f) {
+    switch (m) {
+        case 1: return f(std::integral_constant<int, 1>());
+        case 2: return f(std::integral_constant<int, 2>());
+        case 3: return f(std::integral_constant<int, 3>());
+        case 4: return f(std::integral_constant<int, 4>());
+        case 5: return f(std::integral_constant<int, 5>());
+        case 6: return f(std::integral_constant<int, 6>());
+        case 7: return f(std::integral_constant<int, 7>());
+        case 8: return f(std::integral_constant<int, 8>());
+        default: return f(std::integral_constant<int, 0>());
+    }
+}
+
+// f over blocks of features, the sums of what it returns added in block order whatever the threads
+template <class F>
+void parallel_features(Team& team, int64_t p, F&& f) {
+    const int64_t n = n_feature_blocks(p), n_chunks = p * 8 < 65536 ? 1 : team.n_threads;
+    parallel_chunks(team, n_chunks, [&](int64_t c) {
+        for (int64_t b = n * c / n_chunks; b < n * (c + 1) / n_chunks; ++b) f(b, b * feature_block, std::min(p, (b + 1) * feature_block));
+    });
+}
+
+// Runs f over all blocks of rows of chunk c, asking now and then whether to stop.
+template <class F>
+void for_blocks(const Matrix& X, Team& team, int64_t c, int64_t n_chunks, F&& f) {
+    const int64_t B = X.block_rows(), n = X.n_rows();
+    auto work = [&](int64_t i) { return X.rows.offset_of(i) + 8 * i; };
+    const int64_t begin = balanced_begin(c, n_chunks, n, B, work), end = balanced_begin(c + 1, n_chunks, n, B, work);
+    int64_t next_poll = X.rows.offset_of(begin) + (int64_t(1) << 24);
+    for (int64_t i0 = begin; i0 < end; i0 += B) {
+        const int64_t i1 = std::min(i0 + B, end);
+        f(i0 / B, i0, i1);
+        if (X.rows.offset_of(i1) >= next_poll) {
+            if (c == 0) team.poll();
+            if (team.is_stopped.load(std::memory_order_relaxed)) return;
+            next_poll = X.rows.offset_of(i1) + (int64_t(1) << 24);
+        }
+    }
+}
+
+// The private copy of [V | G] that still stays near a core. Measured (2 cores, 1 MiB L2, 32 MiB L3): 20,000 features, 8 columns, 2.6 MB:
+// fused 13.6 ms, two-pass 16.0; 130,107 features, 3 columns, 6.2 MB: fused 11.1, two-pass 5.9; in between they are level.
+constexpr int64_t fused_limit_bytes = 2000000;
+
+inline bool is_fused_form(const Matrix& X, int m_in, int m_out) { return X.n_coef() * (m_in + m_out) * 8 <= fused_limit_bytes; }
+inline bool is_fused(const Matrix& X, int m_in, int m_out) {
+    return !X.cols || (!X.is_deterministic && is_fused_form(X, m_in, m_out));
+}
+
+// out (n_coef, m_out) = X' f(X V). V may be null (m_in = 0: no gather), out may be null (m_out = 0: no scatter).
+inline void apply(Matrix& X, Team& team, const double* V, int m_in, int m_out, double* out, const RowFunction& f,
+                  bool is_squared = false, const Epilogue& epilogue = nullptr) {
+    const int64_t p = X.rows.n_cols, q = X.n_coef(), n = X.n_rows(), B = X.block_rows();
+    std::lock_guard<std::mutex> lock(X.mutex);
+    const bool fused = m_out == 0 || m_in == 0 ? !(X.cols && m_out > 0) : is_fused(X, m_in, m_out);
+    const int64_t n_chunks = std::min<int64_t>(team.n_threads, X.n_blocks());
+    ++X.n_passes;
+
+    auto gather_block = [&](int64_t i0, int64_t i1, const double* W, int64_t ldw, double* Z) {
+        if (m_in == 0) return;
+        X.rows.gather(m_in, false, i0, i1, W, ldw, Z, m_in);
+        if (X.has_intercept)
+            for (int64_t i = 0; i < i1 - i0; ++i)
+                for (int j = 0; j < m_in; ++j) Z[i * m_in + j] += W[p * ldw + j];
+    };
+
+    if (m_out == 0) {
+        parallel_chunks(team, n_chunks, [&](int64_t c) {
+            std::vector<double> Z(size_t(B) * m_in);
+            for_blocks(X, team, c, n_chunks, [&](int64_t b, int64_t i0, int64_t i1) {
+                gather_block(i0, i1, V, m_in, Z.data());
+                f(b, i0, i1, Z.data(), nullptr);
+            });
+        });
+        return;
+    }
+
+    if (fused) {
+        const int64_t ld = m_in + m_out;
+        double* P = X.scratch(size_t(n_chunks) * q * ld);
+        parallel_chunks(team, n_chunks, [&](int64_t c) {
+            double* private_ = P + c * q * ld;
+            for (int64_t k = 0; k < q; ++k) {
+                for (int j = 0; j < m_in; ++j) private_[k * ld + j] = V[k * m_in + j];
+                for (int j = 0; j < m_out; ++j) private_[k * ld + m_in + j] = 0.0;
+            }
+            std::vector<double> Z(size_t(B) * std::max(1, m_in)), R(size_t(B) * m_out);
+            for_blocks(X, team, c, n_chunks, [&](int64_t b, int64_t i0, int64_t i1) {
+                gather_block(i0, i1, private_, ld, Z.data());
+                f(b, i0, i1, Z.data(), R.data());
+                X.rows.scatter(m_out, is_squared, i0, i1, R.data(), m_out, private_ + m_in, ld);
+                if (X.has_intercept)
+                    for (int64_t i = 0; i < i1 - i0; ++i)
+                        for (int j = 0; j < m_out; ++j) private_[p * ld + m_in + j] += R[i * m_out + j];
+            });
+        });
+        if (team.is_stopped) return;
+        parallel_features(team, q, [&](int64_t b, int64_t k0, int64_t k1) {
+            for (int64_t k = k0; k < k1; ++k) {
+                for (int j = 0; j < m_out; ++j) out[k * m_out + j] = P[k * ld + m_in + j];
+                for (int64_t c = 1; c < n_chunks; ++c)
+                    for (int j = 0; j < m_out; ++j) out[k * m_out + j] += P[(c * q + k) * ld + m_in + j];
+            }
+            if (epilogue) epilogue(b, k0, k1);
+        });
+        return;
+    }
+
+    double* R = X.scratch(size_t(n) * m_out + size_t(X.n_blocks()) * m_out);
+    double* sums = R + n * m_out;  // of R over each block of rows, for the intercept
+    parallel_chunks(team, n_chunks, [&](int64_t c) {
+        std::vector<double> Z(size_t(B) * std::max(1, m_in));
+        for_blocks(X, team, c, n_chunks, [&](int64_t b, int64_t i0, int64_t i1) {
+            double* r = R + i0 * m_out;
+            gather_block(i0, i1, V, m_in, Z.data());
+            f(b, i0, i1, Z.data(), r);
+            for (int j = 0; j < m_out; ++j) sums[b * m_out + j] = 0.0;
+            for (int64_t i = 0; i < i1 - i0; ++i)
+                for (int j = 0; j < m_out; ++j) sums[b * m_out + j] += r[i * m_out + j];
+        });
+    });
+    if (team.is_stopped) return;
+    const int64_t n_parts = 4 * team.n_threads;  // smaller than a thread's share: the balance is by stored entries, not exact
+    parallel_chunks(team, n_parts, [&](int64_t c) {
+        auto work = [&](int64_t k) { return X.cols.offset_of(k) + k; };
+        const int64_t begin = balanced_begin(c, n_parts, p, 1, work), end = balanced_begin(c + 1, n_parts, p, 1, work);
+        for (int64_t k0 = begin; k0 < end && !team.is_stopped.load(std::memory_order_relaxed);) {
+            int64_t k1 = k0 + 1;  // at most 2^22 entries between two questions whether to stop
+            while (k1 < end && X.cols.offset_of(k1 + 1) - X.cols.offset_of(k0) < (int64_t(1) << 22)) ++k1;
+            X.cols.gather(m_out, is_squared, k0, k1, R, m_out, out + k0 * m_out, m_out);
+            k0 = k1;
+            if (c == 0) team.poll();
+        }
+    });
+    if (team.is_stopped) return;
+    if (X.has_intercept)
+        for (int j = 0; j < m_out; ++j) {
+            double s = 0.0;
+            for (int64_t b = 0; b < X.n_blocks(); ++b) s += sums[b * m_out + j];
+            out[p * m_out + j] = s;
+        }
+    if (epilogue) parallel_features(team, q, epilogue);
+}
+
+// y repeated for every column of a block of rows, as the loss functions want it
+inline void spread(const double* y, int64_t i0, int64_t i1, int m, std::vector<double>& out) {
+    out.resize(size_t(i1 - i0) * m);
+    for (int64_t i = i0; i < i1; ++i)
+        for (int j = 0; j < m; ++j) out[(i - i0) * m + j] = y[i];
+}
+
+// Values of the training rows and of the held-out rows (m each), gradients G (n_coef, m) of the training part, predictions Z (n, m).
+// Column j uses the row weights of fold[j]. G and Z may be null.
+inline void loss_grad(Matrix& X, Team& team, const Loss& loss, const double* y, const RowWeights& s, const int* fold, int m,
+                      const double* W, double* train, double* held_out, double* G, double* Z) {
+    const int64_t n_blocks = X.n_blocks();
+    std::vector<double> parts(size_t(n_blocks) * 2 * m);
+    apply(X, team, W, m, G ? m : 0, G, [&](int64_t b, int64_t i0, int64_t i1, const double* z, double* r) {
+        thread_local std::vector<double> yy, value, d1;
+        const int64_t size = (i1 - i0) * m;
+        spread(y, i0, i1, m, yy);
+        value.resize(size);
+        d1.resize(size);
+        loss.value_d1(size, yy.data(), z, value.data(), d1.data());
+        double* sums = parts.data() + b * 2 * m;
+        for (int64_t i = i0; i < i1; ++i)
+            for (int j = 0; j < m; ++j) {
+                const int64_t k = (i - i0) * m + j;
+                const double in = s.at(i, fold[j], train_bit), out = s.mask ? s.at(i, fold[j], held_out_bit) : 0.0;
+                if (in != 0.0) sums[j] += in * value[k];
+                if (out != 0.0) sums[m + j] += out * value[k];
+                if (r) r[k] = in != 0.0 ? in * d1[k] : 0.0;
+                if (Z) Z[i * m + j] = z[k];
+            }
+    });
+    for (int j = 0; j < m; ++j) {
+        double a = 0.0, b = 0.0;
+        for (int64_t k = 0; k < n_blocks; ++k) { a += parts[k * 2 * m + j]; b += parts[k * 2 * m + m + j]; }
+        train[j] = a;
+        held_out[j] = b;
+    }
+}
+
+// s * (derivative of the loss of this order) at predictions Z (n, m), in the rows that have `bit`. Reads no X.
+inline void row_terms(int64_t n, Team& team, const Loss& loss, int order, const double* y, const RowWeights& s, uint8_t bit,
+                      const int* fold, int m, const double* Z, double* out) {
+    const int64_t B = 256, n_blocks = (n + B - 1) / B, n_chunks = n * m < 16384 ? 1 : team.n_threads;
+    parallel_chunks(team, n_chunks, [&](int64_t c) {
+        std::vector<double> yy;
+        for (int64_t b = n_blocks * c / n_chunks; b < n_blocks * (c + 1) / n_chunks; ++b) {
+            const int64_t i0 = b * B, i1 = std::min(n, i0 + B);
+            spread(y, i0, i1, m, yy);
+            loss.derivative(order, (i1 - i0) * m, yy.data(), Z + i0 * m, out + i0 * m);
+            for (int64_t i = i0; i < i1; ++i)
+                for (int j = 0; j < m; ++j) {
+                    const double w = s.at(i, fold[j], bit);
+                    out[i * m + j] = w != 0.0 ? w * out[i * m + j] : 0.0;
+                }
+        }
+    });
+}
+
+// sums (m) of s * loss over the rows that have `bit`, from predictions Z (n, m). Reads no X.
+inline void loss_sum(int64_t n, Team& team, const Loss& loss, const double* y, const RowWeights& s, uint8_t bit, const int* fold, int m,
+                     const double* Z, double* sums) {
+    const int64_t B = 256, n_blocks = (n + B - 1) / B, n_chunks = n * m < 16384 ? 1 : team.n_threads;
+    std::vector<double> parts(size_t(n_blocks) * m);
+    parallel_chunks(team, n_chunks, [&](int64_t c) {
+        std::vector<double> yy, value, d1;
+        for (int64_t b = n_blocks * c / n_chunks; b < n_blocks * (c + 1) / n_chunks; ++b) {
+            const int64_t i0 = b * B, i1 = std::min(n, i0 + B);
+            spread(y, i0, i1, m, yy);
+            value.resize(yy.size());
+            d1.resize(yy.size());
+            loss.value_d1((i1 - i0) * m, yy.data(), Z + i0 * m, value.data(), d1.data());
+            for (int64_t i = i0; i < i1; ++i)
+                for (int j = 0; j < m; ++j) {
+                    const double w = s.at(i, fold[j], bit);
+                    if (w != 0.0) parts[b * m + j] += w * value[(i - i0) * m + j];
+                }
+        }
+    });
+    for (int j = 0; j < m; ++j) {
+        sums[j] = 0.0;
+        for (int64_t b = 0; b < n_blocks; ++b) sums[j] += parts[b * m + j];
+    }
+}
+
+// out (n_coef, m) = X' (c * (X V)); column j uses curvature column fold[j] of C (n, n_folds)
+inline void hvp(Matrix& X, Team& team, const double* C, int n_folds, const int* fold, int m, const double* V, double* out,
+                const Epilogue& epilogue = nullptr) {
+    apply(X, team, V, m, m, out, [&](int64_t, int64_t i0, int64_t i1, const double* z, double* r) {
+        for (int64_t i = i0; i < i1; ++i)
+            for (int j = 0; j < m; ++j) r[(i - i0) * m + j] = C[i * n_folds + fold[j]] * z[(i - i0) * m + j];
+    }, false, epilogue);
+}
+
+// out (n_coef, n_folds) = sum_i c_if x_ij^2
+inline void hess_diag(Matrix& X, Team& team, const double* C, int n_folds, double* out) {
+    apply(X, team, nullptr, 0, n_folds, out, [&](int64_t, int64_t i0, int64_t i1, const double*, double* r) {
+        std::copy(C + i0 * n_folds, C + i1 * n_folds, r);
+    }, true);
+}
+
+// Z (n, m) = X V        and        G (n_coef, m) = X' R
+inline void matvec(Matrix& X, Team& team, int m, const double* V, double* Z) {
+    apply(X, team, V, m, 0, nullptr, [&](int64_t, int64_t i0, int64_t i1, const double* z, double*) {
+        std::copy(z, z + (i1 - i0) * m, Z + i0 * m);
+    });
+}
+inline void rmatvec(Matrix& X, Team& team, int m, const double* R, double* G) {
+    apply(X, team, nullptr, 0, m, G, [&](int64_t, int64_t i0, int64_t i1, const double*, double* r) {
+        std::copy(R + i0 * m, R + i1 * m, r);
+    });
+}
+
+// M (n_folds, k, k) with M_f = sum_i (A_if + B_if x_i q_f) (x_i u_a) (x_i u_b), where column a * n_folds + f of U (n_coef, k n_folds)
+// is u_a of fold f. The contraction of the outer Hessian. B and Q (n_coef, n_folds) may be null.
+inline void contract(Matrix& X, Team& team, const double* A, const double* B, const double* Q, const double* U, int n_folds, int k, double* M) {
+    const int m_u = k * n_folds, m = m_u + (Q ? n_folds : 0);
+    const int64_t q = X.n_coef(), n_blocks = X.n_blocks();
+    std::vector<double> V;
+    const double* all = U;
+    if (Q) {
+        V.resize(size_t(q) * m);
+        for (int64_t j = 0; j < q; ++j) {
+            std::copy(U + j * m_u, U + (j + 1) * m_u, V.data() + j * m);
+            std::copy(Q + j * n_folds, Q + (j + 1) * n_folds, V.data() + j * m + m_u);
+        }
+        all = V.data();
+    }
+    const size_t size = size_t(n_folds) * k * k;
+    std::vector<double> parts(size_t(n_blocks) * size);
+    apply(X, team, all, m, 0, nullptr, [&](int64_t b, int64_t i0, int64_t i1, const double* z, double*) {
+        double* part = parts.data() + b * size;
+        for (int64_t i = i0; i < i1; ++i, z += m)
+            for (int f = 0; f < n_folds; ++f) {
+                double c = A[i * n_folds + f];
+                if (Q) c += B[i * n_folds + f] * z[m_u + f];
+                if (c == 0.0) continue;
+                for (int a = 0; a < k; ++a)
+                    for (int e = 0; e < k; ++e) part[(f * k + a) * k + e] += c * z[a * n_folds + f] * z[e * n_folds + f];
+            }
+    });
+    std::fill(M, M + size, 0.0);
+    for (int64_t b = 0; b < n_blocks; ++b)
+        for (size_t j = 0; j < size; ++j) M[j] += parts[b * size + j];
+}
+
+}  // namespace fh

@@ -1,0 +1,498 @@
+// Reads LIBSVM (svmlight) text that lies in memory: `label [qid:n] index:value ... [# comment]`, one row a line.
+//
+// Two passes. The first counts colons and line ends at memory speed: upper bounds of entries and rows, so the output
+// is allocated once and every thread writes to its final place. The second parses. Nothing grows and nothing is copied,
+// unless comments, blank lines or explicit zeros made a bound too high; then the parts are moved together.
+#pragma once
+
+#include <algorithm>
+#include <cfloat>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace fh {
+
+struct Free { void operator()(void* p) const noexcept { std::free(p); } };
+
+template <class T>
+using Buffer = std::unique_ptr<T[], Free>;  // malloc, so that it can shrink in place and be handed to another owner
+
+template <class T>
+Buffer<T> allocate(int64_t n) {
+    T* p = static_cast<T*>(std::malloc(std::max<int64_t>(n, 1) * sizeof(T)));
+    if (!p) throw std::bad_alloc();
+    return Buffer<T>(p);
+}
+
+template <class T>
+void shrink(Buffer<T>& buffer, int64_t n) noexcept {
+    T* old = buffer.release();
+    T* p = static_cast<T*>(std::realloc(old, std::max<int64_t>(n, 1) * sizeof(T)));
+    buffer.reset(p ? p : old);
+}
+
+// The matrix in CSR. One of the two index arrays is empty: int32 when every index in the file is below 2^31.
+template <class V>
+struct SvmlightRows {
+    int64_t n_rows = 0, n_entries = 0, n_features = 0;  // n_features: largest index seen + 1, explicit zeros included
+    Buffer<double> labels;
+    Buffer<int64_t> indptr;
+    Buffer<int32_t> indices32;
+    Buffer<int64_t> indices64;
+    Buffer<V> values;
+};
+
+struct SvmlightError {
+    int64_t line;  // 1-based; 0: about the file as a whole
+    std::string what;
+    std::string message() const { return line ? "line " + std::to_string(line) + ": " + what : what; }
+};
+
+namespace svmlight {
+
+constexpr int64_t kPadding = 16;  // bytes that can be read past any line: eight-byte loads need no check for the end
+
+enum class Fault : uint8_t { kNone, kLabel, kQid, kIndex, kZeroIndex, kTwice, kValue, kWide };  // kWide: beyond int32
+
+struct Chunk {  // whole lines, each closed by '\n', so that no scan needs to test for the end of the text
+    const char *begin, *end;
+    int64_t n_lines = 0, n_colons = 0;         // bounds of rows and entries
+    int64_t first_row = 0, first_entry = 0;    // where its part of the output begins
+    int64_t n_rows = 0, n_entries = 0;         // what was found
+    int64_t min_index = INT64_MAX, max_index = -1;
+    Fault fault = Fault::kNone;
+    const char* fault_at = nullptr;            // the token
+    int64_t feature = 0;                       // of kTwice, as written in the file
+};
+
+template <class V, class I>
+struct Output { double* labels; int64_t* indptr; I* indices; V* values; };
+
+inline bool is_digit(char c) noexcept { return static_cast<unsigned char>(c - '0') < 10; }
+inline bool is_blank(char c) noexcept { return c == ' ' || c == '\t' || c == '\r'; }
+inline bool ends_token(char c) noexcept { return is_blank(c) || c == '\n' || c == '#'; }
+
+inline void count(Chunk& chunk) noexcept {
+    for (const char* p = chunk.begin; p < chunk.end;) {
+        const int64_t n = std::min<int64_t>(chunk.end - p, 255);  // 255: the byte counters cannot overflow
+        uint8_t colons = 0, lines = 0;
+        for (int64_t i = 0; i < n; ++i) {
+            colons += p[i] == ':';
+            lines += p[i] == '\n';
+        }
+        chunk.n_colons += colons;
+        chunk.n_lines += lines;
+        p += n;
+    }
+}
+
+// ---- numbers ----
+
+constexpr double kPower10[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                               1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+constexpr uint64_t kScale[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+
+// Appends the digits at p to the number and returns where they end; more than 19 wrap around, which the caller tells
+// by their count. Eight at a time: Lemire, "Number parsing at a gigabyte per second", Softw. Pract. Exper. 51 (2021).
+inline const char* read_digits(const char* p, uint64_t& number) noexcept {
+    for (;;) {
+        uint64_t word;
+        std::memcpy(&word, p, 8);
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        word = __builtin_bswap64(word);
+#endif
+        word ^= 0x3030303030303030;  // digits become 0..9; a carry below goes only past the first non-digit
+        const uint64_t others = (word | (word + 0x7676767676767676)) & 0x8080808080808080;
+        const int n = others ? __builtin_ctzll(others) >> 3 : 8;
+        if (n == 0) return p;
+        word <<= 64 - 8 * n;  // the last digit to the highest byte, zeros in front of the first
+        word = word * 10 + (word >> 8);
+        word = ((word & 0x000000FF000000FF) * 0x000F424000000064 +
+                ((word >> 16) & 0x000000FF000000FF) * 0x0000271000000001) >> 32;
+        number = number * kScale[n] + static_cast<uint32_t>(word);
+        p += n;
+        if (n < 8) return p;
+    }
+}
+
+struct Decimal {
+    const char *first, *last;  // without the sign
+    uint64_t digits;           // valid for n_digits <= 19
+    int64_t n_digits, exp10;
+    bool is_negative;
+};
+
+// The number at p, up to the first character that is not part of it. False: there is none, or it breaks off ("1e").
+inline bool scan(const char* p, Decimal& d) noexcept {
+    d.is_negative = *p == '-';
+    p += d.is_negative || *p == '+';
+    d.first = p;
+    d.digits = 0;
+    if (is_digit(p[0]) && p[1] == '.') d.digits = static_cast<uint64_t>(*p++ - '0');  // most fractions: 25 % faster
+    else p = read_digits(p, d.digits);
+    d.n_digits = p - d.first;
+    d.exp10 = 0;
+    if (*p == '.') {
+        const char* fraction = p + 1;
+        p = read_digits(fraction, d.digits);
+        d.exp10 = fraction - p;
+        d.n_digits += p - fraction;
+    }
+    if (d.n_digits == 0) return false;
+    if (*p == 'e' || *p == 'E') {
+        const bool is_minus = *++p == '-';
+        p += is_minus || *p == '+';
+        if (!is_digit(*p)) return false;
+        int64_t e = 0;
+        for (; is_digit(*p); ++p)
+            if (e < 1'000'000'000'000'000) e = 10 * e + (*p - '0');
+        d.exp10 += is_minus ? -e : e;
+    }
+    d.last = p;
+    return true;
+}
+
+// Correctly rounded by the standard library. False: too large for V; too small gives 0.
+template <class V>
+[[gnu::noinline]] bool convert_any(const Decimal& d, V& value) noexcept {
+    V magnitude = 0;
+    if (std::from_chars(d.first, d.last, magnitude).ec == std::errc::result_out_of_range) {
+        int64_t point = d.exp10 + d.n_digits;  // below 10^point, once leading zeros are taken off
+        for (const char* p = d.first; *p == '0' || *p == '.'; ++p) point -= *p == '0';
+        if (point > 0) return false;
+        magnitude = 0;
+    }
+    value = d.is_negative ? -magnitude : magnitude;
+    return std::isfinite(magnitude);
+}
+
+inline bool convert(const Decimal& d, double& value) noexcept {
+    // Clinger 1990: both operands are exact, so the one rounding is the right one. Not with x87's wider registers.
+    constexpr uint64_t kExact = uint64_t{1} << 53;
+    if (FLT_EVAL_METHOD == 0 && d.n_digits <= 19 && d.digits <= kExact && d.exp10 >= -22 && d.exp10 <= 22) {
+        const double digits = static_cast<double>(static_cast<int64_t>(d.digits));
+        const double magnitude = d.exp10 < 0 ? digits / kPower10[-d.exp10] : digits * kPower10[d.exp10];
+        value = d.is_negative ? -magnitude : magnitude;
+        return true;
+    }
+    return convert_any(d, value);
+}
+
+inline bool convert(const Decimal& d, float& value) noexcept {
+    double wide;
+    if (!convert(d, wide)) return false;
+    // Rounding twice errs only where the double lies half-way between two floats, or beyond the normal floats.
+    uint64_t bits;
+    std::memcpy(&bits, &wide, 8);
+    const double magnitude = std::fabs(wide);
+    if ((bits & 0x1FFFFFFF) == 0x10000000 || magnitude > FLT_MAX || (magnitude < FLT_MIN && magnitude > 0))
+        return convert_any(d, value);
+    value = static_cast<float>(wide);
+    return true;
+}
+
+// Past the number, which must end its token; nullptr if it is no finite number.
+template <class V>
+inline const char* read_real(const char* p, V& value) noexcept {
+    Decimal d;
+    return scan(p, d) && ends_token(*d.last) && convert(d, value) ? d.last : nullptr;
+}
+
+// ---- rows ----
+
+// Heap sort of both arrays by index: in place, O(n log n) for every order, allocates nothing.
+template <class I, class V>
+[[gnu::noinline]] void sort_entries(I* index, V* value, int64_t n) noexcept {
+    const auto exchange = [&](int64_t i, int64_t j) { std::swap(index[i], index[j]), std::swap(value[i], value[j]); };
+    const auto sink = [&](int64_t i, int64_t size) {
+        for (int64_t child; (child = 2 * i + 1) < size; i = child) {
+            if (child + 1 < size && index[child] < index[child + 1]) ++child;
+            if (index[i] >= index[child]) return;
+            exchange(i, child);
+        }
+    };
+    for (int64_t i = n / 2; i-- > 0;) sink(i, n);
+    for (int64_t size = n; --size > 0; sink(0, size)) exchange(0, size);
+}
+
+template <class I, class V>
+[[gnu::noinline]] int64_t drop_zeros(I* index, V* value, int64_t n) noexcept {
+    int64_t kept = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        index[kept] = index[i];
+        value[kept] = value[i];
+        kept += value[i] != 0;
+    }
+    return kept;
+}
+
+inline const char* fail(Chunk& chunk, Fault fault, const char* at) noexcept {
+    chunk.fault = fault;
+    chunk.fault_at = at;
+    return nullptr;
+}
+
+struct Entries {
+    int64_t n = 0;  // zeros included
+    bool is_sorted = true, has_zero = false;
+};
+
+// Reads the entries of the row whose label ends at p; returns where its '\n' is, or nullptr on a fault.
+template <class V, class I>
+inline const char* read_entries(Chunk& chunk, const char* p, int64_t shift, I* indices, V* values,
+                                Entries& entries) noexcept {
+    Entries found;  // local, so that it stays in registers
+    for (int64_t previous = -1;; ++found.n) {
+        while (is_blank(*p)) ++p;
+        if (!is_digit(*p)) {
+            if (*p == '#') p = static_cast<const char*>(std::memchr(p, '\n', chunk.end - p));
+            if (*p != '\n') return fail(chunk, Fault::kIndex, p);
+            entries = found;
+            return p;
+        }
+        const char* token = p;
+        uint64_t number = 0;
+        p = read_digits(p, number);
+        if (*p != ':' || p - token > 18) return fail(chunk, Fault::kIndex, token);  // 18 digits fit int64
+        if (number > static_cast<uint64_t>(std::numeric_limits<I>::max())) return fail(chunk, Fault::kWide, token);
+        const int64_t index = static_cast<int64_t>(number);
+        found.is_sorted &= index > previous;
+        previous = index;
+        V value;
+        ++p;
+        if (is_digit(p[0]) && ends_token(p[1])) {  // counts and indicators: one digit
+            value = static_cast<V>(p[0] - '0');
+            ++p;
+        } else if (!(p = read_real(p, value))) {
+            return fail(chunk, Fault::kValue, token);
+        }
+        found.has_zero |= value == 0;
+        indices[found.n] = static_cast<I>(index - shift);
+        values[found.n] = value;
+    }
+}
+
+// Past the label and the query id; nullptr on a fault.
+inline const char* read_head(Chunk& chunk, const char* p, double& label) noexcept {
+    const char* token = p;
+    if (!(p = read_real(p, label))) return fail(chunk, Fault::kLabel, token);
+    while (is_blank(*p)) ++p;
+    if (*p != 'q' || std::memcmp(p, "qid:", 4) != 0) return p;
+    token = p;
+    for (p += 4; is_digit(*p);) ++p;
+    return p > token + 4 && ends_token(*p) ? p : fail(chunk, Fault::kQid, token);
+}
+
+template <class V, class I>
+void parse(Chunk& chunk, const Output<V, I>& out, int zero_based) noexcept {
+    const int64_t shift = zero_based != 1;
+    int64_t row = chunk.first_row, entry = chunk.first_entry;
+    for (const char* p = chunk.begin; p < chunk.end; ++p) {
+        while (is_blank(*p)) ++p;
+        if (*p == '#') p = static_cast<const char*>(std::memchr(p, '\n', chunk.end - p));
+        if (*p == '\n') continue;
+        const char* line = p;
+        I* indices = out.indices + entry;
+        V* values = out.values + entry;
+        Entries found;
+        if (!(p = read_head(chunk, p, out.labels[row]))) return;
+        if (!(p = read_entries(chunk, p, shift, indices, values, found))) return;
+        const int64_t n = found.n;
+        if (!found.is_sorted) {
+            sort_entries(indices, values, n);
+            if (I* twice = std::adjacent_find(indices, indices + n); twice != indices + n) {
+                chunk.feature = *twice + shift;
+                return void(fail(chunk, Fault::kTwice, line));
+            }
+        }
+        if (n > 0) {  // sorted: the first is the smallest
+            chunk.min_index = std::min<int64_t>(chunk.min_index, indices[0]);
+            chunk.max_index = std::max<int64_t>(chunk.max_index, indices[n - 1]);
+            if (chunk.min_index < 0 && zero_based == 0) return void(fail(chunk, Fault::kZeroIndex, line));
+        }
+        entry += found.has_zero ? drop_zeros(indices, values, n) : n;
+        out.indptr[++row] = entry - chunk.first_entry;  // made global by close_gaps
+    }
+    chunk.n_rows = row - chunk.first_row;
+    chunk.n_entries = entry - chunk.first_entry;
+}
+
+// ---- errors ----
+
+inline std::string why_not_number(const char* p, std::string text) {
+    for (char& c : text) c = static_cast<char>(c | 32);  // lower case
+    text.erase(0, text.find_first_not_of("+-"));
+    Decimal d;
+    double value;
+    if (text == "nan" || text == "inf" || text == "infinity") return " is not finite";
+    if (!scan(p, d) || !ends_token(*d.last)) return " is not a number";
+    return convert(d, value) ? " is too large for float32" : " is not finite";
+}
+
+// Why a token was refused is worked out only here, so that the kernels stay lean.
+inline std::string describe(const Chunk& chunk) {
+    const char* at = chunk.fault_at;
+    const std::string token(at, std::find_if(at, chunk.end, ends_token));
+    std::string shown;
+    bool is_text = true;
+    for (unsigned char c : token.substr(0, 40)) {
+        char printable[5] = {static_cast<char>(c)};
+        if (c < ' ' || c > '~') std::snprintf(printable, 5, "\\x%02x", c), is_text = false;
+        shown += printable;
+    }
+    const std::string quoted = "'" + shown + (token.size() > 40 ? "..." : "") + "'";
+    const size_t colon = token.find(':');
+    std::string what;
+    switch (chunk.fault) {
+        case Fault::kTwice: return "feature " + std::to_string(chunk.feature) + " appears twice in one row";
+        case Fault::kZeroIndex: return "feature index 0, but zero_based=False counts features from 1";
+        case Fault::kQid: what = quoted + " is not qid: and a whole number"; break;
+        case Fault::kLabel:
+            if (colon != token.npos) what = "the row begins with " + quoted + " where its label should be";
+            else if (Decimal d; scan(at, d) && *d.last == ',')
+                what = "label " + quoted + " has a comma; several labels in a row and decimal commas are not supported";
+            else what = "label " + quoted + why_not_number(at, token);
+            break;
+        case Fault::kValue:
+            if (colon + 1 == token.size()) what = "no value after the colon in " + quoted;
+            else what = "value in " + quoted + why_not_number(at + colon + 1, token.substr(colon + 1));
+            break;
+        default:  // kIndex
+            if (colon == token.npos) what = "expected index:value, found " + quoted;
+            else if (token[0] == '-') what = "negative feature index in " + quoted;
+            else if (token.find_first_not_of("0123456789") == colon && colon > 0)
+                what = "feature index in " + quoted + " is too large";
+            else what = "feature index in " + quoted + " is not a whole number";
+    }
+    if (!is_text) what += "; this does not look like LIBSVM text (binary, or compressed under another name than "
+                          "*.bz2, *.gz, *.xz?)";
+    return what;
+}
+
+// ---- the whole text ----
+
+// Cuts whole lines into about n parts of equal bytes, and a last one for the copied end of the text.
+inline std::vector<Chunk> cut(const char* begin, const char* end, int64_t n, std::string& tail) {
+    const char* tail_begin = end - std::min<int64_t>(end - begin, kPadding);
+    while (tail_begin > begin && tail_begin[-1] != '\n') --tail_begin;
+    tail.reserve(end - tail_begin + 1 + kPadding);
+    tail.assign(tail_begin, end);
+    if (!tail.empty() && tail.back() != '\n') tail += '\n';
+    const int64_t tail_size = static_cast<int64_t>(tail.size());
+    tail.append(kPadding, '\0');
+    std::vector<Chunk> chunks;
+    const int64_t size = tail_begin - begin;
+    const char* p = begin;
+    for (int64_t i = 1; i <= n && p < tail_begin; ++i) {
+        const char* q = std::max(p, begin + (i < n ? size / n * i : size));
+        q = std::min(std::find(q, tail_begin, '\n') + 1, tail_begin);
+        chunks.push_back({p, q});
+        p = q;
+    }
+    chunks.push_back({tail.data(), tail.data() + tail_size});
+    return chunks;
+}
+
+template <class F>
+void for_each_chunk(std::vector<Chunk>& chunks, [[maybe_unused]] int n_threads, F visit) {
+    const int64_t n = static_cast<int64_t>(chunks.size());
+#pragma omp parallel for num_threads(n_threads) schedule(dynamic, 1) if (n_threads > 1)
+    for (int64_t i = 0; i < n; ++i) visit(chunks[i]);
+}
+
+// Moves the parts together where the bounds were too high, and makes the row ends global.
+template <class V, class I>
+void close_gaps(const std::vector<Chunk>& chunks, const Output<V, I>& out, SvmlightRows<V>& rows) noexcept {
+    int64_t n_rows = 0, n_entries = out.indptr[0] = 0;
+    for (const Chunk& chunk : chunks) {
+        if (chunk.first_row != n_rows)
+            std::memmove(out.labels + n_rows, out.labels + chunk.first_row, chunk.n_rows * sizeof(double));
+        if (chunk.first_entry != n_entries) {
+            std::memmove(out.indices + n_entries, out.indices + chunk.first_entry, chunk.n_entries * sizeof(I));
+            std::memmove(out.values + n_entries, out.values + chunk.first_entry, chunk.n_entries * sizeof(V));
+        }
+        for (int64_t i = 1; i <= chunk.n_rows; ++i)  // forwards: a row end moves only to the left
+            out.indptr[n_rows + i] = out.indptr[chunk.first_row + i] + n_entries;
+        n_rows += chunk.n_rows;
+        n_entries += chunk.n_entries;
+    }
+    rows.n_rows = n_rows;
+    rows.n_entries = n_entries;
+}
+
+// Parses with indices of type I into `rows`. kWide: an index needs int64, try again.
+template <class V, class I>
+Fault fill(std::vector<Chunk>& chunks, int zero_based, int n_threads, SvmlightRows<V>& rows, Buffer<I>& indices,
+           std::optional<SvmlightError>& error) {
+    const Chunk& end = chunks.back();
+    const int64_t row_bound = end.first_row + end.n_lines, entry_bound = end.first_entry + end.n_colons;
+    rows.labels = allocate<double>(row_bound);
+    rows.indptr = allocate<int64_t>(row_bound + 1);
+    indices = allocate<I>(entry_bound);
+    rows.values = allocate<V>(entry_bound);
+    const Output<V, I> out{rows.labels.get(), rows.indptr.get(), indices.get(), rows.values.get()};
+    for_each_chunk(chunks, n_threads, [&](Chunk& chunk) { parse(chunk, out, zero_based); });
+
+    int64_t line = 1, min_index = INT64_MAX, max_index = -1;
+    for (const Chunk& chunk : chunks) {
+        if (chunk.fault == Fault::kWide && sizeof(I) < 8) return Fault::kWide;
+        if (chunk.fault != Fault::kNone) {
+            error = SvmlightError{line + std::count(chunk.begin, chunk.fault_at, '\n'), describe(chunk)};
+            return chunk.fault;
+        }
+        line += chunk.n_lines;
+        min_index = std::min(min_index, chunk.min_index);
+        max_index = std::max(max_index, chunk.max_index);
+    }
+    close_gaps(chunks, out, rows);
+    if (rows.n_rows == 0) error = SvmlightError{0, "no rows; the file is empty or holds only comments"};
+    const int64_t step = min_index < 0;  // 0-based after all
+    if (step)
+        for (int64_t i = 0; i < rows.n_entries; ++i) ++out.indices[i];
+    rows.n_features = max_index + step + 1;
+    shrink(rows.labels, rows.n_rows);
+    shrink(rows.indptr, rows.n_rows + 1);
+    shrink(indices, rows.n_entries);
+    shrink(rows.values, rows.n_entries);
+    return Fault::kNone;
+}
+
+}  // namespace svmlight
+
+// Fills `rows` from the text; says what is wrong with it otherwise. The result does not depend on n_threads.
+// zero_based: 1, features count from 0; 0, from 1; -1, from 0 if an index 0 is seen.
+template <class V>
+std::optional<SvmlightError> parse_svmlight(const char* begin, const char* end, int zero_based, int n_threads,
+                                            SvmlightRows<V>& rows) {
+    using namespace svmlight;
+    if (end - begin >= 3 && std::memcmp(begin, "\xEF\xBB\xBF", 3) == 0) begin += 3;  // byte order mark of UTF-8
+    std::string tail;
+    const int64_t worthwhile = (end - begin) / (1 << 16) + 1;  // a thread costs more than parsing 64 kB
+    n_threads = static_cast<int>(std::min<int64_t>(n_threads, worthwhile));
+    const int64_t n_chunks = n_threads > 1 ? std::min<int64_t>(4 * int64_t{n_threads}, worthwhile) : 1;
+    std::vector<Chunk> chunks = cut(begin, end, n_chunks, tail);
+    for_each_chunk(chunks, n_threads, count);
+    for (size_t i = 1; i < chunks.size(); ++i) {
+        chunks[i].first_row = chunks[i - 1].first_row + chunks[i - 1].n_lines;
+        chunks[i].first_entry = chunks[i - 1].first_entry + chunks[i - 1].n_colons;
+    }
+    std::optional<SvmlightError> error;
+    std::vector<Chunk> narrow = chunks;
+    if (fill(narrow, zero_based, n_threads, rows, rows.indices32, error) == Fault::kWide) {
+        rows.indices32.reset();
+        fill(chunks, zero_based, n_threads, rows, rows.indices64, error);
+    }
+    return error;
+}
+
+}  // namespace fh

@@ -1,0 +1,179 @@
+// Views of a matrix that somebody else owns, and the two operations that read it, for 1 to 8 columns at once:
+//   gather:   Z[i, :] = sum_k x_ik V[k, :]        scatter:  G[k, :] += x_ik R[i, :]
+// Row pointers are always int64. Values are float32 or float64, everything accumulated is float64.
+#pragma once
+#include <cmath>
+#include <cstdint>
+
+// Several versions of the inner loops, chosen at load time; only where ifunc exists. A function and its clones give the same bits
+// in every run on one machine.
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__) && !defined(__AVX512F__) && !defined(__SANITIZE_ADDRESS__)
+#define FH_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#define FH_HAS_CLONES 1
+#else
+#define FH_CLONES
+#define FH_HAS_CLONES 0
+#endif
+
+namespace fh {
+
+template <class T, class I>
+struct Csr {
+    int64_t n_rows, n_cols;
+    const int64_t* indptr;
+    const I* indices;
+    const T* data;
+};
+
+template <class T>
+struct Dense {  // row-major
+    int64_t n_rows, n_cols;
+    const T* data;
+};
+
+constexpr int64_t prefetch_distance = 16;  // entries: about the latency of the last-level cache
+constexpr int max_group = 8;  // columns that one call of gather or scatter handles: 8 float64 are one cache line
+
+// Rows i0..i1 of X V. V has leading dimension ldv, Z ldz. With is_squared the entries of X are squared first.
+template <int M, bool is_squared, class T, class I>
+FH_CLONES void gather(const Csr<T, I>& X, int64_t i0, int64_t i1, const double* V, int64_t ldv, double* Z, int64_t ldz) {
+    const int64_t last = X.indptr[X.n_rows];
+    constexpr int n_chains = M == 1 ? 4 : M <= 4 ? 2 : 1;  // independent sums: one chain would wait for the latency of each addition
+    for (int64_t i = i0; i < i1; ++i, Z += ldz) {
+        double z[n_chains][M] = {};
+        int64_t k = X.indptr[i];
+        const int64_t end = X.indptr[i + 1];
+        for (; k + n_chains <= end; k += n_chains) {
+            if (k + prefetch_distance + n_chains <= last)
+                for (int c = 0; c < n_chains; ++c) __builtin_prefetch(V + int64_t(X.indices[k + prefetch_distance + c]) * ldv);
+            for (int c = 0; c < n_chains; ++c) {
+                const double x = is_squared ? double(X.data[k + c]) * double(X.data[k + c]) : double(X.data[k + c]);
+                const double* v = V + int64_t(X.indices[k + c]) * ldv;
+#pragma omp simd
+                for (int j = 0; j < M; ++j) z[c][j] += x * v[j];
+            }
+        }
+        for (; k < end; ++k) {
+            const double x = is_squared ? double(X.data[k]) * double(X.data[k]) : double(X.data[k]);
+            const double* v = V + int64_t(X.indices[k]) * ldv;
+            for (int j = 0; j < M; ++j) z[0][j] += x * v[j];
+        }
+        for (int c = 1; c < n_chains; ++c)
+            for (int j = 0; j < M; ++j) z[0][j] += z[c][j];
+        for (int j = 0; j < M; ++j) Z[j] = z[0][j];
+    }
+}
+
+template <int M, bool is_squared, class T, class I>
+FH_CLONES void scatter(const Csr<T, I>& X, int64_t i0, int64_t i1, const double* R, int64_t ldr, double* G, int64_t ldg) {
+    for (int64_t i = i0; i < i1; ++i, R += ldr) {
+        double r[M];
+        bool is_zero = true;
+        for (int j = 0; j < M; ++j) { r[j] = R[j]; is_zero &= r[j] == 0.0; }
+        if (is_zero) continue;  // a row held out of every column here
+        const int64_t end = X.indptr[i + 1];
+        for (int64_t k = X.indptr[i]; k < end; ++k) {
+            const double x = is_squared ? double(X.data[k]) * double(X.data[k]) : double(X.data[k]);
+            double* g = G + int64_t(X.indices[k]) * ldg;
+#pragma omp simd
+            for (int j = 0; j < M; ++j) g[j] += x * r[j];
+        }
+    }
+}
+
+template <int M, bool is_squared, class T>
+FH_CLONES void gather(const Dense<T>& X, int64_t i0, int64_t i1, const double* V, int64_t ldv, double* Z, int64_t ldz) {
+    for (int64_t i = i0; i < i1; ++i, Z += ldz) {
+        const T* row = X.data + i * X.n_cols;
+        double z[M] = {};
+        if (M == 1 && ldv == 1) {
+            double s = 0.0;
+#pragma omp simd reduction(+ : s)
+            for (int64_t k = 0; k < X.n_cols; ++k) { double x = row[k]; s += (is_squared ? x * x : x) * V[k]; }
+            z[0] = s;
+        } else {
+            for (int64_t k = 0; k < X.n_cols; ++k) {
+                const double x = is_squared ? double(row[k]) * double(row[k]) : double(row[k]);
+#pragma omp simd
+                for (int j = 0; j < M; ++j) z[j] += x * V[k * ldv + j];
+            }
+        }
+        for (int j = 0; j < M; ++j) Z[j] = z[j];
+    }
+}
+
+template <int M, bool is_squared, class T>
+FH_CLONES void scatter(const Dense<T>& X, int64_t i0, int64_t i1, const double* R, int64_t ldr, double* G, int64_t ldg) {
+    for (int64_t i = i0; i < i1; ++i, R += ldr) {
+        const T* row = X.data + i * X.n_cols;
+        double r[M];
+        bool is_zero = true;
+        for (int j = 0; j < M; ++j) { r[j] = R[j]; is_zero &= r[j] == 0.0; }
+        if (is_zero) continue;
+        if (M == 1 && ldg == 1) {
+            const double r0 = r[0];
+#pragma omp simd
+            for (int64_t k = 0; k < X.n_cols; ++k) { double x = row[k]; G[k] += (is_squared ? x * x : x) * r0; }
+        } else {
+            for (int64_t k = 0; k < X.n_cols; ++k) {
+                const double x = is_squared ? double(row[k]) * double(row[k]) : double(row[k]);
+#pragma omp simd
+                for (int j = 0; j < M; ++j) G[k * ldg + j] += x * r[j];
+            }
+        }
+    }
+}
+
+template <class T, class I> int64_t offset(const Csr<T, I>& X, int64_t i) { return X.indptr[i] - X.indptr[0]; }
+template <class T> int64_t offset(const Dense<T>& X, int64_t i) { return i * X.n_cols; }
+
+// One matrix behind function pointers: passes.hpp is compiled once, not once per type. A call handles a block of rows.
+class View {
+public:
+    int64_t n_rows = 0, n_cols = 0;
+
+    View() = default;
+    template <class X> explicit View(const X& x) : n_rows(x.n_rows), n_cols(x.n_cols) {
+        static_assert(sizeof(X) <= sizeof(store_) && alignof(X) <= 8, "a view is a few sizes and pointers");
+        new (store_) X(x);
+        offset_ = [](const void* s, int64_t i) { return offset(*static_cast<const X*>(s), i); };
+        fill<X, 1>();
+    }
+    explicit operator bool() const { return offset_ != nullptr; }
+    int64_t offset_of(int64_t i) const { return offset_(store_, i); }  // stored entries before row i
+    int64_t n_stored() const { return offset_of(n_rows); }
+
+    // any number of columns, in groups of at most 8: the block of rows stays in cache between groups
+    void gather(int m, bool is_squared, int64_t i0, int64_t i1, const double* V, int64_t ldv, double* Z, int64_t ldz) const {
+        for (int c = 0; c < m; c += max_group) {
+            int group = m - c < max_group ? m - c : max_group;
+            gather_[is_squared][group](store_, i0, i1, V + c, ldv, Z + c, ldz);
+        }
+    }
+    void scatter(int m, bool is_squared, int64_t i0, int64_t i1, const double* R, int64_t ldr, double* G, int64_t ldg) const {
+        for (int c = 0; c < m; c += max_group) {
+            int group = m - c < max_group ? m - c : max_group;
+            scatter_[is_squared][group](store_, i0, i1, R + c, ldr, G + c, ldg);
+        }
+    }
+
+private:
+    using Kernel = void (*)(const void*, int64_t, int64_t, const double*, int64_t, double*, int64_t);
+    alignas(8) char store_[5 * sizeof(void*)] = {};
+    int64_t (*offset_)(const void*, int64_t) = nullptr;
+    Kernel gather_[2][max_group + 1] = {}, scatter_[2][max_group + 1] = {};
+
+    template <class X, int M> void fill() {
+        gather_[0][M] = [](const void* s, int64_t i0, int64_t i1, const double* V, int64_t ldv, double* Z, int64_t ldz) {
+            fh::gather<M, false>(*static_cast<const X*>(s), i0, i1, V, ldv, Z, ldz); };
+        gather_[1][M] = [](const void* s, int64_t i0, int64_t i1, const double* V, int64_t ldv, double* Z, int64_t ldz) {
+            fh::gather<M, true>(*static_cast<const X*>(s), i0, i1, V, ldv, Z, ldz); };
+        scatter_[0][M] = [](const void* s, int64_t i0, int64_t i1, const double* R, int64_t ldr, double* G, int64_t ldg) {
+            fh::scatter<M, false>(*static_cast<const X*>(s), i0, i1, R, ldr, G, ldg); };
+        scatter_[1][M] = [](const void* s, int64_t i0, int64_t i1, const double* R, int64_t ldr, double* G, int64_t ldg) {
+            fh::scatter<M, true>(*static_cast<const X*>(s), i0, i1, R, ldr, G, ldg); };
+        if constexpr (M < max_group) fill<X, M + 1>();
+    }
+};
+
+}  // namespace fh

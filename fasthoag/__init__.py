@@ -1,0 +1,31 @@
+"""Hyperparameters of large sparse regression and classification models, tuned by gradient.
+
+>>> import numpy as np, fasthoag
+>>> X, y = np.eye(4), np.array([1.0, -1.0, 1.0, -1.0])
+>>> fasthoag.hoag(fasthoag.Problem(X, y), fasthoag.HeldOut(X, -y), bounds=(-3, 3)).status
+'at_bound'
+"""
+from importlib import import_module
+
+from fasthoag.criteria import HeldOut, KFold
+from fasthoag.hoag import ConvergenceWarning, HoagResult, check_hypergrad, hoag  # here at once: later the module would hide the function
+from fasthoag.io import load_data, load_model, load_svmlight, save_liblinear, save_model
+from fasthoag.penalties import Ridge
+from fasthoag.problem import Problem
+
+__version__ = "0.1.0"
+
+_ESTIMATORS = ("LogisticRegressionCV", "RidgeCV")  # imported on first use: scikit-learn takes a second
+
+__all__ = ["ConvergenceWarning", "HeldOut", "HoagResult", "KFold", "Problem", "Ridge", "check_hypergrad", "hoag", "load_data", "load_model",
+           "load_svmlight", "save_liblinear", "save_model", *_ESTIMATORS]
+
+
+def __getattr__(name):
+    if name in _ESTIMATORS:
+        return getattr(import_module("fasthoag.estimators"), name)
+    raise AttributeError(f"module 'fasthoag' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *_ESTIMATORS])

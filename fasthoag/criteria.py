@@ -1,0 +1,168 @@
+"""What is minimised over θ: the loss on rows that did not train. `HeldOut` takes other rows, `KFold` the held-out rows of every fold."""
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fasthoag.design import HELD_OUT, TRAIN, RowWeights
+from fasthoag.losses import find_loss
+from fasthoag.problem import InnerProblem, check_vector, check_weight
+
+
+@dataclass(frozen=True, eq=False)
+class BoundCriterion:
+    """A criterion together with the inner problem of a `Problem`: g of every fold, its gradient and its curvature."""
+
+    inner: InnerProblem
+    design: Any         # of the rows of g; the inner design itself when both are parts of one X
+    y: Any
+    rows: RowWeights
+    part: int           # TRAIN: rows of its own; HELD_OUT: the held-out rows of the inner problem's X
+
+    @property
+    def is_shared(self):
+        return self.part == HELD_OUT
+
+    @property
+    def fold(self):
+        return self.inner.fold
+
+    @property
+    def n_folds(self):
+        return self.inner.n_folds
+
+    @property
+    def n_passes(self):
+        """Passes over the training rows; other rows count by their stored entries."""
+        n = float(self.inner.design.n_passes)
+        return n if self.is_shared else n + self.design.n_passes * self.design.n_stored / max(1, self.inner.design.n_stored)
+
+    def value_and_grad(self, W, Z):
+        """Values (n_folds,), gradients (n_coef, n_folds) and predictions on the rows of g; `Z` are the inner problem's predictions."""
+        loss = self.inner.loss
+        if self.is_shared:
+            values = self.design.loss_sum(loss, self.y, self.rows, self.part, self.fold, Z)
+            return values, self.design.rmatvec(self.design.row_terms(loss, 1, self.y, self.rows, self.part, self.fold, Z)), Z
+        values, _, grad, Z = self.design.loss_grad(loss, self.y, self.rows, self.fold, W)
+        return values, grad, Z
+
+    def values(self, W):
+        """Values alone, one pass without a scatter."""
+        train, held_out, _, _ = self.design.loss_grad(self.inner.loss, self.y, self.rows, self.fold, W, False)
+        return held_out if self.is_shared else train
+
+    def lagrangian_hessian(self, Q, U, Z, Z_criterion):
+        """Uᵀ (∇²g - Xᵀ diag(ℓ''' ∘ Xq) X) U for every fold, (n_folds, k, k); column a * n_folds + f of U is fold f's."""
+        inner, loss = self.inner, self.inner.loss
+        third = inner.design.row_terms(loss, 3, inner.y, inner.rows, TRAIN, self.fold, Z)
+        second = self.design.row_terms(loss, 2, self.y, self.rows, self.part, self.fold, Z_criterion)
+        if self.is_shared:
+            return self.design.contract(second, -third, Q, U)
+        has_third = loss != "squared"
+        held = self.design.contract(second, None, None, U)
+        return held + inner.design.contract(0 * third, -third, Q, U) if has_third else held
+
+    def one_fold(self, index):
+        inner = self.inner.one_fold(index)
+        return BoundCriterion(inner, self.design, self.y, inner.rows if self.is_shared else self.rows, self.part)
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """The loss on other rows: ``g(w) = Σ_i s_i ℓ(y_i, x_i w + b)`` over ``(X_val, y_val)``, a sum.
+
+    Parameters
+    ----------
+    X_val : array or sparse matrix, shape (n_val, n_features)
+    y_val : array, shape (n_val,)
+    sample_weight : array, shape (n_val,), optional
+
+    Examples
+    --------
+    >>> import numpy as np, fasthoag
+    >>> rng = np.random.default_rng(0)
+    >>> X, w = rng.normal(size=(60, 5)), np.ones(5)
+    >>> y = X @ w + rng.normal(size=60)
+    >>> result = fasthoag.hoag(fasthoag.Problem(X[:30], y[:30], loss="squared"), fasthoag.HeldOut(X[30:], y[30:]))
+    >>> result.status
+    'converged'
+    """
+
+    X_val: Any
+    y_val: Any
+    sample_weight: Any = None
+
+    def bind(self, problem):
+        shape = getattr(self.X_val, "shape", None) or np.shape(self.X_val)
+        if len(shape) != 2 or shape[1] != problem.n_features:
+            raise ValueError(f"X_val must have the {problem.n_features} features of X; got shape {tuple(shape)}")
+        y = check_vector(self.y_val, shape[0], "y_val")
+        find_loss(problem.loss).check_y(y, "y_val")
+        weight = check_weight(self.sample_weight, shape[0])
+        design = self.X_val if hasattr(self.X_val, "loss_grad") else problem.design.like(self.X_val)
+        inner = InnerProblem(problem.design, problem.y, problem.loss, problem.penalty, RowWeights(problem.sample_weight))
+        return BoundCriterion(inner, design, y, RowWeights(weight), TRAIN)
+
+
+@dataclass(frozen=True, eq=False)
+class KFold:
+    """The held-out loss of every fold, summed over folds: one X, each fold a column whose held-out rows have weight 0.
+
+    Parameters
+    ----------
+    cv : int, scikit-learn splitter or iterable of (train, test) index pairs
+        What scikit-learn calls cv; an int means stratified folds for two classes and plain ones otherwise, without shuffling.
+        Not every row has to be in a test part, and one may be in several.
+    groups : array, shape (n_rows,), optional
+        Passed to the splitter.
+
+    Examples
+    --------
+    >>> import numpy as np, fasthoag
+    >>> rng = np.random.default_rng(0)
+    >>> X, w = rng.normal(size=(60, 5)), np.ones(5)
+    >>> y = X @ w + rng.normal(size=60)
+    >>> fasthoag.hoag(fasthoag.Problem(X, y, loss="squared"), fasthoag.KFold(3)).lam.shape
+    (1,)
+    """
+
+    cv: Any = 5
+    groups: Any = None
+
+    def splits(self, problem):
+        from sklearn.model_selection import check_cv
+
+        n = problem.n_rows
+        if isinstance(self.cv, (int, np.integer)) and not isinstance(self.cv, bool):
+            if self.cv < 2:
+                raise ValueError(f"cv must be at least 2; got {self.cv}")
+            if self.cv > n:
+                raise ValueError(f"cv={self.cv} folds need at least as many rows; X has {n}. Use cv <= {n}")
+        is_classification = find_loss(problem.loss).is_classification
+        y = problem.y.astype(int) if is_classification else problem.y
+        splitter = check_cv(self.cv, y, classifier=is_classification)
+        return list(splitter.split(np.zeros((n, 1)), y, self.groups))
+
+    def bind(self, problem):
+        n, splits = problem.n_rows, self.splits(problem)
+        if not splits:
+            raise ValueError("cv gives no split of the rows; give at least one (train, test) pair")
+        mask = np.zeros((n, len(splits)), np.uint8)
+        weight = np.ones(n) if problem.sample_weight is None else problem.sample_weight
+        is_classification = find_loss(problem.loss).is_classification
+        for fold, (train, test) in enumerate(splits):
+            for name, index, bit in (("training", train, TRAIN), ("test", test, HELD_OUT)):
+                index = np.asarray(index)
+                if index.dtype.kind != "b" and len(index) and (index.min() < -n or index.max() >= n):
+                    raise ValueError(f"cv gives fold {fold} {name} rows outside 0..{n - 1}")
+                mask[index, fold] |= bit
+                if not (weight[index] > 0).any():
+                    raise ValueError(f"fold {fold} of cv has no {name} row with a positive weight; use fewer folds or other splits")
+            if is_classification and len(np.unique(problem.y[(mask[:, fold] & TRAIN > 0) & (weight > 0)])) < 2:
+                raise ValueError(f"the training part of fold {fold} has one class only; use stratified or shuffled folds, or fewer of them")
+        rows = RowWeights(problem.sample_weight, mask)
+        inner = InnerProblem(problem.design, problem.y, problem.loss, problem.penalty, rows)
+        return BoundCriterion(inner, problem.design, problem.y, rows, HELD_OUT)
+
+
+CRITERIA = {"held_out": HeldOut, "k_fold": KFold}

@@ -1,0 +1,65 @@
+"""Where X lives: the seam between the outer loop and CPU, mapped file, GPU or cluster.
+
+Everything that touches X goes through a `Design`. Coefficient blocks have shape ``(n_coef, m)``: one row a feature and, with an intercept, one
+more as the last row; one column a fold (or a strength, or a right-hand side). Their feature order and memory belong to the design: `encode`
+takes a user's array there and `decode` brings it back. Arrays of shape ``(n_rows, m)`` hold predictions and curvatures.
+
+A pass visits every row once, whatever the number of columns: one loss and gradient, one Hessian product or one plain product is one pass.
+"""
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+TRAIN, HELD_OUT = 1, 2  # bits of RowWeights.mask
+
+
+@dataclass(frozen=True)
+class RowWeights:
+    """Weight of every row in every fold without a copy of the data: ``weight[i]`` where ``mask[i, fold]`` has the bit of the part, else 0.
+
+    ``weight`` is ``(n_rows,)`` or None for 1; ``mask`` is uint8 ``(n_rows, n_folds)`` or None for "every row trains, one fold".
+    """
+
+    weight: Any = None
+    mask: Any = None
+
+    @property
+    def n_folds(self):
+        return 1 if self.mask is None else self.mask.shape[1]
+
+    def fold(self, index):
+        """The row weights of one fold alone."""
+        return self if self.mask is None else replace(self, mask=np.ascontiguousarray(self.mask[:, index:index + 1]))
+
+
+class Design(Protocol):
+    shape: tuple       # (n_rows, n_features)
+    n_coef: int        # n_features + has_intercept
+    has_intercept: bool
+    dtype: Any         # of the stored values; everything computed is float64
+    xp: Any            # array namespace of coefficient blocks
+    n_stored: int      # stored entries: the size of one pass
+    n_passes: int      # passes so far
+
+    def like(self, X): ...                        # a Design of the same kind, feature order and intercept for other rows
+    def encode(self, w): ...                      # (n_coef,) or (n_coef, m) from the user's order
+    def decode(self, w): ...                      # and back, as NumPy
+    def loss_grad(self, loss, y, rows, fold, W, want_grad=True): ...  # training values (m,), held-out values (m,), gradients, predictions Z
+    def row_terms(self, loss, order, y, rows, part, fold, Z): ...     # s * derivative of this order, (n_rows, m); reads no X
+    def loss_sum(self, loss, y, rows, part, fold, Z): ...             # sums of s * loss, (m,); reads no X
+    def hvp(self, curvature, fold, V): ...        # X'(c * (X V)); column j uses curvature[:, fold[j]]
+    def hess_diag(self, curvature): ...           # sum_i c_if x_ij^2, (n_coef, n_folds)
+    def matvec(self, V): ...                      # X V
+    def rmatvec(self, R): ...                     # X' R
+    def contract(self, A, B, Q, U): ...           # (n_folds, k, k): sum_i (A_if + B_if x_i q_f)(x_i u_a)(x_i u_b)
+    # optional, native: cg(...) and newton_cg(...) with the signatures of linsolve.cg_columns and solvers.newton_columns
+
+
+def make_design(X, *, fit_intercept=False, n_threads=None, low_memory=False, deterministic=False):
+    """A `CpuDesign` for an array or sparse matrix; a Design is returned as it is."""
+    if hasattr(X, "loss_grad"):
+        return X
+    from fasthoag.design.cpu import CpuDesign
+
+    return CpuDesign(X, fit_intercept=fit_intercept, n_threads=n_threads, low_memory=low_memory, deterministic=deterministic)

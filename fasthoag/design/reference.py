@@ -1,0 +1,91 @@
+"""The executable specification of a Design: plain NumPy/SciPy, or any array namespace for a dense X. Slow, short, and what the others must equal."""
+import numpy as np
+import scipy.sparse as sp
+
+from fasthoag import _core
+from fasthoag.design import TRAIN, HELD_OUT
+from fasthoag.design.cpu import check_matrix
+
+
+class ReferenceDesign:
+    """X as SciPy or array-namespace products, one column layout and no renumbering.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fasthoag.design.reference import ReferenceDesign
+    >>> ReferenceDesign(np.eye(2)).matvec(np.array([[3.0], [4.0]])).ravel()
+    array([3., 4.])
+    """
+
+    def __init__(self, X, *, fit_intercept=False, xp=np):
+        X = check_matrix(X)
+        self.shape, self.dtype, self.has_intercept, self.xp = X.shape, X.dtype, bool(fit_intercept), xp
+        self.n_coef = X.shape[1] + self.has_intercept
+        self.n_stored = X.nnz if sp.issparse(X) else X.size
+        self.is_sparse, self.n_passes = sp.issparse(X), 0
+        X = X.astype(np.float64)  # products in float64 whatever is stored
+        if self.has_intercept:
+            X = sp.hstack([X, np.ones((X.shape[0], 1))]).tocsr() if sp.issparse(X) else np.hstack([X, np.ones((X.shape[0], 1))])
+        self._X = X if xp is np else xp.asarray(X)
+        self._XT = X.T if sp.issparse(X) else self._X.T
+
+    def like(self, X):
+        return ReferenceDesign(X, fit_intercept=self.has_intercept, xp=self.xp)
+
+    def with_threads(self, n_threads):
+        return self
+
+    def encode(self, w):
+        return self.xp.asarray(np.ascontiguousarray(w, dtype=np.float64))
+
+    def decode(self, w):
+        return np.array(w)
+
+    def _weights(self, rows, part, fold):
+        weight = np.ones(self.shape[0]) if rows.weight is None else rows.weight
+        if rows.mask is None:
+            return np.repeat(weight[:, None] * (part == TRAIN), len(fold), axis=1)
+        return weight[:, None] * ((rows.mask[:, fold] & part) != 0)
+
+    def _loss(self, loss, order, y, Z):
+        return _core.row_terms(loss, order, y, None, None, TRAIN, np.zeros(Z.shape[1], np.int32), np.ascontiguousarray(np.asarray(Z)), 1)
+
+    def loss_grad(self, loss, y, rows, fold, W, want_grad=True):
+        self.n_passes += 1
+        Z = self._X @ W
+        values = self._loss(loss, 0, y, Z)
+        train, held = self._weights(rows, TRAIN, fold), self._weights(rows, HELD_OUT, fold)
+        G = self._XT @ self.xp.asarray(train * self._loss(loss, 1, y, Z)) if want_grad else None
+        return np.where(train != 0, train * values, 0).sum(0), np.where(held != 0, held * values, 0).sum(0), G, Z
+
+    def row_terms(self, loss, order, y, rows, part, fold, Z):
+        return self.xp.asarray(self._weights(rows, part, fold) * self._loss(loss, order, y, Z))
+
+    def loss_sum(self, loss, y, rows, part, fold, Z):
+        return (self._weights(rows, part, fold) * self._loss(loss, 0, y, Z)).sum(0)
+
+    def hvp(self, curvature, fold, V):
+        self.n_passes += 1
+        return self._XT @ (self.xp.take(curvature, self.xp.asarray(fold), axis=1) * (self._X @ V))
+
+    def hess_diag(self, curvature):
+        self.n_passes += 1
+        squares = self._X.multiply(self._X).T if sp.issparse(self._X) else (self._X * self._X).T
+        return squares @ curvature
+
+    def matvec(self, V):
+        self.n_passes += 1
+        return self._X @ V
+
+    def rmatvec(self, R):
+        self.n_passes += 1
+        return self._XT @ R
+
+    def contract(self, A, B, Q, U):
+        self.n_passes += 1
+        A, F = np.array(A), A.shape[1]
+        if Q is not None:
+            A = A + np.asarray(B) * np.asarray(self._X @ Q)
+        XU = np.asarray(self._X @ U).reshape(self.shape[0], -1, F)
+        return np.einsum("if,iaf,ibf->fab", A, XU, XU)

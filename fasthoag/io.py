@@ -1,0 +1,450 @@
+"""Files in and out: data sets (LIBSVM text, or ``.npz`` with ``.npy``) and fitted models."""
+from __future__ import annotations
+
+import errno
+import importlib
+import io
+import mmap
+import operator
+import os
+import secrets
+from dataclasses import dataclass, fields
+
+import numpy as np
+import scipy.sparse
+
+from fasthoag import _core
+
+__all__ = ["Model", "load_data", "load_model", "load_svmlight", "save_liblinear", "save_model"]
+
+_COMPRESSED = {".bz2": "bz2", ".gz": "gzip", ".xz": "lzma"}
+_MODEL_FORMAT, _MODEL_VERSION = "fasthoag-model", 1
+
+
+# ---- data ----
+
+
+def load_svmlight(path, *, n_features=None, dtype=np.float64, zero_based="auto", n_threads=None):
+    """Matrix and labels of a file in LIBSVM (svmlight) format.
+
+    One row a line: ``label [qid:n] index:value index:value ... [# comment]``. Indices may come in any order, but not
+    twice in a row. Explicit zeros are not stored. Every number is rounded correctly to `dtype`.
+
+    Parameters
+    ----------
+    path : str or path
+        A name that ends in ``.bz2``, ``.gz`` or ``.xz`` is decompressed in memory. Anything else is text and is mapped:
+        it must not shrink while it is read.
+    n_features : int, optional
+        Number of columns; the largest index in the file by default. Give it for a test set, which may lack the last
+        features of the training set.
+    dtype : float64 or float32
+        Type of the values of `X`. Labels are always float64.
+    zero_based : {"auto", True, False}
+        Whether features count from 0. "auto": they do if the file has an index 0, and count from 1 otherwise.
+    n_threads : int, optional
+        All processors by default. The result does not depend on it.
+
+    Returns
+    -------
+    X : csr_matrix, shape (n_rows, n_features)
+        Sorted indices, no duplicates. Indices are int32 where they fit, else int64.
+    y : array, shape (n_rows,)
+
+    Raises
+    ------
+    FileNotFoundError
+    ValueError
+        With the path, the line and what is wrong in it: a number that is malformed or not finite, an index that is
+        negative or appears twice, `n_features` too small, no rows, a truncated or corrupt compressed file.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from fasthoag.io import load_svmlight
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "two_rows.txt")
+    ...     _ = path.write_text("+1 1:0.5 3:2\\n-1 2:1\\n")
+    ...     X, y = load_svmlight(path)
+    >>> X.toarray()
+    array([[0.5, 0. , 2. ],
+           [0. , 1. , 0. ]])
+    >>> y
+    array([ 1., -1.])
+    """
+    dtype = _real_type(dtype)
+    if not (isinstance(zero_based, (bool, np.bool_)) or zero_based == "auto"):
+        raise ValueError(f'zero_based must be "auto", True or False; found {zero_based!r}.')
+    base = -1 if isinstance(zero_based, str) else int(zero_based)
+    n_features = _count("n_features", n_features)
+    n_threads = _count("n_threads", n_threads) or _n_processors()
+    path = _existing(path)
+    with open(path, "rb") as file:
+        text = _text(path, file)
+        try:
+            y, indptr, indices, values, n_seen = _core.parse_svmlight(text, base, dtype == np.float32, n_threads)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        finally:
+            if isinstance(text, mmap.mmap):
+                text.close()
+    if n_seen == 0 and n_features is None:
+        raise ValueError(f"{path}: no row has any feature; give n_features if that is meant.")
+    shape = len(y), _n_columns(path, n_seen, n_features)
+    X = scipy.sparse.csr_matrix((values, indices, indptr), shape=shape, copy=False)
+    X.has_canonical_format = True  # sorted and without duplicates: saves scipy a pass
+    return X, y
+
+
+def load_data(path, labels=None, **options):
+    """Matrix and labels of a data set: ``.npz`` with ``.npy``, or LIBSVM text.
+
+    Parameters
+    ----------
+    path : str or path
+        ``.npz``: a matrix saved by `scipy.sparse.save_npz`. Any other name is LIBSVM text, see `load_svmlight`.
+    labels : str or path, optional
+        For ``.npz`` only: the ``.npy`` file of the labels, by default the same name with ``.npy``.
+    **options
+        ``n_features`` and ``dtype``; for LIBSVM text also ``zero_based`` and ``n_threads``.
+
+    Returns
+    -------
+    X : csr_matrix, shape (n_rows, n_features)
+    y : array of float64, shape (n_rows,)
+
+    Raises
+    ------
+    FileNotFoundError
+    ValueError
+        A file is malformed, values are not finite, or the numbers of rows and labels differ.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np, scipy.sparse
+    >>> from fasthoag.io import load_data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     scipy.sparse.save_npz(os.path.join(folder, "train.npz"), scipy.sparse.eye(3, format="csr"))
+    ...     np.save(os.path.join(folder, "train.npy"), [1.0, -1.0, 1.0])
+    ...     X, y = load_data(os.path.join(folder, "train.npz"))
+    >>> X.shape, y
+    ((3, 3), array([ 1., -1.,  1.]))
+    """
+    path = _existing(path)
+    stem, suffix = os.path.splitext(path)
+    if suffix.lower() != ".npz":
+        if labels is not None:
+            raise ValueError(f"{path}: LIBSVM text holds its own labels; drop labels={os.fspath(labels)!r}.")
+        return load_svmlight(path, **options)
+    dtype = _real_type(options.pop("dtype", np.float64))
+    n_features = _count("n_features", options.pop("n_features", None))
+    if options:
+        raise ValueError(f"{path}: {', '.join(sorted(options))}: for LIBSVM text only; drop it for .npz.")
+    X = _npz_matrix(path, dtype)
+    X.resize((X.shape[0], _n_columns(path, X.shape[1], n_features)))
+    y = _npy_labels(path, _existing(labels if labels is not None else stem + ".npy", "the labels of " + path))
+    if len(y) != X.shape[0]:
+        raise ValueError(f"{path} has {X.shape[0]} rows, but its labels file has {len(y)}; give the matching labels=.")
+    return X, y
+
+
+def _existing(path, what="a file"):
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(errno.ENOENT, f"no such file (expected {what}); check the path", path)
+    if os.path.isdir(path):
+        raise ValueError(f"{path} is a folder; give the path of a file.")
+    return path
+
+
+def _real_type(dtype):
+    if np.dtype(dtype) not in (np.float64, np.float32):
+        raise ValueError(f"dtype must be float64 or float32; found {dtype!r}.")
+    return np.dtype(dtype)
+
+
+def _count(name, value):
+    if value is None:
+        return None
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be a whole number or None; found {value!r}.")
+    if operator.index(value) < 1:
+        raise ValueError(f"{name} must be at least 1; found {value}.")
+    return operator.index(value)
+
+
+def _n_processors():
+    # the processors this process may use, which in a container or under taskset are fewer than the machine's
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _n_columns(path, n_seen, n_features):
+    if n_features is not None and n_features < n_seen:
+        raise ValueError(
+            f"{path} has {n_seen} features, more than n_features={n_features}. Give a larger n_features, or none."
+        )
+    return n_seen if n_features is None else n_features
+
+
+def _text(path, file):
+    """The bytes of the file: mapped if they are plain text, else decompressed."""
+    library = _COMPRESSED.get(os.path.splitext(path)[1].lower())
+    if library is None:
+        try:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (ValueError, OSError):  # empty, or a pipe
+            return file.read()
+    try:
+        with importlib.import_module(library).open(file) as stream:
+            return stream.read()
+    except Exception as error:
+        _raise_unless_content(error)
+        raise ValueError(f"{path}: truncated or corrupt {library} data ({error}); fetch it again.") from error
+
+
+def _raise_unless_content(error):
+    # Decompressors and archives have many exceptions of their own for bad content; a fault of the disk has an errno.
+    if isinstance(error, (MemoryError, ImportError)) or getattr(error, "errno", None):
+        raise error
+
+
+def _npz_matrix(path, dtype):
+    try:
+        X = scipy.sparse.load_npz(path)
+        if hasattr(X, "check_format"):
+            X.check_format(full_check=True)  # conversions and kernels trust the indices
+    except Exception as error:
+        _raise_unless_content(error)
+        raise ValueError(f"{path}: not a sparse matrix that scipy.sparse.save_npz wrote ({error}).") from error
+    if X.ndim != 2 or X.dtype.kind not in "fiub":
+        raise ValueError(f"{path}: need a real matrix with two dimensions; found shape {X.shape}, dtype {X.dtype}.")
+    with np.errstate(over="ignore"):  # reported below
+        X = scipy.sparse.csr_matrix(X, dtype=dtype)
+    X.sum_duplicates()
+    if not np.isfinite(X.data).all():
+        raise ValueError(f"{path}: some values are not finite in {dtype}; remove or replace them.")
+    if 0 in X.shape:
+        raise ValueError(f"{path}: the matrix is empty, shape {X.shape}.")
+    return X
+
+
+def _npy_labels(path, labels):
+    try:
+        y = np.load(labels, allow_pickle=False)
+    except Exception as error:
+        _raise_unless_content(error)
+        raise ValueError(f"{labels}: not an array that numpy.save wrote ({error}).") from error
+    if not isinstance(y, np.ndarray) or y.ndim != 1 or y.dtype.kind not in "fiub":
+        found = f"shape {y.shape}, dtype {y.dtype}" if isinstance(y, np.ndarray) else "an archive"
+        raise ValueError(f"{labels}: the labels of {path} must be one-dimensional real numbers; found {found}.")
+    y = y.astype(np.float64)
+    if not np.isfinite(y).all():
+        raise ValueError(f"{labels}: label {np.flatnonzero(~np.isfinite(y))[0]} (counting from 0) is not finite.")
+    return y
+
+
+# ---- models ----
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A fitted linear model: what a model file holds.
+
+    Parameters
+    ----------
+    loss : str
+    coef : array, shape (n_outputs, n_features)
+    intercept : array, shape (n_outputs,)
+    classes : array, shape (0,), (2,) or (n_outputs,)
+        Labels in the order of the outputs; with one output, the second is the positive class. Empty for regression.
+        -1 and +1 if left empty with loss "logistic" and one output.
+    theta, lam : array, shape (n_hyper,)
+        Hyperparameters on log scale, and the strengths they stand for.
+    value, value_error : float
+        Outer criterion, and the bound or estimate of its error.
+    status, message : str
+        How the search ended.
+
+    Examples
+    --------
+    >>> from fasthoag.io import Model
+    >>> model = Model("logistic", coef=[[1.0, -2.0]], intercept=[0.5], classes=[0, 1])
+    >>> model.decision_function([[1.0, 0.0], [0.0, 1.0]])
+    array([ 1.5, -1.5])
+    >>> model.predict([[1.0, 0.0], [0.0, 1.0]])
+    array([1, 0])
+    """
+
+    loss: str
+    coef: np.ndarray
+    intercept: np.ndarray
+    classes: np.ndarray = ()
+    theta: np.ndarray = ()
+    lam: np.ndarray = ()
+    value: float = np.nan
+    value_error: float = np.nan
+    status: str = ""
+    message: str = ""
+
+    def __post_init__(self):
+        coef = np.atleast_2d(np.asarray(self.coef, dtype=np.float64))
+        intercept = np.atleast_1d(np.asarray(self.intercept, dtype=np.float64))
+        classes = np.asarray(self.classes)
+        if classes.size == 0 and self.loss == "logistic" and len(coef) == 1:
+            classes = np.array([-1.0, 1.0])
+        if coef.ndim != 2 or intercept.shape != (len(coef),):
+            raise ValueError(f"intercept must have shape ({len(coef)},) for this coef; found {intercept.shape}.")
+        n_classes = 2 if len(coef) == 1 else len(coef)
+        if classes.dtype == object or classes.ndim != 1 or classes.size not in (0, n_classes):
+            raise ValueError(f"classes must be empty or {n_classes} numbers or strings; found {self.classes!r}.")
+        converted = {"coef": coef, "intercept": intercept, "classes": classes}
+        converted |= {name: np.atleast_1d(np.asarray(getattr(self, name), np.float64)) for name in ("theta", "lam")}
+        converted |= {name: float(getattr(self, name)) for name in ("value", "value_error")}
+        converted |= {name: str(getattr(self, name)) for name in ("loss", "status", "message")}
+        for name, value in converted.items():
+            object.__setattr__(self, name, value)
+
+    def decision_function(self, X):
+        """Predictions ``z = X w + intercept``, shape (n_rows,) with one output, else (n_rows, n_outputs)."""
+        if not scipy.sparse.issparse(X):
+            X = np.asarray(X, dtype=np.float64)
+        n_features = self.coef.shape[1]
+        if X.ndim != 2 or X.shape[1] != n_features:
+            raise ValueError(f"X must have {n_features} columns; found shape {X.shape}. Load it with that n_features.")
+        z = np.asarray(X @ self.coef.T) + self.intercept
+        return z[:, 0] if len(self.coef) == 1 else z
+
+    def predict(self, X):
+        """Labels for a classifier, predictions for a regression."""
+        z = self.decision_function(X)
+        if self.classes.size == 0:
+            return z
+        return self.classes[(z > 0).astype(np.intp) if z.ndim == 1 else z.argmax(axis=1)]
+
+    def predict_proba(self, X):
+        """Probabilities of the two classes, shape (n_rows, 2); for loss "logistic" with one output only."""
+        if self.loss != "logistic" or len(self.coef) != 1:
+            raise ValueError(f"probabilities need loss 'logistic' with one output; this model has loss {self.loss!r}.")
+        from scipy.special import expit  # overflows nowhere
+
+        z = self.decision_function(X)
+        return np.column_stack([expit(-z), expit(z)])
+
+
+def save_model(path, model, *, overwrite=False):
+    """Write a model file, which `load_model` reads: a NumPy ``.npz`` archive without pickles.
+
+    The file appears under its name only when it is complete: after a full disk or a crash the old one is still there.
+
+    Raises
+    ------
+    FileExistsError
+        The file exists and `overwrite` is False.
+    OSError
+        Writing failed; names the path.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from fasthoag.io import Model, load_model, save_model
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "ridge.model")
+    ...     save_model(path, Model("squared", coef=[[2.0, 0.0]], intercept=[1.0], status="CONVERGED"))
+    ...     model = load_model(path)
+    >>> model.predict([[3.0, 5.0]]), model.status
+    (array([7.]), 'CONVERGED')
+    """
+    content = io.BytesIO()
+    arrays = {field.name: getattr(model, field.name) for field in fields(Model)}
+    np.savez(content, format=_MODEL_FORMAT, version=_MODEL_VERSION, **arrays)
+    _write(path, content.getbuffer(), overwrite)
+
+
+def load_model(path):
+    """The `Model` in a file that `save_model` wrote (see there for an example).
+
+    Raises
+    ------
+    FileNotFoundError
+    ValueError
+        Not a model file, truncated or corrupt, or of a newer version.
+    """
+    path = _existing(path, "a model file")
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            content = dict(archive)
+        if content.pop("format") != _MODEL_FORMAT:
+            raise ValueError("another format")
+        if (version := int(content.pop("version"))) == _MODEL_VERSION:
+            return Model(**{name: value if value.ndim else value.item() for name, value in content.items()})
+    except Exception as error:
+        _raise_unless_content(error)
+        raise ValueError(f"{path}: not a model file of fasthoag, or truncated or corrupt ({error}).") from error
+    raise ValueError(f"{path}: model file of version {version}; this fasthoag reads {_MODEL_VERSION}. Update fasthoag.")
+
+
+def save_liblinear(path, model, *, overwrite=False):
+    """Write a model as LIBLINEAR's text format, which its ``predict`` reads.
+
+    Loss "logistic" becomes L2R_LR (several outputs: one against the rest), "squared" becomes L2R_L2LOSS_SVR. The
+    intercept is the weight of a last feature of value ``bias 1``. With two classes the positive one comes first, as
+    LIBLINEAR's weights are those of its first label.
+
+    Raises
+    ------
+    FileExistsError, OSError
+        As `save_model`.
+    ValueError
+        LIBLINEAR has no such model: another loss, labels that are not whole numbers, a regression with many outputs.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from fasthoag.io import Model, save_liblinear
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "liblinear.model")
+    ...     save_liblinear(path, Model("logistic", coef=[[1.0, -2.0]], intercept=[0.5], classes=[-1, 1]))
+    ...     print(open(path).read().split("w\\n")[0].splitlines())
+    ['solver_type L2R_LR', 'nr_class 2', 'label 1 -1', 'nr_feature 2', 'bias 1']
+    """
+    if model.loss not in ("logistic", "squared"):
+        raise ValueError(f"LIBLINEAR has no loss {model.loss!r}; only 'logistic' and 'squared' can be written.")
+    n_outputs, n_features = model.coef.shape
+    if model.loss == "squared":
+        if n_outputs > 1 or model.classes.size:
+            raise ValueError("LIBLINEAR's regression has one output and no classes; this model is another kind.")
+        head = ["solver_type L2R_L2LOSS_SVR", "nr_class 2"]
+    else:
+        labels = model.classes[::-1] if n_outputs == 1 else model.classes
+        if labels.dtype.kind not in "fiu" or labels.size == 0 or (labels != labels.astype(np.int32)).any():
+            raise ValueError(f"LIBLINEAR's labels are whole numbers; found {model.classes.tolist()}. Renumber them.")
+        numbers = " ".join(str(int(label)) for label in labels)
+        head = ["solver_type L2R_LR", f"nr_class {len(labels)}", f"label {numbers}"]
+    head += [f"nr_feature {n_features}", "bias 1", "w", ""]
+    content = io.BytesIO()
+    content.write("\n".join(head).encode("ascii"))
+    np.savetxt(content, np.vstack([model.coef.T, model.intercept]), fmt="%.17g")
+    _write(path, content.getbuffer(), overwrite)
+
+
+def _write(path, content, overwrite):
+    """Put the bytes under `path` at once: a reader sees the old file or the new one, never a part."""
+    path = os.fspath(path)
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError(errno.EEXIST, "file exists; pass overwrite=True to replace it", path)
+    target = os.path.realpath(path)  # a link stays a link
+    temporary = f"{target}.{secrets.token_hex(4)}.tmp"  # in the same folder: replacing across disks is no single step
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException as error:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        if isinstance(error, OSError):
+            what = f"cannot write: {error.strerror}; the old file, if any, is untouched"
+            raise OSError(error.errno, what, path) from error
+        raise

@@ -1,0 +1,169 @@
+"""Linear solves with the inner Hessian: native where the design has them, else the same algorithm over the Design protocol."""
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+CONVERGED, MAX_ITER, INDEFINITE, NONFINITE, AT_RADIUS, STALLED, INTERRUPTED = range(7)  # as csrc/cg.hpp
+SMALL = 128  # coefficients up to which the preconditioner is the inverse of the whole Hessian
+
+
+@dataclass(frozen=True)
+class SolveResult:
+    """``x`` (n_coef, m) with the residual vectors b - H x, and per column: iterations, residual 2-norm, an estimate of the squared energy norm
+    eᵀHe of the error (the decrease of the last 4 steps; -1 when no step was needed), status."""
+
+    x: Any
+    residual: Any
+    n_iter: np.ndarray
+    residual_norm: np.ndarray
+    energy: np.ndarray
+    status: np.ndarray
+
+
+@dataclass(frozen=True)
+class Preconditioner:
+    """What CG multiplies residuals with, in all systems alike: nothing, an inverse diagonal (n_coef, 1) or an inverse matrix (n_coef, n_coef)."""
+
+    diagonal: Any = None
+    inverse: Any = None
+
+    def apply(self, r):
+        if self.inverse is not None:
+            return self.inverse @ r
+        return r if self.diagonal is None else self.diagonal * r
+
+
+@dataclass(frozen=True)
+class Hessian:
+    """Xᵀ diag(c) X + diag(λ) for m columns: column j uses ``curvature[:, fold[j]]`` and ``lam[:, lam_of[j]]``."""
+
+    design: Any
+    curvature: Any
+    fold: np.ndarray
+    lam: Any
+    lam_of: np.ndarray
+
+    def matvec(self, V, cols=slice(None)):
+        xp = self.design.xp
+        lam = xp.take(self.lam, xp.asarray(self.lam_of[cols]), axis=1)
+        return self.design.hvp(self.curvature, self.fold[cols], V) + lam * V
+
+
+def dots(A, B):
+    """Column sums of A * B as NumPy."""
+    if isinstance(A, np.ndarray):
+        return np.einsum("ij,ij->j", A, B)
+    return np.asarray((A * B).sum(axis=0)) if not hasattr(A, "__array_namespace__") else np.asarray(A.__array_namespace__().sum(A * B, axis=0))
+
+
+def norms(A):
+    """Column 2-norms as NumPy."""
+    return np.sqrt(dots(A, A))
+
+
+def cg(hess, b, x0=None, *, tol, precond=Preconditioner(), max_iter=1000):
+    """Solve ``H q = b`` by preconditioned conjugate gradients, every column on its own.
+
+    Stops when ``||b - H q||_2 <= tol`` (absolute), tested before the first step, so an exact `x0` costs one product.
+
+    Parameters
+    ----------
+    hess : Hessian, shape (n_coef, n_coef)
+        Symmetric positive definite for every column.
+    b, x0 : array, shape (n_coef, m)
+    tol : float or array, shape (m,)
+        Absolute bound on the residual 2-norm of each column.
+    precond : Preconditioner
+    max_iter : int
+
+    Returns
+    -------
+    SolveResult
+        ``status`` is CONVERGED, MAX_ITER, INDEFINITE or NONFINITE for every column; never raises for these.
+
+    References
+    ----------
+    Saad, *Iterative Methods for Sparse Linear Systems*, 2nd ed., Alg. 9.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fasthoag.design.cpu import CpuDesign
+    >>> from fasthoag.linsolve import Hessian, cg
+    >>> one = np.zeros(1, np.int32)
+    >>> H = Hessian(CpuDesign(np.eye(2)), np.ones((2, 1)), one, np.ones((2, 1)), one)     # 2 I
+    >>> cg(H, np.array([[2.0], [4.0]]), tol=1e-12).x.ravel()
+    array([1., 2.])
+    """
+    tol = np.ascontiguousarray(np.broadcast_to(np.asarray(tol, np.float64), (b.shape[1],)))
+    if hasattr(hess.design, "cg"):
+        return SolveResult(*hess.design.cg(hess.curvature, hess.fold, hess.lam, hess.lam_of, b, x0, tol, max_iter, precond))
+    return _cg_columns(hess, b, x0, tol, precond, max_iter)
+
+
+def _cg_columns(hess, b, x0, tol, precond, max_iter, radius=None):
+    """The algorithm of csrc/cg.hpp over the Design protocol; finished columns are kept in the block with a zero step."""
+    xp, m = hess.design.xp, b.shape[1]
+    x = xp.zeros_like(b) if x0 is None else xp.asarray(x0, copy=True)
+    r = xp.asarray(b, copy=True) if x0 is None else b - hess.matvec(x)
+    n_iter, status = np.zeros(m, np.int32), np.full(m, MAX_ITER, np.int32)
+    z = precond.apply(r)
+    d, rz, rr = z, dots(r, z), dots(r, r)
+    is_active = np.ones(m, bool)
+    last = np.zeros((4, m))
+
+    def leave(which, code):
+        status[which & is_active] = code
+        is_active[which] = False
+
+    for iteration in range(max_iter + 1):
+        leave(~np.isfinite(rr), NONFINITE)
+        leave(np.sqrt(rr) <= tol, CONVERGED)
+        n_iter[is_active] = iteration
+        if not is_active.any() or iteration == max_iter:
+            break
+        hd = hess.matvec(d)
+        dhd = dots(d, hd)
+        leave(~np.isfinite(dhd), NONFINITE)
+        leave(dhd <= 0, INDEFINITE)
+        alpha = np.where(is_active, rz / np.where(dhd > 0, dhd, 1), 0.0)
+        last[iteration % 4, is_active] = (alpha * rz)[is_active]
+        if radius is not None:
+            xx, xd, dd = dots(x, x), dots(x, d), dots(d, d)
+            room = np.maximum(radius**2 - xx, 0)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                to_radius = np.where(np.isfinite(radius), room / (xd + np.sqrt(xd**2 + dd * room)), np.inf)
+            outside = is_active & (alpha >= to_radius)
+            alpha[outside] = to_radius[outside]
+        x = x + xp.asarray(alpha) * d
+        r = r - xp.asarray(alpha) * hd
+        if radius is not None:
+            leave(outside, AT_RADIUS)
+        z, rr = precond.apply(r), dots(r, r)
+        new = dots(r, z)
+        beta = np.where(is_active, new / np.where(rz == 0, 1, rz), 0.0)
+        rz = new
+        d = xp.asarray(np.where(is_active, 1.0, 0.0)) * z + xp.asarray(beta) * d
+    return SolveResult(x, r, n_iter, np.sqrt(rr), np.where(n_iter > 0, last.sum(0), -1.0), status)
+
+
+def make_precond(design, curvature, lam):
+    """The preconditioner for Hessians with these curvatures (n_rows, n_folds) and strengths (n_coef, 1); one for all folds and strengths.
+
+    Up to `SMALL` coefficients: the inverse of the Hessian at the mean curvature (one pass with n_coef columns). Else the diagonal. On sparse data
+    the diagonal is damped to its geometric mean with λ, ``sqrt(diag(H) λ)``: plain, it undoes the equal weight that row scaling gives to rare
+    columns. On 20 newsgroups at the optimum, CG to 1e-1 / 1e-3 takes 29 / 61 products without, 18 / 62 with the plain and 12 / 35 with this one.
+    """
+    xp, p = design.xp, design.n_coef
+    mean = xp.sum(curvature, axis=1, keepdims=True) / curvature.shape[1]
+    if p <= SMALL:
+        gram = np.asarray(design.hvp(mean, np.zeros(p, np.int32), xp.asarray(np.eye(p)))) + np.diag(np.asarray(lam)[:, 0])
+        scale = 1 / np.sqrt(np.maximum(np.diag(gram), 1e-300))
+        gram = gram * scale[:, None] * scale
+        gram[np.diag_indices(p)] += 1e-12  # rounding of a singular matrix (a zero column, a tiny strength)
+        return Preconditioner(inverse=xp.asarray(np.ascontiguousarray(np.linalg.inv(gram) * scale[:, None] * scale)))
+    diagonal = design.hess_diag(mean) + lam
+    if design.is_sparse:
+        diagonal = xp.sqrt(diagonal * xp.where(lam > 0, lam, diagonal))
+    return Preconditioner(diagonal=1 / xp.where(diagonal > 0, diagonal, xp.ones_like(diagonal)))

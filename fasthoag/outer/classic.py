@@ -1,0 +1,64 @@
+"""The algorithm of the paper: gradient steps with its tolerance schedules and its adaptive step size.
+
+Pedregosa (2016), "Hyperparameter optimization with approximate gradient", Algorithm 1 and section 3. Faults of the 2016 code that are not
+repeated: the accepted step applied twice, a rejected step that keeps the bad point, an inner tolerance from a random start, a relative
+tolerance for the linear solve, no stopping test.
+"""
+import numpy as np
+
+from fasthoag.hypergradient import Accuracy
+
+SCHEDULES = {
+    "exponential": lambda k: 0.1 * 0.9**k,
+    "quadratic": lambda k: 0.1 / (k + 1) ** 2,
+    "cubic": lambda k: 0.1 / (k + 1) ** 3,
+    "exact": lambda k: 1e-12,
+}
+
+
+class Classic:
+    """Step size 1/L and tolerance ε_k. `accuracy` is absolute, as in the paper: ||∇h|| <= μ ε_k and ||H q - ∇g|| <= ε_k."""
+
+    has_tangents = False
+
+    def __init__(self, schedule="exponential"):
+        schedule = schedule or "exponential"
+        if not callable(schedule) and schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {', '.join(map(repr, SCHEDULES))} or a function k -> tolerance; got {schedule!r}")
+        self.epsilon = schedule if callable(schedule) else SCHEDULES[schedule]
+        self.k, self.lipschitz, self.n_rejected = 0, None, 0
+        self.accuracy = self._accuracy()
+
+    def _accuracy(self):
+        epsilon = float(self.epsilon(self.k))
+        if not epsilon > 0:
+            raise ValueError(f"schedule must give positive tolerances; got {epsilon!r} for k={self.k}")
+        return Accuracy(epsilon, epsilon, is_absolute=True)
+
+    def step(self, evaluation, lower, upper, target):
+        grad, theta = evaluation.grad, evaluation.theta
+        if self.lipschitz is None:
+            self.lipschitz = max(float(np.linalg.norm(grad)), 1e-300)  # the first step has length 1 in log units
+        d = np.clip(-grad / self.lipschitz, lower - theta, upper - theta)
+        self.k += 1
+        self.accuracy = self._accuracy()
+        return d, -0.5 * float(grad @ d)
+
+    def tighten(self, evaluation, target):
+        if self.accuracy.inner <= 1e-12:
+            return False
+        self.k += 10
+        self.accuracy = self._accuracy()
+        return True
+
+    def accept(self, current, trial, d, predicted):
+        """g_k <= g_{k-1} + tolerances - L Δ²/2: then L shrinks a little, else it doubles and the step is taken again, shorter, from the old point."""
+        slack = current.value_error + trial.value_error
+        sufficient = 0.1 * predicted
+        if np.isfinite(trial.value) and trial.value <= current.value + slack - sufficient:
+            self.lipschitz *= 0.95 if self.n_rejected else 0.7
+            self.n_rejected = 0
+            return True
+        self.n_rejected += 1
+        self.lipschitz *= 2.0 if self.n_rejected < 3 else 10.0
+        return False

@@ -1,0 +1,85 @@
+"""Exact Newton in θ inside a trust region and a box, with inner accuracy that follows the size of the steps."""
+import numpy as np
+
+from fasthoag.hypergradient import Accuracy
+
+LOOSEST = Accuracy(0.5, 0.3)
+TIGHTEST = 1e-11
+
+
+def solve_trust_region(grad, hess, radius, lower, upper):
+    """The minimiser of gᵀd + ½ dᵀHd over ||d|| <= radius and lower <= d <= upper (coordinates at a bound are fixed one after another)."""
+    d, free = np.zeros_like(grad), np.ones(len(grad), bool)
+    for _ in range(len(grad) + 1):
+        if not free.any():
+            break
+        values, vectors = np.linalg.eigh(hess[np.ix_(free, free)])
+        rhs = vectors.T @ -(grad[free] + hess[np.ix_(free, ~free)] @ d[~free])
+        room = np.sqrt(max(radius**2 - d[~free] @ d[~free], 0.0))
+        shift = max(0.0, -values[0] * (1 + 1e-10) + 1e-10 * abs(values[-1])) if values[0] <= 0 else 0.0
+        def length(s):
+            return np.linalg.norm(rhs / np.maximum(values + s, 1e-300))
+        if length(shift) > room:  # bisection in the shift; k is small
+            low, high = shift, shift + np.linalg.norm(rhs) / max(room, 1e-300) + abs(values).max()
+            for _ in range(100):
+                middle = 0.5 * (low + high)
+                low, high = (middle, high) if length(middle) > room else (low, middle)
+            shift = high
+        step = vectors @ (rhs / np.maximum(values + shift, 1e-300))
+        if values[0] <= 0 and np.linalg.norm(step) < room and np.linalg.norm(rhs) > 0:
+            step = step * room / np.linalg.norm(step)  # no minimum inside: to the edge
+        d[free] = step
+        outside = free & ((d < lower) | (d > upper))
+        if not outside.any():
+            break
+        d = np.where(outside, np.clip(d, lower, upper), d)
+        free &= ~outside
+    return np.clip(d, lower, upper)
+
+
+class TrustRegion:
+    """Radius and accuracy of the Newton method. `accuracy` is what the next evaluation should have."""
+
+    has_tangents = True
+    max_radius = 4.0  # in log units: strengths differ by a factor of 50 at most between two steps
+
+    def __init__(self, schedule=None):
+        if schedule not in (None, "adaptive"):
+            raise ValueError(f"schedule belongs to method='hoag'; method 'newton' adapts its accuracy by itself. Got {schedule!r}")
+        self.radius = 3.0
+        self.accuracy = LOOSEST
+
+    def step(self, evaluation, lower, upper, target):
+        """The step in θ from `evaluation` and the decrease it promises; sets the accuracy that judging it needs."""
+        theta, grad, hess = evaluation.theta, evaluation.grad, evaluation.hess
+        d = solve_trust_region(grad, hess, self.radius, lower - theta, upper - theta)
+        # Newton squares the error: the next gradient is about |H| |d|^2, and smaller errors than a part of it buy nothing
+        self._aim(evaluation, max(0.3 * np.linalg.norm(hess, 2) * float(d @ d), 0.3 * target))
+        return d, -float(grad @ d + 0.5 * d @ hess @ d)
+
+    def tighten(self, evaluation, target):
+        """More accuracy at the same θ; False when there is no more to be had."""
+        if max(self.accuracy.inner, self.accuracy.linear) <= TIGHTEST:
+            return False
+        self._aim(evaluation, max(0.2 * float(np.linalg.norm(evaluation.grad)), 0.3 * target), 0.5)
+        return True
+
+    def _aim(self, evaluation, error, at_most=np.inf):
+        """The accuracy at which each part of the hypergradient's error would be half of `error`: both are of second order."""
+        def scaled(now, loosest, part):
+            return float(np.clip(now * min(np.sqrt(0.5 * error / max(part, 1e-300)), at_most), TIGHTEST, loosest))
+        self.accuracy = Accuracy(scaled(self.accuracy.inner, LOOSEST.inner, evaluation.inner_error),
+                                 scaled(self.accuracy.linear, LOOSEST.linear, evaluation.linear_error))
+
+    def accept(self, current, trial, d, predicted):
+        """Whether the trial decreased f by enough, as far as the errors of both values tell; sets the radius."""
+        noise = current.value_error + trial.value_error
+        actual, size = current.value - trial.value, float(np.linalg.norm(d))
+        if not np.isfinite(trial.value) or actual < 0.1 * predicted - noise:
+            self.radius = 0.25 * size
+            return False
+        if actual > 0.75 * predicted and size > 0.9 * self.radius:
+            self.radius = min(2.0 * self.radius, self.max_radius)
+        elif actual < 0.25 * predicted - noise:
+            self.radius = max(0.5 * size, 0.1)
+        return True

@@ -1,0 +1,158 @@
+"""The inner problem: how loss, penalty and data make h(w, θ), its Hessian and its cross-derivative."""
+import copy
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fasthoag.design import TRAIN, RowWeights, make_design
+from fasthoag.design.cpu import check_finite
+from fasthoag.linsolve import Hessian
+from fasthoag.losses import find_loss
+from fasthoag.penalties import Ridge
+
+
+def check_vector(v, n_rows, name):
+    """`v` as a contiguous float64 vector of length `n_rows`."""
+    try:
+        v = np.asarray(v)
+        if v.ndim == 2 and v.shape[1] == 1:
+            v = v[:, 0]
+        v = np.ascontiguousarray(v, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numeric ({error})") from None
+    if v.ndim != 1:
+        raise ValueError(f"{name} must have 1 dimension; got shape {v.shape}")
+    if len(v) != n_rows:
+        raise ValueError(f"{name} has {len(v)} values but X has {n_rows} rows; they must be equal")
+    check_finite(v, name)
+    return v.view(np.ndarray)
+
+
+def check_weight(weight, n_rows, name="sample_weight"):
+    """`weight` as a vector of non-negative numbers that are not all 0, or None."""
+    if weight is None:
+        return None
+    weight = check_vector(weight, n_rows, name)
+    if (weight < 0).any():
+        raise ValueError(f"{name} must not be negative; found {weight.min():g}")
+    if not (weight > 0).any():
+        raise ValueError(f"{name} must have a positive value; all {n_rows} are 0")
+    return weight
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The training side of a tuning run: ``h(w, θ) = Σ_i s_i ℓ(y_i, x_i w + b) + ½ Σ_j λ_j(θ) w_j²``, a sum as in scikit-learn's ``C = 1/λ``.
+
+    Parameters
+    ----------
+    X : array, sparse matrix or Design, shape (n_rows, n_features)
+        float32 or float64 values are read in place. CSR is fastest; other formats are converted once.
+    y : array, shape (n_rows,)
+        Real numbers for ``"squared"``; -1 and +1 for ``"logistic"``.
+    loss : str
+        One of ``fasthoag.losses.LOSSES``.
+    penalty : Penalty
+    fit_intercept : bool
+        Adds the coefficient b, which is not penalised; sparse data stay sparse. A Design brings its own setting.
+    sample_weight : array, shape (n_rows,), optional
+        Non-negative; a whole number means that many copies of the row.
+    low_memory : bool
+        Make neither a renumbered nor a transposed copy, at some cost in speed.
+    deterministic : bool
+        The same bits for every number of threads, at some cost in speed. (For one number of threads bits never change between runs.)
+
+    Raises
+    ------
+    ValueError
+        Naming the argument, what came and what to do.
+
+    Examples
+    --------
+    >>> import numpy as np, fasthoag
+    >>> problem = fasthoag.Problem(np.eye(3), [1, -1, 1], loss="logistic")
+    >>> problem.n_rows
+    3
+    """
+
+    X: Any
+    y: Any
+    loss: str = "logistic"
+    penalty: Any = field(default_factory=Ridge)
+    fit_intercept: bool = True
+    sample_weight: Any = None
+    low_memory: bool = False
+    deterministic: bool = False
+
+    def __post_init__(self):
+        loss = find_loss(self.loss)
+        if not hasattr(self.penalty, "strengths"):
+            raise TypeError(f"penalty must be a penalty such as fasthoag.Ridge(); got {self.penalty!r}")
+        shape = getattr(self.X, "shape", None) or np.shape(self.X)
+        if len(shape) != 2:
+            raise ValueError(f"X must have 2 dimensions; got shape {shape}")
+        object.__setattr__(self, "y", check_vector(self.y, shape[0], "y"))
+        object.__setattr__(self, "sample_weight", check_weight(self.sample_weight, shape[0]))
+        loss.check_y(self.y)
+        object.__setattr__(self, "design", make_design(self.X, fit_intercept=self.fit_intercept, low_memory=self.low_memory,
+                                                       deterministic=self.deterministic))
+
+    @property
+    def n_rows(self):
+        return self.design.shape[0]
+
+    @property
+    def n_features(self):
+        return self.design.shape[1]
+
+    @property
+    def n_hyper(self):
+        return self.penalty.n_hyper(self.n_features)
+
+    def with_threads(self, n_threads):
+        """The same problem on the same data whose kernels use this many threads."""
+        other = copy.copy(self)
+        object.__setattr__(other, "design", self.design.with_threads(n_threads))
+        return other
+
+
+@dataclass(frozen=True, eq=False)
+class InnerProblem:
+    """h for every fold at once: the columns of one block over one copy of X."""
+
+    design: Any
+    y: Any
+    loss: str
+    penalty: Any
+    rows: RowWeights
+
+    @property
+    def n_folds(self):
+        return self.rows.n_folds
+
+    @cached_property
+    def fold(self):
+        return np.arange(self.n_folds, dtype=np.int32)
+
+    def strengths(self, theta):
+        """λ in the design's order, (n_coef, 1); 0 for the intercept."""
+        return self._coef_block(self.penalty.strengths(theta, self.design.shape[1])[:, None])
+
+    def strengths_jac(self, theta):
+        """∂λ/∂θ in the design's order, (n_coef, n_hyper)."""
+        return self._coef_block(self.penalty.strengths_jac(theta, self.design.shape[1]))
+
+    def _coef_block(self, block):
+        return self.design.encode(np.concatenate([block, np.zeros((int(self.design.has_intercept), block.shape[1]))]))
+
+    def curvature(self, Z):
+        return self.design.row_terms(self.loss, 2, self.y, self.rows, TRAIN, self.fold, Z)
+
+    def hessian(self, curvature, lam, n_blocks):
+        """The Hessian of every fold for `n_blocks` right-hand sides a fold: column a * n_folds + f belongs to fold f."""
+        return Hessian(self.design, curvature, np.tile(self.fold, n_blocks), lam, np.zeros(n_blocks * self.n_folds, np.int32))
+
+    def one_fold(self, index):
+        return InnerProblem(self.design, self.y, self.loss, self.penalty, self.rows.fold(index))

@@ -1,0 +1,111 @@
+"""Inner solvers: native where the design has them, else the same algorithm over the Design protocol."""
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fasthoag import linsolve
+from fasthoag.design import TRAIN
+from fasthoag.linsolve import CONVERGED, MAX_ITER, NONFINITE, STALLED, Hessian, Preconditioner, dots
+
+
+@dataclass(frozen=True)
+class InnerResult:
+    """Coefficients, gradients (n_coef, m) and predictions (n_rows, m) where the solver stopped, and per column: training and held-out
+    loss, gradient 2-norm, Newton and CG iterations, status."""
+
+    W: Any
+    grad: Any
+    Z: Any
+    train: np.ndarray
+    held_out: np.ndarray
+    grad_norm: np.ndarray
+    n_iter: np.ndarray
+    n_cg: np.ndarray
+    status: np.ndarray
+
+
+def newton_cg(problem, lam, W, *, tol, fold=None, lam_of=None, precond=Preconditioner(), max_iter=100, max_cg=1000):
+    """Minimise the inner problem in every column by trust-region Newton-CG from `W`.
+
+    Stops a column when ``||∇h||_2 <= tol`` (absolute), tested before the first step, so a solution as start costs one pass.
+
+    Parameters
+    ----------
+    problem : InnerProblem
+    lam : array, shape (n_coef, n_lam)
+        Strengths, in the design's order.
+    W : array, shape (n_coef, m)
+    tol : float or array, shape (m,)
+    fold, lam_of : int array, shape (m,)
+        Row-weight column and strength column of every column of `W`; default ``0..m-1`` and all 0.
+
+    Returns
+    -------
+    InnerResult
+        ``status`` per column is CONVERGED, MAX_ITER, STALLED (rounding allows no further decrease) or NONFINITE; never raises for these.
+
+    References
+    ----------
+    Lin, Weng, Keerthi (2008), "Trust region Newton method for large-scale logistic regression"; Nocedal & Yuan (1998).
+    """
+    m = W.shape[1]
+    fold = np.arange(m, dtype=np.int32) if fold is None else fold
+    lam_of = np.zeros(m, np.int32) if lam_of is None else lam_of
+    tol = np.ascontiguousarray(np.broadcast_to(np.asarray(tol, np.float64), (m,)))
+    args = (problem.loss, problem.y, problem.rows, fold, lam, lam_of, W, tol, max_iter, max_cg, precond)
+    if hasattr(problem.design, "newton_cg"):
+        return InnerResult(*problem.design.newton_cg(*args))
+    return _newton_columns(problem.design, *args)
+
+
+def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, max_cg, precond):
+    """The algorithm of csrc/newton_cg.hpp over the Design protocol; finished columns stay in the block with a zero step."""
+    xp, m = design.xp, W.shape[1]
+    lams = xp.take(lam, xp.asarray(lam_of), axis=1)
+    eps = np.finfo(np.float64).eps
+
+    def evaluate(W):
+        train, held, G, Z = design.loss_grad(loss, y, rows, fold, W)
+        G = G + lams * W
+        return train, held, G, Z, train + 0.5 * dots(lams * W, W), linsolve.norms(G)
+
+    train, held, G, Z, value, norm = evaluate(W)
+    first, radius = np.maximum(norm, 1e-300), np.full(m, np.inf)
+    n_iter, n_cg, n_stalls, status = np.zeros(m, np.int32), np.zeros(m, np.int32), np.zeros(m, int), np.full(m, MAX_ITER, np.int32)
+    for iteration in range(max_iter + 1):
+        is_bad = ~np.isfinite(value + norm)
+        is_active = ~is_bad & (norm > tol) & (n_stalls < 2)
+        status[:] = np.where(is_bad, NONFINITE, np.where(norm <= tol, CONVERGED, np.where(n_stalls >= 2, STALLED, MAX_ITER)))
+        if not is_active.any() or iteration == max_iter:
+            break
+        n_iter[is_active] = iteration + 1
+        eta = np.minimum(0.25, 0.5 * np.sqrt(norm / first))
+        hess = Hessian(design, design.row_terms(loss, 2, y, rows, TRAIN, fold, Z), np.arange(m, dtype=np.int32), lam, lam_of)
+        cg_tol = np.where(is_active, np.maximum(eta * norm, 0.3 * tol), np.inf)
+        step = linsolve._cg_columns(hess, -G, None, cg_tol, precond, max_cg, radius)
+        n_cg[is_active] += step.n_iter[is_active]
+        slope = dots(G, step.x)
+        trial = evaluate(W + step.x)
+        rounding = 10 * eps * np.abs(value)
+        is_down = is_active & (trial[4] <= value + 1e-4 * slope + rounding)
+        is_floor = is_down & (value - trial[4] <= rounding) & (trial[5] > 0.5 * norm)
+        n_stalls = np.where(is_floor, n_stalls + 1, np.where(is_down, 0, n_stalls))
+        t = np.where(is_down & ~(is_floor & (trial[5] >= norm)), 1.0, 0.0)
+        for j in np.flatnonzero(is_active & ~is_down):  # shorten on the cached predictions
+            t[j], new = 1.0, trial[4][j]
+            for _ in range(40):
+                quadratic = -0.5 * slope[j] * t[j] / ((new - value[j]) / t[j] - slope[j])
+                t[j] = min(0.5 * t[j], max(0.1 * t[j], quadratic)) if np.isfinite(quadratic) else 0.1 * t[j]
+                w, z = W + t[j] * step.x, Z + t[j] * (trial[3] - Z)
+                new = design.loss_sum(loss, y, rows, TRAIN, fold, z)[j] + 0.5 * dots(lams * w, w)[j]
+                if new <= value[j] + 1e-4 * t[j] * slope[j]:
+                    break
+            if not new <= value[j] + rounding[j]:
+                t[j], n_stalls[j] = 0.0, 2
+            radius[j] = t[j] * linsolve.norms(step.x)[j] if t[j] else radius[j]
+        is_longer = is_down & np.isfinite(radius)
+        radius[is_longer] = np.maximum(radius, 4 * linsolve.norms(step.x))[is_longer]
+        W = W + xp.asarray(t) * step.x
+        train, held, G, Z, value, norm = trial if (t == 1).all() else evaluate(W)
+    return InnerResult(W, G, Z, train, held, norm, n_iter, n_cg, status)

@@ -1,0 +1,55 @@
+"""Build of the one extension module, fasthoag._core. Metadata is in pyproject.toml."""
+import glob
+import os
+import subprocess
+import sys
+import tempfile
+
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
+from setuptools import setup
+
+ParallelCompile("FASTHOAG_BUILD_JOBS", default=2).install()
+
+
+def links(compile_flags, link_flags):
+    """Whether a program that uses OpenMP compiles and links with these flags."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = os.path.join(folder, "probe.cpp")
+        with open(source, "w") as f:
+            f.write("#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n")
+        command = [os.environ.get("CXX", "c++"), *compile_flags, source, *link_flags, "-o", os.path.join(folder, "probe")]
+        try:
+            return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        except OSError:
+            return False
+
+
+compile_args = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+link_args = []
+if not os.environ.get("FASTHOAG_NO_OPENMP"):
+    openmp = ["-Xpreprocessor", "-fopenmp"] if sys.platform == "darwin" else ["-fopenmp"]
+    openmp_link = ["-lomp"] if sys.platform == "darwin" else ["-fopenmp"]
+    if links(openmp, openmp_link):
+        compile_args += openmp
+        link_args += openmp_link
+    else:
+        print("warning: no OpenMP found; fasthoag will run on one thread", file=sys.stderr)
+if os.environ.get("FASTHOAG_NATIVE"):
+    compile_args.append("-march=native")
+if os.environ.get("FASTHOAG_SANITIZE"):
+    compile_args += ["-fsanitize=address,undefined", "-g", "-O1"]
+    link_args += ["-fsanitize=address,undefined"]
+
+setup(
+    ext_modules=[
+        Pybind11Extension(
+            "fasthoag._core",
+            sorted(glob.glob("csrc/*.cpp")),
+            cxx_std=17,
+            depends=sorted(glob.glob("csrc/*.hpp") + glob.glob("csrc/*.inc")),
+            extra_compile_args=compile_args,
+            extra_link_args=link_args,
+        )
+    ],
+    cmdclass={"build_ext": build_ext},
+)
