@@ -59,16 +59,16 @@ struct PyMatrix : Matrix {
             using I = decltype(index);
             return View(Csr<T, I>{n_rows, n_cols, indptr.data(), static_cast<const I*>(indices.data()), static_cast<const T*>(data.data())});
         };
-        const bool is_wide = indices.dtype().is(py::dtype::of<int64_t>());
-        require(is_wide || indices.dtype().is(py::dtype::of<int32_t>()), "indices must be int32 or int64");
-        if (data.dtype().is(py::dtype::of<float>())) return is_wide ? typed(float(), int64_t()) : typed(float(), int32_t());
-        require(data.dtype().is(py::dtype::of<double>()), "data must be float32 or float64");
+        const bool is_wide = indices.dtype().equal(py::dtype::of<int64_t>());
+        require(is_wide || indices.dtype().equal(py::dtype::of<int32_t>()), "indices must be int32 or int64");
+        if (data.dtype().equal(py::dtype::of<float>())) return is_wide ? typed(float(), int64_t()) : typed(float(), int32_t());
+        require(data.dtype().equal(py::dtype::of<double>()), "data must be float32 or float64");
         return is_wide ? typed(double(), int64_t()) : typed(double(), int32_t());
     }
     static View dense_view(const py::array& X) {
         require(X.ndim() == 2 && (X.flags() & py::array::c_style), "X must be a C-ordered matrix");
-        if (X.dtype().is(py::dtype::of<float>())) return View(Dense<float>{X.shape(0), X.shape(1), static_cast<const float*>(X.data())});
-        require(X.dtype().is(py::dtype::of<double>()), "X must be float32 or float64");
+        if (X.dtype().equal(py::dtype::of<float>())) return View(Dense<float>{X.shape(0), X.shape(1), static_cast<const float*>(X.data())});
+        require(X.dtype().equal(py::dtype::of<double>()), "X must be float32 or float64");
         return View(Dense<double>{X.shape(0), X.shape(1), static_cast<const double*>(X.data())});
     }
 
@@ -341,8 +341,8 @@ py::tuple transpose_typed(const Array<int64_t>& indptr, const py::array& indices
 
 template <class F>
 auto with_index_type(const py::array& indices, F&& f) {
-    if (indices.dtype().is(py::dtype::of<int64_t>())) return f(int64_t());
-    require(indices.dtype().is(py::dtype::of<int32_t>()), "indices must be int32 or int64");
+    if (indices.dtype().equal(py::dtype::of<int64_t>())) return f(int64_t());
+    require(indices.dtype().equal(py::dtype::of<int32_t>()), "indices must be int32 or int64");
     return f(int32_t());
 }
 
@@ -384,7 +384,7 @@ void bind_convert(py::module_& m) {
     m.def("transpose", [](const Array<int64_t>& indptr, const py::array& indices, const py::array& data, int64_t n_cols, int n_threads) {
         return with_index_type(indices, [&](auto index) {
             using I = decltype(index);
-            return data.dtype().is(py::dtype::of<float>()) ? transpose_typed<float, I>(indptr, indices, data, n_cols, n_threads)
+            return data.dtype().equal(py::dtype::of<float>()) ? transpose_typed<float, I>(indptr, indices, data, n_cols, n_threads)
                                                             : transpose_typed<double, I>(indptr, indices, data, n_cols, n_threads);
         });
     });

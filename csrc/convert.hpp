@@ -70,7 +70,7 @@ void transpose(Team& team, int64_t n_rows, int64_t n_cols, const int64_t* indptr
                 t_data[at] = data[k];
             }
             if ((i & 4095) == 0) {
-                if (c == 0) team.poll();
+                if (is_caller()) team.poll();
                 if (team.is_stopped.load(std::memory_order_relaxed)) return;
             }
         }

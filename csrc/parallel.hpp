@@ -45,12 +45,21 @@ struct Team {
     }
 };
 
-// f(chunk) for chunk = 0 .. n_chunks-1; chunk 0 always runs on the calling thread, which may therefore poll.
+// Whether this is the thread that called us, the only one that may ask whether to stop.
+inline bool is_caller() {
+#ifdef _OPENMP
+    return omp_get_thread_num() == 0;
+#else
+    return true;
+#endif
+}
+
+// f(chunk) for chunk = 0 .. n_chunks-1, each taken by whichever thread is free: a neighbour that takes a core away for a while delays one chunk.
 template <class F>
 void parallel_chunks(Team& team, int64_t n_chunks, F&& f) {
 #ifdef _OPENMP
     if (team.n_threads > 1 && n_chunks > 1) {
-#pragma omp parallel for num_threads(std::min<int64_t>(team.n_threads, n_chunks)) schedule(static, 1)
+#pragma omp parallel for num_threads(std::min<int64_t>(team.n_threads, n_chunks)) schedule(dynamic, 1)
         for (int64_t c = 0; c < n_chunks; ++c) f(c);
         return;
     }

@@ -103,7 +103,7 @@ void with_width(int m, F&& f) {
 // f over blocks of features, the sums of what it returns added in block order whatever the threads
 template <class F>
 void parallel_features(Team& team, int64_t p, F&& f) {
-    const int64_t n = n_feature_blocks(p), n_chunks = p * 8 < 65536 ? 1 : team.n_threads;
+    const int64_t n = n_feature_blocks(p), n_chunks = p * 8 < 65536 ? 1 : std::min<int64_t>(n, 4 * team.n_threads);
     parallel_chunks(team, n_chunks, [&](int64_t c) {
         for (int64_t b = n * c / n_chunks; b < n * (c + 1) / n_chunks; ++b) f(b, b * feature_block, std::min(p, (b + 1) * feature_block));
     });
@@ -120,7 +120,7 @@ void for_blocks(const Matrix& X, Team& team, int64_t c, int64_t n_chunks, F&& f)
         const int64_t i1 = std::min(i0 + B, end);
         f(i0 / B, i0, i1);
         if (X.rows.offset_of(i1) >= next_poll) {
-            if (c == 0) team.poll();
+            if (is_caller()) team.poll();
             if (team.is_stopped.load(std::memory_order_relaxed)) return;
             next_poll = X.rows.offset_of(i1) + (int64_t(1) << 24);
         }
@@ -142,7 +142,9 @@ inline void apply(Matrix& X, Team& team, const double* V, int m_in, int m_out, d
     const int64_t p = X.rows.n_cols, q = X.n_coef(), n = X.n_rows(), B = X.block_rows();
     std::lock_guard<std::mutex> lock(X.mutex);
     const bool fused = m_out == 0 || m_in == 0 ? !(X.cols && m_out > 0) : is_fused(X, m_in, m_out);
-    const int64_t n_chunks = std::min<int64_t>(team.n_threads, X.n_blocks());
+    // small work is not worth waking threads for. Fused: a chunk is a private copy, one a thread; else chunks are only work, several a thread
+    const int64_t n_threads = X.rows.n_stored() * std::max(m_in, m_out) < 100000 ? 1 : team.n_threads;
+    const int64_t n_chunks = std::min<int64_t>(n_threads == 1 ? 1 : n_threads * (fused && m_out > 0 ? 1 : 8), X.n_blocks());
     ++X.n_passes;
 
     auto gather_block = [&](int64_t i0, int64_t i1, const double* W, int64_t ldw, double* Z) {
@@ -209,7 +211,7 @@ inline void apply(Matrix& X, Team& team, const double* V, int m_in, int m_out, d
         });
     });
     if (team.is_stopped) return;
-    const int64_t n_parts = 4 * team.n_threads;  // smaller than a thread's share: the balance is by stored entries, not exact
+    const int64_t n_parts = n_threads == 1 ? 1 : 8 * n_threads;  // smaller than a thread's share: the balance is by stored entries, not exact
     parallel_chunks(team, n_parts, [&](int64_t c) {
         auto work = [&](int64_t k) { return X.cols.offset_of(k) + k; };
         const int64_t begin = balanced_begin(c, n_parts, p, 1, work), end = balanced_begin(c + 1, n_parts, p, 1, work);
@@ -218,7 +220,7 @@ inline void apply(Matrix& X, Team& team, const double* V, int m_in, int m_out, d
             while (k1 < end && X.cols.offset_of(k1 + 1) - X.cols.offset_of(k0) < (int64_t(1) << 22)) ++k1;
             X.cols.gather(m_out, is_squared, k0, k1, R, m_out, out + k0 * m_out, m_out);
             k0 = k1;
-            if (c == 0) team.poll();
+            if (is_caller()) team.poll();
         }
     });
     if (team.is_stopped) return;

@@ -37,6 +37,12 @@ class BoundCriterion:
         n = float(self.inner.design.n_passes)
         return n if self.is_shared else n + self.design.n_passes * self.design.n_stored / max(1, self.inner.design.n_stored)
 
+    @property
+    def fold_weights(self):
+        """Sum of the row weights of every fold's criterion, (n_folds,)."""
+        weight = np.ones(self.design.shape[0]) if self.rows.weight is None else self.rows.weight
+        return weight @ (self.rows.mask & self.part > 0) if self.rows.mask is not None else np.array([weight.sum()])
+
     def value_and_grad(self, W, Z):
         """Values (n_folds,), gradients (n_coef, n_folds) and predictions on the rows of g; `Z` are the inner problem's predictions."""
         loss = self.inner.loss

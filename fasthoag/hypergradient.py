@@ -56,8 +56,7 @@ class Evaluation:
     Q: Any
     T: Any                  # list of blocks, or None
     V: Any                  # Newton correction: W - V is closer to the solution
-    cross_norm: np.ndarray  # ||λ w|| of each fold: the natural unit of the inner gradient
-    inner_tol: float        # ||∇h|| as reached, largest over folds
+    accuracy: Any           # as reached, relative; largest over folds and right-hand sides
     n_inner: int
     n_cg: int
     is_solved: bool
@@ -101,7 +100,7 @@ def smallest_strength(inner, theta):
     return max(float(np.min(inner.penalty.strengths(theta, inner.design.shape[1]))), 1e-300)
 
 
-def evaluate(bound, theta, W, accuracy, *, previous=None, has_tangents=True, precond=None):
+def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, precond=None):
     """f, ∇f and (with tangents) ∇²f at `theta`, the inner solve starting from `W`.
 
     Parameters
@@ -110,8 +109,8 @@ def evaluate(bound, theta, W, accuracy, *, previous=None, has_tangents=True, pre
     theta : array, shape (n_hyper,)
     W : array, shape (n_coef, n_folds)
     accuracy : Accuracy
-    previous : Evaluation, optional
-        Adjoint and tangents to start the linear solves from.
+    Q, T : array and list of arrays, shape (n_coef, n_folds), optional
+        Adjoint and tangents of a θ nearby to start the linear solves from.
 
     References
     ----------
@@ -132,8 +131,8 @@ def evaluate(bound, theta, W, accuracy, *, previous=None, has_tangents=True, pre
     # one block for {Newton correction, adjoint, tangents} of all folds
     b = xp.concat([r, g_grad, *(-c for c in cross)], axis=1)
     start = None
-    if previous is not None and previous.Q is not None:
-        start = xp.concat([xp.zeros_like(r), previous.Q, *(previous.T or [])], axis=1)
+    if Q is not None or T is not None:
+        start = xp.concat([xp.zeros_like(r), xp.zeros_like(r) if Q is None else Q, *(T or [])], axis=1)
     hess = inner.hessian(curvature, lam, 2 + k)
     solved = linsolve.cg(hess, xp.asarray(b), start, tol=accuracy.linear_tol(norms(b)), precond=precond)
     block = [solved.x[:, a * F:(a + 1) * F] for a in range(2 + k)]
@@ -165,9 +164,12 @@ def evaluate(bound, theta, W, accuracy, *, previous=None, has_tangents=True, pre
         grad = -inner.penalty.strengths_vjp(theta, wq)
         inner_error = float(np.sum(norms(lam * V) * norms(Q)))
         linear_error = float(np.sum(norms(lam * W) * solved.residual_norm[F:]) / mu)
+    unit = norms(lam * W)
+    linear = solved.residual_norm / np.maximum(norms(b), 1e-300)
+    reached = Accuracy(float(np.max(solution.grad_norm / np.maximum(unit, 1e-300))), float(np.max(linear[F:])))
     return Evaluation(
         theta=theta, value=value, value_error=value_error, fold_values=np.asarray(fold_values - dots(Q, r)), grad=grad, inner_error=inner_error, linear_error=linear_error,
-        hess=hess_theta, W=W, Q=Q, T=T if has_tangents else None, V=V, cross_norm=norms(lam * W), inner_tol=float(solution.grad_norm.max()),
+        hess=hess_theta, W=W, Q=Q, T=T if has_tangents else None, V=V, accuracy=reached,
         n_inner=n_inner, n_cg=n_cg + int(solved.n_iter.max()), is_solved=bool((solution.status == linsolve.CONVERGED).all()
                                                                               and (solved.status == linsolve.CONVERGED).all()),
         precond=precond)

@@ -8,6 +8,7 @@ import numpy as np
 
 from fasthoag.design import TRAIN, RowWeights, make_design
 from fasthoag.design.cpu import check_finite
+from fasthoag import linsolve, solvers
 from fasthoag.linsolve import Hessian
 from fasthoag.losses import find_loss
 from fasthoag.penalties import Ridge
@@ -154,5 +155,46 @@ class InnerProblem:
         """The Hessian of every fold for `n_blocks` right-hand sides a fold: column a * n_folds + f belongs to fold f."""
         return Hessian(self.design, curvature, np.tile(self.fold, n_blocks), lam, np.zeros(n_blocks * self.n_folds, np.int32))
 
+    def all_rows(self):
+        """The inner problem of the final model: one column, every row trains."""
+        return InnerProblem(self.design, self.y, self.loss, self.penalty, RowWeights(self.rows.weight))
+
     def one_fold(self, index):
         return InnerProblem(self.design, self.y, self.loss, self.penalty, self.rows.fold(index))
+
+
+def refit(problem, theta, w0=None, *, tol=1e-4):
+    """The model on all rows at `theta`: ``(w, error, is_converged)`` with w (n_features + fit_intercept,) in the order of the features.
+
+    Parameters
+    ----------
+    problem : Problem
+    theta : array, shape (n_hyper,)
+    w0 : array, shape (n_features + fit_intercept,), optional
+        Start, such as the mean of the fold solutions.
+    tol : float
+        Relative to the penalty's gradient: ``error = ||∇h||_2 / ||λ w||_2 <= tol``.
+
+    Examples
+    --------
+    >>> import numpy as np, fasthoag
+    >>> from fasthoag.problem import refit
+    >>> problem = fasthoag.Problem(np.eye(2), [1.0, 3.0], loss="squared", fit_intercept=False)
+    >>> refit(problem, np.zeros(1))[0]
+    array([0.5, 1.5])
+    """
+    design = problem.design
+    inner = InnerProblem(design, problem.y, problem.loss, problem.penalty, RowWeights(problem.sample_weight))
+    lam = inner.strengths(np.atleast_1d(np.asarray(theta, np.float64)))
+    W = design.encode(np.zeros((design.n_coef, 1)) if w0 is None else np.reshape(w0, (-1, 1)))
+    _, _, grad, Z = design.loss_grad(problem.loss, inner.y, inner.rows, inner.fold, W)
+    precond = linsolve.make_precond(design, inner.curvature(Z), lam)
+    unit = float(linsolve.norms(lam * W)[0]) or float(linsolve.norms(grad)[0])
+    for _ in range(20):  # the unit settles with w
+        result = solvers.newton_cg(inner, lam, W, tol=max(tol * unit, 1e-300), precond=precond)
+        W, unit = result.W, float(linsolve.norms(lam * result.W)[0])
+        error = float(result.grad_norm[0]) / max(unit, 1e-300)
+        if error <= 1.5 * tol or result.status[0] != linsolve.CONVERGED or unit == 0:
+            break
+    is_converged = result.status[0] == linsolve.CONVERGED
+    return design.decode(W)[:, 0], 0.0 if unit == 0 else error, bool(is_converged)

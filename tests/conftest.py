@@ -1,0 +1,30 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from designs import DESIGNS, DTYPES, rows_for
+
+
+class MakeDesign:
+    """``make(X, fit_intercept)`` gives the design, ``make.rows(X)`` rows of the same format and dtype for a criterion."""
+
+    def __init__(self, name, dtype):
+        self.name, self.dtype = name, np.dtype(dtype)
+
+    def __call__(self, X, fit_intercept=False):
+        return DESIGNS[self.name](X.astype(self.dtype), fit_intercept)
+
+    def rows(self, X):
+        return rows_for(self.name, X.astype(self.dtype))
+
+
+@pytest.fixture(params=list(itertools.product(DESIGNS, DTYPES)), ids=" ".join)
+def make_design(request):
+    """Every design with every dtype."""
+    return MakeDesign(*request.param)
+
+
+@pytest.fixture(params=[False, True], ids=["no intercept", "intercept"])
+def fit_intercept(request):
+    return request.param

@@ -1,0 +1,81 @@
+"""Every kind of Design by name, small random problems, and where the real data are."""
+import pathlib
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from fasthoag.design.cpu import CpuDesign
+from fasthoag.design.reference import ReferenceDesign
+from fasthoag.losses import LOSSES
+
+DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+DTYPES = ("float32", "float64")
+EPS = np.finfo(np.float64).eps
+
+
+def dense(X):
+    return X.toarray() if sp.issparse(X) else X
+
+
+def strict_design(X, fit_intercept=False):
+    import array_api_strict  # NumPy without anything that is not in the array API standard
+
+    return ReferenceDesign(dense(X), fit_intercept=fit_intercept, xp=array_api_strict)
+
+
+# name -> factory(X, fit_intercept); one thread: small problems, and the tests of threads are in test_passes.py and test_hoag.py
+DESIGNS = {
+    "cpu sparse": lambda X, fit_intercept=False: CpuDesign(X, fit_intercept=fit_intercept, n_threads=1),
+    "cpu sparse low_memory": lambda X, fit_intercept=False: CpuDesign(X, fit_intercept=fit_intercept, n_threads=1, low_memory=True),
+    "cpu sparse deterministic": lambda X, fit_intercept=False: CpuDesign(X, fit_intercept=fit_intercept, n_threads=1, deterministic=True),
+    "cpu dense": lambda X, fit_intercept=False: CpuDesign(dense(X), fit_intercept=fit_intercept, n_threads=1),
+    "cpu dense deterministic": lambda X, fit_intercept=False: CpuDesign(dense(X), fit_intercept=fit_intercept, n_threads=1, deterministic=True),
+    "reference sparse": lambda X, fit_intercept=False: ReferenceDesign(X, fit_intercept=fit_intercept),
+    "reference dense": lambda X, fit_intercept=False: ReferenceDesign(dense(X), fit_intercept=fit_intercept),
+    "reference dense array_api_strict": strict_design,
+}
+
+
+def rows_for(name, X):
+    """`X` in the format that design `name` holds: what a criterion on other rows is given."""
+    return dense(X) if "dense" in name else X
+
+
+def sparse_matrix(rng, n_rows, n_features, density=0.3):
+    """CSR whose columns range from full to empty, with empty rows among others; values that float32 holds exactly, so that every dtype is the
+    same problem."""
+    share = np.minimum(1, density * 2 ** rng.normal(size=n_features))
+    share[:: max(3, n_features // 4)] = 0
+    X = rng.normal(size=(n_rows, n_features)) * (rng.random((n_rows, n_features)) < share)
+    X[:: max(5, n_rows // 4)] = 0
+    return sp.csr_matrix(X.astype(np.float32).astype(np.float64))
+
+
+def targets(loss, score, rng):
+    """Targets in the domain of the loss that follow `score` with noise."""
+    noisy = score + rng.normal(size=len(score)) * max(1.0, 0.7 * score.std())
+    return np.where(noisy > 0, 1.0, -1.0) if LOSSES[loss].is_classification else noisy
+
+
+def sparse_problem(loss, seed, n_rows=80, n_features=15, density=0.4):
+    """``X, y`` whose best strength is neither 0 nor infinite."""
+    rng = np.random.default_rng(seed)
+    X = sparse_matrix(rng, n_rows, n_features, density)
+    return X, targets(loss, 0.3 + X @ rng.normal(size=n_features), rng)
+
+
+def real_data(*parts):
+    """Path of a real data file; skips the test when this machine has none."""
+    path = DATA.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"no real data at {path}; they are not part of the project")
+    return path
+
+
+def assert_near(actual, expected, scale=None, factor=1e3, message=""):
+    """Equal up to ``factor * eps`` times the largest magnitude (or `scale`): rounding of sums of some hundred terms."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape, f"{message}: shape {actual.shape} for {expected.shape}"
+    scale = max(np.abs(expected).max(initial=0), 1e-300) if scale is None else scale
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=factor * EPS * scale, err_msg=message)

@@ -1,0 +1,132 @@
+"""Every public loss: known values, derivatives against differences, extreme predictions."""
+import numpy as np
+import pytest
+from designs import EPS, assert_near
+from scipy.special import expit
+
+from fasthoag import _core
+from fasthoag.design import TRAIN, RowWeights
+from fasthoag.design.cpu import CpuDesign
+from fasthoag.losses import LOSSES, derivative, find_loss
+
+# y, z, value, first, second and third derivative in z, worked out by hand. At z = log 3 the logistic function is 3/4.
+LOG3 = np.log(3.0)
+KNOWN = {
+    "squared": [(1, 3, 2, 2, 1, 0), (-2, -2, 0, 0, 1, 0), (0.5, -1, 1.125, -1.5, 1, 0)],
+    "logistic": [(1, 0, np.log(2), -1 / 2, 1 / 4, 0), (-1, 0, np.log(2), 1 / 2, 1 / 4, 0),
+                 (1, LOG3, np.log(4 / 3), -1 / 4, 3 / 16, -3 / 32), (-1, LOG3, np.log(4), 3 / 4, 3 / 16, -3 / 32),
+                 (1, -LOG3, np.log(4), -3 / 4, 3 / 16, 3 / 32), (-1, -LOG3, np.log(4 / 3), 1 / 4, 3 / 16, 3 / 32)],
+}  # fmt: skip
+
+# the same by another library, for predictions of every size: name -> (order, y, z) -> array
+REFERENCE = {
+    "squared": lambda order, y, z: [0.5 * (z - y) ** 2, z - y, np.ones_like(z), np.zeros_like(z)][order],
+    "logistic": lambda order, y, z: [np.logaddexp(0, -y * z), -y * expit(-y * z), expit(z) * expit(-z),
+                                     -expit(z) * expit(-z) * np.tanh(z / 2)][order],
+}  # fmt: skip
+EXTREME = np.array([0.0, -0.0, 1e-300, -1e-300, 5e-324, 1e-16, -1e-16, 1e-8, 0.5, -0.5, 30, -30, 36.8, -36.8, 600, -600, 708, -708, 745, -745,
+                    800, -800, 1e10, -1e10, 1e100, -1e100])  # fmt: skip
+
+
+# Below the smallest normal number nothing is promised; the third derivative changes sign, where 1 - e has an error of eps, not of eps times itself.
+ABSOLUTE = (1e-307, 1e-307, 1e-307, 2 * EPS)
+
+
+def two_targets(loss):
+    return (-1.0, 1.0) if LOSSES[loss].is_classification else (-1.7, 0.0, 2.5)
+
+
+def test_every_public_loss_has_known_values_and_a_reference():
+    assert set(KNOWN) == set(REFERENCE) == set(LOSSES)
+
+
+def test_losses_of_the_kernels_are_those_of_python():
+    assert sorted(_core.loss_names()) == sorted(LOSSES)
+    assert all(name == loss.name for name, loss in LOSSES.items())
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("order", range(4))
+def test_known_values(loss, order):
+    rows = np.array(KNOWN[loss], float)
+    np.testing.assert_allclose(derivative(loss, order, rows[:, 0], rows[:, 1]), rows[:, 2 + order], rtol=4 * EPS, atol=4 * EPS)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_derivative_is_the_difference_quotient_of_the_one_below(loss, order):
+    z, h = np.linspace(-9.5, 9.5, 77), 0.03
+    for y in two_targets(loss):
+        y = np.full_like(z, y)
+        below = [derivative(loss, order - 1, y, z + k * h) - derivative(loss, order - 1, y, z - k * h) for k in (1, 2, 3, 4)]
+        quotient = (4 / 5 * below[0] - 1 / 5 * below[1] + 4 / 105 * below[2] - 1 / 280 * below[3]) / h  # error h^8 f^(9) / 630 < 1e-13
+        scale = np.abs(derivative(loss, order - 1, y, z)).max() / h
+        np.testing.assert_allclose(derivative(loss, order, y, z), quotient, rtol=0, atol=1e-13 + 10 * EPS * scale)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("order", range(4))
+def test_extreme_predictions_are_finite_and_right(loss, order):
+    for y in two_targets(loss):
+        y = np.full_like(EXTREME, y)
+        result = derivative(loss, order, y, EXTREME)
+        assert np.isfinite(result).all()
+        np.testing.assert_allclose(result, REFERENCE[loss](order, y, EXTREME), rtol=16 * EPS, atol=ABSOLUTE[order])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("order", range(4))
+def test_random_predictions_match_the_reference_for_every_length_of_the_vector_loop(loss, order):
+    rng = np.random.default_rng(order)
+    for n in (1, 2, 3, 7, 8, 9, 15, 16, 17, 63, 64, 65, 257, 1000):
+        y, z = rng.choice(two_targets(loss), n), rng.normal(size=n) * rng.choice([0.1, 1, 30], n)
+        np.testing.assert_allclose(derivative(loss, order, y, z), REFERENCE[loss](order, y, z), rtol=16 * EPS, atol=ABSOLUTE[order])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("order", range(4))
+def test_nan_in_gives_nan_out(loss, order):
+    y = two_targets(loss)[-1]
+    result = derivative(loss, order, np.full(9, y), np.array([np.nan] * 8 + [0.0]))
+    assert np.isnan(result[:8]).all() and np.isfinite(result[8])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_value_and_slope_of_a_pass_are_those_of_the_derivatives(loss):
+    rng = np.random.default_rng(0)
+    z = np.r_[EXTREME[np.abs(EXTREME) < 1e50], rng.normal(size=30)]
+    y = rng.choice(two_targets(loss), len(z))
+    one = CpuDesign(np.eye(len(z)), n_threads=1)
+    for i in range(len(z)):
+        row = RowWeights((np.arange(len(z)) == i).astype(float))
+        train, _, grad, _ = one.loss_grad(loss, y, row, np.zeros(1, np.int32), z[:, None])
+        np.testing.assert_allclose(train, derivative(loss, 0, y[i:i + 1], z[i:i + 1]), rtol=16 * EPS, atol=1e-307)
+        np.testing.assert_allclose(grad[i], derivative(loss, 1, y[i:i + 1], z[i:i + 1]), rtol=16 * EPS, atol=1e-307)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("order", range(4))
+@pytest.mark.parametrize("n_rows", [1, 255, 256, 257, 20000])
+def test_row_terms_weigh_the_rows_of_their_part_only(loss, order, n_rows):
+    rng = np.random.default_rng(n_rows)
+    y, Z = rng.choice(two_targets(loss), n_rows), rng.normal(size=(n_rows, 3))
+    mask, weight, fold = rng.integers(0, 4, (n_rows, 2)).astype(np.uint8), rng.random(n_rows), np.array([1, 0, 1], np.int32)
+    expected = np.column_stack([derivative(loss, order, y, np.ascontiguousarray(z)) for z in Z.T]) * weight[:, None] * (mask[:, fold] & TRAIN > 0)
+    one = CpuDesign(np.ones((n_rows, 1)), n_threads=2)
+    assert_near(one.row_terms(loss, order, y, RowWeights(weight, mask), TRAIN, fold, Z), expected, factor=16)
+    if order == 0:
+        assert_near(one.loss_sum(loss, y, RowWeights(weight, mask), TRAIN, fold, Z), expected.sum(0))
+
+
+def test_unknown_loss_is_refused_with_the_list():
+    with pytest.raises(ValueError, match="loss must be one of 'logistic', 'squared'; got 'logistik'"):
+        find_loss("logistik")
+    with pytest.raises(ValueError, match="logistik"):
+        _core.row_terms("logistik", 0, np.zeros(1), None, None, 1, np.zeros(1, np.int32), np.zeros((1, 1)), 1)
+
+
+@pytest.mark.parametrize("loss", [name for name, loss in LOSSES.items() if loss.is_classification])
+@pytest.mark.parametrize("labels", [[0, 1], [1, 2], [-1, 0.5, 1], [3, 3]])
+def test_classification_loss_refuses_other_labels_and_names_them(loss, labels):
+    with pytest.raises(ValueError, match=r"labels must contain only -1 and \+1 for loss '" + loss):
+        LOSSES[loss].check_y(np.array(labels, float), "labels")
