@@ -61,8 +61,8 @@ inline void cg(Team& team, int64_t p, int m, const Product& product, const Preco
     std::vector<int> cols(m);
     for (int j = 0; j < m; ++j) cols[j] = j;
     int n = m;                                        // active columns; r, d, hd are (p, n)
-    std::unique_ptr<double[]> r(new double[size_t(p) * m]), d(new double[size_t(p) * m]), hd(new double[size_t(p) * m]);
-    std::unique_ptr<double[]> z_store(pre.inverse ? new double[size_t(p) * m] : nullptr);
+    Block r = new_block(size_t(p) * m), d = new_block(size_t(p) * m), hd = new_block(size_t(p) * m);
+    Block z_store = pre.inverse ? new_block(size_t(p) * m) : nullptr;
     std::vector<double> parts(size_t(n_blocks) * m * 3), rr(m), rz(m), xx(m, 0.0), alpha(m), beta(m), dhd(m);
 
     auto sum_parts = [&](int k, double* out) {        // quantity k of the n active columns

@@ -117,7 +117,7 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
             lam_of[j] = problem.lam_of[active[j]];
             identity[j] = j;
         }
-        std::unique_ptr<double[]> g(new double[size_t(p) * a]), s(new double[size_t(p) * a]), z1(new double[size_t(n) * a]);
+        Block g = new_block(size_t(p) * a), s = new_block(size_t(p) * a), z1 = new_block(size_t(n) * a);
         // negative gradient as right-hand side; curvature at the current predictions (z1 serves as their compact copy first)
         take(active, p, G, g.get(), -1.0);
         take(active, n, Z, z1.get(), 1.0);
@@ -133,7 +133,7 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
             has_radius |= std::isfinite(cg_radius[j]);
         }
         {
-            std::unique_ptr<double[]> C(new double[size_t(n) * a]);
+            Block C = new_block(size_t(n) * a);
             row_terms(n, team, problem.loss, 2, problem.y, problem.s, train_bit, fold.data(), a, z1.get(), C.get());
             cg(team, p, a, hessian_product(problem.X, team, C.get(), a, identity.data(), problem.lam, problem.n_lam, lam_of.data()),
                pre, g.get(), s.get(), true, cg_tol.data(), has_radius ? cg_radius.data() : nullptr, max_cg, inner.data());
@@ -190,7 +190,7 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
         }
         if (!shortened.empty()) {
             const int b = int(shortened.size());
-            std::unique_ptr<double[]> w(new double[size_t(p) * b]);
+            Block w = new_block(size_t(p) * b);
             take(shortened, p, W, w.get(), 1.0);
             std::vector<NewtonColumn> now(b);
             evaluate(shortened, w.get(), g.get(), z1.get(), now.data());

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <new>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -80,5 +82,12 @@ int64_t balanced_begin(int64_t c, int64_t n_chunks, int64_t n_items, int64_t uni
     }
     return std::min(lo * unit, n_items);
 }
+
+// n uninitialised doubles on a cache-line boundary: a row of 8 columns is then one line, not two
+struct FreeAligned {
+    void operator()(double* p) const { ::operator delete[](p, std::align_val_t(64)); }
+};
+using Block = std::unique_ptr<double[], FreeAligned>;
+inline Block new_block(size_t n) { return Block(static_cast<double*>(::operator new[](std::max<size_t>(n, 1) * sizeof(double), std::align_val_t(64)))); }
 
 }  // namespace fh

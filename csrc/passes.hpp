@@ -68,12 +68,12 @@ struct Matrix {
     int64_t block_rows() const { return std::min<int64_t>(64, rows.n_rows / 128 + 1); }  // of X only, never of the threads
     int64_t n_blocks() const { return (rows.n_rows + block_rows() - 1) / block_rows(); }
     double* scratch(size_t n) {
-        if (n > capacity_) { scratch_.reset(); scratch_.reset(new double[n]); capacity_ = n; }
+        if (n > capacity_) { scratch_.reset(); scratch_ = new_block(n); capacity_ = n; }
         return scratch_.get();
     }
 
 private:
-    std::unique_ptr<double[]> scratch_;
+    Block scratch_;
     size_t capacity_ = 0;
 };
 

@@ -45,7 +45,11 @@ FH_CLONES void gather(const Csr<T, I>& X, int64_t i0, int64_t i1, const double* 
         const int64_t end = X.indptr[i + 1];
         for (; k + n_chains <= end; k += n_chains) {
             if (k + prefetch_distance + n_chains <= last)
-                for (int c = 0; c < n_chains; ++c) __builtin_prefetch(V + int64_t(X.indices[k + prefetch_distance + c]) * ldv);
+                for (int c = 0; c < n_chains; ++c) {
+                    const double* ahead = V + int64_t(X.indices[k + prefetch_distance + c]) * ldv;
+                    __builtin_prefetch(ahead);
+                    if (M > 1) __builtin_prefetch(ahead + M - 1);  // a row may lie on two cache lines
+                }
             for (int c = 0; c < n_chains; ++c) {
                 const double x = is_squared ? double(X.data[k + c]) * double(X.data[k + c]) : double(X.data[k + c]);
                 const double* v = V + int64_t(X.indices[k + c]) * ldv;

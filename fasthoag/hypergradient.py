@@ -6,7 +6,7 @@ T = ∂w*/∂θ (H T = -∂²h/∂θ∂w). With L = g - qᵀ∇h and ρ the resi
     ∇f     = -Cᵀq + Tᵀρ_q - (L_θw + Tᵀ L_ww) v
     ∇²f    = L_θθ + L_θw T + Tᵀ L_wθ + Tᵀ L_ww T
 """
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,17 @@ class Evaluation:
         for j, T in enumerate(self.T or []):
             W = W + T * float(step[j])
         return W
+
+
+def moved(evaluation, step, hess, hess_error, grad_error):
+    """What `evaluation` says of θ + step without looking: quadratic model, inner solutions to second order, errors to match."""
+    change = float(evaluation.grad @ step + 0.5 * step @ hess @ step)
+    cubic = float(np.linalg.norm(hess, 2) * np.linalg.norm(step) ** 3)
+    W = evaluation.predict(step)
+    return replace(evaluation, theta=evaluation.theta + step, value=evaluation.value + change, grad=evaluation.grad + hess @ step, hess=hess,
+                   value_error=evaluation.value_error + hess_error * abs(change) + evaluation.grad_error * float(np.linalg.norm(step)) + cubic,
+                   inner_error=grad_error, linear_error=0.0, W=W, V=0 * W,
+                   accuracy=replace(evaluation.accuracy, inner=evaluation.accuracy.inner ** 2 + float(np.linalg.norm(step)) ** 2))
 
 
 def solve_inner(bound, theta, W, accuracy, precond):
@@ -147,19 +158,19 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     second = 0.5 * M[:, k, k]
     value = float(np.sum(fold_values - dots(Q, r) - dots(rho_q, V) + second))
     rounding = 4 * np.finfo(np.float64).eps * float(np.abs(fold_values).sum() + np.abs(dots(Q, r)).sum()) * 16
-    value_error = float(2 * np.abs(second).sum() + ALIGNMENT * (energy[1] * energy[0]).sum() + rounding)
+    value_error = float(2 * np.abs(second).sum() + ALIGNMENT * np.linalg.norm(energy[1] * energy[0]) + rounding)
 
     n_features = inner.design.shape[1]
     wq = np.asarray(inner.design.decode(xp.sum(W * Q, axis=1, keepdims=True)))[:n_features, 0]
     hess_theta = None
     if has_tangents:
         grad = np.array([np.sum(-dots(cross[j], Q) + dots(T[j], rho_q)) for j in range(k)])
-        correction = np.array([np.sum(-dots(jac[:, j:j + 1] * V, Q) + M[:, j, k]) for j in range(k)])
-        grad = grad - correction
+        correction = np.array([-dots(jac[:, j:j + 1] * V, Q) + M[:, j, k] for j in range(k)])   # (k, F)
+        grad = grad - correction.sum(1)
         mixed = np.array([[np.sum(-dots(jac[:, i:i + 1] * T[j], Q)) for j in range(k)] for i in range(k)])
         hess_theta = M[:, :k, :k].sum(0) + mixed + mixed.T - inner.penalty.strengths_hess(theta, wq)
-        linear_error = float(ALIGNMENT * sum((energy[1] * energy[2 + j]).sum() for j in range(k)))
-        inner_error = 0.3 * float(np.linalg.norm(correction))
+        linear_error = float(ALIGNMENT * np.linalg.norm(energy[1] * energy[2:]))  # unrelated between folds, so not their sum
+        inner_error = 0.3 * float(np.linalg.norm(np.abs(correction).sum(1)))
     else:
         grad = -inner.penalty.strengths_vjp(theta, wq)
         inner_error = float(np.sum(norms(lam * V) * norms(Q)))

@@ -44,12 +44,8 @@ class Classic:
         self.accuracy = self._accuracy()
         return d, -0.5 * float(grad @ d)
 
-    def tighten(self, evaluation, target):
-        if self.accuracy.inner <= 1e-12:
-            return False
-        self.k += 10
-        self.accuracy = self._accuracy()
-        return True
+    def error_after(self, evaluation, d):
+        return np.inf  # a gradient step has no model to trust
 
     def accept(self, current, trial, d, predicted):
         """g_k <= g_{k-1} + tolerances - L Δ²/2: then L shrinks a little, else it doubles and the step is taken again, shorter, from the old point."""

@@ -72,19 +72,16 @@ class TrustRegion:
         self._last, hess = evaluation, self.hint[0]
         theta, grad = evaluation.theta, evaluation.grad
         d = solve_trust_region(grad, hess, self.radius, lower - theta, upper - theta)
-        # Newton squares the error: the next gradient is about |H| |d|^2, and smaller errors than a part of it buy nothing
-        self._aim(evaluation, max(0.3 * np.linalg.norm(hess, 2) * float(d @ d), 0.3 * target))
+        # Newton squares the error: the next gradient is about |H| |d|^2, or the error of this one; less than a part of it buys nothing
+        self._aim(evaluation, 0.3 * max(np.linalg.norm(hess, 2) * float(d @ d), 0.3 * evaluation.grad_error, target))
         return d, -float(grad @ d + 0.5 * d @ hess @ d)
 
-    def tighten(self, evaluation, target):
-        """More accuracy at the same θ; False when there is no more to be had."""
-        asked = self.accuracy
-        if max(asked.inner, asked.linear) <= TIGHTEST:
-            return False
-        self._aim(evaluation, max(0.2 * float(np.linalg.norm(evaluation.grad)), 0.3 * target))
-        # rounding may hold what was reached above what was asked for: ask for less each time all the same, so that this ends
-        self.accuracy = Accuracy(max(min(self.accuracy.inner, 0.5 * asked.inner), TIGHTEST), max(min(self.accuracy.linear, 0.5 * asked.linear), TIGHTEST))
-        return True
+    def error_after(self, evaluation, d):
+        """The hypergradient that the last step leaves, as far as its own model can tell: so small a step need not be looked at."""
+        hess, hess_error = self.hint
+        left = evaluation.grad + hess @ d
+        return float(np.linalg.norm(left) + evaluation.grad_error + hess_error * np.linalg.norm(evaluation.grad)
+                     + np.linalg.norm(hess, 2) * (d @ d))
 
     def _aim(self, evaluation, error):
         """The accuracy at which each part of the hypergradient's error would be half of `error`: both are of second order."""
