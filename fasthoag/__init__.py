@@ -7,6 +7,7 @@
 """
 from importlib import import_module
 
+from fasthoag import _openmp  # noqa: F401  first: it loads the kernels
 from fasthoag.criteria import HeldOut, KFold
 from fasthoag.hoag import ConvergenceWarning, HoagResult, check_hypergrad, hoag  # here at once: later the module would hide the function
 from fasthoag.io import load_data, load_model, load_svmlight, save_liblinear, save_model

@@ -91,7 +91,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     bounds : (low, high), optional
         Of θ, scalars or arrays of shape (n_hyper,). Default: 1e-12 to 1e6 times the scale of the data.
     tol : float
-        Stop when the 2-norm of the projected hypergradient plus its error is at most ``tol * |value|``.
+        Stop when the 2-norm of the projected hypergradient plus its error is at most ``tol * |value|``, and the error of the value a third of it.
     max_iter : int
         Outer steps at most.
     schedule : {"exponential", "quadratic", "cubic", "exact"} or callable k -> ε_k, optional
@@ -175,7 +175,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         pilot = METHODS[method]()
         found, status, n_iter = minimise(bound.one_fold(0), pilot, theta0, W, lower, upper, max(30 * tol, 0.01), max_iter, partial(record, "one fold"))
         theta0, T, precond = found.theta, found.T, found.precond
-        rule.accuracy = Accuracy(0.1, 0.05)  # the optimum of all folds is some tenths of a unit from that of one
+        rule.accuracy = Accuracy(0.3, 0.05)  # the optimum of all folds is some tenths of a unit from that of one
         rule.hint = (bound.n_folds * pilot.hessian(found)[0], 0.3)
         if status != "stopped":
             W = solve_all_rows(bound.inner, theta0, found.W, precond)
@@ -205,7 +205,8 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
         size = np.linalg.norm(np.where(at_bound, 0.0, current.grad))
         if not current.is_solved or not np.isfinite(current.value):
             return current, "inner_failed", n_iter
-        if size + current.grad_error <= target:
+        is_known = current.value_error <= 0.3 * target
+        if size + current.grad_error <= target and is_known:
             return current, "at_bound" if at_bound.any() else "converged", n_iter
         if is_stopped:
             return current, "stopped", n_iter
@@ -213,7 +214,7 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
             return current, "max_iter", n_iter
         d, predicted = rule.step(current, lower, upper, target)
         error = rule.error_after(current, d)
-        if error <= target:
+        if error <= target and is_known:
             return moved(current, d, *rule.hint, error), "converged", n_iter + 1
         trial = evaluate(bound, current.theta + d, current.predict(d), rule.accuracy, Q=current.Q, T=current.T,
                          has_tangents=rule.has_tangents, precond=current.precond)

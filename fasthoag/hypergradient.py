@@ -46,7 +46,8 @@ class Evaluation:
 
     theta: np.ndarray
     value: float            # corrected criterion
-    value_error: float
+    value_inner_error: float   # of value, from w - w*
+    value_linear_error: float  # of value, from the linear solves
     fold_values: np.ndarray
     grad: np.ndarray        # hypergradient (n_hyper,)
     inner_error: float      # of grad, from w - w*
@@ -61,6 +62,10 @@ class Evaluation:
     n_cg: int
     is_solved: bool
     precond: Any
+
+    @property
+    def value_error(self):
+        return self.value_inner_error + self.value_linear_error
 
     @property
     def grad_error(self):
@@ -80,7 +85,8 @@ def moved(evaluation, step, hess, hess_error, grad_error):
     cubic = float(np.linalg.norm(hess, 2) * np.linalg.norm(step) ** 3)
     W = evaluation.predict(step)
     return replace(evaluation, theta=evaluation.theta + step, value=evaluation.value + change, grad=evaluation.grad + hess @ step, hess=hess,
-                   value_error=evaluation.value_error + hess_error * abs(change) + evaluation.grad_error * float(np.linalg.norm(step)) + cubic,
+                   value_inner_error=evaluation.value_error + hess_error * abs(change) + evaluation.grad_error * float(np.linalg.norm(step)) + cubic,
+                   value_linear_error=0.0,
                    inner_error=grad_error, linear_error=0.0, W=W, V=0 * W,
                    accuracy=replace(evaluation.accuracy, inner=evaluation.accuracy.inner ** 2 + float(np.linalg.norm(step)) ** 2))
 
@@ -158,7 +164,6 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     second = 0.5 * M[:, k, k]
     value = float(np.sum(fold_values - dots(Q, r) - dots(rho_q, V) + second))
     rounding = 4 * np.finfo(np.float64).eps * float(np.abs(fold_values).sum() + np.abs(dots(Q, r)).sum()) * 16
-    value_error = float(2 * np.abs(second).sum() + ALIGNMENT * np.linalg.norm(energy[1] * energy[0]) + rounding)
 
     n_features = inner.design.shape[1]
     wq = np.asarray(inner.design.decode(xp.sum(W * Q, axis=1, keepdims=True)))[:n_features, 0]
@@ -179,7 +184,8 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     linear = solved.residual_norm / np.maximum(norms(b), 1e-300)
     reached = Accuracy(float(np.max(solution.grad_norm / np.maximum(unit, 1e-300))), float(np.max(linear[F:])))
     return Evaluation(
-        theta=theta, value=value, value_error=value_error, fold_values=np.asarray(fold_values - dots(Q, r)), grad=grad, inner_error=inner_error, linear_error=linear_error,
+        theta=theta, value=value, value_inner_error=float(2 * np.abs(second).sum()),
+        value_linear_error=float(ALIGNMENT * np.linalg.norm(energy[1] * energy[0]) + rounding), fold_values=np.asarray(fold_values - dots(Q, r)), grad=grad, inner_error=inner_error, linear_error=linear_error,
         hess=hess_theta, W=W, Q=Q, T=T if has_tangents else None, V=V, accuracy=reached,
         n_inner=n_inner, n_cg=n_cg + int(solved.n_iter.max()), is_solved=bool((solution.status == linsolve.CONVERGED).all()
                                                                               and (solved.status == linsolve.CONVERGED).all()),

@@ -73,8 +73,9 @@ class TrustRegion:
         theta, grad = evaluation.theta, evaluation.grad
         d = solve_trust_region(grad, hess, self.radius, lower - theta, upper - theta)
         # Newton squares the error: the next gradient is about |H| |d|^2, or the error of this one; less than a part of it buys nothing
-        self._aim(evaluation, 0.3 * max(np.linalg.norm(hess, 2) * float(d @ d), 0.3 * evaluation.grad_error, target))
-        return d, -float(grad @ d + 0.5 * d @ hess @ d)
+        predicted = -float(grad @ d + 0.5 * d @ hess @ d)
+        self._aim(evaluation, 0.3 * max(np.linalg.norm(hess, 2) * float(d @ d), 0.3 * evaluation.grad_error, target), max(0.3 * predicted, 0.3 * target))
+        return d, predicted
 
     def error_after(self, evaluation, d):
         """The hypergradient that the last step leaves, as far as its own model can tell: so small a step need not be looked at."""
@@ -83,12 +84,14 @@ class TrustRegion:
         return float(np.linalg.norm(left) + evaluation.grad_error + hess_error * np.linalg.norm(evaluation.grad)
                      + np.linalg.norm(hess, 2) * (d @ d))
 
-    def _aim(self, evaluation, error):
-        """The accuracy at which each part of the hypergradient's error would be half of `error`: both are of second order."""
-        def scaled(reached, loosest, part):
-            return float(np.clip(reached * np.sqrt(0.5 * error / max(part, 1e-300)), TIGHTEST, loosest))
-        self.accuracy = Accuracy(scaled(evaluation.accuracy.inner, LOOSEST.inner, evaluation.inner_error),
-                                 scaled(evaluation.accuracy.linear, LOOSEST.linear, evaluation.linear_error))
+    def _aim(self, evaluation, error, value_error):
+        """The accuracy at which each part of the hypergradient's error would be half of `error`, and that of the value `value_error`: all are of
+        second order in what was reached now."""
+        def scaled(reached, loosest, grad_part, value_part):
+            factor = min(0.5 * error / max(grad_part, 1e-300), 0.5 * value_error / max(value_part, 1e-300))
+            return float(np.clip(reached * np.sqrt(factor), TIGHTEST, loosest))
+        self.accuracy = Accuracy(scaled(evaluation.accuracy.inner, LOOSEST.inner, evaluation.inner_error, evaluation.value_inner_error),
+                                 scaled(evaluation.accuracy.linear, LOOSEST.linear, evaluation.linear_error, evaluation.value_linear_error))
 
     def accept(self, current, trial, d, predicted):
         """Whether the trial decreased f by enough, as far as the errors of both values tell; sets the radius."""

@@ -1,0 +1,95 @@
+"""Data of the benchmarks: real files where they are, seeded text-like matrices otherwise."""
+import bz2
+import os
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.optimize import brentq
+from sklearn.datasets import load_svmlight_file
+from sklearn.preprocessing import normalize, scale
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("FASTHOAG_DATA") or REPOSITORY.parent / "shared" / "data")
+
+
+class Missing(Exception):
+    """What a case needs is not on this machine; the case is skipped."""
+
+
+def find(name):
+    path = DATA / name
+    if not path.exists():
+        raise Missing(f"{path} is not there; set FASTHOAG_DATA to the folder that has {name}")
+    return path
+
+
+def read(name, n_features=None):
+    """X (CSR, float64) and y of a file below DATA."""
+    X, y = load_svmlight_file(str(find(name)), n_features=n_features)  # not our reader: a fault of it must not hide in every case
+    return X.tocsr(), y
+
+
+def news(is_quick):
+    """20 newsgroups as the paper has it: topic among the last ten, rows of unit norm, the official split. Quick: 2,000 rows of a9a."""
+    if is_quick:
+        X, y = read("a9a/a9a.bz2")
+        return X[:2000], y[:2000], X[2000:4000], y[2000:4000]
+    X, y = read("20newsgroups/20news-bydate.counts.train.bz2")
+    X_val, y_val = read("20newsgroups/20news-bydate.counts.test.bz2", X.shape[1])
+    return normalize(X), np.where(y > 10, 1.0, -1.0), normalize(X_val), np.where(y_val > 10, 1.0, -1.0)
+
+
+def regression(name):
+    """Dense, as it comes: unscaled."""
+    X, y = read(f"regression-small/{name}.bz2")
+    return X.toarray(), y
+
+
+def leukemia():
+    """38 x 7,129, dense, columns standardised."""
+    X, y = read("microarray/leukemia.bz2")
+    return scale(X.toarray()), y
+
+
+def uniform(n_rows, n_features, nnz_per_row, seed=0):
+    """CSR with uniformly random columns and standard normal values, and labels of -1 and +1."""
+    rng = np.random.default_rng(seed)
+    columns = np.sort(rng.integers(0, n_features, (n_rows, nnz_per_row), np.int32), axis=1)
+    indptr = np.arange(0, columns.size + 1, nnz_per_row, dtype=np.int32)
+    X = sp.csr_matrix((rng.normal(size=columns.size), columns.ravel(), indptr), shape=(n_rows, n_features))
+    X.sum_duplicates()
+    return X, rng.choice([-1.0, 1.0], n_rows)
+
+
+def zipf(n_rows, n_features, nnz_per_row=100, exponent=1.0, seed=0, part=0):
+    """Text-like CSR and labels: word j of the vocabulary has frequency ~ j^-exponent, features are numbered in no useful order, rows have unit norm.
+
+    Every row draws between half and 1.5 times as many words as give `nnz_per_row` distinct ones on average. Labels come from a logistic model
+    with normal coefficients. Another `part` has other rows of the same vocabulary and model.
+    """
+    model, rng = np.random.default_rng(seed), np.random.default_rng([seed, part])
+    name_of_rank, w = model.permutation(n_features).astype(np.int32), model.normal(size=n_features)
+    power = 1 - exponent
+    span = np.log(n_features + 1) if power == 0 else (n_features + 1) ** power - 1
+    edges = np.arange(1, n_features + 2, dtype=np.float64)
+    share = np.diff(np.log(edges) if power == 0 else edges**power) / span
+    n_words = brentq(lambda k: -np.expm1(-k * share).sum() - nnz_per_row, nnz_per_row / 2, 1e7)
+    blocks = []
+    for start in range(0, n_rows, max(1, int(4e6 / n_words))):  # bounded scratch
+        m = min(n_rows - start, max(1, int(4e6 / n_words)))
+        lengths = rng.integers(int(n_words / 2), int(1.5 * n_words) + 1, m)
+        u = rng.random(lengths.sum())
+        rank = np.exp(span * u) if power == 0 else (1 + span * u) ** (1 / power)  # inverse of the distribution function
+        columns = name_of_rank[np.minimum(rank.astype(np.int64) - 1, n_features - 1)]
+        blocks.append(normalize(sp.csr_matrix((np.ones(len(u)), (np.repeat(np.arange(m), lengths), columns)), shape=(m, n_features))))
+    X = sp.vstack(blocks, format="csr")
+    X.has_canonical_format = True
+    z = X @ w
+    return X, np.where(rng.random(n_rows) < 1 / (1 + np.exp(-2 * z / z.std())), 1.0, -1.0)
+
+
+def write_text(path, is_quick):
+    """The text of 20 newsgroups (quick: a9a), uncompressed. Returns its size in bytes."""
+    text = bz2.decompress(find("a9a/a9a.bz2" if is_quick else "20newsgroups/20news-bydate.counts.train.bz2").read_bytes())
+    return Path(path).write_bytes(text)
