@@ -1,15 +1,12 @@
-"""One child of the case "memory": `python peak.py FOLDER CONTENDER` loads a matrix, tunes on it and prints its peak memory beyond that as JSON."""
+"""One child of the case "memory": `python peak.py FOLDER CONTENDER` loads a matrix, tunes on it and prints what it needed beyond that as JSON."""
 import json
 import resource
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
-
-warnings.simplefilter("ignore")  # the cut-off fits of scikit-learn warn of it; fasthoag's status is in the record
 
 
 def fit_fasthoag(X, y, **options):
@@ -25,7 +22,7 @@ def fit_grid(X, y):
     from sklearn.linear_model import LogisticRegressionCV
 
     model = LogisticRegressionCV(Cs=10, cv=5, max_iter=20, scoring="neg_log_loss", use_legacy_attributes=False, l1_ratios=(0.0,)).fit(X, y)
-    return {"criterion": -float(np.asarray(model.scores_).mean(axis=0).max()), "status": None, "n_passes": None, "hypergradient_norm": None}
+    return {"criterion": -float(np.asarray(model.scores_).mean(axis=0).max())}
 
 
 CONTENDERS = {"fasthoag": fit_fasthoag, "fasthoag, low_memory": lambda X, y: fit_fasthoag(X, y, low_memory=True),
@@ -37,23 +34,20 @@ def high_water():
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return 1024 * int(line.split()[1])
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # no such line: the matrix was the peak so far
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def main(folder, contender):
     data, indices, indptr, shape, y = (np.load(Path(folder, name + ".npy")) for name in ("data", "indices", "indptr", "shape", "y"))
-    X = sp.csr_matrix((data, indices, indptr), shape=tuple(shape), copy=False)
-    fit = CONTENDERS[contender]
+    X, fit = sp.csr_matrix((data, indices, indptr), shape=tuple(shape), copy=False), CONTENDERS[contender]
     fit(X[:300], y[:300])  # imports, thread pools
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from here
-        is_reset = True
+        Path("/proc/self/clear_refs").write_text("5")  # the high water starts again from here
     except OSError:
-        is_reset = False
+        pass  # then it counts from the loaded matrix, the largest so far
     before, began = high_water(), time.perf_counter()
     found = fit(X, y)
-    found |= {"seconds": time.perf_counter() - began, "peak_bytes": high_water() - before, "is_peak_reset": is_reset}
-    print(json.dumps(found))
+    print(json.dumps(found | {"seconds": time.perf_counter() - began, "extra": {"peak_bytes": high_water() - before}}))
 
 
 if __name__ == "__main__":

@@ -86,8 +86,17 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
     // full block columns -> compact block, and back
     auto take = [&](const std::vector<int>& cols, int64_t rows, const double* full, double* part, double sign) {
         const int a = int(cols.size());
-        for (int64_t k = 0; k < rows; ++k)
-            for (int j = 0; j < a; ++j) part[k * a + j] = sign * full[k * m + cols[j]];
+        parallel_features(team, rows, [&](int64_t, int64_t k0, int64_t k1) {
+            for (int64_t k = k0; k < k1; ++k)
+                for (int j = 0; j < a; ++j) part[k * a + j] = sign * full[k * m + cols[j]];
+        });
+    };
+    auto put = [&](const std::vector<int>& cols, const std::vector<char>& is_wanted, int64_t rows, const double* part, double* full) {
+        const int a = int(cols.size());
+        parallel_features(team, rows, [&](int64_t, int64_t k0, int64_t k1) {
+            for (int64_t k = k0; k < k1; ++k)
+                for (int j = 0; j < a; ++j) if (is_wanted[j]) full[k * m + cols[j]] = part[k * a + j];
+        });
     };
 
     std::vector<int> active(m);
@@ -142,19 +151,32 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
 
         // the full step: w1 = w + s (kept in s), its gradient in g, its predictions in z1
         std::vector<double> slope(a, 0.0), step(a, 0.0), ls(a, 0.0), lws(a, 0.0);  // g's, s's, s'Ls, w'Ls
-        for (int64_t k = 0; k < p; ++k)
+        std::vector<double> parts(size_t(n_feature_blocks(p)) * 4 * a, 0.0);
+        parallel_features(team, p, [&](int64_t b, int64_t k0, int64_t k1) {
+            double* part = parts.data() + b * 4 * a;
+            for (int64_t k = k0; k < k1; ++k)
+                for (int j = 0; j < a; ++j) {
+                    const double v = s[k * a + j], w = W[k * m + active[j]], l = problem.lam_at(k, active[j]);
+                    part[j] += G[k * m + active[j]] * v;
+                    part[a + j] += v * v;
+                    part[2 * a + j] += l * v * v;
+                    part[3 * a + j] += l * v * w;
+                    s[k * a + j] = w + v;
+                }
+        });
+        for (int64_t b = 0; b < n_feature_blocks(p); ++b)
             for (int j = 0; j < a; ++j) {
-                const double v = s[k * a + j], w = W[k * m + active[j]], l = problem.lam_at(k, active[j]);
-                slope[j] += G[k * m + active[j]] * v;
-                step[j] += v * v;
-                ls[j] += l * v * v;
-                lws[j] += l * v * w;
-                s[k * a + j] = w + v;
+                const double* part = parts.data() + b * 4 * a + j;
+                slope[j] += part[0];
+                step[j] += part[a];
+                ls[j] += part[2 * a];
+                lws[j] += part[3 * a];
             }
         std::vector<NewtonColumn> trial(a);
         evaluate(active, s.get(), g.get(), z1.get(), trial.data());
         if (team.is_stopped) break;
         std::vector<int> shortened;
+        std::vector<char> is_taken(a, 0);
         for (int j = 0; j < a; ++j) {
             const int f = active[j];
             NewtonColumn& c = result[f];
@@ -168,8 +190,7 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
                 c = trial[j];
                 c.n_cg = n_cg;
                 if (std::isfinite(radius[f])) radius[f] = std::max(radius[f], 4.0 * std::sqrt(step[j]));
-                for (int64_t k = 0; k < p; ++k) { W[k * m + f] = s[k * a + j]; G[k * m + f] = g[k * a + j]; }
-                for (int64_t i = 0; i < n; ++i) Z[i * m + f] = z1[i * a + j];
+                is_taken[j] = 1;
             } else {                                   // shorten on the cached predictions: z + t (z1 - z)
                 double t = 1.0, value = trial[j].objective;
                 std::vector<double> z(n);
@@ -188,6 +209,9 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
                 shortened.push_back(f);
             }
         }
+        put(active, is_taken, p, s.get(), W);
+        put(active, is_taken, p, g.get(), G);
+        put(active, is_taken, n, z1.get(), Z);
         if (!shortened.empty()) {
             const int b = int(shortened.size());
             Block w = new_block(size_t(p) * b);
@@ -199,9 +223,9 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
                 const int f = shortened[j];
                 now[j].n_cg = result[f].n_cg;
                 result[f] = now[j];
-                for (int64_t k = 0; k < p; ++k) G[k * m + f] = g[k * b + j];
-                for (int64_t i = 0; i < n; ++i) Z[i * m + f] = z1[i * b + j];
             }
+            put(shortened, std::vector<char>(b, 1), p, g.get(), G);
+            put(shortened, std::vector<char>(b, 1), n, z1.get(), Z);
         }
     }
     for (int f : active) result[f].status = interrupted;

@@ -21,7 +21,13 @@ class MakeDesign:
 
 @pytest.fixture(params=list(itertools.product(DESIGNS, DTYPES)), ids=" ".join)
 def make_design(request):
-    """Every design with every dtype."""
+    """Every design with every dtype: for the tests of the passes themselves."""
+    return MakeDesign(*request.param)
+
+
+@pytest.fixture(params=[(name, "float64") for name in DESIGNS] + [("cpu sparse", "float32"), ("cpu dense", "float32")], ids=" ".join)
+def make_a_design(request):
+    """Every design once, and float32 where kernels differ: enough for what is built on passes, which have tests with every dtype."""
     return MakeDesign(*request.param)
 
 

@@ -43,17 +43,17 @@ class System:
 
 
 @pytest.fixture
-def system(make_design, fit_intercept):
+def system(make_a_design, fit_intercept):
     def system(m=5, seed=0, **parts):
         rng = np.random.default_rng(seed)
         X = sparse_matrix(rng, N_ROWS, N_FEATURES)
         A = np.hstack([X.toarray(), np.ones((N_ROWS, 1))]) if fit_intercept else X.toarray()
-        return System(make_design(X, fit_intercept), A, rng, m, **parts)
+        return System(make_a_design(X, fit_intercept), A, rng, m, **parts)
 
     return system
 
 
-def ill_conditioned(twin, m=2, n_features=120, condition=1e6, seed=0):
+def ill_conditioned(twin, m=2, n_features=80, condition=1e5, seed=0):
     """Dense X whose products are exact and whose Hessian XᵀX has this condition number: CG needs hundreds of steps."""
     rng = np.random.default_rng(seed)
     U = np.linalg.qr(rng.normal(size=(n_features + 20, n_features)))[0]
@@ -222,10 +222,10 @@ def test_inverse_of_the_hessian_solves_in_one_or_two_steps(system):
 
 @pytest.mark.parametrize("n_features", [100, 300])
 @pytest.mark.parametrize("curvature", [1.0, 1e-308, 0.0], ids=["usual", "saturated", "zero"])
-def test_made_preconditioner_is_positive_definite_for_empty_columns_and_saturated_rows(make_design, n_features, curvature):
+def test_made_preconditioner_is_positive_definite_for_empty_columns_and_saturated_rows(make_a_design, n_features, curvature):
     """Below 128 coefficients it is an inverse, above a diagonal."""
     rng = np.random.default_rng(0)
-    design = make_design(sparse_matrix(rng, 40, n_features, 0.1), True)
+    design = make_a_design(sparse_matrix(rng, 40, n_features, 0.1), True)
     lam = np.r_[np.full(n_features, 1e-8), 0][:, None]  # as Ridge has them: the intercept alone is free
     precond = make_precond(design, design.xp.asarray(curvature * rng.random((40, 2))), design.encode(lam))
     assert (precond.inverse is not None) == (n_features < 128)
