@@ -253,7 +253,8 @@ def linear(options):
     top, floor, sizes = options.nnz or (10**8 if options.large else 10**5 if options.quick else 10**7), 10**4 if options.quick else 10**5, {}
     for nnz in np.geomspace(floor, top, 1 + round(2 * np.log10(top / floor))).astype(int):  # two sizes a decade
         n = nnz // 100
-        (X, y), held = problems.zipf(n, n), fasthoag.HeldOut(*problems.zipf(n // 4, n, part=1))
+        p = max(n, 1000)
+        (X, y), held = problems.zipf(n, p), fasthoag.HeldOut(*problems.zipf(n // 4, p, part=1))
 
         def tune(**tol):
             return fasthoag.hoag(fasthoag.Problem(X, y, fit_intercept=False), held, **tol)

@@ -1,6 +1,6 @@
 """Two runs of one case on one machine: `python bench/compare.py CASE@COMMIT CASE@COMMIT`. Prints the ratio of medians, second over first, and both gaps.
 
-A commit's last run counts. The peers are in the table too: where their ratio is not near 1, the machine changed and not the code.
+A commit's last run counts. Peers are in the table too: where their ratio is not near 1, the machine changed and not the code.
 """
 import argparse
 import json
@@ -8,50 +8,41 @@ import sys
 from pathlib import Path
 from statistics import median
 
-from run import short
-
-RECORDS = Path(__file__).resolve().parent / "records"
-SAME = ("case", "cpu", "gpu", "n_cores")
+from run import HERE, short
 
 
 def find_run(name, folder):
-    """The records of the last run of CASE@COMMIT."""
+    """The records of the last run of CASE@COMMIT, by what was timed."""
     case, _, commit = name.partition("@")
     path = folder / f"{case}.jsonl"
-    if not commit or not path.exists():
+    if not path.exists():
         sys.exit(f"{name}: give CASE@COMMIT; cases with records: {', '.join(sorted(p.stem for p in folder.glob('*.jsonl'))) or 'none'}")
     records = [json.loads(text) for text in path.read_text().splitlines()]
-    found = [record for record in records if record["commit"] == commit]
-    if not found:
-        sys.exit(f"{name}: no such record; commits: {', '.join(dict.fromkeys(record['commit'] for record in records))}")
-    return [record for record in found if record["date"] == found[-1]["date"]]
-
-
-def key(record):
-    return record["contender"], record["n_threads"], record["dtype"], json.dumps(record["settings"], sort_keys=True)
+    dates = [record["date"] for record in records if record["commit"] == commit]
+    if not dates:
+        sys.exit(f"{name}: no such run; commits: {', '.join(dict.fromkeys(record['commit'] for record in records))}")
+    return {(record["contender"], record["n_threads"], record["dtype"], short(record["settings"])): record
+            for record in records if record["commit"] == commit and record["date"] == dates[-1]}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("first", metavar="RECORD_A")
-    parser.add_argument("second", metavar="RECORD_B")
-    parser.add_argument("--records", type=Path, default=RECORDS, metavar="FOLDER")
+    parser.add_argument("names", nargs=2, metavar="CASE@COMMIT")
+    parser.add_argument("--records", type=Path, default=HERE / "records", metavar="FOLDER")
     arguments = parser.parse_args()
-    first, second = (find_run(name, arguments.records) for name in (arguments.first, arguments.second))
-    for name in SAME:
-        if first[0][name] != second[0][name]:
-            sys.exit(f"not comparable: {name} is {first[0][name]!r} in {arguments.first} and {second[0][name]!r} in {arguments.second}")
-    for name in first[0]["libraries"]:
-        if first[0]["libraries"][name] != second[0]["libraries"].get(name):
-            print(f"note: {name} {first[0]['libraries'][name]} and {second[0]['libraries'].get(name)}")
-    others = {key(record): record for record in second}
-    print(f"{'contender':34} {'threads':7} {'dtype':7} {'first':>9} {'second':>9} {'ratio':>7} {'gap':>9} {'gap':>9}  settings")
-    for a in first:
-        b = others.get(key(a))
-        if b is not None:
-            times = median(a["seconds"]), median(b["seconds"])
-            print(f"{a['contender']:34} {a['n_threads']:<7} {a['dtype']:7} {times[0]:9.4g} {times[1]:9.4g} {times[1] / times[0]:7.3f} "
-                  f"{short(a['gap'], '.1e'):>9} {short(b['gap'], '.1e'):>9}  {short(a['settings'])}")
+    first, second = (find_run(name, arguments.records) for name in arguments.names)
+    a, b = next(iter(first.values())), next(iter(second.values()))
+    for name in ("case", "cpu", "gpu", "n_cores"):
+        if a[name] != b[name]:
+            sys.exit(f"not comparable: {name} is {a[name]!r} in {arguments.names[0]} and {b[name]!r} in {arguments.names[1]}")
+    if a["libraries"] != b["libraries"]:
+        print(f"note: other libraries: {short(a['libraries'])} and {short(b['libraries'])}")
+    print(f"{'contender':34} {'threads':7} {'dtype':7} {'first':>9} {'second':>9} {'ratio':>6} {'gap':>8} {'gap':>8} settings")
+    for key in [key for key in first if key in second]:
+        a, b = first[key], second[key]
+        times = median(a["seconds"]), median(b["seconds"])
+        print(f"{key[0]:34} {key[1]:<7} {key[2]:7} {times[0]:9.4g} {times[1]:9.4g} {times[1] / times[0]:6.3f} "
+              f"{short(a['gap'], '.1e'):>8} {short(b['gap'], '.1e'):>8} {key[3]}")
 
 
 if __name__ == "__main__":

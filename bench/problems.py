@@ -62,27 +62,24 @@ def uniform(n_rows, n_features, nnz_per_row, seed=0):
     return X, rng.choice([-1.0, 1.0], n_rows)
 
 
-def zipf(n_rows, n_features, nnz_per_row=100, exponent=1.0, seed=0, part=0):
-    """Text-like CSR and labels: word j of the vocabulary has frequency ~ j^-exponent, features are numbered in no useful order, rows have unit norm.
+def zipf(n_rows, n_features, nnz_per_row=100, seed=0, part=0):
+    """Text-like CSR and labels: word j of the vocabulary has frequency ~ 1/j, features are numbered in no useful order, rows have unit norm.
 
     Every row draws between half and 1.5 times as many words as give `nnz_per_row` distinct ones on average. Labels come from a logistic model
     with normal coefficients. Another `part` has other rows of the same vocabulary and model.
     """
     model, rng = np.random.default_rng(seed), np.random.default_rng([seed, part])
     name_of_rank, w = model.permutation(n_features).astype(np.int32), model.normal(size=n_features)
-    power = 1 - exponent
-    span = np.log(n_features + 1) if power == 0 else (n_features + 1) ** power - 1
-    edges = np.arange(1, n_features + 2, dtype=np.float64)
-    share = np.diff(np.log(edges) if power == 0 else edges**power) / span
-    n_words = brentq(lambda k: -np.expm1(-k * share).sum() - nnz_per_row, nnz_per_row / 2, 1e7)
+    span = np.log(n_features + 1)
+    share = np.diff(np.log(np.arange(1, n_features + 2))) / span
+    n_words = brentq(lambda k: -np.expm1(-k * share).sum() - nnz_per_row, nnz_per_row / 2, 1e6)  # distinct ones among k words
     blocks = []
     for start in range(0, n_rows, max(1, int(4e6 / n_words))):  # bounded scratch
         m = min(n_rows - start, max(1, int(4e6 / n_words)))
         lengths = rng.integers(int(n_words / 2), int(1.5 * n_words) + 1, m)
-        u = rng.random(lengths.sum())
-        rank = np.exp(span * u) if power == 0 else (1 + span * u) ** (1 / power)  # inverse of the distribution function
+        rank = np.exp(span * rng.random(lengths.sum()))  # inverse of the distribution function
         columns = name_of_rank[np.minimum(rank.astype(np.int64) - 1, n_features - 1)]
-        blocks.append(normalize(sp.csr_matrix((np.ones(len(u)), (np.repeat(np.arange(m), lengths), columns)), shape=(m, n_features))))
+        blocks.append(normalize(sp.csr_matrix((np.ones(len(rank)), (np.repeat(np.arange(m), lengths), columns)), shape=(m, n_features))))
     X = sp.vstack(blocks, format="csr")
     X.has_canonical_format = True
     z = X @ w

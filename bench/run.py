@@ -29,13 +29,6 @@ def cpu():
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor() or platform.machine())
 
 
-def version(name):
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def machine():
     """The fields that all records of this run share. No case uses a GPU yet; one that does sets `gpu`."""
     import fasthoag
@@ -43,7 +36,8 @@ def machine():
     from threadpoolctl import threadpool_info
 
     libraries = {"python": platform.python_version(), "fasthoag": fasthoag.__version__}
-    libraries |= {name: version(name) for name in ("numpy", "scipy", "scikit-learn", "liblinear-official", "optuna")}
+    installed = {package.name.lower(): package.version for package in metadata.distributions()}
+    libraries |= {name: installed.get(name) for name in ("numpy", "scipy", "scikit-learn", "liblinear-official", "optuna")}
     pools = [f"{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads" for pool in threadpool_info()]
     return {"commit": commit(), "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "cpu": cpu(),
             "gpu": None, "n_cores": check_n_threads(None), "libraries": libraries, "blas": pools}

@@ -135,7 +135,7 @@ void bind_matrix(py::module_& m) {
         .def_property_readonly("n_coef", [](const PyMatrix& X) { return X.n_coef(); })
         .def_property_readonly("n_stored", [](const PyMatrix& X) { return X.rows.n_stored(); })
         .def_property_readonly("n_passes", [](const PyMatrix& X) { return X.n_passes; })
-        .def_property_readonly("is_narrow", [](const PyMatrix& X) { return is_fused_form(X, max_group, max_group); })  // no use for a transposed copy
+        .def_property_readonly("is_narrow", [](const PyMatrix& X) { return is_fused_form(X, 2 * 8 * int(sizeof(double))); })  // no use for a transposed copy
         .def("loss_grad", [](PyMatrix& X, const std::string& loss, const Doubles& y, const MaybeDoubles& weight, const Mask& mask,
                              const Ints& fold, const Doubles& W, bool want_grad, int n_threads) {
             X.check_coef(W, "W must have one row a coefficient");
@@ -170,7 +170,7 @@ void bind_matrix(py::module_& m) {
             Threads team(n_threads);
             {
                 py::gil_scoped_release release;
-                hvp(X, team, c, n_folds, f, m, v, o);
+                hvp<double>(X, team, c, n_folds, f, m, v, o);
             }
             team.finish();
             return out;

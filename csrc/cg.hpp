@@ -13,7 +13,13 @@ namespace fh {
 enum Status { converged = 0, max_iter = 1, indefinite = 2, nonfinite = 3, at_radius = 4, stalled = 5, interrupted = 6 };
 
 // out = H d for the columns cols[0..m) of the systems (d and out are compact, p x m); the epilogue sees finished blocks of features
-using Product = std::function<void(const int* cols, int m, const double* d, double* out, const Epilogue&)>;
+template <class U> using ProductOf = std::function<void(const int* cols, int m, const U* d, U* out, const Epilogue&)>;
+
+// The product in both precisions. Loose solves run in float32: half the memory traffic and twice the columns on a cache line.
+struct Product {
+    ProductOf<double> in_double;
+    ProductOf<float> in_float;
+};
 
 // z = P^-1 r for every system: nothing, an inverse diagonal (p), or an inverse matrix (p, p)
 struct Preconditioner {
@@ -30,39 +36,39 @@ struct CgColumn {
 };
 
 // s[j] += sum over rows k0..k1 of a[k, j] b[k, j]
-inline void block_dots(int64_t k0, int64_t k1, int m, const double* a, const double* b, double* s) {
+template <class U>
+void block_dots(int64_t k0, int64_t k1, int m, const U* a, const U* b, double* s) {
     with_width(m, [&](auto width) {
         constexpr int M = decltype(width)::value;
         const int m_ = M ? M : m;
-        double sums[max_group] = {};
+        double local[max_width] = {};
+        double* sums = M ? local : s;
         for (int64_t k = k0; k < k1; ++k)
-            for (int j = 0; j < m_; ++j) (M ? sums[j] : s[j]) += a[k * m_ + j] * b[k * m_ + j];
-        for (int j = 0; j < M; ++j) s[j] += sums[j];
+            for (int j = 0; j < m_; ++j) sums[j] += double(a[k * m_ + j]) * double(b[k * m_ + j]);
+        for (int j = 0; j < M; ++j) s[j] += local[j];
     });
 }
 
 // out[j] = sum_k a[k, j] b[k, j], the same bits for every number of threads
-inline void column_dots(Team& team, int64_t p, int m, const double* a, const double* b, double* out) {
+template <class U>
+void column_dots(Team& team, int64_t p, int m, const U* a, const U* b, double* out) {
     std::vector<double> parts(size_t(n_feature_blocks(p)) * m, 0.0);
-    parallel_features(team, p, [&](int64_t block, int64_t k0, int64_t k1) {
-        block_dots(k0, k1, m, a, b, parts.data() + block * m);
-    });
+    parallel_features(team, p, [&](int64_t block, int64_t k0, int64_t k1) { block_dots(k0, k1, m, a, b, parts.data() + block * m); });
     for (int j = 0; j < m; ++j) {
         out[j] = 0.0;
         for (int64_t block = 0; block < n_feature_blocks(p); ++block) out[j] += parts[block * m + j];
     }
 }
 
-// Solves H x_c = b_c until ||b_c - H x_c||_2 <= tol[c]; b and x are (p, m). x holds the start unless is_zero_start. radius may be null.
-// On return b holds the residuals.
-inline void cg(Team& team, int64_t p, int m, const Product& product, const Preconditioner& pre, double* b, double* x, bool is_zero_start,
+template <class U>
+void cg_in(Team& team, int64_t p, int m, const ProductOf<U>& product, const Preconditioner& pre, double* b, double* x, bool is_zero_start,
                const double* tol, const double* radius, int max_iterations, CgColumn* result) {
     const int64_t n_blocks = n_feature_blocks(p);
     std::vector<int> cols(m);
     for (int j = 0; j < m; ++j) cols[j] = j;
     int n = m;                                        // active columns; r, d, hd are (p, n)
-    Block r = new_block(size_t(p) * m), d = new_block(size_t(p) * m), hd = new_block(size_t(p) * m);
-    Block z_store = pre.inverse ? new_block(size_t(p) * m) : nullptr;
+    Block<U> r = new_block<U>(size_t(p) * m), d = new_block<U>(size_t(p) * m), hd = new_block<U>(size_t(p) * m);
+    Block<U> z_store = pre.inverse ? new_block<U>(size_t(p) * m) : nullptr;
     std::vector<double> parts(size_t(n_blocks) * m * 3), rr(m), rz(m), xx(m, 0.0), alpha(m), beta(m), dhd(m);
 
     auto sum_parts = [&](int k, double* out) {        // quantity k of the n active columns
@@ -76,11 +82,11 @@ inline void cg(Team& team, int64_t p, int m, const Product& product, const Preco
             double* s = parts.data() + (block * 3 + 1) * m;
             std::fill(s, s + n, 0.0);
             for (int64_t k = k0; k < k1; ++k) {
-                double* z = z_store.get() + k * n;
-                std::fill(z, z + n, 0.0);
+                U* z = z_store.get() + k * n;
+                std::fill(z, z + n, U(0));
                 for (int64_t i = 0; i < p; ++i)
-                    for (int j = 0; j < n; ++j) z[j] += pre.inverse[k * p + i] * r[i * n + j];
-                for (int j = 0; j < n; ++j) s[j] += z[j] * r[k * n + j];
+                    for (int j = 0; j < n; ++j) z[j] += U(pre.inverse[k * p + i]) * r[i * n + j];
+                for (int j = 0; j < n; ++j) s[j] += double(z[j]) * double(r[k * n + j]);
             }
         });
         sum_parts(1, rz.data());
@@ -106,15 +112,18 @@ inline void cg(Team& team, int64_t p, int m, const Product& product, const Preco
     };
 
     if (is_zero_start) {
-        std::fill(x, x + p * m, 0.0);
-        std::copy(b, b + p * m, r.get());
+        parallel_features(team, p * m, [&](int64_t, int64_t k0, int64_t k1) {
+            for (int64_t k = k0; k < k1; ++k) { x[k] = 0.0; r[k] = U(b[k]); d[k] = U(0); }
+        });
     } else {
-        product(cols.data(), n, x, hd.get(), nullptr);
-        for (int64_t k = 0; k < p * m; ++k) r[k] = b[k] - hd[k];
+        parallel_features(team, p * m, [&](int64_t, int64_t k0, int64_t k1) { for (int64_t k = k0; k < k1; ++k) d[k] = U(x[k]); });
+        product(cols.data(), n, d.get(), hd.get(), nullptr);
+        parallel_features(team, p * m, [&](int64_t, int64_t k0, int64_t k1) {
+            for (int64_t k = k0; k < k1; ++k) { r[k] = U(b[k] - double(hd[k])); d[k] = U(0); }
+        });
         column_dots(team, p, m, x, x, xx.data());
     }
     if (team.is_stopped) { for (int j = 0; j < n; ++j) result[j].status = interrupted; return; }
-    std::fill(d.get(), d.get() + size_t(p) * m, 0.0);
     auto measure = [&] {                              // rr and rz from r
         parallel_features(team, p, [&](int64_t block, int64_t k0, int64_t k1) {
             double* s = parts.data() + block * 3 * m;
@@ -153,11 +162,13 @@ inline void cg(Team& team, int64_t p, int m, const Product& product, const Preco
             with_width(n, [&](auto width) {
                 constexpr int M = decltype(width)::value;
                 const int m_ = M ? M : n;
-                const double* zz = pre.inverse ? z_store.get() : r.get();
-                double* dd = d.get();
+                const U* zz = pre.inverse ? z_store.get() : r.get();
+                U* dd = d.get();
+                U local[max_width] = {};
+                for (int j = 0; j < M; ++j) local[j] = U(beta[j]);
                 for (int64_t k = k0; k < k1; ++k) {
-                    const double scale = pre.diagonal ? pre.diagonal[k] : 1.0;
-                    for (int j = 0; j < m_; ++j) dd[k * m_ + j] = scale * zz[k * m_ + j] + beta[j] * dd[k * m_ + j];
+                    const U scale = pre.diagonal ? U(pre.diagonal[k]) : U(1);
+                    for (int j = 0; j < m_; ++j) dd[k * m_ + j] = scale * zz[k * m_ + j] + (M ? local[j] : U(beta[j])) * dd[k * m_ + j];
                 }
             });
         });
@@ -192,7 +203,7 @@ inline void cg(Team& team, int64_t p, int m, const Product& product, const Preco
                 const double t = (R * R - xx[j]) / (xd[j] + std::sqrt(xd[j] * xd[j] + dd[j] * std::max(0.0, R * R - xx[j])));
                 for (int64_t k = 0; k < p; ++k) {
                     x[k * m + cols[j]] += t * d[k * n + j];
-                    r[k * n + j] -= t * hd[k * n + j];
+                    r[k * n + j] = U(r[k * n + j] - t * hd[k * n + j]);
                 }
                 finish(j, at_radius);
                 alpha[j] = 0.0;
@@ -207,20 +218,22 @@ inline void cg(Team& team, int64_t p, int m, const Product& product, const Preco
                 with_width(n, [&](auto width) {
                     constexpr int M = decltype(width)::value;
                     const int m_ = M ? M : n;
-                    const double *dd = d.get(), *hh = hd.get();
-                    double* rd = r.get();
-                    double sums[2 * max_group] = {};
-                    double *s0 = M ? sums : s, *s1 = M ? sums + max_group : s + m;
+                    const U *dd = d.get(), *hh = hd.get();
+                    U* rd = r.get();
+                    double sums[2 * max_width] = {}, step[max_width] = {};
+                    double *s0 = M ? sums : s, *s1 = M ? sums + max_width : s + m;
+                    for (int j = 0; j < M; ++j) step[j] = alpha[j];
                     for (int64_t k = k0; k < k1; ++k) {
                         const double scale = pre.diagonal ? pre.diagonal[k] : 1.0;
                         for (int j = 0; j < m_; ++j) {
-                            x[k * m_ + j] += alpha[j] * dd[k * m_ + j];
-                            const double v = rd[k * m_ + j] -= alpha[j] * hh[k * m_ + j];
+                            const double a = M ? step[j] : alpha[j];
+                            x[k * m_ + j] += a * dd[k * m_ + j];
+                            const double v = rd[k * m_ + j] = U(rd[k * m_ + j] - a * hh[k * m_ + j]);
                             s0[j] += v * v;
                             s1[j] += scale * v * v;
                         }
                     }
-                    for (int j = 0; j < M; ++j) { s[j] = sums[j]; s[m + j] = sums[max_group + j]; }
+                    for (int j = 0; j < M; ++j) { s[j] = sums[j]; s[m + j] = sums[max_width + j]; }
                 });
                 return;
             }
@@ -228,7 +241,7 @@ inline void cg(Team& team, int64_t p, int m, const Product& product, const Preco
                 const double scale = pre.diagonal ? pre.diagonal[k] : 1.0;
                 for (int j = 0; j < n; ++j) {
                     x[k * m + cols[j]] += alpha[j] * d[k * n + j];
-                    const double v = r[k * n + j] -= alpha[j] * hd[k * n + j];
+                    const double v = r[k * n + j] = U(r[k * n + j] - alpha[j] * hd[k * n + j]);
                     s[j] += v * v;
                     s[m + j] += scale * v * v;
                 }
@@ -244,19 +257,33 @@ inline void cg(Team& team, int64_t p, int m, const Product& product, const Preco
             compact(keep);
         }
         if (iteration % 50 == 49 && n > 0) {          // invariant: r = b - H x up to rounding; b of an active column is still its right-hand side
-            std::vector<double> xc(size_t(p) * n);
+            Block<U> now = new_block<U>(size_t(p) * n);
             for (int64_t k = 0; k < p; ++k)
-                for (int j = 0; j < n; ++j) xc[k * n + j] = x[k * m + cols[j]];
-            product(cols.data(), n, xc.data(), hd.get(), nullptr);
+                for (int j = 0; j < n; ++j) now[k * n + j] = U(x[k * m + cols[j]]);
+            product(cols.data(), n, now.get(), hd.get(), nullptr);
             if (team.is_stopped) break;
             for (int64_t k = 0; k < p; ++k)
-                for (int j = 0; j < n; ++j) r[k * n + j] = b[k * m + cols[j]] - hd[k * n + j];
+                for (int j = 0; j < n; ++j) r[k * n + j] = U(b[k * m + cols[j]] - double(hd[k * n + j]));
             const std::vector<double> rz_kept(rz.begin(), rz.begin() + n);
             measure();
             for (int j = 0; j < n; ++j) beta[j] *= rz[j] / rz_kept[j];
         }
     }
     for (int j = 0; j < n; ++j) finish(j, interrupted);
+}
+
+constexpr double float_limit = 3e-3;  // relative residual down to which float32 blocks serve: 4 orders of magnitude above their rounding
+
+// Solves H x_c = b_c until ||b_c - H x_c||_2 <= tol[c]; b and x are (p, m). x holds the start unless is_zero_start. radius may be null.
+// On return b holds the residuals.
+inline void cg(Team& team, int64_t p, int m, const Product& product, const Preconditioner& pre, double* b, double* x, bool is_zero_start,
+               const double* tol, const double* radius, int max_iterations, CgColumn* result) {
+    std::vector<double> bb(m);
+    column_dots(team, p, m, b, b, bb.data());
+    bool is_loose = !pre.inverse;                     // small problems are solved exactly
+    for (int j = 0; j < m; ++j) is_loose &= bb[j] == 0.0 || (tol[j] >= float_limit * std::sqrt(bb[j]) && bb[j] > 1e-40 && bb[j] < 1e40);
+    if (is_loose) cg_in<float>(team, p, m, product.in_float, pre, b, x, is_zero_start, tol, radius, max_iterations, result);
+    else cg_in<double>(team, p, m, product.in_double, pre, b, x, is_zero_start, tol, radius, max_iterations, result);
 }
 
 }  // namespace fh

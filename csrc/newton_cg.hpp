@@ -27,24 +27,28 @@ struct NewtonColumn {
 };
 
 // H = X' diag(C) X + diag(lam) for the listed columns; C (n, n_c) with column c_of[col], lam column lam_of[col]
-inline Product hessian_product(Matrix& X, Team& team, const double* C, int n_c, const int* c_of, const double* lam, int n_lam, const int* lam_of) {
-    return [=, &X, &team](const int* cols, int m, const double* d, double* out, const Epilogue& epilogue) {
+template <class U>
+ProductOf<U> hessian_product_in(Matrix& X, Team& team, const double* C, int n_c, const int* c_of, const double* lam, int n_lam, const int* lam_of) {
+    return [=, &X, &team](const int* cols, int m, const U* d, U* out, const Epilogue& epilogue) {
         std::vector<int> c(m), l(m);
         for (int j = 0; j < m; ++j) { c[j] = c_of[cols[j]]; l[j] = lam_of[cols[j]]; }
-        hvp(X, team, C, n_c, c.data(), m, d, out, [&](int64_t b, int64_t k0, int64_t k1) {
+        hvp<U>(X, team, C, n_c, c.data(), m, d, out, [&](int64_t b, int64_t k0, int64_t k1) {
             with_width(m, [&](auto width) {
                 constexpr int M = decltype(width)::value;
                 const int m_ = M ? M : m;
                 if (n_lam == 1)
                     for (int64_t k = k0; k < k1; ++k)
-                        for (int j = 0; j < m_; ++j) out[k * m_ + j] += lam[k] * d[k * m_ + j];
+                        for (int j = 0; j < m_; ++j) out[k * m_ + j] += U(lam[k]) * d[k * m_ + j];
                 else
                     for (int64_t k = k0; k < k1; ++k)
-                        for (int j = 0; j < m_; ++j) out[k * m_ + j] += lam[k * n_lam + l[j]] * d[k * m_ + j];
+                        for (int j = 0; j < m_; ++j) out[k * m_ + j] += U(lam[k * n_lam + l[j]]) * d[k * m_ + j];
             });
             if (epilogue) epilogue(b, k0, k1);
         });
     };
+}
+inline Product hessian_product(Matrix& X, Team& team, const double* C, int n_c, const int* c_of, const double* lam, int n_lam, const int* lam_of) {
+    return {hessian_product_in<double>(X, team, C, n_c, c_of, lam, n_lam, lam_of), hessian_product_in<float>(X, team, C, n_c, c_of, lam, n_lam, lam_of)};
 }
 
 // Minimises until ||gradient||_2 <= tol[f] for every column. W (n_coef, m) is start and result; G its gradients, Z (n, m) its predictions.
@@ -126,7 +130,7 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
             lam_of[j] = problem.lam_of[active[j]];
             identity[j] = j;
         }
-        Block g = new_block(size_t(p) * a), s = new_block(size_t(p) * a), z1 = new_block(size_t(n) * a);
+        Block<double> g = new_block<double>(size_t(p) * a), s = new_block<double>(size_t(p) * a), z1 = new_block<double>(size_t(n) * a);
         // negative gradient as right-hand side; curvature at the current predictions (z1 serves as their compact copy first)
         take(active, p, G, g.get(), -1.0);
         take(active, n, Z, z1.get(), 1.0);
@@ -142,7 +146,7 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
             has_radius |= std::isfinite(cg_radius[j]);
         }
         {
-            Block C = new_block(size_t(n) * a);
+            Block<double> C = new_block<double>(size_t(n) * a);
             row_terms(n, team, problem.loss, 2, problem.y, problem.s, train_bit, fold.data(), a, z1.get(), C.get());
             cg(team, p, a, hessian_product(problem.X, team, C.get(), a, identity.data(), problem.lam, problem.n_lam, lam_of.data()),
                pre, g.get(), s.get(), true, cg_tol.data(), has_radius ? cg_radius.data() : nullptr, max_cg, inner.data());
@@ -214,7 +218,7 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
         put(active, is_taken, n, z1.get(), Z);
         if (!shortened.empty()) {
             const int b = int(shortened.size());
-            Block w = new_block(size_t(p) * b);
+            Block<double> w = new_block<double>(size_t(p) * b);
             take(shortened, p, W, w.get(), 1.0);
             std::vector<NewtonColumn> now(b);
             evaluate(shortened, w.get(), g.get(), z1.get(), now.data());

@@ -83,11 +83,13 @@ int64_t balanced_begin(int64_t c, int64_t n_chunks, int64_t n_items, int64_t uni
     return std::min(lo * unit, n_items);
 }
 
-// n uninitialised doubles on a cache-line boundary: a row of 8 columns is then one line, not two
+// n uninitialised numbers on a cache-line boundary: a row of 64 bytes is then one line, not two
 struct FreeAligned {
-    void operator()(double* p) const { ::operator delete[](p, std::align_val_t(64)); }
+    template <class U> void operator()(U* p) const { ::operator delete[](p, std::align_val_t(64)); }
 };
-using Block = std::unique_ptr<double[], FreeAligned>;
-inline Block new_block(size_t n) { return Block(static_cast<double*>(::operator new[](std::max<size_t>(n, 1) * sizeof(double), std::align_val_t(64)))); }
+template <class U> using Block = std::unique_ptr<U[], FreeAligned>;
+template <class U> Block<U> new_block(size_t n) {
+    return Block<U>(static_cast<U*>(::operator new[](std::max<size_t>(n, 1) * sizeof(U), std::align_val_t(64))));
+}
 
 }  // namespace fh

@@ -67,24 +67,26 @@ struct Matrix {
     int64_t n_coef() const { return rows.n_cols + has_intercept; }
     int64_t block_rows() const { return std::min<int64_t>(64, rows.n_rows / 128 + 1); }  // of X only, never of the threads
     int64_t n_blocks() const { return (rows.n_rows + block_rows() - 1) / block_rows(); }
-    double* scratch(size_t n) {
-        if (n > capacity_) { scratch_.reset(); scratch_ = new_block(n); capacity_ = n; }
-        return scratch_.get();
+    template <class U> U* scratch(size_t n) {
+        n = (n * sizeof(U) + sizeof(double) - 1) / sizeof(double);
+        if (n > capacity_) { scratch_.reset(); scratch_ = new_block<double>(n); capacity_ = n; }
+        return reinterpret_cast<U*>(scratch_.get());
     }
 
 private:
-    Block scratch_;
+    Block<double> scratch_;
     size_t capacity_ = 0;
 };
 
 // block, first row, end row, z = x V of these rows (n, m_in), r (n, m_out) to fill
-using RowFunction = std::function<void(int64_t, int64_t, int64_t, const double*, double*)>;
+template <class U> using RowFunction = std::function<void(int64_t, int64_t, int64_t, const U*, U*)>;
 using Epilogue = std::function<void(int64_t, int64_t, int64_t)>;  // block of features, first, end: after out is complete there
 
 constexpr int64_t feature_block = 1024;
 inline int64_t n_feature_blocks(int64_t p) { return (p + feature_block - 1) / feature_block; }
 
-// f(width) with a compile-time width for m = 1..8 columns, else width 0 for "look at m": small loops of known length are 3 times as fast
+constexpr int max_width = 16;
+// f(width) with a compile-time width for m = 1..16 columns, else width 0 for "look at m": small loops of known length are 3 times as fast
 template <class F>
 void with_width(int m, F&& f) {
     switch (m) {
@@ -96,6 +98,14 @@ void with_width(int m, F&& f) {
         case 6: return f(std::integral_constant<int, 6>());
         case 7: return f(std::integral_constant<int, 7>());
         case 8: return f(std::integral_constant<int, 8>());
+        case 9: return f(std::integral_constant<int, 9>());
+        case 10: return f(std::integral_constant<int, 10>());
+        case 11: return f(std::integral_constant<int, 11>());
+        case 12: return f(std::integral_constant<int, 12>());
+        case 13: return f(std::integral_constant<int, 13>());
+        case 14: return f(std::integral_constant<int, 14>());
+        case 15: return f(std::integral_constant<int, 15>());
+        case 16: return f(std::integral_constant<int, 16>());
         default: return f(std::integral_constant<int, 0>());
     }
 }
@@ -131,23 +141,24 @@ void for_blocks(const Matrix& X, Team& team, int64_t c, int64_t n_chunks, F&& f)
 // fused 13.6 ms, two-pass 16.0; 130,107 features, 3 columns, 6.2 MB: fused 11.1, two-pass 5.9; in between they are level.
 constexpr int64_t fused_limit_bytes = 2000000;
 
-inline bool is_fused_form(const Matrix& X, int m_in, int m_out) { return X.n_coef() * (m_in + m_out) * 8 <= fused_limit_bytes; }
-inline bool is_fused(const Matrix& X, int m_in, int m_out) {
-    return !X.cols || (!X.is_deterministic && is_fused_form(X, m_in, m_out));
+inline bool is_fused_form(const Matrix& X, int n_bytes) { return X.n_coef() * n_bytes <= fused_limit_bytes; }
+inline bool is_fused(const Matrix& X, int n_bytes) {
+    return !X.cols || (!X.is_deterministic && is_fused_form(X, n_bytes));
 }
 
 // out (n_coef, m_out) = X' f(X V). V may be null (m_in = 0: no gather), out may be null (m_out = 0: no scatter).
-inline void apply(Matrix& X, Team& team, const double* V, int m_in, int m_out, double* out, const RowFunction& f,
+template <class U>
+void apply(Matrix& X, Team& team, const U* V, int m_in, int m_out, U* out, const RowFunction<U>& f,
                   bool is_squared = false, const Epilogue& epilogue = nullptr) {
     const int64_t p = X.rows.n_cols, q = X.n_coef(), n = X.n_rows(), B = X.block_rows();
     std::lock_guard<std::mutex> lock(X.mutex);
-    const bool fused = m_out == 0 || m_in == 0 ? !(X.cols && m_out > 0) : is_fused(X, m_in, m_out);
+    const bool fused = m_out == 0 || m_in == 0 ? !(X.cols && m_out > 0) : is_fused(X, (m_in + m_out) * int(sizeof(U)));
     // small work is not worth waking threads for. Fused: a chunk is a private copy, one a thread; else chunks are only work, several a thread
     const int64_t n_threads = X.rows.n_stored() * std::max(m_in, m_out) < 100000 ? 1 : team.n_threads;
     const int64_t n_chunks = std::min<int64_t>(n_threads == 1 ? 1 : n_threads * (fused && m_out > 0 ? 1 : 8), X.n_blocks());
     ++X.n_passes;
 
-    auto gather_block = [&](int64_t i0, int64_t i1, const double* W, int64_t ldw, double* Z) {
+    auto gather_block = [&](int64_t i0, int64_t i1, const U* W, int64_t ldw, U* Z) {
         if (m_in == 0) return;
         X.rows.gather(m_in, false, i0, i1, W, ldw, Z, m_in);
         if (X.has_intercept)
@@ -157,7 +168,7 @@ inline void apply(Matrix& X, Team& team, const double* V, int m_in, int m_out, d
 
     if (m_out == 0) {
         parallel_chunks(team, n_chunks, [&](int64_t c) {
-            std::vector<double> Z(size_t(B) * m_in);
+            std::vector<U> Z(size_t(B) * m_in);
             for_blocks(X, team, c, n_chunks, [&](int64_t b, int64_t i0, int64_t i1) {
                 gather_block(i0, i1, V, m_in, Z.data());
                 f(b, i0, i1, Z.data(), nullptr);
@@ -168,14 +179,14 @@ inline void apply(Matrix& X, Team& team, const double* V, int m_in, int m_out, d
 
     if (fused) {
         const int64_t ld = m_in + m_out;
-        double* P = X.scratch(size_t(n_chunks) * q * ld);
+        U* P = X.scratch<U>(size_t(n_chunks) * q * ld);
         parallel_chunks(team, n_chunks, [&](int64_t c) {
-            double* private_ = P + c * q * ld;
+            U* private_ = P + c * q * ld;
             for (int64_t k = 0; k < q; ++k) {
                 for (int j = 0; j < m_in; ++j) private_[k * ld + j] = V[k * m_in + j];
-                for (int j = 0; j < m_out; ++j) private_[k * ld + m_in + j] = 0.0;
+                for (int j = 0; j < m_out; ++j) private_[k * ld + m_in + j] = U(0);
             }
-            std::vector<double> Z(size_t(B) * std::max(1, m_in)), R(size_t(B) * m_out);
+            std::vector<U> Z(size_t(B) * std::max(1, m_in)), R(size_t(B) * m_out);
             for_blocks(X, team, c, n_chunks, [&](int64_t b, int64_t i0, int64_t i1) {
                 gather_block(i0, i1, private_, ld, Z.data());
                 f(b, i0, i1, Z.data(), R.data());
@@ -197,15 +208,15 @@ inline void apply(Matrix& X, Team& team, const double* V, int m_in, int m_out, d
         return;
     }
 
-    double* R = X.scratch(size_t(n) * m_out + size_t(X.n_blocks()) * m_out);
-    double* sums = R + n * m_out;  // of R over each block of rows, for the intercept
+    U* R = X.scratch<U>(size_t(n) * m_out + size_t(X.n_blocks()) * m_out);
+    U* sums = R + n * m_out;  // of R over each block of rows, for the intercept
     parallel_chunks(team, n_chunks, [&](int64_t c) {
-        std::vector<double> Z(size_t(B) * std::max(1, m_in));
+        std::vector<U> Z(size_t(B) * std::max(1, m_in));
         for_blocks(X, team, c, n_chunks, [&](int64_t b, int64_t i0, int64_t i1) {
-            double* r = R + i0 * m_out;
+            U* r = R + i0 * m_out;
             gather_block(i0, i1, V, m_in, Z.data());
             f(b, i0, i1, Z.data(), r);
-            for (int j = 0; j < m_out; ++j) sums[b * m_out + j] = 0.0;
+            for (int j = 0; j < m_out; ++j) sums[b * m_out + j] = U(0);
             for (int64_t i = 0; i < i1 - i0; ++i)
                 for (int j = 0; j < m_out; ++j) sums[b * m_out + j] += r[i * m_out + j];
         });
@@ -246,7 +257,7 @@ inline void loss_grad(Matrix& X, Team& team, const Loss& loss, const double* y, 
                       const double* W, double* train, double* held_out, double* G, double* Z) {
     const int64_t n_blocks = X.n_blocks();
     std::vector<double> parts(size_t(n_blocks) * 2 * m);
-    apply(X, team, W, m, G ? m : 0, G, [&](int64_t b, int64_t i0, int64_t i1, const double* z, double* r) {
+    apply<double>(X, team, W, m, G ? m : 0, G, [&](int64_t b, int64_t i0, int64_t i1, const double* z, double* r) {
         thread_local std::vector<double> yy, value, d1;
         const int64_t size = (i1 - i0) * m;
         spread(y, i0, i1, m, yy);
@@ -318,29 +329,29 @@ inline void loss_sum(int64_t n, Team& team, const Loss& loss, const double* y, c
 }
 
 // out (n_coef, m) = X' (c * (X V)); column j uses curvature column fold[j] of C (n, n_folds)
-inline void hvp(Matrix& X, Team& team, const double* C, int n_folds, const int* fold, int m, const double* V, double* out,
-                const Epilogue& epilogue = nullptr) {
-    apply(X, team, V, m, m, out, [&](int64_t, int64_t i0, int64_t i1, const double* z, double* r) {
+template <class U>
+void hvp(Matrix& X, Team& team, const double* C, int n_folds, const int* fold, int m, const U* V, U* out, const Epilogue& epilogue = nullptr) {
+    apply<U>(X, team, V, m, m, out, [&](int64_t, int64_t i0, int64_t i1, const U* z, U* r) {
         for (int64_t i = i0; i < i1; ++i)
-            for (int j = 0; j < m; ++j) r[(i - i0) * m + j] = C[i * n_folds + fold[j]] * z[(i - i0) * m + j];
+            for (int j = 0; j < m; ++j) r[(i - i0) * m + j] = U(C[i * n_folds + fold[j]]) * z[(i - i0) * m + j];
     }, false, epilogue);
 }
 
 // out (n_coef, n_folds) = sum_i c_if x_ij^2
 inline void hess_diag(Matrix& X, Team& team, const double* C, int n_folds, double* out) {
-    apply(X, team, nullptr, 0, n_folds, out, [&](int64_t, int64_t i0, int64_t i1, const double*, double* r) {
+    apply<double>(X, team, nullptr, 0, n_folds, out, [&](int64_t, int64_t i0, int64_t i1, const double*, double* r) {
         std::copy(C + i0 * n_folds, C + i1 * n_folds, r);
     }, true);
 }
 
 // Z (n, m) = X V        and        G (n_coef, m) = X' R
 inline void matvec(Matrix& X, Team& team, int m, const double* V, double* Z) {
-    apply(X, team, V, m, 0, nullptr, [&](int64_t, int64_t i0, int64_t i1, const double* z, double*) {
+    apply<double>(X, team, V, m, 0, nullptr, [&](int64_t, int64_t i0, int64_t i1, const double* z, double*) {
         std::copy(z, z + (i1 - i0) * m, Z + i0 * m);
     });
 }
 inline void rmatvec(Matrix& X, Team& team, int m, const double* R, double* G) {
-    apply(X, team, nullptr, 0, m, G, [&](int64_t, int64_t i0, int64_t i1, const double*, double* r) {
+    apply<double>(X, team, nullptr, 0, m, G, [&](int64_t, int64_t i0, int64_t i1, const double*, double* r) {
         std::copy(R + i0 * m, R + i1 * m, r);
     });
 }
@@ -362,7 +373,7 @@ inline void contract(Matrix& X, Team& team, const double* A, const double* B, co
     }
     const size_t size = size_t(n_folds) * k * k;
     std::vector<double> parts(size_t(n_blocks) * size);
-    apply(X, team, all, m, 0, nullptr, [&](int64_t b, int64_t i0, int64_t i1, const double* z, double*) {
+    apply<double>(X, team, all, m, 0, nullptr, [&](int64_t b, int64_t i0, int64_t i1, const double* z, double*) {
         double* part = parts.data() + b * size;
         for (int64_t i = i0; i < i1; ++i, z += m)
             for (int f = 0; f < n_folds; ++f) {

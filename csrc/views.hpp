@@ -1,9 +1,12 @@
 // Views of a matrix that somebody else owns, and the two operations that read it, for 1 to 8 columns at once:
 //   gather:   Z[i, :] = sum_k x_ik V[k, :]        scatter:  G[k, :] += x_ik R[i, :]
-// Row pointers are always int64. Values are float32 or float64, everything accumulated is float64.
+// Row pointers are always int64, values float32 or float64. Blocks V, Z, G, R have scalar U: float64 everywhere but in loose linear solves,
+// where float32 puts twice as many columns on a cache line.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <new>
 
 // Several versions of the inner loops, chosen at load time; only where ifunc exists. A function and its clones give the same bits
 // in every run on one machine.
@@ -32,34 +35,35 @@ struct Dense {  // row-major
 };
 
 constexpr int64_t prefetch_distance = 16;  // entries: about the latency of the last-level cache
-constexpr int max_group = 8;  // columns that one call of gather or scatter handles: 8 float64 are one cache line
+// columns that one call of gather or scatter handles: those of one cache line
+template <class U> constexpr int max_group = 64 / sizeof(U);
 
 // Rows i0..i1 of X V. V has leading dimension ldv, Z ldz. With is_squared the entries of X are squared first.
-template <int M, bool is_squared, class T, class I>
-FH_CLONES void gather(const Csr<T, I>& X, int64_t i0, int64_t i1, const double* V, int64_t ldv, double* Z, int64_t ldz) {
+template <int M, bool is_squared, class U, class T, class I>
+FH_CLONES void gather(const Csr<T, I>& X, int64_t i0, int64_t i1, const U* V, int64_t ldv, U* Z, int64_t ldz) {
     const int64_t last = X.indptr[X.n_rows];
     constexpr int n_chains = M == 1 ? 4 : M <= 4 ? 2 : 1;  // independent sums: one chain would wait for the latency of each addition
     for (int64_t i = i0; i < i1; ++i, Z += ldz) {
-        double z[n_chains][M] = {};
+        U z[n_chains][M] = {};
         int64_t k = X.indptr[i];
         const int64_t end = X.indptr[i + 1];
         for (; k + n_chains <= end; k += n_chains) {
             if (k + prefetch_distance + n_chains <= last)
                 for (int c = 0; c < n_chains; ++c) {
-                    const double* ahead = V + int64_t(X.indices[k + prefetch_distance + c]) * ldv;
+                    const U* ahead = V + int64_t(X.indices[k + prefetch_distance + c]) * ldv;
                     __builtin_prefetch(ahead);
                     if (M > 1) __builtin_prefetch(ahead + M - 1);  // a row may lie on two cache lines
                 }
             for (int c = 0; c < n_chains; ++c) {
-                const double x = is_squared ? double(X.data[k + c]) * double(X.data[k + c]) : double(X.data[k + c]);
-                const double* v = V + int64_t(X.indices[k + c]) * ldv;
+                const U x = is_squared ? U(X.data[k + c]) * U(X.data[k + c]) : U(X.data[k + c]);
+                const U* v = V + int64_t(X.indices[k + c]) * ldv;
 #pragma omp simd
                 for (int j = 0; j < M; ++j) z[c][j] += x * v[j];
             }
         }
         for (; k < end; ++k) {
-            const double x = is_squared ? double(X.data[k]) * double(X.data[k]) : double(X.data[k]);
-            const double* v = V + int64_t(X.indices[k]) * ldv;
+            const U x = is_squared ? U(X.data[k]) * U(X.data[k]) : U(X.data[k]);
+            const U* v = V + int64_t(X.indices[k]) * ldv;
             for (int j = 0; j < M; ++j) z[0][j] += x * v[j];
         }
         for (int c = 1; c < n_chains; ++c)
@@ -68,36 +72,36 @@ FH_CLONES void gather(const Csr<T, I>& X, int64_t i0, int64_t i1, const double* 
     }
 }
 
-template <int M, bool is_squared, class T, class I>
-FH_CLONES void scatter(const Csr<T, I>& X, int64_t i0, int64_t i1, const double* R, int64_t ldr, double* G, int64_t ldg) {
+template <int M, bool is_squared, class U, class T, class I>
+FH_CLONES void scatter(const Csr<T, I>& X, int64_t i0, int64_t i1, const U* R, int64_t ldr, U* G, int64_t ldg) {
     for (int64_t i = i0; i < i1; ++i, R += ldr) {
-        double r[M];
+        U r[M];
         bool is_zero = true;
-        for (int j = 0; j < M; ++j) { r[j] = R[j]; is_zero &= r[j] == 0.0; }
+        for (int j = 0; j < M; ++j) { r[j] = R[j]; is_zero &= r[j] == U(0); }
         if (is_zero) continue;  // a row held out of every column here
         const int64_t end = X.indptr[i + 1];
         for (int64_t k = X.indptr[i]; k < end; ++k) {
-            const double x = is_squared ? double(X.data[k]) * double(X.data[k]) : double(X.data[k]);
-            double* g = G + int64_t(X.indices[k]) * ldg;
+            const U x = is_squared ? U(X.data[k]) * U(X.data[k]) : U(X.data[k]);
+            U* g = G + int64_t(X.indices[k]) * ldg;
 #pragma omp simd
             for (int j = 0; j < M; ++j) g[j] += x * r[j];
         }
     }
 }
 
-template <int M, bool is_squared, class T>
-FH_CLONES void gather(const Dense<T>& X, int64_t i0, int64_t i1, const double* V, int64_t ldv, double* Z, int64_t ldz) {
+template <int M, bool is_squared, class U, class T>
+FH_CLONES void gather(const Dense<T>& X, int64_t i0, int64_t i1, const U* V, int64_t ldv, U* Z, int64_t ldz) {
     for (int64_t i = i0; i < i1; ++i, Z += ldz) {
         const T* row = X.data + i * X.n_cols;
-        double z[M] = {};
+        U z[M] = {};
         if (M == 1 && ldv == 1) {
-            double s = 0.0;
+            U s = 0;
 #pragma omp simd reduction(+ : s)
-            for (int64_t k = 0; k < X.n_cols; ++k) { double x = row[k]; s += (is_squared ? x * x : x) * V[k]; }
+            for (int64_t k = 0; k < X.n_cols; ++k) { U x = U(row[k]); s += (is_squared ? x * x : x) * V[k]; }
             z[0] = s;
         } else {
             for (int64_t k = 0; k < X.n_cols; ++k) {
-                const double x = is_squared ? double(row[k]) * double(row[k]) : double(row[k]);
+                const U x = is_squared ? U(row[k]) * U(row[k]) : U(row[k]);
 #pragma omp simd
                 for (int j = 0; j < M; ++j) z[j] += x * V[k * ldv + j];
             }
@@ -106,21 +110,21 @@ FH_CLONES void gather(const Dense<T>& X, int64_t i0, int64_t i1, const double* V
     }
 }
 
-template <int M, bool is_squared, class T>
-FH_CLONES void scatter(const Dense<T>& X, int64_t i0, int64_t i1, const double* R, int64_t ldr, double* G, int64_t ldg) {
+template <int M, bool is_squared, class U, class T>
+FH_CLONES void scatter(const Dense<T>& X, int64_t i0, int64_t i1, const U* R, int64_t ldr, U* G, int64_t ldg) {
     for (int64_t i = i0; i < i1; ++i, R += ldr) {
         const T* row = X.data + i * X.n_cols;
-        double r[M];
+        U r[M];
         bool is_zero = true;
-        for (int j = 0; j < M; ++j) { r[j] = R[j]; is_zero &= r[j] == 0.0; }
+        for (int j = 0; j < M; ++j) { r[j] = R[j]; is_zero &= r[j] == U(0); }
         if (is_zero) continue;
         if (M == 1 && ldg == 1) {
-            const double r0 = r[0];
+            const U r0 = r[0];
 #pragma omp simd
-            for (int64_t k = 0; k < X.n_cols; ++k) { double x = row[k]; G[k] += (is_squared ? x * x : x) * r0; }
+            for (int64_t k = 0; k < X.n_cols; ++k) { U x = U(row[k]); G[k] += (is_squared ? x * x : x) * r0; }
         } else {
             for (int64_t k = 0; k < X.n_cols; ++k) {
-                const double x = is_squared ? double(row[k]) * double(row[k]) : double(row[k]);
+                const U x = is_squared ? U(row[k]) * U(row[k]) : U(row[k]);
 #pragma omp simd
                 for (int j = 0; j < M; ++j) G[k * ldg + j] += x * r[j];
             }
@@ -141,42 +145,55 @@ public:
         static_assert(sizeof(X) <= sizeof(store_) && alignof(X) <= 8, "a view is a few sizes and pointers");
         new (store_) X(x);
         offset_ = [](const void* s, int64_t i) { return offset(*static_cast<const X*>(s), i); };
-        fill<X, 1>();
+        fill<X, double, 1>();
+        fill<X, float, 1>();
     }
     explicit operator bool() const { return offset_ != nullptr; }
     int64_t offset_of(int64_t i) const { return offset_(store_, i); }  // stored entries before row i
     int64_t n_stored() const { return offset_of(n_rows); }
 
-    // any number of columns, in groups of at most 8: the block of rows stays in cache between groups
-    void gather(int m, bool is_squared, int64_t i0, int64_t i1, const double* V, int64_t ldv, double* Z, int64_t ldz) const {
-        for (int c = 0; c < m; c += max_group) {
-            int group = m - c < max_group ? m - c : max_group;
-            gather_[is_squared][group](store_, i0, i1, V + c, ldv, Z + c, ldz);
-        }
+    // any number of columns, in groups of a cache line: the block of rows stays in cache between groups
+    template <class U>
+    void gather(int m, bool is_squared, int64_t i0, int64_t i1, const U* V, int64_t ldv, U* Z, int64_t ldz) const {
+        for (int c = 0; c < m; c += max_group<U>)
+            table<U>().gather[is_squared][std::min(m - c, max_group<U>)](store_, i0, i1, V + c, ldv, Z + c, ldz);
     }
-    void scatter(int m, bool is_squared, int64_t i0, int64_t i1, const double* R, int64_t ldr, double* G, int64_t ldg) const {
-        for (int c = 0; c < m; c += max_group) {
-            int group = m - c < max_group ? m - c : max_group;
-            scatter_[is_squared][group](store_, i0, i1, R + c, ldr, G + c, ldg);
-        }
+    template <class U>
+    void scatter(int m, bool is_squared, int64_t i0, int64_t i1, const U* R, int64_t ldr, U* G, int64_t ldg) const {
+        for (int c = 0; c < m; c += max_group<U>)
+            table<U>().scatter[is_squared][std::min(m - c, max_group<U>)](store_, i0, i1, R + c, ldr, G + c, ldg);
     }
 
 private:
-    using Kernel = void (*)(const void*, int64_t, int64_t, const double*, int64_t, double*, int64_t);
+    template <class U> struct Table {
+        using Kernel = void (*)(const void*, int64_t, int64_t, const U*, int64_t, U*, int64_t);
+        Kernel gather[2][max_group<U> + 1] = {}, scatter[2][max_group<U> + 1] = {};
+    };
     alignas(8) char store_[5 * sizeof(void*)] = {};
     int64_t (*offset_)(const void*, int64_t) = nullptr;
-    Kernel gather_[2][max_group + 1] = {}, scatter_[2][max_group + 1] = {};
+    Table<double> double_;
+    Table<float> float_;
 
-    template <class X, int M> void fill() {
-        gather_[0][M] = [](const void* s, int64_t i0, int64_t i1, const double* V, int64_t ldv, double* Z, int64_t ldz) {
-            fh::gather<M, false>(*static_cast<const X*>(s), i0, i1, V, ldv, Z, ldz); };
-        gather_[1][M] = [](const void* s, int64_t i0, int64_t i1, const double* V, int64_t ldv, double* Z, int64_t ldz) {
-            fh::gather<M, true>(*static_cast<const X*>(s), i0, i1, V, ldv, Z, ldz); };
-        scatter_[0][M] = [](const void* s, int64_t i0, int64_t i1, const double* R, int64_t ldr, double* G, int64_t ldg) {
-            fh::scatter<M, false>(*static_cast<const X*>(s), i0, i1, R, ldr, G, ldg); };
-        scatter_[1][M] = [](const void* s, int64_t i0, int64_t i1, const double* R, int64_t ldr, double* G, int64_t ldg) {
-            fh::scatter<M, true>(*static_cast<const X*>(s), i0, i1, R, ldr, G, ldg); };
-        if constexpr (M < max_group) fill<X, M + 1>();
+    template <class U> const Table<U>& table() const {
+        if constexpr (sizeof(U) == sizeof(double)) return double_; else return float_;
+    }
+    template <class X, class U, int M> void fill() {
+        Table<U>& t = const_cast<Table<U>&>(table<U>());
+        t.gather[0][M] = call_gather<X, U, M, false>;
+        t.scatter[0][M] = call_scatter<X, U, M, false>;
+        if constexpr (sizeof(U) == sizeof(double)) {  // squares are for the Hessian's diagonal only
+            t.gather[1][M] = call_gather<X, U, M, true>;
+            t.scatter[1][M] = call_scatter<X, U, M, true>;
+        }
+        if constexpr (M < max_group<U>) fill<X, U, M + 1>();
+    }
+    template <class X, class U, int M, bool is_squared>
+    static void call_gather(const void* s, int64_t i0, int64_t i1, const U* V, int64_t ldv, U* Z, int64_t ldz) {
+        fh::gather<M, is_squared>(*static_cast<const X*>(s), i0, i1, V, ldv, Z, ldz);
+    }
+    template <class X, class U, int M, bool is_squared>
+    static void call_scatter(const void* s, int64_t i0, int64_t i1, const U* R, int64_t ldr, U* G, int64_t ldg) {
+        fh::scatter<M, is_squared>(*static_cast<const X*>(s), i0, i1, R, ldr, G, ldg);
     }
 };
 

@@ -88,7 +88,7 @@ def minimiser(loss, X, y, s, strengths, w=None):
         z = X @ w
         gradient = X.T @ (s * derivative(loss, 1, y, z)) + strengths * w
         H = X.T @ ((s * derivative(loss, 2, y, z))[:, None] * X) + np.diag(strengths)
-        step = np.linalg.lstsq(H, -gradient, rcond=None)[0] if np.linalg.cond(H) > 1e14 else np.linalg.solve(H, -gradient)
+        step = np.linalg.solve(H, -gradient)
         t = 1.0
         while objective(w + t * step) > value + 1e-4 * t * gradient @ step + 1e-15 * abs(value) and t > 1e-10:
             t *= 0.5

@@ -1,0 +1,431 @@
+"""The outer loop: it reaches the minimum, says how exact its answer is, and does what its arguments say."""
+import functools
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from closed_form import exact, minimum, ridge
+from designs import DESIGNS, real_data, sparse_problem
+from test_hypergradient import Plain, splits_of, tuning
+
+import fasthoag
+from conftest import MakeDesign
+from fasthoag import ConvergenceWarning, HeldOut, KFold, Problem, hoag
+from fasthoag.criteria import CRITERIA
+from fasthoag.losses import LOSSES
+from fasthoag.outer import METHODS
+from fasthoag.outer.classic import SCHEDULES
+
+LOW, HIGH = -9.0, 9.0
+
+
+def run(problem, criterion, *args, callback=None, n_most=400, **options):
+    """`hoag` with a guard against an outer loop that never ends."""
+    records = []
+
+    def count(record):
+        records.append(record)
+        assert len(records) <= n_most, f"the outer loop does not end; the last evaluations: {records[-3:]}"
+        return callback is not None and callback(record)
+
+    return hoag(problem, criterion, *args, callback=count, **options)
+
+
+@functools.lru_cache(maxsize=None)
+def case(criterion, loss, fit_intercept):
+    """A problem with a clear minimum inside: dense arrays, the minimum, and the outer curvature relative to f there."""
+    for seed in range(50):
+        split = tuning(criterion, loss, fit_intercept, Plain(), seed)[2]
+        theta, value = minimum(split, loss, LOW, HIGH)
+        bend = (f(split, loss, theta + 0.5) + f(split, loss, theta - 0.5) - 2 * value) / 0.25 / value
+        if LOW + 3 < theta < HIGH - 3 and bend > 0.02:
+            return seed, split, theta, value
+    raise AssertionError("no problem with a minimum inside")
+
+
+def f(split, loss, theta):
+    return float(exact(split, loss, theta)[0].sum())
+
+
+def is_minimum(result, split, loss, theta, value):
+    """θ within 1e-2, or f within 1e-5 of the minimum that the scalar search found."""
+    return abs(result.theta[0] - theta) <= 1e-2 or f(split, loss, result.theta[0]) <= value * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_reaches_the_minimum_on_every_design(make_a_design, fit_intercept, method, loss, criterion):
+    seed, split, theta, value = case(criterion, loss, fit_intercept)
+    problem, rule, _ = tuning(criterion, loss, fit_intercept, make_a_design, seed)
+    result = run(problem, rule, method=method)
+    assert result.status == "converged", result.message
+    assert is_minimum(result, split, loss, theta, value), f"theta {result.theta[0]} for {theta}, f {f(split, loss, result.theta[0])} for {value}"
+    assert abs(result.value - f(split, loss, result.theta[0])) <= max(result.value_error, 1e-11 * value)
+    W = exact(split, loss, result.theta[0])[1]
+    np.testing.assert_allclose(result.w, W, rtol=0, atol=1e-2 * np.abs(W).max())
+    assert result.method == method and result.lam[0] == np.exp(result.theta[0])
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("method", METHODS)
+def test_tight_tolerance_gives_the_minimum_to_many_digits(method, loss, criterion):
+    seed, split, theta, value = case(criterion, loss, True)
+    problem, rule, _ = tuning(criterion, loss, True, Plain(), seed)
+    result = run(problem, rule, method=method, tol=1e-7, max_iter=200, n_most=1000)
+    assert result.status == "converged", result.message
+    assert abs(result.theta[0] - theta) <= 1e-4 and f(split, loss, result.theta[0]) <= value * (1 + 1e-10)
+    assert np.linalg.norm(result.grad) + result.grad_error <= 1e-7 * value
+
+
+@pytest.mark.parametrize("start", [-8.0, -3.0, 4.0, 8.0])
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_start_leads_to_a_stationary_point(method, loss, criterion, start):
+    seed, split, theta, value = case(criterion, loss, True)
+    problem, rule, _ = tuning(criterion, loss, True, Plain(), seed)
+    result = run(problem, rule, [start], method=method, max_iter=200, n_most=1000)
+    assert result.status == "converged", result.message
+    assert result.trace[0]["theta"] == [start]
+    slope = (f(split, loss, result.theta[0] + 1e-3) - f(split, loss, result.theta[0] - 1e-3)) / 2e-3
+    assert abs(slope) <= 3.1e-4 * value
+
+
+def test_both_methods_agree():
+    for criterion, loss in itertools.product(CRITERIA, LOSSES):
+        seed, split, _, value = case(criterion, loss, True)
+        problem, rule, _ = tuning(criterion, loss, True, Plain(), seed)
+        one, other = (run(problem, rule, method=method, tol=1e-6, max_iter=200, n_most=1000) for method in METHODS)
+        assert one.value == pytest.approx(other.value, rel=1e-8)
+        assert abs(one.theta[0] - other.theta[0]) <= 1e-3
+        assert abs(f(split, loss, one.theta[0]) - f(split, loss, other.theta[0])) <= 1e-8 * value
+
+
+def random_cases():
+    rng = np.random.default_rng(7)
+    for number in range(100):
+        yield (number, list(LOSSES)[number % len(LOSSES)], list(CRITERIA)[number // 2 % 2], bool(rng.integers(2)), bool(rng.integers(2)),
+               int(rng.integers(30, 160)), int(rng.choice([2, 5, 10, 30, 60, 140])))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.filterwarnings("ignore::fasthoag.ConvergenceWarning")
+def test_value_is_within_its_error_of_the_exact_one_at_the_returned_theta(method):
+    misses, statuses = [], []
+    for number, loss, criterion, fit_intercept, is_weighted, n_rows, n_features in random_cases():
+        problem, rule, split = tuning(criterion, loss, fit_intercept, Plain(), number, is_weighted, n_rows, n_features)
+        result = run(problem, rule, method=method, bounds=(-8, 12))
+        statuses.append(result.status)
+        expected = f(split, loss, result.theta[0])
+        if not abs(result.value - expected) <= result.value_error + 1e-12 * abs(expected):
+            misses.append(f"case {number}: {loss} {criterion} {n_rows} x {n_features}: {result.status} at {result.theta[0]:.2f}, off by "
+                          f"{abs(result.value - expected):.2e}, said {result.value_error:.2e}, value {expected:.4g}")
+    assert len(misses) <= 1, "\n".join([f"{len(misses)} of 100", *misses])
+    bad = [(number, status) for number, status in enumerate(statuses) if status not in ("converged", "at_bound")]
+    assert len(bad) <= (1 if method == "newton" else 5), bad  # the gradient method may need more than its 50 steps
+
+
+@pytest.mark.filterwarnings("ignore::fasthoag.ConvergenceWarning")
+def test_newton_finds_a_minimum_as_low_as_the_scalar_search_on_random_problems():
+    """Of 40 problems, those with several minima count too: one may end in another valley, no more."""
+    worse = []
+    for number, loss, criterion, fit_intercept, is_weighted, n_rows, n_features in itertools.islice(random_cases(), 40):
+        if n_features > 60:
+            continue
+        problem, rule, split = tuning(criterion, loss, fit_intercept, Plain(), number, is_weighted, n_rows, n_features)
+        result = run(problem, rule, bounds=(-8, 12))
+        theta, value = minimum(split, loss, -8, 12, 25)
+        if f(split, loss, result.theta[0]) > value * (1 + 1e-5):
+            worse.append(f"case {number}: {loss} {criterion} {n_rows} x {n_features}: {result.status} at {result.theta[0]:.3f}, f "
+                         f"{f(split, loss, result.theta[0]):.8g}; minimum at {theta:.3f}, f {value:.8g}")
+    assert len(worse) <= 1, "\n".join(worse)
+
+
+# ---- trace, callback, limits
+
+@pytest.fixture(params=METHODS)
+def method(request):
+    return request.param
+
+
+def usual(criterion="k_fold", loss="logistic"):
+    seed, split, theta, value = case(criterion, loss, True)
+    return (*tuning(criterion, loss, True, Plain(), seed)[:2], split, theta, value)
+
+
+FIELDS = {"theta", "value", "value_error", "grad_norm", "grad_error", "inner_tol", "linear_tol", "n_inner", "n_cg", "n_passes", "seconds", "is_accepted"}
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_trace_has_a_complete_record_of_every_evaluation(method, criterion):
+    import json
+
+    problem, rule, split, _, _ = usual(criterion)
+    result = run(problem, rule, method=method)
+    assert len(result.trace) >= result.n_iter  # a last step may be taken on the model alone
+    for record in result.trace:
+        assert FIELDS <= set(record)
+        assert len(record["theta"]) == 1 and np.isfinite([record[name] for name in FIELDS - {"theta"}]).all()
+        assert record["value_error"] >= 0 and record["grad_error"] >= 0 and record["n_inner"] >= 0 and isinstance(record["is_accepted"], bool)
+    json.dumps(result.trace)  # plain numbers
+    for name in ("n_passes", "seconds"):
+        values = [record[name] for record in result.trace]
+        assert values == sorted(values)
+    assert result.n_passes >= result.trace[-1]["n_passes"] > 0 and result.seconds >= result.trace[-1]["seconds"]
+    for record in result.trace:
+        if record.get("phase", "all") == "all":
+            assert abs(record["value"] - f(split, "logistic", record["theta"][0])) <= 3 * record["value_error"] + 1e-9
+
+
+def test_passes_are_those_of_the_design(method):
+    problem, rule, _, _, _ = usual()
+    before = problem.design.n_passes
+    result = run(problem, rule, method=method)
+    assert result.n_passes == pytest.approx(problem.design.n_passes - before, abs=2)  # the bounds read X once, before the count starts
+
+
+def test_newton_takes_few_passes():
+    """About what the method is for: 60 passes of a small problem, against several hundred of the plain algorithm."""
+    for criterion, loss in itertools.product(CRITERIA, LOSSES):
+        problem, rule, _, _, _ = usual(criterion, loss)
+        assert run(problem, rule).n_passes <= 150
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_callback_sees_every_record_and_can_stop_at_any_of_them(method, criterion):
+    problem, rule, _, _, _ = usual(criterion)
+    seen = []
+    full = hoag(problem, rule, method=method, callback=lambda record: seen.append(dict(record)))  # None goes on
+    assert seen == full.trace
+    for n in range(1, len(full.trace) + 1):
+        count = itertools.count(1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            result = hoag(problem, rule, method=method, callback=lambda record: next(count) >= n)
+        assert result.status in ("stopped", full.status) and len(result.trace) <= n + 1, f"{result.status} after {len(result.trace)} evaluations, asked at {n}"
+        assert result.status == "stopped" or n >= len(full.trace) - 1
+        assert result.theta.shape == (1,) and np.isfinite(result.value) and result.w.shape[0] == problem.design.n_coef
+        assert result.w.shape[1] == len(result.fold_values)
+
+
+def test_exception_in_the_callback_comes_through(method):
+    problem, rule, _, _, _ = usual()
+
+    def fail(record):
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        hoag(problem, rule, method=method, callback=fail)
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 3])
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_max_iter_ends_the_loop_with_a_warning(method, criterion, max_iter):
+    problem, rule, split, _, _ = usual(criterion)
+    with pytest.warns(ConvergenceWarning, match="max_iter"):
+        result = run(problem, rule, [-8.0], method=method, tol=1e-12, max_iter=max_iter)
+    assert result.status == "max_iter" and "raise max_iter=" in result.message
+    assert abs(result.value - f(split, "logistic", result.theta[0])) <= result.value_error + 1e-11
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("side", ["lower", "upper"])
+def test_optimum_beyond_the_bound_gives_at_bound_and_a_warning(make_a_design, method, criterion, side):
+    seed, split, theta, _ = case(criterion, "logistic", True)
+    problem, rule, _ = tuning(criterion, "logistic", True, make_a_design, seed)
+    bounds = (theta + 1, theta + 4) if side == "lower" else (theta - 4, theta - 1)
+    with pytest.warns(ConvergenceWarning, match=r"at the bound of theta \(theta\[0\] = "):
+        result = run(problem, rule, method=method, bounds=bounds)
+    assert result.status == "at_bound"
+    assert result.theta[0] == bounds[0 if side == "lower" else 1]
+    assert (result.grad[0] > 0) == (side == "lower")
+    assert all(bounds[0] <= record["theta"][0] <= bounds[1] for record in result.trace)
+    assert "Widen bounds=" in result.message
+
+
+def test_bounds_may_be_arrays_and_start_outside_is_moved_in(method):
+    problem, rule, _, theta, _ = usual()
+    one = run(problem, rule, [50.0], method=method, bounds=(np.array([theta - 2]), np.array([theta + 2])), max_iter=200)
+    assert one.status == "converged" and one.trace[0]["theta"] == [theta + 2]
+    other = run(problem, rule, 50.0, method=method, bounds=(theta - 2, theta + 2), max_iter=200)
+    np.testing.assert_array_equal(one.theta, other.theta)
+
+
+def test_optimum_inside_gives_no_warning(method):
+    problem, rule, _, _, _ = usual()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run(problem, rule, method=method).status == "converged"
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("schedule", [*SCHEDULES, lambda k: 0.05 / (k + 1) ** 2.5], ids=[*SCHEDULES, "callable"])
+def test_every_schedule_of_the_paper_reaches_the_minimum(criterion, schedule):
+    problem, rule, split, theta, value = usual(criterion)
+    result = run(problem, rule, method="hoag", schedule=schedule, max_iter=200)
+    assert result.status == "converged", result.message
+    assert is_minimum(result, split, "logistic", theta, value)
+
+
+def test_callable_schedule_sets_the_tolerances_that_the_trace_shows():
+    problem, rule, _, _, _ = usual()
+    asked = []
+
+    def schedule(k):
+        asked.append(k)
+        return 0.02 * 0.8**k
+
+    result = run(problem, rule, method="hoag", schedule=schedule)
+    assert asked[0] == 0 and asked == sorted(asked)
+    shown = [record["inner_tol"] for record in result.trace]
+    assert shown[0] == 0.02 and set(shown) <= {0.02 * 0.8**k for k in asked}
+
+
+def test_flat_criterion_converges_at_once(method):
+    """All-zero X: every strength is as good."""
+    import scipy.sparse as sp
+
+    y = np.where(np.arange(40) % 3 > 0, 1.0, -1.0)
+    for criterion in (KFold(4), HeldOut(sp.csr_matrix((40, 5)), y)):
+        result = run(Problem(sp.csr_matrix((40, 5)), y), criterion, method=method)
+        assert result.status == "converged" and result.grad[0] == 0
+
+
+def test_rounding_floor_ends_the_loop_and_says_so(method):
+    problem, rule, split, theta, _ = usual()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = run(problem, rule, method=method, tol=1e-16, max_iter=100, n_most=600)
+    assert result.status in ("stalled", "max_iter", "converged")
+    assert abs(result.theta[0] - theta) < 1e-3
+
+
+# ---- the same problem in other clothes
+
+def same(one, other, rel=1e-9):
+    assert one.status == other.status and len(one.trace) == len(other.trace)
+    np.testing.assert_allclose(one.theta, other.theta, rtol=0, atol=rel * 10)
+    assert one.value == pytest.approx(other.value, rel=rel)
+    np.testing.assert_allclose(one.w, other.w, rtol=0, atol=10 * rel * np.abs(other.w).max())
+
+
+def same_bits(one, other):
+    for name in ("theta", "w", "fold_values", "grad"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    assert (one.value, one.value_error, one.grad_error, one.n_passes) == (other.value, other.value_error, other.grad_error, other.n_passes)
+    drop = lambda trace: [{name: value for name, value in record.items() if name != "seconds"} for record in trace]  # noqa: E731
+    assert drop(one.trace) == drop(other.trace)
+
+
+def threaded_problem(**options):
+    """Large enough that the kernels do use their threads."""
+    X, y = sparse_problem("logistic", 3, 3000, 80, 0.4)
+    return Problem(X, y, **options), KFold([(np.arange(3000)[np.arange(3000) % 4 != f], np.arange(3000)[np.arange(3000) % 4 == f]) for f in range(4)])
+
+
+def test_number_of_threads_changes_no_more_than_rounding(method):
+    problem, rule = threaded_problem()
+    same(*(run(problem, rule, method=method, n_threads=n) for n in (1, 2)), rel=1e-9)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_two_runs_give_the_same_bits(method, n_threads):
+    problem, rule = threaded_problem()
+    same_bits(*(run(problem, rule, method=method, n_threads=n_threads) for _ in range(2)))
+
+
+def test_deterministic_gives_the_same_bits_for_every_number_of_threads(method):
+    problem, rule = threaded_problem(deterministic=True)
+    first = run(problem, rule, method=method, n_threads=1)
+    for n_threads in (2, 3):
+        same_bits(first, run(problem, rule, method=method, n_threads=n_threads))
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_whole_weights_equal_repeated_rows(method, loss, criterion):
+    X, y = sparse_problem(loss, 4, 60, 8)
+    weight = np.random.default_rng(0).integers(0, 3, 60)
+    rows = np.repeat(np.arange(60), weight)
+    make = Plain()
+    if criterion == "k_fold":
+        splits = splits_of(60, 3)
+        position = [np.flatnonzero(rows == i) for i in range(60)]
+        repeated_splits = [tuple(np.concatenate([position[i] for i in part]) for part in split) for split in splits]
+        weighted = Problem(make(X, True), y, loss, sample_weight=weight), KFold(splits)
+        repeated = Problem(make(X[rows], True), y[rows], loss), KFold(repeated_splits)
+    else:
+        weighted = Problem(make(X[:30], True), y[:30], loss, sample_weight=weight[:30]), HeldOut(X[30:], y[30:], weight[30:])
+        repeated = Problem(make(X[rows[rows < 30]], True), y[rows[rows < 30]], loss), HeldOut(X[rows[rows >= 30]], y[rows[rows >= 30]])
+    one, other = (run(*pair, method=method, bounds=(-8, 8), tol=1e-5, max_iter=200) for pair in (weighted, repeated))
+    same(one, other, rel=1e-7)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_layout_of_the_data_changes_no_more_than_rounding(method, criterion):
+    seed, _, _, _ = case(criterion, "logistic", True)
+    reference, rule, split = tuning(criterion, "logistic", True, MakeDesign("cpu dense", "float64"), seed)
+    expected = run(reference, rule, method=method)
+    D, y = split.X[:, :-1], split.y
+    wide = np.full((2 * len(D), 3 * D.shape[1]), np.nan)
+    wide[::2, 1::3] = D
+    frozen = D.copy()
+    frozen.flags.writeable = False
+    frozen_y = y.copy()
+    frozen_y.flags.writeable = False
+    for X, targets in ((wide[::2, 1::3], np.repeat(y, 2)[::2]), (np.asfortranarray(D), y), (frozen, frozen_y), (D.tolist(), y.tolist()), (D, y[:, None])):
+        same(run(Problem(X, targets), rule, method=method, n_threads=1), expected)
+
+
+@pytest.mark.parametrize("formats", [("sparse", "dense"), ("dense", "sparse")], ids=" then ".join)
+def test_criterion_rows_may_have_the_other_format(formats):
+    """Training rows sparse and criterion rows dense, and the reverse."""
+    seed, split, theta, value = case("held_out", "logistic", True)
+    X, y = sparse_problem("logistic", seed, 90, 12)
+    train, val = ({"sparse": part, "dense": part.toarray()}[kind] for part, kind in zip((X[:45], X[45:]), formats))
+    result = run(Problem(train, y[:45]), HeldOut(val, y[45:]), n_threads=1)
+    assert is_minimum(result, split, "logistic", theta, value), f"theta {result.theta[0]} for {theta}"
+
+
+def test_criterion_may_be_used_again_and_problem_and_data_stay_unchanged(method):
+    X, y = sparse_problem("logistic", 5)
+    before = X.copy(), y.copy()
+    problem, rule = Problem(X, y), KFold(4)
+    first = run(problem, rule, method=method, n_threads=1)
+    same_bits(first, run(problem, rule, method=method, n_threads=1))
+    assert (X != before[0]).nnz == 0 and X.data.tobytes() == before[0].data.tobytes() and X.indices.tobytes() == before[0].indices.tobytes()
+    np.testing.assert_array_equal(y, before[1])
+
+
+def test_public_estimates_have_the_shapes_of_the_documentation(method):
+    for criterion, n_folds in (("held_out", 1), ("k_fold", 4)):
+        problem, rule, _, _, _ = usual(criterion)
+        result = run(problem, rule, method=method)
+        assert result.theta.shape == result.lam.shape == result.grad.shape == (1,)
+        assert result.w.shape == (13, n_folds) and result.fold_values.shape == (n_folds,)
+        assert isinstance(result.value, float) and isinstance(result.value_error, float) and isinstance(result.grad_error, float)
+        assert result.value == pytest.approx(result.fold_values.sum(), rel=1e-2)
+        assert isinstance(result.n_iter, int) and 0 <= result.inner_error < 1
+
+
+def test_names_of_the_package_are_those_it_lists():
+    assert set(fasthoag.__all__) <= set(dir(fasthoag))
+    assert set(METHODS) == {"newton", "hoag"} and len(DESIGNS) >= 7
+
+
+@pytest.mark.slow
+def test_twenty_newsgroups_optimum_is_that_of_the_paper():
+    """θ ≈ -4.564, f ≈ 1610.08: counts with rows of unit norm, labels above 10 against the rest, official split, no intercept."""
+    import scipy.sparse as sp
+
+    def load(part):
+        X, y = fasthoag.load_svmlight(real_data("20newsgroups", f"20news-bydate.counts.{part}.bz2"), n_features=130107)
+        norm = np.sqrt(np.asarray(X.multiply(X).sum(1)).ravel())
+        return sp.csr_matrix(sp.diags(1 / np.where(norm > 0, norm, 1)) @ X), np.where(y > 10, 1.0, -1.0)
+
+    (X, y), (X_val, y_val) = load("train"), load("test")
+    result = run(Problem(X, y, fit_intercept=False), HeldOut(X_val, y_val), [0.0])
+    assert result.status == "converged" and abs(result.theta[0] + 4.564) < 0.02 and abs(result.value - 1610.08) < 0.02
