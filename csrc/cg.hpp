@@ -280,7 +280,9 @@ inline void cg(Team& team, int64_t p, int m, const Product& product, const Preco
                const double* tol, const double* radius, int max_iterations, CgColumn* result) {
     std::vector<double> bb(m);
     column_dots(team, p, m, b, b, bb.data());
-    bool is_loose = !pre.inverse;                     // small problems are solved exactly
+    // float32 pays where a row of the block is longer than a cache line: 15 columns of 20 newsgroups take 9.8 ms an iteration instead of 17.8, and 44
+    // iterations instead of 34 since conjugacy is lost sooner; up to 8 columns the time is the same and only the iterations grow
+    bool is_loose = !pre.inverse && m > max_group<double>;
     for (int j = 0; j < m; ++j) is_loose &= bb[j] == 0.0 || (tol[j] >= float_limit * std::sqrt(bb[j]) && bb[j] > 1e-40 && bb[j] < 1e40);
     if (is_loose) cg_in<float>(team, p, m, product.in_float, pre, b, x, is_zero_start, tol, radius, max_iterations, result);
     else cg_in<double>(team, p, m, product.in_double, pre, b, x, is_zero_start, tol, radius, max_iterations, result);

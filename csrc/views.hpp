@@ -44,31 +44,35 @@ FH_CLONES void gather(const Csr<T, I>& X, int64_t i0, int64_t i1, const U* V, in
     const int64_t last = X.indptr[X.n_rows];
     constexpr int n_chains = M == 1 ? 4 : M <= 4 ? 2 : 1;  // independent sums: one chain would wait for the latency of each addition
     for (int64_t i = i0; i < i1; ++i, Z += ldz) {
-        U z[n_chains][M] = {};
-        int64_t k = X.indptr[i];
-        const int64_t end = X.indptr[i + 1];
-        for (; k + n_chains <= end; k += n_chains) {
-            if (k + prefetch_distance + n_chains <= last)
+        double sums[M] = {};
+        const int64_t row_end = X.indptr[i + 1];
+        // float32 partial sums of 128 entries at most are added up in float64: a frequent column has as many entries as X has rows
+        for (int64_t k = X.indptr[i]; k < row_end;) {
+            const int64_t end = sizeof(U) == sizeof(double) ? row_end : std::min(row_end, k + 128);
+            U z[n_chains][M] = {};
+            for (; k + n_chains <= end; k += n_chains) {
+                if (k + prefetch_distance + n_chains <= last)
+                    for (int c = 0; c < n_chains; ++c) {
+                        const U* ahead = V + int64_t(X.indices[k + prefetch_distance + c]) * ldv;
+                        __builtin_prefetch(ahead);
+                        if (M > 1) __builtin_prefetch(ahead + M - 1);  // a row may lie on two cache lines
+                    }
                 for (int c = 0; c < n_chains; ++c) {
-                    const U* ahead = V + int64_t(X.indices[k + prefetch_distance + c]) * ldv;
-                    __builtin_prefetch(ahead);
-                    if (M > 1) __builtin_prefetch(ahead + M - 1);  // a row may lie on two cache lines
-                }
-            for (int c = 0; c < n_chains; ++c) {
-                const U x = is_squared ? U(X.data[k + c]) * U(X.data[k + c]) : U(X.data[k + c]);
-                const U* v = V + int64_t(X.indices[k + c]) * ldv;
+                    const U x = is_squared ? U(X.data[k + c]) * U(X.data[k + c]) : U(X.data[k + c]);
+                    const U* v = V + int64_t(X.indices[k + c]) * ldv;
 #pragma omp simd
-                for (int j = 0; j < M; ++j) z[c][j] += x * v[j];
+                    for (int j = 0; j < M; ++j) z[c][j] += x * v[j];
+                }
             }
+            for (; k < end; ++k) {
+                const U x = is_squared ? U(X.data[k]) * U(X.data[k]) : U(X.data[k]);
+                const U* v = V + int64_t(X.indices[k]) * ldv;
+                for (int j = 0; j < M; ++j) z[0][j] += x * v[j];
+            }
+            for (int c = 0; c < n_chains; ++c)
+                for (int j = 0; j < M; ++j) sums[j] += z[c][j];
         }
-        for (; k < end; ++k) {
-            const U x = is_squared ? U(X.data[k]) * U(X.data[k]) : U(X.data[k]);
-            const U* v = V + int64_t(X.indices[k]) * ldv;
-            for (int j = 0; j < M; ++j) z[0][j] += x * v[j];
-        }
-        for (int c = 1; c < n_chains; ++c)
-            for (int j = 0; j < M; ++j) z[0][j] += z[c][j];
-        for (int j = 0; j < M; ++j) Z[j] = z[0][j];
+        for (int j = 0; j < M; ++j) Z[j] = U(sums[j]);
     }
 }
 
