@@ -30,9 +30,16 @@ struct Preconditioner {
 struct CgColumn {
     int n_iter = 0;
     double residual = 0.0;
-    double energy = -1.0;  // estimate of e'He, e = x* - x: the last decreases of it (Hestenes & Stiefel 1952), of 4 steps; -1 before a step
+    double energy = -1.0;  // estimate of e'He, e = x* - x; -1 before a step
     int status = max_iter;
-    double last[4] = {};   // those decreases
+    double alpha[4] = {}, rz[4] = {};  // of the last 4 steps, a ring
+
+    // e'He = sum of alpha_j r'z_j over the steps to come (Hestenes & Stiefel 1952): a geometric series at the rate of the last 4 steps
+    double energy_left(double rz_now) const {
+        const int n = std::min(n_iter, 4);
+        const double before = rz[(n_iter - n) % 4], rate = before > 0.0 ? std::pow(std::max(rz_now, 0.0) / before, 1.0 / n) : 0.0;
+        return *std::max_element(alpha, alpha + n) * std::max(rz_now, 0.0) / (1.0 - std::min(rate, 0.95));
+    }
 };
 
 // s[j] += sum over rows k0..k1 of a[k, j] b[k, j]
@@ -107,7 +114,7 @@ void cg_in(Team& team, int64_t p, int m, const ProductOf<U>& product, const Prec
         CgColumn& c = result[cols[j]];
         c.residual = std::sqrt(rr[j]);
         c.status = status;
-        if (c.n_iter > 0) c.energy = c.last[0] + c.last[1] + c.last[2] + c.last[3];
+        if (c.n_iter > 0) c.energy = c.energy_left(rz[j]);
         for (int64_t k = 0; k < p; ++k) b[k * m + cols[j]] = r[k * n + j];
     };
 
@@ -185,7 +192,8 @@ void cg_in(Team& team, int64_t p, int m, const ProductOf<U>& product, const Prec
             else if (dhd[j] <= 0.0) { finish(j, indefinite); alpha[j] = 0.0; }
             else {
                 alpha[j] = rz[j] / dhd[j];
-                result[cols[j]].last[iteration % 4] = alpha[j] * rz[j];
+                result[cols[j]].alpha[iteration % 4] = alpha[j];
+                result[cols[j]].rz[iteration % 4] = rz[j];
                 keep.push_back(j);
             }
         }

@@ -11,7 +11,7 @@ SMALL = 128  # coefficients up to which the preconditioner is the inverse of the
 @dataclass(frozen=True)
 class SolveResult:
     """``x`` (n_coef, m) with the residual vectors b - H x, and per column: iterations, residual 2-norm, an estimate of the squared energy norm
-    eᵀHe of the error (the decrease of the last 4 steps; -1 when no step was needed), status."""
+    eᵀHe of the error (-1 when no step was needed), status."""
 
     x: Any
     residual: Any
@@ -111,7 +111,7 @@ def _cg_columns(hess, b, x0, tol, precond, max_iter, radius=None):
     z = precond.apply(r)
     d, rz, rr = z, dots(r, z), dots(r, r)
     is_active = np.ones(m, bool)
-    last = np.zeros((4, m))
+    alphas, rzs = np.zeros((4, m)), np.zeros((4, m))  # of the last 4 steps
 
     def leave(which, code):
         status[which & is_active] = code
@@ -128,7 +128,7 @@ def _cg_columns(hess, b, x0, tol, precond, max_iter, radius=None):
         leave(~np.isfinite(dhd), NONFINITE)
         leave(dhd <= 0, INDEFINITE)
         alpha = np.where(is_active, rz / np.where(dhd > 0, dhd, 1), 0.0)
-        last[iteration % 4, is_active] = (alpha * rz)[is_active]
+        alphas[iteration % 4, is_active], rzs[iteration % 4, is_active] = alpha[is_active], rz[is_active]
         if radius is not None:
             xx, xd, dd = dots(x, x), dots(x, d), dots(d, d)
             room = np.maximum(radius**2 - xx, 0)
@@ -145,7 +145,16 @@ def _cg_columns(hess, b, x0, tol, precond, max_iter, radius=None):
         beta = np.where(is_active, new / np.where(rz == 0, 1, rz), 0.0)
         rz = new
         d = xp.asarray(np.where(is_active, 1.0, 0.0)) * z + xp.asarray(beta) * d
-    return SolveResult(x, r, n_iter, np.sqrt(rr), np.where(n_iter > 0, last.sum(0), -1.0), status)
+    return SolveResult(x, r, n_iter, np.sqrt(rr), _energy_left(n_iter, alphas, rzs, rz), status)
+
+
+def _energy_left(n_iter, alphas, rzs, rz):
+    """eᵀHe as the sum of α rᵀz over the steps to come (Hestenes & Stiefel 1952): a geometric series at the rate of the last 4 steps."""
+    n = np.minimum(n_iter, 4)
+    before, now = rzs[(n_iter - n) % 4, np.arange(len(rz))], np.maximum(rz, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = np.where(before > 0, (now / before) ** (1 / np.maximum(n, 1)), 0.0)
+    return np.where(n_iter > 0, alphas.max(axis=0) * now / (1 - np.minimum(rate, 0.95)), -1.0)
 
 
 def make_precond(design, curvature, lam):

@@ -49,7 +49,7 @@ class Classic:
 
     def accept(self, current, trial, d, predicted):
         """g_k <= g_{k-1} + tolerances - L Δ²/2: then L shrinks a little, else it doubles and the step is taken again, shorter, from the old point."""
-        slack = current.value_error + trial.value_error
+        slack = 2.0 * (current.value_error + trial.value_error)
         sufficient = 0.1 * predicted
         if np.isfinite(trial.value) and trial.value <= current.value + slack - sufficient:
             self.lipschitz *= 0.95 if self.n_rejected else 0.7

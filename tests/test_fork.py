@@ -1,0 +1,94 @@
+"""A process forked after a parallel kernel call can run kernels itself (libgomp alone would hang there)."""
+import os
+import select
+import signal
+import time
+
+import numpy as np
+import pytest
+from test_hoag import threaded_problem
+
+from fasthoag import hoag
+
+pytestmark = [pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork()"),
+              pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]  # Python 3.12 warns of what is tested here
+LIMIT = 30.0  # seconds; the work takes well below one
+
+
+def in_child(work):
+    """What `work()` returns in a forked child: bytes, or a failure of the test when the child hangs or dies."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:  # nothing of pytest may run here
+        try:
+            os.close(read)
+            with os.fdopen(write, "wb") as pipe:
+                pipe.write(work())
+            os._exit(0)
+        except BaseException as error:
+            os.write(2, f"child: {error!r}\n".encode())
+            os._exit(1)
+    os.close(write)
+    deadline, result = time.monotonic() + LIMIT, b""
+    with os.fdopen(read, "rb", buffering=0) as pipe:
+        while True:  # to the end of the file: the child closed it, or died
+            if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                pytest.fail(f"the forked child still hung after {LIMIT:.0f} s")
+            part = pipe.read(1 << 16)
+            if not part:
+                break
+            result += part
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, "the forked child died"
+    return result
+
+
+def test_forked_child_runs_kernels_after_a_parallel_call_of_the_parent():
+    problem, _ = threaded_problem()
+    design, V = problem.design.with_threads(2), np.random.default_rng(0).normal(size=(81, 4))
+    parallel = design.matvec(V)
+    result = np.frombuffer(in_child(lambda: design.matvec(V).tobytes())).reshape(parallel.shape)
+    np.testing.assert_allclose(result, parallel, rtol=0, atol=1e-12 * np.abs(parallel).max())
+    np.testing.assert_array_equal(design.matvec(V), parallel)  # and the parent goes on in parallel
+
+
+def test_forked_child_runs_a_whole_fit():
+    problem, criterion = threaded_problem()
+    here = hoag(problem, criterion, n_threads=2)
+    theta = np.frombuffer(in_child(lambda: hoag(problem, criterion, n_threads=2).theta.tobytes()))
+    np.testing.assert_allclose(theta, here.theta, rtol=0, atol=1e-8)
+
+
+def test_forked_child_builds_a_design_of_its_own():
+    from designs import sparse_problem
+    from fasthoag.design.cpu import CpuDesign
+
+    X, _ = sparse_problem("logistic", 0, 3000, 80, 0.4)
+    expected = CpuDesign(X, n_threads=2, deterministic=True).rmatvec(np.ones((3000, 1)))
+    result = in_child(lambda: CpuDesign(X, n_threads=2, deterministic=True).rmatvec(np.ones((3000, 1))).tobytes())
+    np.testing.assert_array_equal(np.frombuffer(result)[:, None], expected)  # deterministic: one thread gives the same bits
+
+
+def test_child_of_a_forked_child_works_too():
+    problem, _ = threaded_problem()
+    design, V = problem.design.with_threads(2), np.ones((81, 2))
+    expected = design.matvec(V)
+    result = in_child(lambda: in_child(lambda: design.matvec(V).tobytes()))
+    np.testing.assert_allclose(np.frombuffer(result).reshape(expected.shape), expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_process_pool_of_both_kinds_works(method):
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    problem, _ = threaded_problem()
+    problem.design.with_threads(2).matvec(np.ones((81, 1)))
+    with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+        assert pool.submit(total_of_a_pass).result(timeout=LIMIT) == pytest.approx(total_of_a_pass(), rel=1e-12)
+
+
+def total_of_a_pass():
+    problem, _ = threaded_problem()
+    return float(problem.design.with_threads(2).matvec(np.ones((81, 1))).sum())
