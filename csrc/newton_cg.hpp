@@ -153,11 +153,19 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
         }
         if (team.is_stopped) break;
 
+        // no curvature at all (every row saturated): down the gradient, as far as w is long
+        for (int j = 0; j < a; ++j) {
+            if (inner[j].status != indefinite || inner[j].n_iter > 0) continue;
+            double ww = 0.0;
+            for (int64_t k = 0; k < p; ++k) ww += W[k * m + active[j]] * W[k * m + active[j]];
+            const double scale = std::min(radius[active[j]], 1.0 + std::sqrt(ww)) / result[active[j]].gradient_norm;
+            for (int64_t k = 0; k < p; ++k) s[k * a + j] = -scale * G[k * m + active[j]];
+        }
         // the full step: w1 = w + s (kept in s), its gradient in g, its predictions in z1
-        std::vector<double> slope(a, 0.0), step(a, 0.0), ls(a, 0.0), lws(a, 0.0);  // g's, s's, s'Ls, w'Ls
-        std::vector<double> parts(size_t(n_feature_blocks(p)) * 4 * a, 0.0);
+        std::vector<double> slope(a, 0.0), step(a, 0.0), ls(a, 0.0), lws(a, 0.0), ww(a, 0.0);  // g's, s's, s'Ls, w'Ls, w'w
+        std::vector<double> parts(size_t(n_feature_blocks(p)) * 5 * a, 0.0);
         parallel_features(team, p, [&](int64_t b, int64_t k0, int64_t k1) {
-            double* part = parts.data() + b * 4 * a;
+            double* part = parts.data() + b * 5 * a;
             for (int64_t k = k0; k < k1; ++k)
                 for (int j = 0; j < a; ++j) {
                     const double v = s[k * a + j], w = W[k * m + active[j]], l = problem.lam_at(k, active[j]);
@@ -165,16 +173,18 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
                     part[a + j] += v * v;
                     part[2 * a + j] += l * v * v;
                     part[3 * a + j] += l * v * w;
+                    part[4 * a + j] += w * w;
                     s[k * a + j] = w + v;
                 }
         });
         for (int64_t b = 0; b < n_feature_blocks(p); ++b)
             for (int j = 0; j < a; ++j) {
-                const double* part = parts.data() + b * 4 * a + j;
+                const double* part = parts.data() + b * 5 * a + j;
                 slope[j] += part[0];
                 step[j] += part[a];
                 ls[j] += part[2 * a];
                 lws[j] += part[3 * a];
+                ww[j] += part[4 * a];
             }
         std::vector<NewtonColumn> trial(a);
         evaluate(active, s.get(), g.get(), z1.get(), trial.data());
@@ -195,6 +205,8 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
                 c.n_cg = n_cg;
                 if (std::isfinite(radius[f])) radius[f] = std::max(radius[f], 4.0 * std::sqrt(step[j]));
                 is_taken[j] = 1;
+            } else if (!std::isfinite(trial[j].objective) || !std::isfinite(step[j])) {  // hardly any curvature: a ball around w keeps it finite
+                radius[f] = std::isfinite(radius[f]) ? 0.1 * radius[f] : 10.0 * (1.0 + std::sqrt(ww[j]));
             } else {                                   // shorten on the cached predictions: z + t (z1 - z)
                 double t = 1.0, value = trial[j].objective;
                 std::vector<double> z(n);

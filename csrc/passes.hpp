@@ -42,14 +42,14 @@ struct LossBlock {
     static constexpr Loss table() { return {value_d1, derivative}; }
 };
 
-// Row weights of column f: weight[i] where (mask[i, f] & bit), else 0. Null pointers mean 1 and "every row".
+// Row weights of column f: weight[i] where (mask[i, f] & bit), else 0. Without weights 1, without a mask every row trains.
 struct RowWeights {
     const double* weight = nullptr;
     const uint8_t* mask = nullptr;
     int n_folds = 1;
     double at(int64_t i, int fold, uint8_t bit) const {
         double s = weight ? weight[i] : 1.0;
-        return !mask || (mask[i * n_folds + fold] & bit) ? s : 0.0;
+        return (mask ? mask[i * n_folds + fold] : 1) & bit ? s : 0.0;
     }
 };
 constexpr uint8_t train_bit = 1, held_out_bit = 2;
@@ -268,7 +268,7 @@ inline void loss_grad(Matrix& X, Team& team, const Loss& loss, const double* y, 
         for (int64_t i = i0; i < i1; ++i)
             for (int j = 0; j < m; ++j) {
                 const int64_t k = (i - i0) * m + j;
-                const double in = s.at(i, fold[j], train_bit), out = s.mask ? s.at(i, fold[j], held_out_bit) : 0.0;
+                const double in = s.at(i, fold[j], train_bit), out = s.at(i, fold[j], held_out_bit);
                 if (in != 0.0) sums[j] += in * value[k];
                 if (out != 0.0) sums[m + j] += out * value[k];
                 if (r) r[k] = in != 0.0 ? in * d1[k] : 0.0;

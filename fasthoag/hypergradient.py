@@ -187,7 +187,7 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     reached = Accuracy(float(np.max(solution.grad_norm / np.maximum(unit, 1e-300))), float(np.max(linear[F:])))
     return Evaluation(
         theta=theta, value=value, value_inner_error=float(2 * np.abs(second).sum()),
-        value_linear_error=float(np.linalg.norm(product[0]) + rounding), fold_values=np.asarray(fold_values - dots(Q, r)), grad=grad, inner_error=inner_error, linear_error=linear_error,
+        value_linear_error=float((energy[0] * energy[1]).sum() + rounding), fold_values=np.asarray(fold_values - dots(Q, r)), grad=grad, inner_error=inner_error, linear_error=linear_error,
         hess=hess_theta, W=W, Q=Q, T=T if has_tangents else None, V=V, accuracy=reached,
         n_inner=n_inner, n_cg=n_cg + int(solved.n_iter.max()), is_solved=bool((solution.status == linsolve.CONVERGED).all()
                                                                               and (solved.status == linsolve.CONVERGED).all()),

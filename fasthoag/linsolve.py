@@ -118,9 +118,9 @@ def _cg_columns(hess, b, x0, tol, precond, max_iter, radius=None):
         is_active[which] = False
 
     for iteration in range(max_iter + 1):
+        n_iter[is_active] = iteration
         leave(~np.isfinite(rr), NONFINITE)
         leave(np.sqrt(rr) <= tol, CONVERGED)
-        n_iter[is_active] = iteration
         if not is_active.any() or iteration == max_iter:
             break
         hd = hess.matvec(d)
@@ -168,9 +168,10 @@ def make_precond(design, curvature, lam):
     mean = xp.sum(curvature, axis=1, keepdims=True) / curvature.shape[1]
     if p <= SMALL:
         gram = np.asarray(design.hvp(mean, np.zeros(p, np.int32), xp.asarray(np.eye(p)))) + np.diag(np.asarray(lam)[:, 0])
-        scale = 1 / np.sqrt(np.maximum(np.diag(gram), 1e-300))
+        diagonal = np.diag(gram)
+        scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         gram = gram * scale[:, None] * scale
-        gram[np.diag_indices(p)] += 1e-12  # rounding of a singular matrix (a zero column, a tiny strength)
+        gram[np.diag_indices(p)] = 1 + 1e-12  # rounding of a singular matrix (a tiny strength); an empty row becomes the identity
         return Preconditioner(inverse=xp.asarray(np.ascontiguousarray(np.linalg.inv(gram) * scale[:, None] * scale)))
     diagonal = design.hess_diag(mean) + lam
     if design.is_sparse:

@@ -1,5 +1,5 @@
 """Inner solvers: native where the design has them, else the same algorithm over the Design protocol."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,9 @@ def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, 
         cg_tol = np.where(is_active, np.maximum(eta * norm, 0.3 * tol), np.inf)
         step = linsolve._cg_columns(hess, -G, None, cg_tol, precond, max_cg, radius)
         n_cg[is_active] += step.n_iter[is_active]
+        is_flat = is_active & (step.status == linsolve.INDEFINITE) & (step.n_iter == 0)  # no curvature at all: down the gradient
+        scale = np.where(is_flat, np.minimum(radius, 1 + linsolve.norms(W)) / np.maximum(norm, 1e-300), 0.0)
+        step = replace(step, x=step.x - xp.asarray(scale) * G)
         slope = dots(G, step.x)
         trial = evaluate(W + step.x)
         rounding = 10 * eps * np.abs(value)
@@ -92,7 +95,11 @@ def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, 
         is_floor = is_down & (value - trial[4] <= rounding) & (trial[5] > 0.5 * norm)
         n_stalls = np.where(is_floor, n_stalls + 1, np.where(is_down, 0, n_stalls))
         t = np.where(is_down & ~(is_floor & (trial[5] >= norm)), 1.0, 0.0)
-        for j in np.flatnonzero(is_active & ~is_down):  # shorten on the cached predictions
+        is_lost = is_active & ~np.isfinite(trial[4] + linsolve.norms(step.x))  # hardly any curvature: a ball around w keeps it finite
+        radius = np.where(is_lost, np.where(np.isfinite(radius), 0.1 * radius, 10 * (1 + linsolve.norms(W))), radius)
+        if is_lost.any():
+            step = replace(step, x=xp.where(xp.asarray(is_lost), xp.zeros_like(W), step.x))
+        for j in np.flatnonzero(is_active & ~is_down & ~is_lost):  # shorten on the cached predictions
             t[j], new = 1.0, trial[4][j]
             for _ in range(40):
                 quadratic = -0.5 * slope[j] * t[j] / ((new - value[j]) / t[j] - slope[j])

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from closed_form import exact, minimum, ridge
+from closed_form import exact, minimum
 from designs import DESIGNS, real_data, sparse_problem
 from test_hypergradient import Plain, splits_of, tuning
 

@@ -155,7 +155,7 @@ def test_number_of_iterations_is_counted_from_the_first_step(system):
     result = one.solve(1e-12)
     np.testing.assert_array_equal(result.n_iter, [1, 1])
     assert_near(one.design.decode(result.x), one.b / 4)
-    np.testing.assert_allclose(result.energy, (one.b**2).sum(0) / 4, rtol=1e-12)  # the decrease of that step: x'Hx
+    assert (0 <= result.energy).all() and (result.energy <= 1e-20 * (one.b**2).sum(0)).all()  # of the error that is left: rounding
 
 
 def test_negative_curvature_ends_as_indefinite_in_its_column_only(system):
@@ -240,7 +240,7 @@ def test_made_preconditioner_is_positive_definite_for_empty_columns_and_saturate
 
 @pytest.mark.parametrize("precond", ["none", "diagonal", "made"])
 def test_energy_estimate_is_no_less_than_a_tenth_of_the_true_energy(system, precond):
-    """The decrease of e'He over the last 4 steps bounds what is left when those steps took most of it; it must not promise too much."""
+    """It may be larger than the truth, but must not promise too much."""
     estimates, truth = [], []
     for seed in range(8):
         one = system(6, seed=seed)

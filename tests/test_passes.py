@@ -128,7 +128,7 @@ def test_loss_grad_matches_numpy(case, loss, kind):
 def test_row_terms_and_loss_sum_match_numpy_and_read_no_row(case, loss, part, kind):
     design, _, rng = case
     rows, y = row_weights(rng, N_ROWS, kind), targets(loss, rng.normal(size=N_ROWS), rng)
-    for m in COLUMNS:
+    for m in (1, 3, 8, 9):
         Z, predictions = rows_block(design, rng, m)
         fold = rng.integers(0, rows.n_folds, m).astype(np.int32)
         s = weights_of(rows, part, fold, N_ROWS)

@@ -88,7 +88,7 @@ class CpuDesign:
 
     xp = np
 
-    def __init__(self, X, *, fit_intercept=False, n_threads=None, low_memory=False, deterministic=False, order=None):
+    def __init__(self, X, *, fit_intercept=False, n_threads=None, low_memory=False, deterministic=False, like=None):
         if low_memory and deterministic:
             raise ValueError("deterministic=True needs the transposed copy that low_memory=True forbids; choose one")
         X = check_matrix(X)
@@ -97,14 +97,16 @@ class CpuDesign:
         self.n_coef = X.shape[1] + self.has_intercept
         self.low_memory, self.deterministic = low_memory, deterministic
         self.is_sparse = sp.issparse(X)
-        self.order = None  # (order, rank) of the renumbering, shared with designs of other rows
+        self.order = None if like is None else like.order  # (order, rank) of the renumbering, shared with designs of other rows
         if sp.issparse(X):
-            self._matrix = self._csr(X, order)
+            self._matrix = self._csr(X, is_free=like is None)
         else:
+            if self.order is not None:
+                X = np.ascontiguousarray(X[:, self.order[0]])
             self._matrix = _core.Matrix(X, self.has_intercept, np.ascontiguousarray(X.T) if deterministic else None, deterministic)
         self.n_stored = self._matrix.n_stored
 
-    def _csr(self, X, order):
+    def _csr(self, X, is_free):
         n, p = X.shape
         threads = self.n_threads
         indptr, indices = np.ascontiguousarray(X.indptr, np.int64), np.ascontiguousarray(X.indices)
@@ -116,8 +118,9 @@ class CpuDesign:
         counts = _core.count_columns(indices, p, threads)
         if counts is None:
             raise ValueError(f"X has column indices outside 0..{p - 1}")
-        if not self.low_memory:
-            self.order = order or _core.frequency_order(counts)
+        if is_free and not self.low_memory:
+            self.order = _core.frequency_order(counts)
+        if self.order is not None:
             indices = _core.relabel(indices, self.order[1], p > np.iinfo(np.int32).max, threads)
         transposed = None
         if not self.low_memory and (self.deterministic or not _core.Matrix(indptr, indices, data, p, self.has_intercept).is_narrow):
@@ -135,7 +138,7 @@ class CpuDesign:
 
     def like(self, X):
         return CpuDesign(X, fit_intercept=self.has_intercept, n_threads=self.n_threads, low_memory=self.low_memory,
-                         deterministic=self.deterministic, order=self.order)
+                         deterministic=self.deterministic, like=self)
 
     def encode(self, w):
         w = np.asarray(w, dtype=np.float64)
