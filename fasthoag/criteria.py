@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from fasthoag.design import HELD_OUT, TRAIN, RowWeights
+from fasthoag.design.cpu import check_matrix
 from fasthoag.losses import find_loss
 from fasthoag.problem import InnerProblem, check_vector, check_weight
 
@@ -42,6 +43,12 @@ class BoundCriterion:
         """Sum of the row weights of every fold's criterion, (n_folds,)."""
         weight = np.ones(self.design.shape[0]) if self.rows.weight is None else self.rows.weight
         return weight @ (self.rows.mask & self.part > 0) if self.rows.mask is not None else np.array([weight.sum()])
+
+    @property
+    def value_at_zero(self):
+        """g at w = 0: the scale of g."""
+        zero = self.design.xp.zeros((self.design.shape[0], self.n_folds))
+        return float(self.design.loss_sum(self.inner.loss, self.y, self.rows, self.part, self.fold, zero).sum())
 
     def value_and_grad(self, W, Z):
         """Values (n_folds,), gradients (n_coef, n_folds) and predictions on the rows of g; `Z` are the inner problem's predictions."""
@@ -105,7 +112,7 @@ class HeldOut:
         y = check_vector(self.y_val, shape[0], "y_val")
         find_loss(problem.loss).check_y(y, "y_val")
         weight = check_weight(self.sample_weight, shape[0])
-        design = self.X_val if hasattr(self.X_val, "loss_grad") else problem.design.like(self.X_val)
+        design = self.X_val if hasattr(self.X_val, "loss_grad") else problem.design.like(check_matrix(self.X_val, "X_val"))
         inner = InnerProblem(problem.design, problem.y, problem.loss, problem.penalty, RowWeights(problem.sample_weight))
         return BoundCriterion(inner, design, y, RowWeights(weight), TRAIN)
 
@@ -135,6 +142,10 @@ class KFold:
     cv: Any = 5
     groups: Any = None
 
+    def __post_init__(self):
+        if hasattr(self.cv, "__next__"):  # a generator: kept, so that it can be used more than once
+            object.__setattr__(self, "cv", list(self.cv))
+
     def splits(self, problem):
         from sklearn.model_selection import check_cv
 
@@ -159,6 +170,12 @@ class KFold:
         for fold, (train, test) in enumerate(splits):
             for name, index, bit in (("training", train, TRAIN), ("test", test, HELD_OUT)):
                 index = np.asarray(index)
+                if index.ndim != 1 or index.dtype.kind not in "iub":
+                    if index.size:
+                        raise ValueError(f"cv must give {name} rows as integers or a boolean mask; fold {fold} has dtype {index.dtype}, shape {index.shape}")
+                    index = index.astype(int).ravel()
+                if index.dtype.kind == "b" and len(index) != n:
+                    raise ValueError(f"cv gives fold {fold} a {name} mask of {len(index)} rows; X has {n}")
                 if index.dtype.kind != "b" and len(index) and (index.min() < -n or index.max() >= n):
                     raise ValueError(f"cv gives fold {fold} {name} rows outside 0..{n - 1}")
                 mask[index, fold] |= bit

@@ -137,22 +137,24 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         raise TypeError(f"criterion must be fasthoag.HeldOut or fasthoag.KFold; got {type(criterion).__name__}")
     if method not in ("auto", *METHODS):
         raise ValueError(f"method must be 'auto', {' or '.join(map(repr, METHODS))}; got {method!r}")
-    if not (np.isscalar(tol) and tol > 0):
+    if isinstance(criterion, type):
+        raise TypeError(f"criterion must be an instance such as {criterion.__name__}(...); got the class")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable; got {callback!r}")
+    if not (isinstance(tol, (int, float, np.number)) and not isinstance(tol, bool) and 0 < tol < np.inf):
         raise ValueError(f"tol must be a positive number; got {tol!r}")
     if not (isinstance(max_iter, (int, np.integer)) and max_iter >= 1):
         raise ValueError(f"max_iter must be an integer >= 1; got {max_iter!r}")
     if n_threads is not None:
         problem = problem.with_threads(n_threads)
     n_hyper = problem.n_hyper
-    if theta0 is not None:
-        theta0 = np.atleast_1d(np.array(theta0, np.float64))
-        if theta0.shape != (n_hyper,) or not np.isfinite(theta0).all():
-            raise ValueError(f"theta0 must have shape ({n_hyper},) and finite values; got {theta0}")
+    theta0 = None if theta0 is None else check_theta(theta0, n_hyper, "theta0")
+    box = _box(bounds, n_hyper)
     method = "newton" if method == "auto" else method
     rule = METHODS[method](schedule)
     began = time.perf_counter()
     bound = criterion.bind(problem)
-    lower, upper = _box(bounds, n_hyper, scale_of(bound.inner))
+    lower, upper = box or default_box(bound.inner, n_hyper)
     trace, passes_before = [], bound.n_passes
 
     def record(phase, evaluation, accuracy, is_accepted):
@@ -198,15 +200,17 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
 def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None, precond=None):
     """The loop: step, evaluate, test. Returns the last accepted Evaluation, a status and the number of accepted steps."""
     current = evaluate(bound, theta, W, rule.accuracy, T=T, has_tangents=rule.has_tangents, precond=precond)
-    is_stopped, n_iter, n_trials = record(current, rule.accuracy, True), 0, 0
+    is_stopped, n_iter, n_trials, n_still = record(current, rule.accuracy, True), 0, 0, 0
+    floor = 1e-8 * bound.value_at_zero  # below it the criterion is rounding
     while True:
-        target = tol * abs(current.value)
+        target = tol * max(abs(current.value), floor)
         at_bound = ((current.theta <= lower) & (current.grad > 0)) | ((current.theta >= upper) & (current.grad < 0))
         size = np.linalg.norm(np.where(at_bound, 0.0, current.grad))
+        error = current.grad_error if (np.abs(current.grad) <= current.grad_error)[at_bound].any() or not at_bound.all() else 0.0  # outwards for sure
         if not current.is_solved or not np.isfinite(current.value):
             return current, "inner_failed", n_iter
         is_known = current.value_error <= 0.3 * target
-        if size + current.grad_error <= target and is_known:
+        if size + error <= target and is_known:
             return current, "at_bound" if at_bound.any() else "converged", n_iter
         if is_stopped:
             return current, "stopped", n_iter
@@ -224,7 +228,8 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
         if is_accepted:
             n_iter += bool(d.any())
             current = trial
-        if np.linalg.norm(d) <= 1e-9 and trial.grad_error >= 0.5 * current_error:  # neither θ nor the errors move any more
+        n_still = n_still + 1 if np.linalg.norm(d) <= 1e-9 and trial.grad_error >= 0.95 * current_error else 0
+        if n_still == 3 and rule.accuracy.inner <= 1e-6 or n_still == 50:  # neither θ nor the errors move any more
             return current, "stalled", n_iter
 
 
@@ -262,7 +267,7 @@ def scale_of(inner):
     design = inner.design
     curvature = inner.curvature(design.xp.zeros((design.shape[0], inner.n_folds)))
     diagonal = np.asarray(design.decode(design.hess_diag(curvature)))[:design.shape[1]]
-    return float(np.log(max(diagonal.mean(), 1e-300)))
+    return float(np.log(diagonal.mean())) if diagonal.any() else 0.0
 
 
 def one_standard_error(problem, criterion, result, bounds=None):
@@ -273,7 +278,7 @@ def one_standard_error(problem, criterion, result, bounds=None):
     if problem.n_hyper != 1:
         raise ValueError("one_se needs a single strength")
     bound = criterion.bind(problem)
-    lower, upper = _box(bounds, 1, scale_of(bound.inner))
+    _, upper = _box(bounds, 1) or default_box(bound.inner, 1)
     means = result.fold_values / result.fold_weights
     limit = result.value + result.fold_weights.sum() * means.std(ddof=1) / np.sqrt(len(means))
     design = bound.inner.design
@@ -289,9 +294,27 @@ def one_standard_error(problem, criterion, result, bounds=None):
     return current.theta
 
 
-def _box(bounds, n_hyper, center):
+def default_box(inner, n_hyper):
+    """1e-12 to 1e6 times the scale of the data, as bounds of θ."""
+    center = scale_of(inner)
+    return np.full(n_hyper, center - 12 * np.log(10)), np.full(n_hyper, center + 6 * np.log(10))
+
+
+def check_theta(theta, n_hyper, name):
+    """`theta` as a vector of `n_hyper` finite numbers."""
+    try:
+        theta = np.atleast_1d(np.array(theta, np.float64))
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be numeric; got {theta!r}") from None
+    if theta.shape != (n_hyper,) or not np.isfinite(theta).all():
+        raise ValueError(f"{name} must have shape ({n_hyper},) and finite values; got {theta}")
+    return theta
+
+
+def _box(bounds, n_hyper):
+    """The bounds that were given as two arrays, or None."""
     if bounds is None:
-        return np.full(n_hyper, center - 12 * np.log(10)), np.full(n_hyper, center + 6 * np.log(10))
+        return None
     try:
         low, high = bounds
         low, high = (np.broadcast_to(np.asarray(b, np.float64), (n_hyper,)).copy() for b in (low, high))
@@ -331,9 +354,7 @@ def check_hypergrad(problem, criterion, theta, *, step=1e-4, n_threads=None):
     """
     if n_threads is not None:
         problem = problem.with_threads(n_threads)
-    theta = np.atleast_1d(np.array(theta, np.float64))
-    if theta.shape != (problem.n_hyper,) or not np.isfinite(theta).all():
-        raise ValueError(f"theta must have shape ({problem.n_hyper},) and finite values; got {theta}")
+    theta = check_theta(theta, problem.n_hyper, "theta")
     bound = criterion.bind(problem)
     zero = bound.inner.design.encode(np.zeros((problem.design.n_coef, bound.n_folds)))
     exact = Accuracy(1e-11, 1e-11)

@@ -20,6 +20,8 @@ def check_vector(v, n_rows, name):
         v = np.asarray(v)
         if v.ndim == 2 and v.shape[1] == 1:
             v = v[:, 0]
+        if v.dtype.kind == "c":
+            raise TypeError(f"complex values, dtype {v.dtype}")
         v = np.ascontiguousarray(v, np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be numeric ({error})") from None
@@ -99,6 +101,10 @@ class Problem:
         loss.check_y(self.y)
         object.__setattr__(self, "design", make_design(self.X, fit_intercept=self.fit_intercept, low_memory=self.low_memory,
                                                        deterministic=self.deterministic))
+        if loss.is_classification:
+            trains = self.y if self.sample_weight is None else self.y[self.sample_weight > 0]
+            if len(np.unique(trains)) < 2:
+                raise ValueError(f"y has one class only, {trains[0]:+g}, among the rows with a positive weight; loss '{self.loss}' needs both -1 and +1")
 
     @property
     def n_rows(self):

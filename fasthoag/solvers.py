@@ -104,7 +104,7 @@ def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, 
             for _ in range(40):
                 quadratic = -0.5 * slope[j] * t[j] / ((new - value[j]) / t[j] - slope[j])
                 t[j] = min(0.5 * t[j], max(0.1 * t[j], quadratic)) if np.isfinite(quadratic) else 0.1 * t[j]
-                w, z = W + t[j] * step.x, Z + t[j] * (trial[3] - Z)
+                w, z = W + float(t[j]) * step.x, Z + float(t[j]) * (trial[3] - Z)
                 new = design.loss_sum(loss, y, rows, TRAIN, fold, z)[j] + 0.5 * dots(lams * w, w)[j]
                 if new <= value[j] + 1e-4 * t[j] * slope[j]:
                     break

@@ -2,8 +2,12 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.linalg  # noqa: F401  its BLAS too is there before the limit below
+from threadpoolctl import threadpool_limits
 
 from designs import DESIGNS, DTYPES, rows_for
+
+threadpool_limits(1, "blas")  # the dense references are small: threads would only wait for each other
 
 
 class MakeDesign:

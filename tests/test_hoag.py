@@ -63,7 +63,7 @@ def test_every_method_reaches_the_minimum_on_every_design(make_a_design, fit_int
     result = run(problem, rule, method=method)
     assert result.status == "converged", result.message
     assert is_minimum(result, split, loss, theta, value), f"theta {result.theta[0]} for {theta}, f {f(split, loss, result.theta[0])} for {value}"
-    assert abs(result.value - f(split, loss, result.theta[0])) <= max(result.value_error, 1e-11 * value)
+    assert abs(result.value - f(split, loss, result.theta[0])) <= 3 * result.value_error + 1e-11 * value  # an estimate: 99 of 100 below
     W = exact(split, loss, result.theta[0])[1]
     np.testing.assert_allclose(result.w, W, rtol=0, atol=1e-2 * np.abs(W).max())
     assert result.method == method and result.lam[0] == np.exp(result.theta[0])
