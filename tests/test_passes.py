@@ -102,7 +102,7 @@ def test_hess_diag_matches_numpy(case):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("kind", ["", "weight", "mask", "weight mask"])
+@pytest.mark.parametrize("kind", ["", "weight", "weight mask"])
 def test_loss_grad_matches_numpy(case, loss, kind):
     design, A, rng = case
     rows, y = row_weights(rng, N_ROWS, kind), targets(loss, rng.normal(size=N_ROWS), rng)
@@ -282,7 +282,7 @@ def assert_same_bits(one, other):
 
 
 @pytest.mark.parametrize("kind", LARGE)
-@pytest.mark.parametrize("m", [1, 2, 8, 9, 17])
+@pytest.mark.parametrize("m", [1, 8, 17])
 def test_large_matrices_match_scipy_in_every_form(large, kind, m):
     X = large[kind]
     forms = [{}, {"low_memory": True}, {"deterministic": True}] if kind in ("narrow", "wide") else [{}]
