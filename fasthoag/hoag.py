@@ -220,8 +220,9 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
         error = rule.error_after(current, d)
         if error <= target and is_known:
             return moved(current, d, *rule.hint, error), "converged", n_iter + 1
-        trial = evaluate(bound, current.theta + d, current.predict(d), rule.accuracy, Q=current.Q, T=current.T,
-                         has_tangents=rule.has_tangents, precond=current.precond)
+        is_near = np.linalg.norm(d) < 1.0  # else adjoint and tangents are no better a start than 0, which saves a product
+        trial = evaluate(bound, current.theta + d, current.predict(d), rule.accuracy, Q=current.Q if is_near else None,
+                         T=current.T if is_near else None, has_tangents=rule.has_tangents, precond=current.precond)
         n_trials, current_error = n_trials + 1, current.grad_error
         is_accepted = not d.any() or rule.accept(current, trial, d, predicted)
         is_stopped = record(trial, rule.accuracy, is_accepted)

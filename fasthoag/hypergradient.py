@@ -155,10 +155,8 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     tol[:F] = np.minimum(tol[:F], 0.3 * norms(b)[:F])  # the correction is the error estimate too: it is never left at 0
     tol = np.maximum(tol, 1e-300)
     solved = linsolve.cg(hess, xp.asarray(b), start, tol=tol, precond=precond)
-    block = [solved.x[:, a * F:(a + 1) * F] for a in range(2 + k)]
-    residual = [solved.residual[:, a * F:(a + 1) * F] for a in range(2 + k)]
-    V, Q, T = block[0], block[1], block[2:]
-    rho_q = residual[1]
+    V, Q, *T = (xp.asarray(solved.x[:, a * F:(a + 1) * F], copy=True) for a in range(2 + k))  # copies: contiguous ones are read ten times each
+    rho_q = xp.asarray(solved.residual[:, F:2 * F], copy=True)
 
     # energy norms of the errors of the solves bound the products of two residuals: |ρᵀH⁻¹ρ'| <= ||e||_H ||e'||_H
     mu = smallest_strength(inner, theta)
