@@ -89,7 +89,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         ``"newton"``: exact Newton steps in θ from tangents and adjoints of one block solve, accuracy adapted to the steps.
         ``"hoag"``: the paper's gradient method with its tolerance schedule.
     bounds : (low, high), optional
-        Of θ, scalars or arrays of shape (n_hyper,). Default: 1e-12 to 1e6 times the scale of the data.
+        Of θ, scalars or arrays of shape (n_hyper,). Default: 1e-12 times the smallest to 1e6 times the largest scale of a feature.
     tol : float
         Stop when the 2-norm of the projected hypergradient plus its error is at most ``tol * |value|``, and the error of the value a third of it.
     max_iter : int
@@ -263,12 +263,17 @@ def sweep(bound, lower, upper):
     return levels[best], result.W[:, best:best + 1]
 
 
-def scale_of(inner):
-    """log of the mean diagonal of XᵀDX at w = 0: the θ where penalty and data weigh about the same for the average feature."""
+def diagonal_at_zero(inner):
+    """The positive entries of diag(XᵀDX) at w = 0, mean over folds: what λ is measured against, feature by feature. 1 for all-zero data."""
     design = inner.design
     curvature = inner.curvature(design.xp.zeros((design.shape[0], inner.n_folds)))
-    diagonal = np.asarray(design.decode(design.hess_diag(curvature)))[:design.shape[1]]
-    return float(np.log(diagonal.mean())) if diagonal.any() else 0.0
+    diagonal = np.asarray(design.decode(design.hess_diag(curvature)))[:design.shape[1]].mean(axis=1)
+    return diagonal[diagonal > 0] if (diagonal > 0).any() else np.ones(1)
+
+
+def scale_of(inner):
+    """The θ where penalty and data weigh about the same for the average feature."""
+    return float(np.log(diagonal_at_zero(inner).mean()))
 
 
 def one_standard_error(problem, criterion, result, bounds=None):
@@ -296,9 +301,9 @@ def one_standard_error(problem, criterion, result, bounds=None):
 
 
 def default_box(inner, n_hyper):
-    """1e-12 to 1e6 times the scale of the data, as bounds of θ."""
-    center = scale_of(inner)
-    return np.full(n_hyper, center - 12 * np.log(10)), np.full(n_hyper, center + 6 * np.log(10))
+    """Bounds of θ from 1e-12 times the smallest to 1e6 times the largest scale of a feature: beyond them λ is nothing or everything."""
+    diagonal = diagonal_at_zero(inner)
+    return np.full(n_hyper, np.log(diagonal.min()) - 12 * np.log(10)), np.full(n_hyper, np.log(diagonal.max()) + 6 * np.log(10))
 
 
 def check_theta(theta, n_hyper, name):

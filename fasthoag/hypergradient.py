@@ -85,7 +85,7 @@ def moved(evaluation, step, hess, hess_error, grad_error):
     cubic = float(np.linalg.norm(hess, 2) * np.linalg.norm(step) ** 3)
     W = evaluation.predict(step)
     return replace(evaluation, theta=evaluation.theta + step, value=evaluation.value + change, grad=evaluation.grad + hess @ step, hess=hess,
-                   value_inner_error=evaluation.value_error + hess_error * abs(change) + evaluation.grad_error * float(np.linalg.norm(step)) + cubic,
+                   value_inner_error=evaluation.value_error + 3 * hess_error * abs(change) + 2 * evaluation.grad_error * float(np.linalg.norm(step)) + 2 * cubic,
                    value_linear_error=0.0,
                    inner_error=grad_error, linear_error=0.0, W=W, V=0 * W,
                    accuracy=replace(evaluation.accuracy, inner=evaluation.accuracy.inner ** 2 + float(np.linalg.norm(step)) ** 2))

@@ -39,8 +39,7 @@ class Classic:
         grad, theta = evaluation.grad, evaluation.theta
         if self.lipschitz is None:
             self.lipschitz = max(float(np.linalg.norm(grad)), 1e-300)  # the first step has length 1 in log units
-        d = -grad / self.lipschitz
-        d = np.clip(d * min(1.0, 2.0 / max(float(np.linalg.norm(d)), 1e-300)), lower - theta, upper - theta)  # no leap from where f is flat
+        d = np.clip(-grad / self.lipschitz, lower - theta, upper - theta)
         self.k += 1
         self.accuracy = self._accuracy()
         return d, -0.5 * float(grad @ d)
