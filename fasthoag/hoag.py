@@ -28,7 +28,8 @@ class HoagResult:
     value, value_error : float
         The criterion at the exact inner solutions is ``value ± value_error``; `value` is corrected to second order, not what `w` itself gives.
     grad, grad_error : array, shape (n_hyper,), and float
-        Hypergradient and an estimate of the 2-norm of its error.
+        Hypergradient and an estimate of the 2-norm of its error. After a last step that was so small that it was taken on the quadratic model,
+        `grad` is what the model leaves (about 0) and `grad_error` bounds the true one.
     fold_values, fold_weights : array, shape (n_folds,)
         Criterion of every fold, and the sum of the weights of its rows.
     w : array, shape (n_features + fit_intercept, n_folds)
@@ -249,7 +250,8 @@ def sweep(bound, lower, upper):
     first = bound.one_fold(0)
     inner = first.inner
     design, xp = inner.design, inner.design.xp
-    levels = [np.clip(scale_of(inner) + step * np.log(10), lower, upper) for step in (1, 0, -1, -2, -3)]
+    center = scale_of(inner)
+    levels = [np.clip(center + step * np.log(10), lower, upper) for step in (1, 0, -1, -2, -3)]
     m = len(levels)
     lam = xp.concat([inner.strengths(theta) for theta in levels], axis=1)
     fold, lam_of = np.zeros(m, np.int32), np.arange(m, dtype=np.int32)

@@ -165,8 +165,8 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     product = energy * energy[1] * np.where(has_moved & has_moved[1], ALIGNMENT, 1.0)
     M = bound.lagrangian_hessian(Q, xp.concat([*T, V], axis=1), solution.Z, Z_criterion)   # (F, k+1, k+1)
     second = 0.5 * M[:, k, k]
-    value = float(np.sum(fold_values - dots(Q, r) - dots(rho_q, V) + second))
-    rounding = 4 * np.finfo(np.float64).eps * float(np.abs(fold_values).sum() + np.abs(dots(Q, r)).sum()) * 16
+    rounding = 64 * np.finfo(np.float64).eps * float(np.abs(fold_values).sum() + np.abs(dots(Q, r)).sum())
+    fold_values = np.asarray(fold_values - dots(Q, r) - dots(rho_q, V) + second)
 
     n_features = inner.design.shape[1]
     wq = np.asarray(inner.design.decode(xp.sum(W * Q, axis=1, keepdims=True)))[:n_features, 0]
@@ -190,8 +190,8 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     linear = solved.residual_norm / np.maximum(norms(b), 1e-300)
     reached = Accuracy(float(np.max(solution.grad_norm / np.maximum(unit, 1e-300))), float(np.max(linear[F:])))
     return Evaluation(
-        theta=theta, value=value, value_inner_error=float(2 * np.abs(second).sum()),
-        value_linear_error=float(2 * (energy[0] * energy[1]).sum() + rounding), fold_values=np.asarray(fold_values - dots(Q, r)), grad=grad, inner_error=inner_error, linear_error=linear_error,
-        hess=hess_theta, W=W, Q=Q, T=T if has_tangents else None, V=V, accuracy=reached,
-        n_inner=n_inner, n_cg=n_cg + int(solved.n_iter.max()), is_solved=is_solved,
-        precond=precond)
+        theta=theta, value=float(fold_values.sum()), value_inner_error=float(2 * np.abs(second).sum()),
+        value_linear_error=float(2 * (energy[0] * energy[1]).sum() + rounding), fold_values=fold_values,
+        grad=grad, inner_error=inner_error, linear_error=linear_error, hess=hess_theta,
+        W=W, Q=Q, T=T if has_tangents else None, V=V, accuracy=reached,
+        n_inner=n_inner, n_cg=n_cg + int(solved.n_iter.max()), is_solved=is_solved, precond=precond)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fasthoag import _core
+from fasthoag.design import TRAIN
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,5 @@ def derivative(name, order, y, z):
     array([2.])
     """
     y, z = np.ascontiguousarray(y, np.float64), np.ascontiguousarray(z, np.float64)
-    return _core.row_terms(find_loss(name).name, order, y, None, None, TRAIN_ALL, np.zeros(1, np.int32), z.reshape(-1, 1), 1).ravel()
+    return _core.row_terms(find_loss(name).name, order, y, None, None, TRAIN, np.zeros(1, np.int32), z.reshape(-1, 1), 1).ravel()
 
-
-TRAIN_ALL = 1

@@ -37,11 +37,13 @@ class Design(Protocol):
     shape: tuple       # (n_rows, n_features)
     n_coef: int        # n_features + has_intercept
     has_intercept: bool
+    is_sparse: bool
     dtype: Any         # of the stored values; everything computed is float64
     xp: Any            # array namespace of coefficient blocks
     n_stored: int      # stored entries: the size of one pass
     n_passes: int      # passes so far
 
+    def with_threads(self, n_threads): ...        # the same data, kernels on this many threads
     def like(self, X): ...                        # a Design of the same kind, feature order and intercept for other rows
     def encode(self, w): ...                      # (n_coef,) or (n_coef, m) from the user's order
     def decode(self, w): ...                      # and back, as NumPy
