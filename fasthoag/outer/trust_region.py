@@ -53,8 +53,8 @@ class TrustRegion:
 
     def hessian(self, evaluation):
         """The outer Hessian and its relative error: the fresh one, what is known from before, or what the last two hypergradients say. The
-        first has an error of first order in the linear residuals (about 15 times as large on 20 newsgroups), hypergradients of second."""
-        hess, hess_error, last = evaluation.hess, 15.0 * evaluation.accuracy.linear, self._last
+        first has an error of first order in the linear residuals (15 to 20 times as large on 20 newsgroups), hypergradients of second."""
+        hess, hess_error, last = evaluation.hess, 30.0 * evaluation.accuracy.linear, self._last
         moved = 0.0 if last is None else float(np.linalg.norm(evaluation.theta - last.theta))
         if self.hint is not None and self.hint[1] + moved < hess_error:
             hess, hess_error = self.hint[0], self.hint[1] + moved
