@@ -93,10 +93,16 @@ struct Weights {
 
 struct PyPreconditioner {
     Preconditioner pre;
-    PyPreconditioner(int64_t p, const MaybeDoubles& diagonal, const MaybeDoubles& inverse) {
+    PyPreconditioner(int64_t p, const MaybeDoubles& diagonal, const MaybeDoubles& low_rank, const MaybeDoubles& inverse) {
         if (diagonal) {
             require(diagonal->size() == p, "diagonal must be (n_coef,)");
             pre.diagonal = diagonal->data();
+        }
+        if (low_rank) {
+            require(diagonal && low_rank->ndim() == 2 && low_rank->shape(0) <= p, "low_rank must be (n_hot, rank) and have a diagonal beside it");
+            pre.low_rank = low_rank->data();
+            pre.n_hot = low_rank->shape(0);
+            pre.rank = int(low_rank->shape(1));
         }
         if (inverse) {
             require(inverse->ndim() == 2 && inverse->shape(0) == p && inverse->shape(1) == p, "inverse must be (n_coef, n_coef)");
@@ -239,7 +245,7 @@ void bind_matrix(py::module_& m) {
             return out;
         }, py::arg("A").noconvert(), py::arg("B").noconvert(), py::arg("Q").noconvert(), py::arg("U").noconvert(), py::arg("n_threads"))
         .def("cg", [](PyMatrix& X, const Doubles& C, const Ints& fold, const Doubles& lam, const Ints& lam_of, const Doubles& rhs, const MaybeDoubles& start,
-                      const Doubles& tol, int max_iterations, const MaybeDoubles& diagonal, const MaybeDoubles& inverse, int n_threads) {
+                      const Doubles& tol, int max_iterations, const MaybeDoubles& diagonal, const MaybeDoubles& low_rank, const MaybeDoubles& inverse, int n_threads) {
             X.check_coef(rhs, "b must have one row a coefficient");
             X.check_rows(C, "the curvature must have one row a row");
             X.check_coef(lam, "lam must have one row a coefficient");
@@ -248,7 +254,7 @@ void bind_matrix(py::module_& m) {
             for (int j = 0; j < k; ++j)
                 require(fold.at(j) >= 0 && fold.at(j) < C.shape(1) && lam_of.at(j) >= 0 && lam_of.at(j) < lam.shape(1), "fold or lam_of is out of range");
             if (start) require(start->ndim() == 2 && start->shape(0) == X.n_coef() && start->shape(1) == k, "the start must have the shape of b");
-            PyPreconditioner pre(X.n_coef(), diagonal, inverse);
+            PyPreconditioner pre(X.n_coef(), diagonal, low_rank, inverse);
             Doubles x = matrix(X.n_coef(), k), b = matrix(X.n_coef(), k), residual(k);
             std::copy(rhs.data(), rhs.data() + rhs.size(), b.mutable_data());
             if (start) std::copy(start->data(), start->data() + start->size(), x.mutable_data());
@@ -275,10 +281,10 @@ void bind_matrix(py::module_& m) {
             }
             return py::make_tuple(x, b, n_iter, residual, energy, status);
         }, py::arg("C").noconvert(), py::arg("fold").noconvert(), py::arg("lam").noconvert(), py::arg("lam_of").noconvert(), py::arg("b").noconvert(),
-             py::arg("start").noconvert(), py::arg("tol").noconvert(), py::arg("max_iter"), py::arg("diagonal").noconvert(), py::arg("inverse").noconvert(), py::arg("n_threads"))
+             py::arg("start").noconvert(), py::arg("tol").noconvert(), py::arg("max_iter"), py::arg("diagonal").noconvert(), py::arg("low_rank").noconvert(), py::arg("inverse").noconvert(), py::arg("n_threads"))
         .def("newton_cg", [](PyMatrix& X, const std::string& loss, const Doubles& y, const MaybeDoubles& weight, const Mask& mask, const Ints& fold,
                              const Doubles& lam, const Ints& lam_of, const Doubles& start, const Doubles& tol, int max_iterations, int max_cg,
-                             const MaybeDoubles& diagonal, const MaybeDoubles& inverse, int n_threads) {
+                             const MaybeDoubles& diagonal, const MaybeDoubles& low_rank, const MaybeDoubles& inverse, int n_threads) {
             X.check_coef(start, "W must have one row a coefficient");
             X.check_coef(lam, "lam must have one row a coefficient");
             const int k = int(start.shape(1));
@@ -286,7 +292,7 @@ void bind_matrix(py::module_& m) {
             require(fold.size() == k && lam_of.size() == k && tol.size() == k && y.size() == X.n_rows(), "fold, lam_of, tol or y has another length");
             w.check(fold);
             for (int j = 0; j < k; ++j) require(lam_of.at(j) >= 0 && lam_of.at(j) < lam.shape(1), "lam_of is out of range");
-            PyPreconditioner pre(X.n_coef(), diagonal, inverse);
+            PyPreconditioner pre(X.n_coef(), diagonal, low_rank, inverse);
             Doubles W = matrix(X.n_coef(), k), G = matrix(X.n_coef(), k), Z = matrix(X.n_rows(), k);
             std::copy(start.data(), start.data() + start.size(), W.mutable_data());
             std::vector<NewtonColumn> result(k);
@@ -312,7 +318,7 @@ void bind_matrix(py::module_& m) {
             return py::make_tuple(W, G, Z, train, held, norm, n_iter, n_cg, status);
         }, py::arg("loss"), py::arg("y").noconvert(), py::arg("weight").noconvert(), py::arg("mask").noconvert(), py::arg("fold").noconvert(),
              py::arg("lam").noconvert(), py::arg("lam_of").noconvert(), py::arg("W").noconvert(), py::arg("tol").noconvert(), py::arg("max_iter"),
-             py::arg("max_cg"), py::arg("diagonal").noconvert(), py::arg("inverse").noconvert(), py::arg("n_threads"));
+             py::arg("max_cg"), py::arg("diagonal").noconvert(), py::arg("low_rank").noconvert(), py::arg("inverse").noconvert(), py::arg("n_threads"));
 }
 
 template <class T, class I>

@@ -21,10 +21,14 @@ struct Product {
     ProductOf<float> in_float;
 };
 
-// z = P^-1 r for every system: nothing, an inverse diagonal (p), or an inverse matrix (p, p)
+// z = P^-1 r for every system: nothing, an inverse diagonal (p), an inverse diagonal less B B' in the first `n_hot` coefficients with B
+// (n_hot, rank), or an inverse matrix (p, p)
 struct Preconditioner {
     const double* diagonal = nullptr;
     const double* inverse = nullptr;
+    const double* low_rank = nullptr;
+    int64_t n_hot = 0;
+    int rank = 0;
 };
 
 struct CgColumn {
@@ -67,6 +71,9 @@ void column_dots(Team& team, int64_t p, int m, const U* a, const U* b, double* o
     }
 }
 
+// A start that meets its tolerance all the same takes one step, whose length tells the energy of what is left; a better one does not
+constexpr double start_tol = 0.01;
+
 template <class U>
 void cg_in(Team& team, int64_t p, int m, const ProductOf<U>& product, const Preconditioner& pre, double* b, double* x, bool is_zero_start,
                const double* tol, const double* radius, int max_iterations, CgColumn* result) {
@@ -77,6 +84,7 @@ void cg_in(Team& team, int64_t p, int m, const ProductOf<U>& product, const Prec
     Block<U> r = new_block<U>(size_t(p) * m), d = new_block<U>(size_t(p) * m), hd = new_block<U>(size_t(p) * m);
     Block<U> z_store = pre.inverse ? new_block<U>(size_t(p) * m) : nullptr;
     std::vector<double> parts(size_t(n_blocks) * m * 3), rr(m), rz(m), xx(m, 0.0), alpha(m), beta(m), dhd(m);
+    std::vector<double> Br(size_t(pre.rank) * m);     // B' r of the n active columns, (rank, n)
 
     auto sum_parts = [&](int k, double* out) {        // quantity k of the n active columns
         for (int j = 0; j < n; ++j) {
@@ -98,6 +106,30 @@ void cg_in(Team& team, int64_t p, int m, const ProductOf<U>& product, const Prec
         });
         sum_parts(1, rz.data());
     };
+    auto apply_low_rank = [&] {                       // B' r, and what it takes from rz
+        const int64_t n_hot_blocks = n_feature_blocks(pre.n_hot), size = int64_t(pre.rank) * n;
+        std::vector<double> sums(size_t(n_hot_blocks) * size, 0.0);
+        parallel_features(team, pre.n_hot, [&](int64_t block, int64_t k0, int64_t k1) {
+            with_width(n, [&](auto width) {
+                constexpr int M = decltype(width)::value;
+                const int m_ = M ? M : n;
+                double* s = sums.data() + block * size;
+                for (int64_t k = k0; k < k1; ++k) {
+                    double v[M ? M : 1];
+                    for (int j = 0; j < M; ++j) v[j] = r[k * m_ + j];
+                    for (int c = 0; c < pre.rank; ++c) {
+                        const double b = pre.low_rank[k * pre.rank + c];
+                        for (int j = 0; j < m_; ++j) s[c * m_ + j] += b * (M ? v[j] : double(r[k * m_ + j]));
+                    }
+                }
+            });
+        });
+        std::fill(Br.begin(), Br.end(), 0.0);
+        for (int64_t block = 0; block < n_hot_blocks; ++block)
+            for (int64_t i = 0; i < size; ++i) Br[i] += sums[block * size + i];
+        for (int c = 0; c < pre.rank; ++c)
+            for (int j = 0; j < n; ++j) rz[j] -= Br[c * n + j] * Br[c * n + j];
+    };
     // takes finished columns out of r and d (and z); `keep` lists the positions that stay
     auto compact = [&](const std::vector<int>& keep) {
         const int n_new = int(keep.size());
@@ -107,6 +139,8 @@ void cg_in(Team& team, int64_t p, int m, const ProductOf<U>& product, const Prec
                 d[k * n_new + j] = d[k * n + keep[j]];
                 if (z_store) z_store[k * n_new + j] = z_store[k * n + keep[j]];
             }
+        for (int c = 0; c < pre.rank; ++c)
+            for (int j = 0; j < n_new; ++j) Br[c * n_new + j] = Br[c * n + keep[j]];
         for (int j = 0; j < n_new; ++j) { cols[j] = cols[keep[j]]; rr[j] = rr[keep[j]]; rz[j] = rz[keep[j]]; xx[j] = xx[keep[j]]; }
         n = n_new;
     };
@@ -145,6 +179,7 @@ void cg_in(Team& team, int64_t p, int m, const ProductOf<U>& product, const Prec
         sum_parts(0, rr.data());
         sum_parts(1, rz.data());
         if (pre.inverse) apply_inverse();
+        if (pre.low_rank) apply_low_rank();
     };
     measure();
     std::fill(beta.begin(), beta.end(), 0.0);
@@ -154,7 +189,7 @@ void cg_in(Team& team, int64_t p, int m, const ProductOf<U>& product, const Prec
         for (int j = 0; j < n; ++j) {
             result[cols[j]].n_iter = iteration;
             if (!std::isfinite(rr[j])) finish(j, nonfinite);
-            else if (std::sqrt(rr[j]) <= tol[cols[j]]) finish(j, converged);
+            else if (std::sqrt(rr[j]) <= tol[cols[j]] * (iteration > 0 || is_zero_start ? 1.0 : start_tol)) finish(j, converged);
             else if (iteration >= max_iterations) finish(j, max_iter);
             else keep.push_back(j);
         }
@@ -176,6 +211,15 @@ void cg_in(Team& team, int64_t p, int m, const ProductOf<U>& product, const Prec
                 for (int64_t k = k0; k < k1; ++k) {
                     const U scale = pre.diagonal ? U(pre.diagonal[k]) : U(1);
                     for (int j = 0; j < m_; ++j) dd[k * m_ + j] = scale * zz[k * m_ + j] + (M ? local[j] : U(beta[j])) * dd[k * m_ + j];
+                }
+                for (int64_t k = k0; k < std::min(k1, pre.n_hot); ++k) {
+                    double z[max_width] = {};
+                    for (int c = 0; c < pre.rank; ++c) {
+                        const double b = pre.low_rank[k * pre.rank + c];
+                        if (M) for (int j = 0; j < M; ++j) z[j] += b * Br[c * M + j];
+                        else for (int j = 0; j < n; ++j) dd[k * n + j] -= U(b * Br[c * n + j]);
+                    }
+                    for (int j = 0; j < M; ++j) dd[k * M + j] -= U(z[j]);
                 }
             });
         });
@@ -259,6 +303,7 @@ void cg_in(Team& team, int64_t p, int m, const ProductOf<U>& product, const Prec
         sum_parts(0, rr.data());
         if (pre.inverse) apply_inverse();
         else sum_parts(1, rz.data());
+        if (pre.low_rank) apply_low_rank();
         for (int j = 0; j < n; ++j) beta[j] = rz[j] / rz_old[j];
         if (int(keep.size()) < n) {
             for (size_t j = 0; j < keep.size(); ++j) beta[j] = beta[keep[j]];

@@ -51,13 +51,15 @@ inline Product hessian_product(Matrix& X, Team& team, const double* C, int n_c, 
     return {hessian_product_in<double>(X, team, C, n_c, c_of, lam, n_lam, lam_of), hessian_product_in<float>(X, team, C, n_c, c_of, lam, n_lam, lam_of)};
 }
 
+constexpr double max_forcing = 0.25, min_forcing = 1e-3;  // relative residuals of the linear systems
+
 // Minimises until ||gradient||_2 <= tol[f] for every column. W (n_coef, m) is start and result; G its gradients, Z (n, m) its predictions.
 inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditioner& pre, double* W, double* G, double* Z,
                       const double* tol, int max_iterations, int max_cg, NewtonColumn* result) {
     const int m = problem.m;
     const int64_t p = problem.X.n_coef(), n = problem.X.n_rows();
     const double eps = std::numeric_limits<double>::epsilon(), infinity = std::numeric_limits<double>::infinity();
-    std::vector<double> radius(m, infinity), first_norm(m);
+    std::vector<double> radius(m, infinity), forcing(m), lam_w(m, 0.0);
     std::vector<int> n_stalls(m, 0);
 
     // objective, gradient and predictions at w (p, a) for the listed columns
@@ -107,7 +109,12 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
     for (int j = 0; j < m; ++j) active[j] = j;
     evaluate(active, W, G, Z, result);
     if (team.is_stopped) { for (int j = 0; j < m; ++j) result[j].status = interrupted; return; }
-    for (int j = 0; j < m; ++j) first_norm[j] = result[j].gradient_norm;
+    for (int64_t k = 0; k < p; ++k)
+        for (int j = 0; j < m; ++j) lam_w[j] += std::pow(problem.lam_at(k, j) * W[k * m + j], 2);
+    for (int j = 0; j < m; ++j) {  // a start near the solution needs few linear systems, well solved
+        const double distance = result[j].gradient_norm / std::sqrt(lam_w[j]);  // in units of log lam
+        forcing[j] = distance < 1.0 ? std::max(max_forcing * distance, min_forcing) : max_forcing;
+    }
 
     for (int iteration = 0;; ++iteration) {
         std::vector<int> still;
@@ -139,9 +146,8 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
         bool has_radius = false;
         for (int j = 0; j < a; ++j) {
             const NewtonColumn& c = result[active[j]];
-            // superlinear forcing (Eisenstat & Walker 1996), but never tighter than what the outer tolerance asks for
-            const double eta = std::min(0.25, std::sqrt(c.gradient_norm / std::max(first_norm[active[j]], 1e-300)) * 0.5);
-            cg_tol[j] = std::max(eta * c.gradient_norm, 0.3 * tol[active[j]]);
+            // never tighter than what the outer tolerance asks for
+            cg_tol[j] = std::max(forcing[active[j]] * c.gradient_norm, 0.3 * tol[active[j]]);
             cg_radius[j] = radius[active[j]];
             has_radius |= std::isfinite(cg_radius[j]);
         }
@@ -195,6 +201,9 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
             const int f = active[j];
             NewtonColumn& c = result[f];
             c.n_cg += inner[j].n_iter;
+            // the part of the gradient that the linear model did not foresee (Eisenstat & Walker 1996, choice 1)
+            const double unforeseen = std::fabs(trial[j].gradient_norm - inner[j].residual) / c.gradient_norm;
+            forcing[f] = unforeseen < max_forcing ? std::max(unforeseen, min_forcing) : max_forcing;  // NaN: max
             const double rounding = 10.0 * eps * std::fabs(c.objective);
             if (trial[j].objective <= c.objective + 1e-4 * slope[j] + rounding) {
                 const bool is_floor = c.objective - trial[j].objective <= rounding && trial[j].gradient_norm > 0.5 * c.gradient_norm;

@@ -234,7 +234,7 @@ def fit(problem, criterion, *, keeps_trace=True, **settings):
     from fasthoag.problem import refit
 
     threads = settings.get("n_threads")
-    w, _, is_converged = refit(problem.with_threads(threads) if threads else problem, result.theta, result.w.mean(axis=1))
+    w, _, is_converged = refit(problem.with_threads(threads) if threads else problem, result.theta, result.w_all)
     if not is_converged and result.status == "converged":
         message = "The last fit, on all rows, did not converge; scale the features."
         result = replace(result, status="inner_failed", message=message)

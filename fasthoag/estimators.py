@@ -62,7 +62,7 @@ class _HoagEstimatorMixin:
             if result.w.shape[1] < 2:
                 raise ValueError("one_se=True needs cross-validation: there is one criterion value only with validation=")
             theta = one_standard_error(problem, criterion, result, bounds=self.bounds)
-        w, _, _ = refit(problem, theta, result.w.mean(axis=1))
+        w, _, _ = refit(problem, theta, result.w_all)
         self.hoag_result_, self.n_iter_ = result, result.n_iter
         self.scores_ = -result.fold_values / weights
         self.score_mean_ = -float(result.fold_values.sum() / weights.sum())

@@ -34,6 +34,8 @@ class HoagResult:
         Criterion of every fold, and the sum of the weights of its rows.
     w : array, shape (n_features + fit_intercept, n_folds)
         Inner solutions in the order of the features, the intercept last; one column a fold.
+    w_all : array, shape (n_features + fit_intercept,)
+        Near the solution on all rows: where a refit starts.
     inner_error : float
         ``||∇h||_2 / ||λ w||_2`` at the inner solutions, largest over folds: about the error of θ that it stands for.
     status : str
@@ -56,6 +58,7 @@ class HoagResult:
     fold_values: np.ndarray
     fold_weights: np.ndarray
     w: np.ndarray
+    w_all: np.ndarray
     inner_error: float
     status: str
     message: str
@@ -171,30 +174,39 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         theta0, W = sweep(bound, lower, upper)
     else:
         theta0, W = np.clip(theta0, lower, upper), bound.inner.design.encode(np.zeros((problem.design.n_coef, 1)))
-    status, n_iter, T, precond = None, 0, None, None
+    status, n_iter, found, T, W_all = None, 0, None, None, None
     if bound.n_folds > 2 and rule.has_tangents:
         # θ is found on one fold; the others join for the last steps only. They start from the solution on all rows: leaving rows out moves it
         # little, while rows that a fold never saw would have to be unlearned (measured: 1 Newton step each against 6 to 9)
         pilot = METHODS[method]()
         found, status, n_iter = minimise(bound.one_fold(0), pilot, theta0, W, lower, upper, max(30 * tol, 0.01), max_iter, partial(record, "one fold"))
-        theta0, T, precond = found.theta, found.T, found.precond
-        rule.accuracy = Accuracy(0.3, 0.05)  # the optimum of all folds is some tenths of a unit from that of one
-        rule.hint = (bound.n_folds * pilot.hessian(found)[0], 0.3)
+        theta0, (hess, hess_error) = found.theta, pilot.hessian(found)
+        if hess_error > 0.2 and status != "stopped":  # the Hessian of one fold, well solved, serves all: theirs would need as good tangents, one a fold
+            accuracy = Accuracy(0.05, 0.05, tangents=0.01)
+            found = evaluate(bound.one_fold(0), theta0, found.predict(0 * theta0), accuracy, Q=found.Q, T=found.T)
+            hess, status = found.hess, "stopped" if record("one fold", found, accuracy, True) else status
+        rule.accuracy = Accuracy(0.05, 0.05, tangents=0.3)  # the optimum of all folds is some tenths of a unit from that of one
+        rule.hint = (bound.n_folds * hess, 0.2)
         if status != "stopped":
-            W = solve_all_rows(bound.inner, theta0, found.W, precond)
+            W = W_all = solve_all_rows(bound.inner, theta0, found.W, found.precond)
+            others = bound.n_folds - 1
+            W, T = xp.concat([found.predict(0 * theta0)] + [W] * others, axis=1), [xp.concat([t] * bound.n_folds, axis=1) for t in found.T]
     if status == "stopped":
         best = found
     else:
-        W, T = (None if blocks is None else [xp.concat([block] * bound.n_folds, axis=1) for block in blocks] for blocks in ([W], T))
-        best, status, n_more = minimise(bound, rule, theta0, W[0], lower, upper, tol, max_iter, partial(record, "all"), T, precond)
+        W = xp.concat([W] * (bound.n_folds // W.shape[1]), axis=1)
+        best, status, n_more = minimise(bound, rule, theta0, W, lower, upper, tol, max_iter, partial(record, "all"), T, found and found.precond)
         n_iter += n_more
     where = ", ".join(f"theta[{j}] = {best.theta[j]:g}" for j in np.flatnonzero((best.theta <= lower) | (best.theta >= upper)))
     message = MESSAGES[status].format(where=where)
     if status not in ("converged", "stopped"):
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
-    W = best.predict(np.zeros(n_hyper))
+    W = best.predict(0 * best.theta)
+    W_all = xp.sum(W, axis=1, keepdims=True) / W.shape[1] if W_all is None else W_all + sum(
+        xp.sum(t, axis=1, keepdims=True) * (float(step) / bound.n_folds) for t, step in zip(best.T, best.theta - theta0))
+    decode = bound.inner.design.decode
     return HoagResult(best.theta, np.exp(best.theta), best.value, best.value_error, best.grad, best.grad_error, best.fold_values,
-                      bound.fold_weights, bound.inner.design.decode(W), best.accuracy.inner, status, message, n_iter,
+                      bound.fold_weights, decode(W), decode(W_all)[:, 0], best.accuracy.inner, status, message, n_iter,
                       bound.n_passes - passes_before, time.perf_counter() - began, method, trace)
 
 
@@ -245,31 +257,31 @@ def solve_all_rows(inner, theta, W, precond):
 
 
 def sweep(bound, lower, upper):
-    """A loose look at five strengths, from ten times the scale of the data downwards, on the first fold, all as columns of one block. Returns the
+    """A loose look at three strengths, from ten times the scale of the data downwards, on the first fold, all as columns of one block. Returns the
     best start (θ, w) among those that came near their solution: one that is still far looks like a larger strength."""
     first = bound.one_fold(0)
     inner = first.inner
     design, xp = inner.design, inner.design.xp
     center = scale_of(inner)
-    levels = [np.clip(center + step * np.log(10), lower, upper) for step in (1, 0, -1, -2, -3)]
+    levels = [np.clip(center + step * np.log(10), lower, upper) for step in (1, 0, -1)]
     m = len(levels)
     lam = xp.concat([inner.strengths(theta) for theta in levels], axis=1)
     fold, lam_of = np.zeros(m, np.int32), np.arange(m, dtype=np.int32)
     zero = design.encode(np.zeros((design.n_coef, m)))
-    precond = linsolve.make_precond(design, inner.curvature(xp.zeros((design.shape[0], 1))), lam[:, 2:3])
+    precond = linsolve.make_precond(design, inner.curvature(xp.zeros((design.shape[0], 1))), lam[:, 1:2], is_quick=True)
     unit = linsolve.norms(design.loss_grad(inner.loss, inner.y, inner.rows, first.fold, zero[:, :1])[2])[0]
     result = solvers.newton_cg(inner, lam, zero, tol=0.1 * unit, fold=fold, lam_of=lam_of, precond=precond, max_iter=4, max_cg=8)
     values = result.held_out if first.is_shared else first.design.loss_grad(inner.loss, first.y, first.rows, fold, result.W, False)[0]
-    is_near = np.isfinite(values) & (result.grad_norm <= 0.7 * linsolve.norms(lam * result.W))
+    is_near = np.isfinite(values) & (result.grad_norm <= 2 * linsolve.norms(lam * result.W))
     best = int(np.argmin(np.where(is_near, values, np.inf))) if is_near.any() else 0
     return levels[best], result.W[:, best:best + 1]
 
 
 def diagonal_at_zero(inner):
-    """The positive entries of diag(XᵀDX) at w = 0, mean over folds: what λ is measured against, feature by feature. 1 for all-zero data."""
+    """The positive entries of diag(XᵀDX) at w = 0 on all rows: what λ is measured against, feature by feature. 1 for all-zero data."""
     design = inner.design
-    curvature = inner.curvature(design.xp.zeros((design.shape[0], inner.n_folds)))
-    diagonal = np.asarray(design.decode(design.hess_diag(curvature)))[:design.shape[1]].mean(axis=1)
+    curvature = inner.all_rows().curvature(design.xp.zeros((design.shape[0], 1)))
+    diagonal = np.asarray(design.decode(design.hess_diag(curvature)))[:design.shape[1], 0]
     return diagonal[diagonal > 0] if (diagonal > 0).any() else np.ones(1)
 
 

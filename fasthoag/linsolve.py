@@ -6,6 +6,8 @@ import numpy as np
 
 CONVERGED, MAX_ITER, INDEFINITE, NONFINITE, AT_RADIUS, STALLED, INTERRUPTED = range(7)  # as csrc/cg.hpp
 SMALL = 128  # coefficients up to which the preconditioner is the inverse of the whole Hessian
+SKETCH = 16  # columns of a randomised sketch of the Hessian: one full block of a pass
+START_TOL = 0.01  # as csrc/cg.hpp
 
 
 @dataclass(frozen=True)
@@ -23,15 +25,27 @@ class SolveResult:
 
 @dataclass(frozen=True)
 class Preconditioner:
-    """What CG multiplies residuals with, in all systems alike: nothing, an inverse diagonal (n_coef, 1) or an inverse matrix (n_coef, n_coef)."""
+    """What CG multiplies residuals with, in all systems alike: nothing, an inverse diagonal (n_coef, 1), the same less B Bᵀ in the first
+    coefficients with B = `low_rank` (n_hot, rank), or an inverse matrix (n_coef, n_coef)."""
 
     diagonal: Any = None
+    low_rank: Any = None
     inverse: Any = None
+
+    @property
+    def parts(self):
+        return self.diagonal, self.low_rank, self.inverse
 
     def apply(self, r):
         if self.inverse is not None:
             return self.inverse @ r
-        return r if self.diagonal is None else self.diagonal * r
+        if self.diagonal is None:
+            return r
+        z = self.diagonal * r
+        if self.low_rank is not None:
+            k = self.low_rank.shape[0]
+            z[:k, :] -= self.low_rank @ (self.low_rank.T @ r[:k, :])
+        return z
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,8 @@ def norms(A):
 def cg(hess, b, x0=None, *, tol, precond=Preconditioner(), max_iter=1000):
     """Solve ``H q = b`` by preconditioned conjugate gradients, every column on its own.
 
-    Stops when ``||b - H q||_2 <= tol`` (absolute), tested before the first step, so an exact `x0` costs one product.
+    Stops when ``||b - H q||_2 <= tol`` (absolute), tested before the first step, so an exact `x0` costs one product. (An `x0` that meets `tol` by
+    less than a factor of 100 takes one step all the same: its length tells the energy of the error.)
 
     Parameters
     ----------
@@ -120,7 +135,7 @@ def _cg_columns(hess, b, x0, tol, precond, max_iter, radius=None):
     for iteration in range(max_iter + 1):
         n_iter[is_active] = iteration
         leave(~np.isfinite(rr), NONFINITE)
-        leave(np.sqrt(rr) <= tol, CONVERGED)
+        leave(np.sqrt(rr) <= tol * (START_TOL if x0 is not None and iteration == 0 else 1.0), CONVERGED)
         if not is_active.any() or iteration == max_iter:
             break
         hd = hess.matvec(d)
@@ -157,12 +172,18 @@ def _energy_left(n_iter, alphas, rzs, rz):
     return np.where(n_iter > 0, alphas.max(axis=0) * now / (1 - np.minimum(rate, 0.95)), -1.0)
 
 
-def make_precond(design, curvature, lam):
-    """The preconditioner for Hessians with these curvatures (n_rows, n_folds) and strengths (n_coef, 1); one for all folds and strengths.
+def make_precond(design, curvature, lam, is_quick=False):
+    """The preconditioner for Hessians with these curvatures (n_rows, n_folds) and strengths (n_coef, 1); one for all folds and strengths; for
+    a few products only with `is_quick`, which leaves out the sketch.
 
-    Up to `SMALL` coefficients: the inverse of the Hessian at the mean curvature (one pass with n_coef columns). Else the diagonal. On sparse data
-    the diagonal is damped to its geometric mean with λ, ``sqrt(diag(H) λ)``: plain, it undoes the equal weight that row scaling gives to rare
-    columns. On 20 newsgroups at the optimum, CG to 1e-1 / 1e-3 takes 29 / 61 products without, 18 / 62 with the plain and 12 / 35 with this one.
+    Up to `SMALL` coefficients: the inverse of the Hessian at the mean curvature (one pass with n_coef columns). Else the diagonal, corrected in
+    the directions of the largest eigenvalues that a randomised Nyström sketch finds (two passes with `SKETCH` columns). On sparse data the
+    diagonal is damped to its geometric mean with λ, ``sqrt(diag(H) λ)``: plain, it undoes the equal weight that row scaling gives to rare columns.
+    On 20 newsgroups at the optimum, CG to 1e-1 / 1e-3 takes 31 / 65 products without, 15 / 42 with the damped diagonal, 11 / 33 with the sketch.
+
+    References
+    ----------
+    Frangella, Tropp & Udell (2023), "Randomized Nyström preconditioning", Alg. 2.1 and eq. 1.3.
     """
     xp, p = design.xp, design.n_coef
     mean = xp.sum(curvature, axis=1, keepdims=True) / curvature.shape[1]
@@ -176,4 +197,29 @@ def make_precond(design, curvature, lam):
     diagonal = design.hess_diag(mean) + lam
     if design.is_sparse:
         diagonal = xp.sqrt(diagonal * xp.where(lam > 0, lam, diagonal))
-    return Preconditioner(diagonal=1 / xp.where(diagonal > 0, diagonal, xp.ones_like(diagonal)))
+    diagonal = 1 / xp.where(diagonal > 0, diagonal, xp.ones_like(diagonal))
+    return Preconditioner(diagonal, _low_rank(design, mean, diagonal, design.n_hot) if design.n_hot and not is_quick else None)
+
+
+def _low_rank(design, curvature, diagonal, k):
+    """B with ``diagonal - B Bᵀ`` the inverse where the diagonal alone leaves the largest eigenvalues, (k, rank), or None. The eigenvectors are
+    sought among the first `k` coefficients, which a design that reorders features makes the most frequent ones."""
+    xp, p, m = design.xp, design.n_coef, min(SKETCH, k)
+    scale = np.sqrt(np.asarray(diagonal[:k, :]))
+    fold = np.zeros(m, np.int32)
+
+    def product(G):  # of the data part of the scaled Hessian
+        V = np.zeros((p, m))
+        V[:k] = scale * G
+        return scale * np.asarray(design.hvp(curvature, fold, xp.asarray(V)))[:k]
+
+    G = np.linalg.qr(product(np.random.default_rng(0).standard_normal((k, m))))[0]
+    Y = product(G)
+    values, vectors = np.linalg.eigh(0.5 * (G.T @ Y + Y.T @ G))
+    is_safe = values > 1e-10 * max(values[-1], 1e-300)
+    if is_safe.sum() < 2 or not np.isfinite(Y).all():
+        return None
+    U, root, _ = np.linalg.svd(Y @ (vectors[:, is_safe] / np.sqrt(values[is_safe])), full_matrices=False)
+    keep = max(1, int(0.75 * len(root)))  # the last quarter of a sketch is inaccurate
+    smallest = root[keep] ** 2 if keep < len(root) else root[-1] ** 2
+    return xp.asarray(np.ascontiguousarray(scale * U[:, :keep] * np.sqrt(1 - smallest / root[:keep] ** 2)))

@@ -169,7 +169,7 @@ class InnerProblem:
         return InnerProblem(self.design, self.y, self.loss, self.penalty, self.rows.fold(index))
 
 
-def refit(problem, theta, w0=None, *, tol=1e-4):
+def refit(problem, theta, w0=None, *, tol=1e-3):
     """The model on all rows at `theta`: ``(w, error, is_converged)`` with w (n_features + fit_intercept,) in the order of the features.
 
     Parameters

@@ -71,7 +71,10 @@ def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, 
         return train, held, G, Z, train + 0.5 * dots(lams * W, W), linsolve.norms(G)
 
     train, held, G, Z, value, norm = evaluate(W)
-    first, radius = np.maximum(norm, 1e-300), np.full(m, np.inf)
+    radius = np.full(m, np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = norm / linsolve.norms(lams * W)
+    forcing = np.where(distance < 1.0, np.maximum(0.25 * distance, 1e-3), 0.25)  # a start near the solution needs few linear systems, well solved
     n_iter, n_cg, n_stalls, status = np.zeros(m, np.int32), np.zeros(m, np.int32), np.zeros(m, int), np.full(m, MAX_ITER, np.int32)
     for iteration in range(max_iter + 1):
         is_bad = ~np.isfinite(value + norm)
@@ -80,9 +83,8 @@ def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, 
         if not is_active.any() or iteration == max_iter:
             break
         n_iter[is_active] = iteration + 1
-        eta = np.minimum(0.25, 0.5 * np.sqrt(norm / first))
         hess = Hessian(design, design.row_terms(loss, 2, y, rows, TRAIN, fold, Z), np.arange(m, dtype=np.int32), lam, lam_of)
-        cg_tol = np.where(is_active, np.maximum(eta * norm, 0.3 * tol), np.inf)
+        cg_tol = np.where(is_active, np.maximum(forcing * norm, 0.3 * tol), np.inf)
         step = linsolve._cg_columns(hess, -G, None, cg_tol, precond, max_cg, radius)
         n_cg[is_active] += step.n_iter[is_active]
         is_flat = is_active & (step.status == linsolve.INDEFINITE) & (step.n_iter == 0)  # no curvature at all: down the gradient
@@ -90,6 +92,9 @@ def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, 
         step = replace(step, x=step.x - xp.asarray(scale) * G)
         slope = dots(G, step.x)
         trial = evaluate(W + step.x)
+        with np.errstate(invalid="ignore"):  # the part of the gradient that the linear model did not foresee (Eisenstat & Walker 1996, choice 1)
+            unforeseen = np.abs(trial[5] - step.residual_norm) / np.maximum(norm, 1e-300)
+        forcing = np.where(is_active, np.where(unforeseen < 0.25, np.maximum(unforeseen, 1e-3), 0.25), forcing)
         rounding = 10 * eps * np.abs(value)
         is_down = is_active & (trial[4] <= value + 1e-4 * slope + rounding)
         is_floor = is_down & (value - trial[4] <= rounding) & (trial[5] > 0.5 * norm)

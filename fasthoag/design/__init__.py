@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 TRAIN, HELD_OUT = 1, 2  # bits of RowWeights.mask
+MAX_HOT = 8192  # of Design.n_hot: 20 newsgroups has 84 % of its entries in as many of its 130,107 columns
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Design(Protocol):
     xp: Any            # array namespace of coefficient blocks
     n_stored: int      # stored entries: the size of one pass
     n_passes: int      # passes so far
+    n_hot: int         # the first coefficients, where a preconditioner may look for the largest eigenvalues; 0: nowhere
 
     def with_threads(self, n_threads): ...        # the same data, kernels on this many threads
     def like(self, X): ...                        # a Design of the same kind, feature order and intercept for other rows

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fasthoag import _core
+from fasthoag.design import MAX_HOT
 
 
 def check_n_threads(n_threads):
@@ -96,6 +97,7 @@ class CpuDesign:
         self.shape, self.dtype, self.has_intercept = X.shape, X.dtype, bool(fit_intercept)
         self.n_coef = X.shape[1] + self.has_intercept
         self.low_memory, self.deterministic = low_memory, deterministic
+        self.n_hot = 0 if low_memory else min(X.shape[1], MAX_HOT)
         self.is_sparse = sp.issparse(X)
         self.order = None if like is None else like.order  # (order, rank) of the renumbering, shared with designs of other rows
         if sp.issparse(X):
@@ -177,12 +179,12 @@ class CpuDesign:
         return self._matrix.contract(_block(A), _block(B), _block(Q), _block(U), self.n_threads)
 
     def cg(self, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond):
-        return self._matrix.cg(_block(curvature), fold, _block(lam), lam_of, _block(b), _block(start), tol, max_iter, _block(precond.diagonal),
-                               _block(precond.inverse), self.n_threads)
+        return self._matrix.cg(_block(curvature), fold, _block(lam), lam_of, _block(b), _block(start), tol, max_iter, *map(_block, precond.parts),
+                               self.n_threads)
 
     def newton_cg(self, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, max_cg, precond):
         return self._matrix.newton_cg(loss, y, rows.weight, rows.mask, fold, _block(lam), lam_of, _block(W), tol, max_iter, max_cg,
-                                      _block(precond.diagonal), _block(precond.inverse), self.n_threads)
+                                      *map(_block, precond.parts), self.n_threads)
 
 
 def _block(array):

@@ -3,7 +3,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fasthoag import _core
-from fasthoag.design import TRAIN, HELD_OUT
+from fasthoag.design import HELD_OUT, MAX_HOT, TRAIN
 from fasthoag.design.cpu import check_matrix
 
 
@@ -22,6 +22,7 @@ class ReferenceDesign:
         X = check_matrix(X)
         self.shape, self.dtype, self.has_intercept, self.xp = X.shape, X.dtype, bool(fit_intercept), xp
         self.n_coef = X.shape[1] + self.has_intercept
+        self.n_hot = min(X.shape[1], MAX_HOT)
         self.n_stored = X.nnz if sp.issparse(X) else X.size
         self.is_sparse, self.n_passes = sp.issparse(X), 0
         X = X.astype(np.float64)  # products in float64 whatever is stored
