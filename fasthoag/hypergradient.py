@@ -177,7 +177,7 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
                        tangents=float(linear[2:].max()) if k else None)
     # what was corrected to second order is off by its own next order in v and by the part of v that is not there. On 20 newsgroups the errors of
     # f and of ∇f were a twentieth to a half and 0.3 to 1.2 of this
-    trust = min(1.0, float(linear[0]) + reached.inner)
+    trust = min(1.0, 2 * float(linear[0]) + reached.inner)
     rounding = 64 * np.finfo(np.float64).eps * float(np.abs(fold_values).sum() + np.abs(dots(Q, r)).sum())
     fold_values = np.asarray(fold_values - dots(Q, r) - dots(rho_q, V) + second)
 
@@ -191,7 +191,7 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
         mixed = np.array([[np.sum(-dots(jac[:, i:i + 1] * T[j], Q)) for j in range(k)] for i in range(k)])
         hess_theta = M[:, :k, :k].sum(0) + mixed + mixed.T - inner.penalty.strengths_hess(theta, wq)
         linear_error = float(np.linalg.norm(product[2:]))  # unrelated between folds, so not their sum
-        inner_error = min(1.0, trust + float(linear[2:].max())) * float(np.linalg.norm(np.abs(correction).sum(1)))
+        inner_error = min(1.0, float(linear[0]) + 3 * reached.inner + float(linear[2:].max())) * float(np.linalg.norm(np.abs(correction).sum(1)))
     else:
         grad = -inner.penalty.strengths_vjp(theta, wq)
         inner_error = float(np.sum(norms(lam * V) * norms(Q)))

@@ -62,7 +62,7 @@ class TrustRegion:
         if moved > 0:
             s, y = evaluation.theta - last.theta, evaluation.grad - last.grad
             gap = y - hess @ s
-            secant_error = 0.5 * moved + np.hypot(evaluation.grad_error, last.grad_error) / max(np.linalg.norm(y), 1e-300)
+            secant_error = moved + np.hypot(evaluation.grad_error, last.grad_error) / max(np.linalg.norm(y), 1e-300)
             if secant_error < hess_error and abs(gap @ s) > 1e-8 * moved * np.linalg.norm(gap):
                 hess, hess_error = hess + np.outer(gap, gap) / (gap @ s), secant_error  # symmetric rank one: hess @ s = y
         return hess, hess_error
