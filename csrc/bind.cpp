@@ -37,13 +37,13 @@ void require(bool ok, const char* what) { if (!ok) throw std::invalid_argument(w
 
 Doubles matrix(int64_t rows, int64_t cols) { return Doubles(std::vector<py::ssize_t>{rows, cols}); }
 
-const Loss* find_loss(const std::string& name) {
-    static const std::pair<const char*, Loss> table[] = {
+Loss make_loss(const std::string& name, double a0, double a1) {
+    static const std::pair<const char*, LossTable> table[] = {
 #define FH_ROW(name, type) {#name, LossBlock<type>::table()},
         FH_LOSSES(FH_ROW)
 #undef FH_ROW
     };
-    for (auto& row : table) if (name == row.first) return &row.second;
+    for (auto& row : table) if (name == row.first) return Loss{row.second, {a0, a1}};
     throw std::invalid_argument("unknown loss '" + name + "'");
 }
 
@@ -142,14 +142,13 @@ void bind_matrix(py::module_& m) {
         .def_property_readonly("n_stored", [](const PyMatrix& X) { return X.rows.n_stored(); })
         .def_property_readonly("n_passes", [](const PyMatrix& X) { return X.n_passes; })
         .def_property_readonly("is_narrow", [](const PyMatrix& X) { return is_fused_form(X, 2 * 8 * int(sizeof(double))); })  // no use for a transposed copy
-        .def("loss_grad", [](PyMatrix& X, const std::string& loss, const Doubles& y, const MaybeDoubles& weight, const Mask& mask,
+        .def("loss_grad", [](PyMatrix& X, const Loss& loss, const Doubles& y, const MaybeDoubles& weight, const Mask& mask,
                              const Ints& fold, const Doubles& W, bool want_grad, int n_threads) {
             X.check_coef(W, "W must have one row a coefficient");
             const int m = int(W.shape(1));
             Weights w(X.n_rows(), weight, mask);
             require(fold.size() == m && y.size() == X.n_rows(), "fold or y has another length");
             w.check(fold);
-            const Loss* table = find_loss(loss);
             Doubles train(m), held(m), Z = matrix(X.n_rows(), m), G = want_grad ? matrix(X.n_coef(), m) : matrix(0, m);
             double *t = train.mutable_data(), *h = held.mutable_data(), *z = Z.mutable_data(), *g = want_grad ? G.mutable_data() : nullptr;
             const double *yy = y.data(), *ww = W.data();
@@ -157,7 +156,7 @@ void bind_matrix(py::module_& m) {
             Threads team(n_threads);
             {
                 py::gil_scoped_release release;
-                loss_grad(X, team, *table, yy, w.s, ff, m, ww, t, h, g, z);
+                loss_grad(X, team, loss, yy, w.s, ff, m, ww, t, h, g, z);
             }
             team.finish();
             return py::make_tuple(train, held, G, Z);
@@ -282,7 +281,7 @@ void bind_matrix(py::module_& m) {
             return py::make_tuple(x, b, n_iter, residual, energy, status);
         }, py::arg("C").noconvert(), py::arg("fold").noconvert(), py::arg("lam").noconvert(), py::arg("lam_of").noconvert(), py::arg("b").noconvert(),
              py::arg("start").noconvert(), py::arg("tol").noconvert(), py::arg("max_iter"), py::arg("diagonal").noconvert(), py::arg("low_rank").noconvert(), py::arg("inverse").noconvert(), py::arg("n_threads"))
-        .def("newton_cg", [](PyMatrix& X, const std::string& loss, const Doubles& y, const MaybeDoubles& weight, const Mask& mask, const Ints& fold,
+        .def("newton_cg", [](PyMatrix& X, const Loss& loss, const Doubles& y, const MaybeDoubles& weight, const Mask& mask, const Ints& fold,
                              const Doubles& lam, const Ints& lam_of, const Doubles& start, const Doubles& tol, int max_iterations, int max_cg,
                              const MaybeDoubles& diagonal, const MaybeDoubles& low_rank, const MaybeDoubles& inverse, int n_threads) {
             X.check_coef(start, "W must have one row a coefficient");
@@ -296,7 +295,7 @@ void bind_matrix(py::module_& m) {
             Doubles W = matrix(X.n_coef(), k), G = matrix(X.n_coef(), k), Z = matrix(X.n_rows(), k);
             std::copy(start.data(), start.data() + start.size(), W.mutable_data());
             std::vector<NewtonColumn> result(k);
-            InnerProblem problem{X, *find_loss(loss), y.data(), w.s, k, fold.data(), lam.data(), int(lam.shape(1)), lam_of.data()};
+            InnerProblem problem{X, loss, y.data(), w.s, k, fold.data(), lam.data(), int(lam.shape(1)), lam_of.data()};
             double *wp = W.mutable_data(), *gp = G.mutable_data(), *zp = Z.mutable_data();
             const double* tp = tol.data();
             Threads team(n_threads);
@@ -401,10 +400,18 @@ void bind_convert(py::module_& m) {
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     m.doc() = "Native kernels of fasthoag: passes over X, conjugate gradients, Newton-CG, text reader. Shapes are checked here; the kernels trust them.";
     watch_fork();
+    // by name with its parameters, or by the addresses of two C functions of the shape of LossTable
+    py::class_<Loss>(m, "Loss")
+        .def(py::init(&make_loss), py::arg("name"), py::arg("a0"), py::arg("a1"))
+        .def(py::init([](intptr_t value_d1, intptr_t derivative) {
+            Loss loss;
+            loss.value_d1_of = reinterpret_cast<decltype(loss.value_d1_of)>(value_d1);
+            loss.derivative_of = reinterpret_cast<decltype(loss.derivative_of)>(derivative);
+            return loss;
+        }), py::arg("value_d1"), py::arg("derivative"));
     bind_matrix(m);
     bind_convert(m);
     bind_svmlight(m);
-
     m.def("loss_names", [] {
         std::vector<std::string> names;
 #define FH_ROW(name, type) names.push_back(#name);
@@ -413,14 +420,13 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         return names;
     });
     // the derivative of this order at every (y_i, z_ij), unweighted; then the same with row weights, and the weighted sums
-    m.def("row_terms", [](const std::string& loss, int order, const Doubles& y, const MaybeDoubles& weight, const Mask& mask, int bit, const Ints& fold,
+    m.def("row_terms", [](const Loss& loss, int order, const Doubles& y, const MaybeDoubles& weight, const Mask& mask, int bit, const Ints& fold,
                           const Doubles& Z, int n_threads) {
         require(Z.ndim() == 2 && y.size() == Z.shape(0) && fold.size() == Z.shape(1), "y, fold and Z do not fit");
         const int64_t n = Z.shape(0);
         const int k = int(Z.shape(1));
         Weights w(n, weight, mask);
         w.check(fold);
-        const Loss* table = find_loss(loss);
         Doubles out = matrix(n, k);
         double* o = out.mutable_data();
         const double *yy = y.data(), *z = Z.data();
@@ -428,19 +434,19 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         Threads team(n_threads);
         {
             py::gil_scoped_release release;
-            row_terms(n, team, *table, order, yy, w.s, uint8_t(bit), f, k, z, o);
+            row_terms(n, team, loss, order, yy, w.s, uint8_t(bit), f, k, z, o);
         }
         return out;
     }, py::arg("loss"), py::arg("order"), py::arg("y").noconvert(), py::arg("weight").noconvert(), py::arg("mask").noconvert(), py::arg("bit"),
           py::arg("fold").noconvert(), py::arg("Z").noconvert(), py::arg("n_threads"));
-    m.def("loss_sum", [](const std::string& loss, const Doubles& y, const MaybeDoubles& weight, const Mask& mask, int bit, const Ints& fold,
+    m.def("loss_sum", [](const Loss& loss, const Doubles& y, const MaybeDoubles& weight, const Mask& mask, int bit, const Ints& fold,
                          const Doubles& Z, int n_threads) {
         require(Z.ndim() == 2 && y.size() == Z.shape(0) && fold.size() == Z.shape(1), "y, fold and Z do not fit");
         Weights w(Z.shape(0), weight, mask);
         w.check(fold);
         Doubles out(Z.shape(1));
         Threads team(n_threads);
-        loss_sum(Z.shape(0), team, *find_loss(loss), y.data(), w.s, uint8_t(bit), fold.data(), int(Z.shape(1)), Z.data(), out.mutable_data());
+        loss_sum(Z.shape(0), team, loss, y.data(), w.s, uint8_t(bit), fold.data(), int(Z.shape(1)), Z.data(), out.mutable_data());
         return out;
     }, py::arg("loss"), py::arg("y").noconvert(), py::arg("weight").noconvert(), py::arg("mask").noconvert(), py::arg("bit"),
           py::arg("fold").noconvert(), py::arg("Z").noconvert(), py::arg("n_threads"));

@@ -13,6 +13,10 @@
 
 namespace fh {
 
+#ifndef __CUDACC__
+using std::log;
+#endif
+
 #ifdef __CUDACC__
 FH_FN double exp_neg(double x) { return exp(x); }
 FH_FN double log1p_unit(double e) { return log1p(e); }
@@ -68,37 +72,147 @@ FH_FN double log1p_unit(double e) {
 }
 #endif
 
+// exp(x) for every x; saturates at 3e307
+FH_FN double exp_any(double x) {
+    const double e = exp_neg(x < 0.0 ? x : -x);
+    return x < 0.0 ? e : 1.0 / e;
+}
+FH_FN double fabs_(double a) { return a < 0.0 ? -a : a; }
+
+// A loss has up to two parameters a[0], a[1] (their names and defaults are in fasthoag/losses.py). Most structs give value and derivatives apart;
+// where both need the same exponential, value_d1 computes them together. Losses with a kink in d1 have d3 = 0 and either one-sided d2 there.
+
 struct Squared {  // (z - y)^2 / 2, y real
-    static FH_FN double value(double y, double z) { return 0.5 * (z - y) * (z - y); }
-    static FH_FN double d1(double y, double z) { return z - y; }
-    static FH_FN double d2(double, double z) { return z - z + 1.0; }  // NaN in, NaN out
-    static FH_FN double d3(double, double z) { return z - z; }
-    static FH_FN void value_d1(double y, double z, double& v, double& g) { g = z - y; v = 0.5 * g * g; }
+    static FH_FN double value(double y, double z, const double*) { return 0.5 * (z - y) * (z - y); }
+    static FH_FN double d1(double y, double z, const double*) { return z - y; }
+    static FH_FN double d2(double, double z, const double*) { return z - z + 1.0; }  // NaN in, NaN out
+    static FH_FN double d3(double, double z, const double*) { return z - z; }
+    static FH_FN void value_d1(double y, double z, const double*, double& v, double& g) { g = z - y; v = 0.5 * g * g; }
 };
 
 struct Logistic {  // log(1 + exp(-y z)), y in {-1, +1}
-    static FH_FN double value(double y, double z) { double v, g; value_d1(y, z, v, g); return v; }
-    static FH_FN double d1(double y, double z) { double v, g; value_d1(y, z, v, g); return g; }
-    static FH_FN double d2(double y, double z) {
+    static FH_FN double value(double y, double z, const double* a) { double v, g; value_d1(y, z, a, v, g); return v; }
+    static FH_FN double d1(double y, double z, const double* a) { double v, g; value_d1(y, z, a, v, g); return g; }
+    static FH_FN double d2(double y, double z, const double*) {
         double e = exp_neg(-fabs_(y * z));  // e <= 1: never overflows
         return e / ((1.0 + e) * (1.0 + e));
     }
-    static FH_FN double d3(double y, double z) {
-        double a = fabs_(y * z), e = exp_neg(-a), c = e / ((1.0 + e) * (1.0 + e));
+    static FH_FN double d3(double y, double z, const double*) {
+        double u = fabs_(y * z), e = exp_neg(-u), c = e / ((1.0 + e) * (1.0 + e));
         double tanh_half = (1.0 - e) / (1.0 + e);
         return z > 0.0 ? -c * tanh_half : c * tanh_half;
     }
-    static FH_FN void value_d1(double y, double z, double& v, double& g) {
+    static FH_FN void value_d1(double y, double z, const double*, double& v, double& g) {
         double t = y * z, e = exp_neg(-fabs_(t)), inverse = 1.0 / (1.0 + e);
         v = log1p_unit(e) + (t < 0.0 ? -t : 0.0);
         g = -y * (t < 0.0 ? inverse : e * inverse);
     }
-    static FH_FN double fabs_(double a) { return a < 0.0 ? -a : a; }
+};
+
+template <class L>
+struct Apart {  // value and d1 have nothing to share
+    static FH_FN void value_d1(double y, double z, const double* a, double& v, double& g) { v = L::value(y, z, a); g = L::d1(y, z, a); }
+};
+
+struct SquaredHinge : Apart<SquaredHinge> {  // max(0, 1 - y z)^2, y in {-1, +1}
+    static FH_FN double room(double y, double z) { double r = 1.0 - y * z; return r < 0.0 ? 0.0 : r; }
+    static FH_FN double value(double y, double z, const double*) { return room(y, z) * room(y, z); }
+    static FH_FN double d1(double y, double z, const double*) { return -2.0 * y * room(y, z); }
+    static FH_FN double d2(double y, double z, const double*) { return y * z < 1.0 ? 2.0 : z - z; }
+    static FH_FN double d3(double, double z, const double*) { return z - z; }
+};
+
+struct SmoothedHinge {  // with t = 1 - y z: h log(1 + exp(t / h)), the hinge max(0, t) but for a corner of width h, y in {-1, +1}
+    static FH_FN double value(double y, double z, const double* a) { double v, g; value_d1(y, z, a, v, g); return v; }
+    static FH_FN double d1(double y, double z, const double* a) { double v, g; value_d1(y, z, a, v, g); return g; }
+    static FH_FN double d2(double y, double z, const double* a) { return Logistic::d2(1.0, (y * z - 1.0) / a[0], a) / a[0]; }
+    static FH_FN double d3(double y, double z, const double* a) { return y * Logistic::d3(1.0, (y * z - 1.0) / a[0], a) / (a[0] * a[0]); }
+    static FH_FN void value_d1(double y, double z, const double* a, double& v, double& g) {
+        Logistic::value_d1(1.0, (y * z - 1.0) / a[0], a, v, g);
+        v *= a[0];
+        g *= y;
+    }
+};
+
+struct Huber : Apart<Huber> {  // r = z - y: r^2 / 2 up to |r| = delta, delta |r| - delta^2 / 2 beyond
+    static FH_FN double value(double y, double z, const double* a) {
+        double r = fabs_(z - y);
+        return r <= a[0] ? 0.5 * r * r : a[0] * r - 0.5 * a[0] * a[0];
+    }
+    static FH_FN double d1(double y, double z, const double* a) { double r = z - y; return r < -a[0] ? -a[0] : r > a[0] ? a[0] : r; }
+    static FH_FN double d2(double y, double z, const double* a) { return fabs_(z - y) <= a[0] ? 1.0 : z - z; }
+    static FH_FN double d3(double, double z, const double*) { return z - z; }
+};
+
+struct SquaredEpsilonInsensitive : Apart<SquaredEpsilonInsensitive> {  // max(0, |z - y| - epsilon)^2
+    static FH_FN double value(double y, double z, const double* a) { double r = fabs_(z - y) - a[0]; return r < 0.0 ? 0.0 : r * r; }
+    static FH_FN double d1(double y, double z, const double* a) {
+        double r = z - y, s = fabs_(r) - a[0];
+        return s < 0.0 ? z - z : r < 0.0 ? -2.0 * s : 2.0 * s;
+    }
+    static FH_FN double d2(double y, double z, const double* a) { return fabs_(z - y) > a[0] ? 2.0 : z - z; }
+    static FH_FN double d3(double, double z, const double*) { return z - z; }
+};
+
+struct Quantile {  // r = y - z: quantile r + h log(1 + exp(-r / h)), which is the pinball loss but for a corner of width h
+    static FH_FN double value(double y, double z, const double* a) { double v, g; value_d1(y, z, a, v, g); return v; }
+    static FH_FN double d1(double y, double z, const double* a) { double v, g; value_d1(y, z, a, v, g); return g; }
+    static FH_FN double d2(double y, double z, const double* a) { return Logistic::d2(1.0, (z - y) / a[1], a) / a[1]; }
+    static FH_FN double d3(double y, double z, const double* a) { return Logistic::d3(1.0, (z - y) / a[1], a) / (a[1] * a[1]); }
+    static FH_FN void value_d1(double y, double z, const double* a, double& v, double& g) {
+        Logistic::value_d1(-1.0, (z - y) / a[1], a, v, g);
+        v = a[0] * (y - z) + a[1] * v;
+        g -= a[0];
+    }
+};
+
+// Half the unit deviances of exponential families with a log link: 0 where exp(z) = y.
+struct Poisson {  // exp(z) - y z + y log(y) - y, y >= 0
+    static FH_FN double least(double y) { return y > 0.0 ? y * log(y) - y : 0.0; }
+    static FH_FN double value(double y, double z, const double*) { return exp_any(z) - y * z + least(y); }
+    static FH_FN double d1(double y, double z, const double*) { return exp_any(z) - y; }
+    static FH_FN double d2(double, double z, const double*) { return exp_any(z); }
+    static FH_FN double d3(double, double z, const double*) { return exp_any(z); }
+    static FH_FN void value_d1(double y, double z, const double*, double& v, double& g) { double e = exp_any(z); v = e - y * z + least(y); g = e - y; }
+};
+
+struct Gamma {  // z + y exp(-z) - log(y) - 1, y > 0
+    static FH_FN double value(double y, double z, const double*) { return z + y * exp_any(-z) - log(y) - 1.0; }
+    static FH_FN double d1(double y, double z, const double*) { return 1.0 - y * exp_any(-z); }
+    static FH_FN double d2(double y, double z, const double*) { return y * exp_any(-z); }
+    static FH_FN double d3(double y, double z, const double*) { return -y * exp_any(-z); }
+    static FH_FN void value_d1(double y, double z, const double*, double& v, double& g) {
+        double e = y * exp_any(-z);
+        v = z + e - log(y) - 1.0;
+        g = 1.0 - e;
+    }
+};
+
+struct Tweedie : Apart<Tweedie> {  // exp(b z) / b - y exp(c z) / c + y^b / (b c) with b = 2 - p, c = 1 - p; y >= 0, power 1 < p < 2
+    static FH_FN double value(double y, double z, const double* a) {
+        double b = 2.0 - a[0], c = 1.0 - a[0];
+        return exp_any(b * z) / b - y * exp_any(c * z) / c + (y > 0.0 ? exp_any(b * log(y)) / (b * c) : 0.0);
+    }
+    static FH_FN double d1(double y, double z, const double* a) { return exp_any((2.0 - a[0]) * z) - y * exp_any((1.0 - a[0]) * z); }
+    static FH_FN double d2(double y, double z, const double* a) {
+        return (2.0 - a[0]) * exp_any((2.0 - a[0]) * z) - (1.0 - a[0]) * y * exp_any((1.0 - a[0]) * z);
+    }
+    static FH_FN double d3(double y, double z, const double* a) {
+        return (2.0 - a[0]) * (2.0 - a[0]) * exp_any((2.0 - a[0]) * z) - (1.0 - a[0]) * (1.0 - a[0]) * y * exp_any((1.0 - a[0]) * z);
+    }
 };
 
 // name as users write it, struct
 #define FH_LOSSES(X) \
     X(squared, Squared) \
-    X(logistic, Logistic)
+    X(logistic, Logistic) \
+    X(squared_hinge, SquaredHinge) \
+    X(smoothed_hinge, SmoothedHinge) \
+    X(huber, Huber) \
+    X(squared_epsilon_insensitive, SquaredEpsilonInsensitive) \
+    X(quantile, Quantile) \
+    X(poisson, Poisson) \
+    X(gamma, Gamma) \
+    X(tweedie, Tweedie)
 
 }  // namespace fh

@@ -19,27 +19,34 @@
 
 namespace fh {
 
-// A loss over a block of rows, as pointers: what losses.hpp lists, or (the same shape) what a user compiled.
-struct Loss {
-    void (*value_d1)(int64_t n, const double* y, const double* z, double* value, double* d1);
-    void (*derivative)(int order, int64_t n, const double* y, const double* z, double* out);
+// A loss over a block of rows, as pointers: what losses.hpp lists, or (the same shape) what a user compiled. `a` are its parameters.
+struct LossTable {
+    void (*value_d1_of)(int64_t n, const double* y, const double* z, const double* a, double* value, double* d1);
+    void (*derivative_of)(int order, int64_t n, const double* y, const double* z, const double* a, double* out);
+};
+struct Loss : LossTable {
+    double a[2] = {0.0, 0.0};
+    void value_d1(int64_t n, const double* y, const double* z, double* value, double* d1) const { value_d1_of(n, y, z, a, value, d1); }
+    void derivative(int order, int64_t n, const double* y, const double* z, double* out) const { derivative_of(order, n, y, z, a, out); }
 };
 
 template <class L>
 struct LossBlock {
-    FH_CLONES static void value_d1(int64_t n, const double* y, const double* z, double* value, double* d1) {
+    FH_CLONES static void value_d1(int64_t n, const double* y, const double* z, const double* parameters, double* value, double* d1) {
+        const double a[2] = {parameters[0], parameters[1]};
 #pragma omp simd
-        for (int64_t i = 0; i < n; ++i) L::value_d1(y[i], z[i], value[i], d1[i]);
+        for (int64_t i = 0; i < n; ++i) L::value_d1(y[i], z[i], a, value[i], d1[i]);
     }
-    FH_CLONES static void d2(int64_t n, const double* y, const double* z, double* out) {
+    FH_CLONES static void d2(int64_t n, const double* y, const double* z, const double* parameters, double* out) {
+        const double a[2] = {parameters[0], parameters[1]};
 #pragma omp simd
-        for (int64_t i = 0; i < n; ++i) out[i] = L::d2(y[i], z[i]);
+        for (int64_t i = 0; i < n; ++i) out[i] = L::d2(y[i], z[i], a);
     }
-    static void derivative(int order, int64_t n, const double* y, const double* z, double* out) {
-        if (order == 2) return d2(n, y, z, out);
-        for (int64_t i = 0; i < n; ++i) out[i] = order == 0 ? L::value(y[i], z[i]) : order == 1 ? L::d1(y[i], z[i]) : L::d3(y[i], z[i]);
+    static void derivative(int order, int64_t n, const double* y, const double* z, const double* a, double* out) {
+        if (order == 2) return d2(n, y, z, a, out);
+        for (int64_t i = 0; i < n; ++i) out[i] = order == 0 ? L::value(y[i], z[i], a) : order == 1 ? L::d1(y[i], z[i], a) : L::d3(y[i], z[i], a);
     }
-    static constexpr Loss table() { return {value_d1, derivative}; }
+    static constexpr LossTable table() { return {value_d1, derivative}; }
 };
 
 // Row weights of column f: weight[i] where (mask[i, f] & bit), else 0. Without weights 1, without a mask every row trains.

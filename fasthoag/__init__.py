@@ -11,6 +11,7 @@ from fasthoag import _openmp  # noqa: F401  first: it loads the kernels
 from fasthoag.criteria import HeldOut, KFold
 from fasthoag.hoag import ConvergenceWarning, HoagResult, check_hypergrad, hoag  # here at once: later the module would hide the function
 from fasthoag.io import load_data, load_model, load_svmlight, save_liblinear, save_model
+from fasthoag.losses import find_loss
 from fasthoag.penalties import Ridge
 from fasthoag.problem import Problem
 
@@ -18,7 +19,7 @@ __version__ = "0.1.0"
 
 _ESTIMATORS = ("LogisticRegressionCV", "RidgeCV")  # imported on first use: scikit-learn takes a second
 
-__all__ = ["ConvergenceWarning", "HeldOut", "HoagResult", "KFold", "Problem", "Ridge", "check_hypergrad", "hoag", "load_data", "load_model",
+__all__ = ["ConvergenceWarning", "HeldOut", "HoagResult", "KFold", "Problem", "Ridge", "check_hypergrad", "find_loss", "hoag", "load_data", "load_model",
            "load_svmlight", "save_liblinear", "save_model", *_ESTIMATORS]
 
 

@@ -245,7 +245,7 @@ def make_model(problem, result, w, classes):
     from fasthoag.io import Model
 
     p = problem.n_features
-    return Model(problem.loss, coef=w[:p], intercept=w[p] if problem.fit_intercept else 0.0, classes=classes, theta=result.theta,
+    return Model(problem.loss.name, coef=w[:p], intercept=w[p] if problem.fit_intercept else 0.0, classes=classes, theta=result.theta,
                  lam=result.lam, value=result.value, value_error=result.value_error, status=result.status, message=result.message)
 
 

@@ -19,6 +19,7 @@ class BoundCriterion:
     y: Any
     rows: RowWeights
     part: int           # TRAIN: rows of its own; HELD_OUT: the held-out rows of the inner problem's X
+    loss: Any           # of g; that of the inner problem may be another
 
     @property
     def is_shared(self):
@@ -48,36 +49,44 @@ class BoundCriterion:
     def value_at_zero(self):
         """g at w = 0: the scale of g."""
         zero = self.design.xp.zeros((self.design.shape[0], self.n_folds))
-        return float(self.design.loss_sum(self.inner.loss, self.y, self.rows, self.part, self.fold, zero).sum())
+        return float(self.design.loss_sum(self.loss, self.y, self.rows, self.part, self.fold, zero).sum())
 
     def value_and_grad(self, W, Z):
         """Values (n_folds,), gradients (n_coef, n_folds) and predictions on the rows of g; `Z` are the inner problem's predictions."""
-        loss = self.inner.loss
         if self.is_shared:
-            values = self.design.loss_sum(loss, self.y, self.rows, self.part, self.fold, Z)
-            return values, self.design.rmatvec(self.design.row_terms(loss, 1, self.y, self.rows, self.part, self.fold, Z)), Z
-        values, _, grad, Z = self.design.loss_grad(loss, self.y, self.rows, self.fold, W)
+            values = self.design.loss_sum(self.loss, self.y, self.rows, self.part, self.fold, Z)
+            return values, self.design.rmatvec(self.design.row_terms(self.loss, 1, self.y, self.rows, self.part, self.fold, Z)), Z
+        values, _, grad, Z = self.design.loss_grad(self.loss, self.y, self.rows, self.fold, W)
         return values, grad, Z
 
-    def values(self, W):
-        """Values alone, one pass without a scatter."""
-        train, held_out, _, _ = self.design.loss_grad(self.inner.loss, self.y, self.rows, self.fold, W, False)
-        return held_out if self.is_shared else train
+    def values(self, W, fold, Z):
+        """Values alone of any columns; `Z` are the inner problem's predictions."""
+        if self.is_shared:
+            return self.design.loss_sum(self.loss, self.y, self.rows, self.part, fold, Z)
+        return self.design.loss_grad(self.loss, self.y, self.rows, fold, W, False)[0]
 
     def lagrangian_hessian(self, Q, U, Z, Z_criterion):
         """Uᵀ (∇²g - Xᵀ diag(ℓ''' ∘ Xq) X) U for every fold, (n_folds, k, k); column a * n_folds + f of U is fold f's."""
-        inner, loss = self.inner, self.inner.loss
-        third = inner.design.row_terms(loss, 3, inner.y, inner.rows, TRAIN, self.fold, Z)
-        second = self.design.row_terms(loss, 2, self.y, self.rows, self.part, self.fold, Z_criterion)
+        inner = self.inner
+        third = inner.design.row_terms(inner.loss, 3, inner.y, inner.rows, TRAIN, self.fold, Z)
+        second = self.design.row_terms(self.loss, 2, self.y, self.rows, self.part, self.fold, Z_criterion)
         if self.is_shared:
             return self.design.contract(second, -third, Q, U)
-        has_third = loss != "squared"
+        has_third = not inner.loss.is_quadratic and not inner.loss.has_kinks
         held = self.design.contract(second, None, None, U)
         return held + inner.design.contract(0 * third, -third, Q, U) if has_third else held
 
     def one_fold(self, index):
         inner = self.inner.one_fold(index)
-        return BoundCriterion(inner, self.design, self.y, inner.rows if self.is_shared else self.rows, self.part)
+        return BoundCriterion(inner, self.design, self.y, inner.rows if self.is_shared else self.rows, self.part, self.loss)
+
+
+def criterion_loss(loss, problem):
+    """The loss of a criterion; unless it is given, that of the problem."""
+    loss = problem.loss if loss is None else find_loss(loss)
+    if loss.is_classification and not problem.loss.is_classification:
+        raise ValueError(f"loss of the criterion must fit the targets of loss '{problem.loss.name}'; '{loss.name}' is for labels -1 and +1")
+    return loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +98,8 @@ class HeldOut:
     X_val : array or sparse matrix, shape (n_val, n_features)
     y_val : array, shape (n_val,)
     sample_weight : array, shape (n_val,), optional
+    loss : str or Loss, optional
+        Of the criterion; by default that of the problem.
 
     Examples
     --------
@@ -104,17 +115,19 @@ class HeldOut:
     X_val: Any
     y_val: Any
     sample_weight: Any = None
+    loss: Any = None
 
     def bind(self, problem):
         shape = getattr(self.X_val, "shape", None) or np.shape(self.X_val)
         if len(shape) != 2 or shape[1] != problem.n_features:
             raise ValueError(f"X_val must have the {problem.n_features} features of X; got shape {tuple(shape)}")
         y = check_vector(self.y_val, shape[0], "y_val")
-        find_loss(problem.loss).check_y(y, "y_val")
+        loss = criterion_loss(self.loss, problem)
+        loss.check_y(y, "y_val")
         weight = check_weight(self.sample_weight, shape[0])
         design = self.X_val if hasattr(self.X_val, "loss_grad") else problem.design.like(check_matrix(self.X_val, "X_val"))
         inner = InnerProblem(problem.design, problem.y, problem.loss, problem.penalty, RowWeights(problem.sample_weight))
-        return BoundCriterion(inner, design, y, RowWeights(weight), TRAIN)
+        return BoundCriterion(inner, design, y, RowWeights(weight), TRAIN, loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +141,8 @@ class KFold:
         Not every row has to be in a test part, and one may be in several.
     groups : array, shape (n_rows,), optional
         Passed to the splitter.
+    loss : str or Loss, optional
+        Of the criterion; by default that of the problem.
 
     Examples
     --------
@@ -141,6 +156,7 @@ class KFold:
 
     cv: Any = 5
     groups: Any = None
+    loss: Any = None
 
     def __post_init__(self):
         if hasattr(self.cv, "__next__"):  # a generator: kept, so that it can be used more than once
@@ -155,18 +171,20 @@ class KFold:
                 raise ValueError(f"cv must be at least 2; got {self.cv}")
             if self.cv > n:
                 raise ValueError(f"cv={self.cv} folds need at least as many rows; X has {n}. Use cv <= {n}")
-        is_classification = find_loss(problem.loss).is_classification
+        is_classification = problem.loss.is_classification
         y = problem.y.astype(int) if is_classification else problem.y
         splitter = check_cv(self.cv, y, classifier=is_classification)
         return list(splitter.split(np.zeros((n, 1)), y, self.groups))
 
     def bind(self, problem):
+        loss = criterion_loss(self.loss, problem)
+        loss.check_y(problem.y, "y")
         n, splits = problem.n_rows, self.splits(problem)
         if not splits:
             raise ValueError("cv gives no split of the rows; give at least one (train, test) pair")
         mask = np.zeros((n, len(splits)), np.uint8)
         weight = np.ones(n) if problem.sample_weight is None else problem.sample_weight
-        is_classification = find_loss(problem.loss).is_classification
+        is_classification = problem.loss.is_classification
         for fold, (train, test) in enumerate(splits):
             for name, index, bit in (("training", train, TRAIN), ("test", test, HELD_OUT)):
                 index = np.asarray(index)
@@ -185,7 +203,7 @@ class KFold:
                 raise ValueError(f"the training part of fold {fold} has one class only; use stratified or shuffled folds, or fewer of them")
         rows = RowWeights(problem.sample_weight, mask)
         inner = InnerProblem(problem.design, problem.y, problem.loss, problem.penalty, rows)
-        return BoundCriterion(inner, problem.design, problem.y, rows, HELD_OUT)
+        return BoundCriterion(inner, problem.design, problem.y, rows, HELD_OUT, loss)
 
 
 CRITERIA = {"held_out": HeldOut, "k_fold": KFold}

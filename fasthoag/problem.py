@@ -55,8 +55,8 @@ class Problem:
         float32 or float64 values are read in place. CSR is fastest; other formats are converted once.
     y : array, shape (n_rows,)
         Real numbers for ``"squared"``; -1 and +1 for ``"logistic"``.
-    loss : str
-        One of ``fasthoag.losses.LOSSES``.
+    loss : str or Loss
+        One of ``fasthoag.losses.LOSSES``, with parameters from ``fasthoag.find_loss``, or one of your own from ``fasthoag.custom_loss``.
     penalty : Penalty
     fit_intercept : bool
         Adds the coefficient b, which is not penalised; sparse data stay sparse. A Design brings its own setting.
@@ -82,7 +82,7 @@ class Problem:
 
     X: Any
     y: Any
-    loss: str = "logistic"
+    loss: Any = "logistic"
     penalty: Any = field(default_factory=Ridge)
     fit_intercept: bool = True
     sample_weight: Any = None
@@ -91,6 +91,7 @@ class Problem:
 
     def __post_init__(self):
         loss = find_loss(self.loss)
+        object.__setattr__(self, "loss", loss)
         if not hasattr(self.penalty, "strengths"):
             raise TypeError(f"penalty must be a penalty such as fasthoag.Ridge(); got {self.penalty!r}")
         shape = getattr(self.X, "shape", None) or np.shape(self.X)
@@ -104,7 +105,7 @@ class Problem:
         if loss.is_classification:
             trains = self.y if self.sample_weight is None else self.y[self.sample_weight > 0]
             if len(np.unique(trains)) < 2:
-                raise ValueError(f"y has one class only, {trains[0]:+g}, among the rows with a positive weight; loss '{self.loss}' needs both -1 and +1")
+                raise ValueError(f"y has one class only, {trains[0]:+g}, among the rows with a positive weight; loss '{loss.name}' needs both -1 and +1")
 
     @property
     def n_rows(self):
@@ -131,7 +132,7 @@ class InnerProblem:
 
     design: Any
     y: Any
-    loss: str
+    loss: Any
     penalty: Any
     rows: RowWeights
 

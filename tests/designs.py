@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.design.reference import ReferenceDesign
-from fasthoag.losses import LOSSES
+from fasthoag.losses import COUNTS, LOSSES, REAL
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 DTYPES = ("float32", "float64")
@@ -55,7 +55,12 @@ def sparse_matrix(rng, n_rows, n_features, density=0.3):
 def targets(loss, score, rng):
     """Targets in the domain of the loss that follow `score` with noise."""
     noisy = score + rng.normal(size=len(score)) * max(1.0, 0.7 * score.std())
-    return np.where(noisy > 0, 1.0, -1.0) if LOSSES[loss].is_classification else noisy
+    if LOSSES[loss].is_classification:
+        return np.where(noisy > 0, 1.0, -1.0)
+    if LOSSES[loss].domain is REAL:
+        return noisy
+    mean = np.exp(score / max(1.0, score.std()))
+    return rng.poisson(mean).astype(float) if LOSSES[loss].domain is COUNTS else mean * (0.1 + rng.gamma(2.0, 0.5, len(score)))
 
 
 def sparse_problem(loss, seed, n_rows=80, n_features=15, density=0.4):

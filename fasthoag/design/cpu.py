@@ -7,6 +7,7 @@ import scipy.sparse as sp
 
 from fasthoag import _core
 from fasthoag.design import MAX_HOT
+from fasthoag.losses import find_loss
 
 
 def check_n_threads(n_threads):
@@ -155,13 +156,13 @@ class CpuDesign:
 
     # kernels take C-ordered blocks; slices of a block are copied here, at the seam
     def loss_grad(self, loss, y, rows, fold, W, want_grad=True):
-        return self._matrix.loss_grad(loss, y, rows.weight, rows.mask, fold, _block(W), want_grad, self.n_threads)
+        return self._matrix.loss_grad(find_loss(loss).native, y, rows.weight, rows.mask, fold, _block(W), want_grad, self.n_threads)
 
     def row_terms(self, loss, order, y, rows, part, fold, Z):
-        return _core.row_terms(loss, order, y, rows.weight, rows.mask, part, fold, _block(Z), self.n_threads)
+        return _core.row_terms(find_loss(loss).native, order, y, rows.weight, rows.mask, part, fold, _block(Z), self.n_threads)
 
     def loss_sum(self, loss, y, rows, part, fold, Z):
-        return _core.loss_sum(loss, y, rows.weight, rows.mask, part, fold, _block(Z), self.n_threads)
+        return _core.loss_sum(find_loss(loss).native, y, rows.weight, rows.mask, part, fold, _block(Z), self.n_threads)
 
     def hvp(self, curvature, fold, V):
         return self._matrix.hvp(_block(curvature), fold, _block(V), self.n_threads)
@@ -183,7 +184,7 @@ class CpuDesign:
                                self.n_threads)
 
     def newton_cg(self, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, max_cg, precond):
-        return self._matrix.newton_cg(loss, y, rows.weight, rows.mask, fold, _block(lam), lam_of, _block(W), tol, max_iter, max_cg,
+        return self._matrix.newton_cg(find_loss(loss).native, y, rows.weight, rows.mask, fold, _block(lam), lam_of, _block(W), tol, max_iter, max_cg,
                                       *map(_block, precond.parts), self.n_threads)
 
 

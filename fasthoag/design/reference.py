@@ -5,6 +5,7 @@ import scipy.sparse as sp
 from fasthoag import _core
 from fasthoag.design import HELD_OUT, MAX_HOT, TRAIN
 from fasthoag.design.cpu import check_matrix
+from fasthoag.losses import find_loss
 
 
 class ReferenceDesign:
@@ -50,7 +51,7 @@ class ReferenceDesign:
         return weight[:, None] * ((rows.mask[:, fold] & part) != 0)
 
     def _loss(self, loss, order, y, Z):
-        return _core.row_terms(loss, order, y, None, None, TRAIN, np.zeros(Z.shape[1], np.int32), np.ascontiguousarray(np.asarray(Z)), 1)
+        return _core.row_terms(find_loss(loss).native, order, y, None, None, TRAIN, np.zeros(Z.shape[1], np.int32), np.ascontiguousarray(np.asarray(Z)), 1)
 
     def loss_grad(self, loss, y, rows, fold, W, want_grad=True):
         self.n_passes += 1
