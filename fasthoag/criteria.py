@@ -1,5 +1,5 @@
 """What is minimised over θ: the loss on rows that did not train. `HeldOut` takes other rows, `KFold` the held-out rows of every fold."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,10 @@ class BoundCriterion:
         held = self.design.contract(second, None, None, U)
         return held + inner.design.contract(0 * third, -third, Q, U) if has_third else held
 
+    def at(self, theta):
+        """The criterion with its inner problem at these hyperparameters."""
+        return replace(self, inner=self.inner.at(theta)) if self.inner.tuned else self
+
     def one_fold(self, index):
         inner = self.inner.one_fold(index)
         return BoundCriterion(inner, self.design, self.y, inner.rows if self.is_shared else self.rows, self.part, self.loss)
@@ -126,8 +130,7 @@ class HeldOut:
         loss.check_y(y, "y_val")
         weight = check_weight(self.sample_weight, shape[0])
         design = self.X_val if hasattr(self.X_val, "loss_grad") else problem.design.like(check_matrix(self.X_val, "X_val"))
-        inner = InnerProblem(problem.design, problem.y, problem.loss, problem.penalty, RowWeights(problem.sample_weight))
-        return BoundCriterion(inner, design, y, RowWeights(weight), TRAIN, loss)
+        return BoundCriterion(problem.inner(), design, y, RowWeights(weight), TRAIN, loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,8 +205,7 @@ class KFold:
             if is_classification and len(np.unique(problem.y[(mask[:, fold] & TRAIN > 0) & (weight > 0)])) < 2:
                 raise ValueError(f"the training part of fold {fold} has one class only; use stratified or shuffled folds, or fewer of them")
         rows = RowWeights(problem.sample_weight, mask)
-        inner = InnerProblem(problem.design, problem.y, problem.loss, problem.penalty, rows)
-        return BoundCriterion(inner, problem.design, problem.y, rows, HELD_OUT, loss)
+        return BoundCriterion(problem.inner(rows), problem.design, problem.y, rows, HELD_OUT, loss)
 
 
 CRITERIA = {"held_out": HeldOut, "k_fold": KFold}

@@ -1,7 +1,7 @@
 """The outer loop: arithmetic on θ only, always in NumPy on the host; w, q and T pass through untouched."""
 import time
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -9,6 +9,12 @@ import numpy as np
 from fasthoag import linsolve, solvers
 from fasthoag.hypergradient import Accuracy, evaluate, moved
 from fasthoag.outer import METHODS
+from fasthoag.penalties import Ridge
+from fasthoag.problem import Problem, check_theta, split_theta
+
+
+FEW = 16      # hyperparameters up to which their tangents are worth their columns
+PATIENCE = 5  # steps without a lower loss on the rows of stop_on
 
 
 class ConvergenceWarning(UserWarning):
@@ -39,7 +45,8 @@ class HoagResult:
     inner_error : float
         ``||∇h||_2 / ||λ w||_2`` at the inner solutions, largest over folds: about the error of θ that it stands for.
     status : str
-        ``"converged"``, ``"at_bound"``, ``"max_iter"``, ``"stopped"`` (by the callback), ``"stalled"`` or ``"inner_failed"``.
+        ``"converged"``, ``"at_bound"``, ``"max_iter"``, ``"stopped"`` (by the callback), ``"stopped_early"`` (by `stop_on`), ``"stalled"`` or
+        ``"inner_failed"``.
     message : str
         The same as a sentence that says what to do.
     n_iter, n_passes : int, float
@@ -75,12 +82,14 @@ MESSAGES = {
                 "at the upper bound the features do not help, at the lower one no penalty is needed.",
     "max_iter": "max_iter outer steps were not enough; raise max_iter= or loosen tol=.",
     "stopped": "The callback stopped the loop.",
+    "stopped_early": "The loss on the rows of stop_on fell no more; this is the step where it was least.",
     "stalled": "No step decreases the criterion by more than its own error; tol= asks for more than rounding allows.",
     "inner_failed": "An inner problem was not solved (non-finite values, or no progress); scale the features or raise the lower bound of theta.",
 }
 
 
-def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-4, max_iter=50, schedule=None, callback=None, n_threads=None):
+def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-4, max_iter=None, schedule=None, stop_on=None, callback=None,
+         n_threads=None):
     """Minimise the criterion over the hyperparameters by approximate hypergradients.
 
     Parameters
@@ -89,17 +98,21 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     criterion : HeldOut or KFold
     theta0 : array, shape (n_hyper,), optional
         Start, log scale. Without it a loose sweep over strengths finds one.
-    method : {"auto", "newton", "hoag"}
-        ``"newton"``: exact Newton steps in θ from tangents and adjoints of one block solve, accuracy adapted to the steps.
-        ``"hoag"``: the paper's gradient method with its tolerance schedule.
+    method : {"auto", "newton", "lbfgs", "hoag"}
+        ``"newton"``: exact Newton steps in θ from tangents and adjoints of one block solve, accuracy adapted to the steps; what "auto" takes for up to
+        16 hyperparameters of the penalty (128 where there are no more coefficients). ``"lbfgs"``: projected quasi-Newton steps from one adjoint,
+        whatever the number of hyperparameters. ``"hoag"``: the paper's gradient method with its tolerance schedule.
     bounds : (low, high), optional
         Of θ, scalars or arrays of shape (n_hyper,). Default: 1e-12 times the smallest to 1e6 times the largest scale of a feature.
     tol : float
         Stop when the 2-norm of the projected hypergradient plus its error is at most ``tol * |value|``, and the error of the value a third of it.
-    max_iter : int
-        Outer steps at most.
+    max_iter : int, optional
+        Outer steps at most; default 50, 500 for "lbfgs".
     schedule : {"exponential", "quadratic", "cubic", "exact"} or callable k -> ε_k, optional
         Tolerances of method "hoag".
+    stop_on : HeldOut, optional
+        Rows that the criterion does not see. With many hyperparameters the criterion itself is overfitted: when the loss on these rows has not fallen for
+        5 steps the loop ends, and the best step for them is returned, with status "stopped_early". Their loss is in the trace as ``stop_value``.
     callback : callable, optional
         Called with the record of every evaluation; returning True stops the loop.
     n_threads : int, optional
@@ -133,8 +146,6 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     >>> result.status, bool(result.lam[0] > 1)
     ('converged', True)
     """
-    from fasthoag.problem import Problem
-
     if not isinstance(problem, Problem):
         raise TypeError(f"problem must be a fasthoag.Problem; got {type(problem).__name__}")
     if not hasattr(criterion, "bind"):
@@ -147,31 +158,49 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         raise TypeError(f"callback must be callable; got {callback!r}")
     if not (isinstance(tol, (int, float, np.number)) and not isinstance(tol, bool) and 0 < tol < np.inf):
         raise ValueError(f"tol must be a positive number; got {tol!r}")
-    if not (isinstance(max_iter, (int, np.integer)) and max_iter >= 1):
+    if not (max_iter is None or (isinstance(max_iter, (int, np.integer)) and max_iter >= 1)):
         raise ValueError(f"max_iter must be an integer >= 1; got {max_iter!r}")
     if n_threads is not None:
         problem = problem.with_threads(n_threads)
     n_hyper = problem.n_hyper
     theta0 = None if theta0 is None else check_theta(theta0, n_hyper, "theta0")
     box = _box(bounds, n_hyper)
-    method = "newton" if method == "auto" else method
+    is_few = n_hyper <= FEW or (n_hyper <= linsolve.SMALL and problem.design.n_coef <= linsolve.SMALL)
+    if method == "auto":
+        method = "newton" if is_few and not problem.tuned else "lbfgs"
+    if method == "newton" and (problem.tuned or not is_few):
+        raise ValueError(f"method 'newton' is for up to {FEW} hyperparameters of the penalty; there are {n_hyper}, "
+                         f"{len(problem.tuned)} kinds of them outside the penalty. Use method='lbfgs'")
     rule = METHODS[method](schedule)
+    max_iter = max_iter or getattr(rule, "max_iter", 50)
+    if stop_on is not None and not hasattr(stop_on, "bind"):
+        raise TypeError(f"stop_on must be a fasthoag.HeldOut; got {type(stop_on).__name__}")
     began = time.perf_counter()
     bound = criterion.bind(problem)
-    lower, upper = box or default_box(bound.inner, n_hyper)
-    trace, passes_before = [], bound.n_passes
+    watched = stop_on and stop_on.bind(problem)
+    lower, upper = box or default_box(bound.inner)
+    trace, passes_before, best_seen, n_worse = [], bound.n_passes, None, 0
 
     def record(phase, evaluation, accuracy, is_accepted):
+        nonlocal best_seen, n_worse
         trace.append({
-            "phase": phase, "theta": evaluation.theta.tolist(), "value": evaluation.value, "value_error": evaluation.value_error,
+            "phase": phase, "theta": evaluation.theta.tolist() if n_hyper <= 1000 else evaluation.theta, "value": evaluation.value, "value_error": evaluation.value_error,
             "grad_norm": float(np.linalg.norm(evaluation.grad)), "grad_error": evaluation.grad_error, "inner_tol": accuracy.inner,
             "linear_tol": accuracy.linear, "n_inner": evaluation.n_inner, "n_cg": evaluation.n_cg, "n_passes": bound.n_passes - passes_before,
             "seconds": time.perf_counter() - began, "is_accepted": bool(is_accepted)})
-        return callback is not None and bool(callback(trace[-1]))
+        is_stopped = callback is not None and bool(callback(trace[-1]))
+        if watched is not None and is_accepted and phase == "all":
+            trace[-1]["stop_value"] = float(np.sum(watched.values(evaluation.predict(0 * evaluation.theta), np.zeros(bound.n_folds, np.int32), None)) / bound.n_folds)
+            n_worse += 1
+            if best_seen is None or trace[-1]["stop_value"] < best_seen[0]:
+                best_seen, n_worse = (trace[-1]["stop_value"], evaluation), 0
+        return is_stopped or n_worse >= PATIENCE
 
     xp = bound.inner.design.xp
     if theta0 is None:
         theta0, W = sweep(bound, lower, upper)
+        if not rule.has_tangents and (n_hyper > 1):
+            theta0, W = best_single(bound, theta0, W, lower, upper, max_iter)
     else:
         theta0, W = np.clip(theta0, lower, upper), bound.inner.design.encode(np.zeros((problem.design.n_coef, 1)))
     status, n_iter, found, T, W_all = None, 0, None, None, None
@@ -197,9 +226,15 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         W = xp.concat([W] * (bound.n_folds // W.shape[1]), axis=1)
         best, status, n_more = minimise(bound, rule, theta0, W, lower, upper, tol, max_iter, partial(record, "all"), T, found and found.precond)
         n_iter += n_more
-    where = ", ".join(f"theta[{j}] = {best.theta[j]:g}" for j in np.flatnonzero((best.theta <= lower) | (best.theta >= upper)))
-    message = MESSAGES[status].format(where=where)
-    if status not in ("converged", "stopped"):
+    if best_seen is not None and best_seen[1] is not best and (n_worse >= PATIENCE or best_seen[0] < trace[-1].get("stop_value", np.inf)):
+        best, status = best_seen[1], "stopped_early"
+    at_bound = np.flatnonzero((best.theta <= lower) | (best.theta >= upper))
+    if status == "at_bound" and n_hyper > FEW:  # that some of many are taken out, or let go, is what they are for
+        status, message = "converged", f"The hypergradient is below its tolerance; {len(at_bound)} of {n_hyper} hyperparameters are at their bounds."
+    else:
+        where = ", ".join(f"theta[{j}] = {best.theta[j]:g}" for j in at_bound[:5]) + (f" and {len(at_bound) - 5} more" if len(at_bound) > 5 else "")
+        message = MESSAGES[status].format(where=where)
+    if status not in ("converged", "stopped", "stopped_early"):
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     W = best.predict(0 * best.theta)
     W_all = xp.sum(W, axis=1, keepdims=True) / W.shape[1] if W_all is None else W_all + sum(
@@ -256,6 +291,17 @@ def solve_all_rows(inner, theta, W, precond):
     return solvers.newton_cg(whole, lam, start, tol=0.3 * linsolve.norms(lam * W), precond=precond).W
 
 
+def best_single(bound, theta, W, lower, upper, max_iter):
+    """(θ, w) at the best single strength of one fold, the other hyperparameters at their start: where many begin."""
+    inner = replace(bound.inner.at(theta), penalty=Ridge(getattr(bound.inner.penalty, "penalty_factor", None)), tuned=())
+    single = replace(bound, inner=inner).one_fold(0)
+    low, high = default_box(inner)
+    level = np.log(bound.inner.penalty.strengths(split_theta(bound.inner, theta)[0], bound.inner.n_features).mean(keepdims=True))
+    found, _, _ = minimise(single, METHODS["newton"](), np.clip(level, low, high), W, low, high, 1e-3, max_iter, lambda *_: False)
+    start = bound.inner.start(float(found.theta[0]))
+    return np.clip(start, lower, upper), found.predict(0 * found.theta)
+
+
 def sweep(bound, lower, upper):
     """A loose look at three strengths, from ten times the scale of the data downwards, on the first fold, all as columns of one block. Returns the
     best start (θ, w) among those that came near their solution: one that is still far looks like a larger strength."""
@@ -263,7 +309,7 @@ def sweep(bound, lower, upper):
     inner = first.inner
     design, xp = inner.design, inner.design.xp
     center = scale_of(inner)
-    levels = [np.clip(center + step * np.log(10), lower, upper) for step in (1, 0, -1)]
+    levels = [np.clip(inner.start(center + step * np.log(10)), lower, upper) for step in (1, 0, -1)]
     m = len(levels)
     lam = xp.concat([inner.strengths(theta) for theta in levels], axis=1)
     fold, lam_of = np.zeros(m, np.int32), np.arange(m, dtype=np.int32)
@@ -298,7 +344,7 @@ def one_standard_error(problem, criterion, result, bounds=None):
     if problem.n_hyper != 1:
         raise ValueError("one_se needs a single strength")
     bound = criterion.bind(problem)
-    _, upper = _box(bounds, 1) or default_box(bound.inner, 1)
+    _, upper = _box(bounds, 1) or default_box(bound.inner)
     means = result.fold_values / result.fold_weights
     limit = result.value + result.fold_weights.sum() * means.std(ddof=1) / np.sqrt(len(means))
     design = bound.inner.design
@@ -314,21 +360,10 @@ def one_standard_error(problem, criterion, result, bounds=None):
     return current.theta
 
 
-def default_box(inner, n_hyper):
+def default_box(inner):
     """Bounds of θ from 1e-12 times the smallest to 1e6 times the largest scale of a feature: beyond them λ is nothing or everything."""
     diagonal = diagonal_at_zero(inner)
-    return np.full(n_hyper, np.log(diagonal.min()) - 12 * np.log(10)), np.full(n_hyper, np.log(diagonal.max()) + 6 * np.log(10))
-
-
-def check_theta(theta, n_hyper, name):
-    """`theta` as a vector of `n_hyper` finite numbers."""
-    try:
-        theta = np.atleast_1d(np.array(theta, np.float64))
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be numeric; got {theta!r}") from None
-    if theta.shape != (n_hyper,) or not np.isfinite(theta).all():
-        raise ValueError(f"{name} must have shape ({n_hyper},) and finite values; got {theta}")
-    return theta
+    return inner.box(np.log(diagonal.min()) - 12 * np.log(10), np.log(diagonal.max()) + 6 * np.log(10))
 
 
 def _box(bounds, n_hyper):
@@ -378,9 +413,11 @@ def check_hypergrad(problem, criterion, theta, *, step=1e-4, n_threads=None):
     bound = criterion.bind(problem)
     zero = bound.inner.design.encode(np.zeros((problem.design.n_coef, bound.n_folds)))
     exact = Accuracy(1e-11, 1e-11)
-    at = evaluate(bound, theta, zero, exact)
+    has_tangents = not problem.tuned and problem.n_hyper <= FEW
+    at = evaluate(bound, theta, zero, exact, has_tangents=has_tangents)
     difference = np.empty_like(theta)
     for j in range(len(theta)):
         shift = step * (np.arange(len(theta)) == j)
-        difference[j] = (evaluate(bound, theta + shift, at.W, exact).value - evaluate(bound, theta - shift, at.W, exact).value) / (2 * step)
+        above, below = (evaluate(bound, theta + sign * shift, at.W, exact, has_tangents=False).value for sign in (1, -1))
+        difference[j] = (above - below) / (2 * step)
     return float(np.abs(at.grad - difference).max() / max(np.linalg.norm(difference), 1e-8 * abs(at.value), 1e-300))

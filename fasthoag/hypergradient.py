@@ -13,6 +13,7 @@ import numpy as np
 
 from fasthoag import linsolve, solvers
 from fasthoag.linsolve import Preconditioner, dots, norms
+from fasthoag.problem import split_theta
 
 
 # |ρᵀH⁻¹ρ'| as a part of the product of the two energy norms. Cauchy-Schwarz has 1; on 20 newsgroups at three strengths and four accuracies
@@ -124,7 +125,8 @@ def solve_inner(bound, theta, W, accuracy, precond):
 
 def smallest_strength(inner, theta):
     """A lower bound of the eigenvalues of H on penalised coefficients."""
-    return max(float(np.min(inner.penalty.strengths(theta, inner.design.shape[1]))), 1e-300)
+    strengths = inner.penalty.strengths(split_theta(inner, theta)[0], inner.n_features)
+    return max(float(np.min(strengths, where=strengths > 0, initial=np.inf)), 1e-300)
 
 
 def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, precond=None):
@@ -143,6 +145,7 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     ----------
     Pedregosa (2016), "Hyperparameter optimization with approximate gradient", eq. 3; the second-order terms are Newton's on L.
     """
+    bound = bound.at(theta)
     inner, F = bound.inner, bound.n_folds
     xp = inner.design.xp
     lam, solution, n_inner, n_cg = solve_inner(bound, theta, W, accuracy, precond or Preconditioner())
@@ -181,21 +184,27 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     rounding = 64 * np.finfo(np.float64).eps * float(np.abs(fold_values).sum() + np.abs(dots(Q, r)).sum())
     fold_values = np.asarray(fold_values - dots(Q, r) - dots(rho_q, V) + second)
 
-    n_features = inner.design.shape[1]
-    wq = np.asarray(inner.design.decode(xp.sum(W * Q, axis=1, keepdims=True)))[:n_features, 0]
+    def products(A, B):  # of all folds by feature
+        return np.asarray(inner.design.decode(xp.sum(A * B, axis=1, keepdims=True)))[:inner.n_features, 0]
+
     hess_theta = None
     if has_tangents:
         grad = np.array([np.sum(-dots(cross[j], Q) + dots(T[j], rho_q)) for j in range(k)])
         correction = np.array([-dots(jac[:, j:j + 1] * V, Q) + M[:, j, k] for j in range(k)])   # (k, F)
         grad = grad - correction.sum(1)
         mixed = np.array([[np.sum(-dots(jac[:, i:i + 1] * T[j], Q)) for j in range(k)] for i in range(k)])
-        hess_theta = M[:, :k, :k].sum(0) + mixed + mixed.T - inner.penalty.strengths_hess(theta, wq)
+        hess_theta = M[:, :k, :k].sum(0) + mixed + mixed.T - inner.penalty.strengths_hess(theta, products(W, Q))
         linear_error = float(np.linalg.norm(product[2:]))  # unrelated between folds, so not their sum
         inner_error = min(1.0, float(linear[0]) + 3 * reached.inner + float(linear[2:].max())) * float(np.linalg.norm(np.abs(correction).sum(1)))
     else:
-        grad = -inner.penalty.strengths_vjp(theta, wq)
-        inner_error = float(np.sum(norms(lam * V) * norms(Q)))
-        linear_error = float(np.sum(norms(lam * W) * energy[1]) / np.sqrt(mu))
+        def XQ():
+            return inner.design.matvec(Q)
+        grad = inner.vjp(theta, products(W - V, Q), solution.Z, XQ)
+        # what the Newton correction took away, and as much again for the change of q with w; of the linear solve the relative error of q in its norm
+        share = energy[1] / np.maximum(np.sqrt(np.maximum(dots(Q, g_grad), 0.0)), 1e-300)
+        inner_error = 2 * float(np.linalg.norm(inner.penalty.strengths_vjp(split_theta(inner, theta)[0], products(np.abs(V), np.abs(Q)))))
+        inner_error += reached.inner * float(np.linalg.norm(grad)) if inner.tuned else 0.0
+        linear_error = float(min(share.max(), 1.0) * np.linalg.norm(grad))
     # what rounding stops short is still a solution, with its residual in the errors
     is_solved = bool(np.isin(solution.status, (linsolve.CONVERGED, linsolve.STALLED)).all()
                      and ((solved.status == linsolve.CONVERGED) | (solved.residual_norm <= 0.5 * norms(b))).all())

@@ -1,6 +1,6 @@
 """The inner problem: how loss, penalty and data make h(w, θ), its Hessian and its cross-derivative."""
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -62,6 +62,8 @@ class Problem:
         Adds the coefficient b, which is not penalised; sparse data stay sparse. A Design brings its own setting.
     sample_weight : array, shape (n_rows,), optional
         Non-negative; a whole number means that many copies of the row.
+    tuned : sequence
+        Hyperparameters outside the penalty: `SampleWeights`, `ClassWeights`, `Mixture`, `LossParameter`. Their θ follow those of the penalty.
     low_memory : bool
         Make neither a renumbered nor a transposed copy, at some cost in speed.
     deterministic : bool
@@ -86,6 +88,7 @@ class Problem:
     penalty: Any = field(default_factory=Ridge)
     fit_intercept: bool = True
     sample_weight: Any = None
+    tuned: Any = ()
     low_memory: bool = False
     deterministic: bool = False
 
@@ -102,6 +105,13 @@ class Problem:
         loss.check_y(self.y)
         object.__setattr__(self, "design", make_design(self.X, fit_intercept=self.fit_intercept, low_memory=self.low_memory,
                                                        deterministic=self.deterministic))
+        self.penalty.check(self.n_features)
+        tuned = (self.tuned,) if hasattr(self.tuned, "vjp") else tuple(self.tuned)
+        object.__setattr__(self, "tuned", tuned)
+        for one in tuned:
+            if not hasattr(one, "vjp"):
+                raise TypeError(f"tuned must contain hyperparameters such as fasthoag.SampleWeights(); got {one!r}")
+            one.check(self)
         if loss.is_classification:
             trains = self.y if self.sample_weight is None else self.y[self.sample_weight > 0]
             if len(np.unique(trains)) < 2:
@@ -117,13 +127,50 @@ class Problem:
 
     @property
     def n_hyper(self):
-        return self.penalty.n_hyper(self.n_features)
+        return sum(n_hyper_of(self))
+
+    def read(self, theta):
+        """What θ means: ``"strengths"`` (n_features,) and one entry for each of `tuned`.
+
+        Examples
+        --------
+        >>> import numpy as np, fasthoag
+        >>> fasthoag.Problem(np.eye(2), [1, -1]).read(np.zeros(1))
+        {'strengths': array([1., 1.])}
+        """
+        theta, *others = split_theta(self, check_theta(theta, self.n_hyper, "theta"))
+        return {"strengths": self.penalty.strengths(theta, self.n_features)} | {one.name: one.read(t, self) for one, t in zip(self.tuned, others)}
+
+    def inner(self, rows=None):
+        """The inner problem with these row weights, by default all rows in one column."""
+        return InnerProblem(self.design, self.y, self.loss, self.penalty, RowWeights(self.sample_weight) if rows is None else rows, self.tuned)
 
     def with_threads(self, n_threads):
         """The same problem on the same data whose kernels use this many threads."""
         other = copy.copy(self)
         object.__setattr__(other, "design", self.design.with_threads(n_threads))
         return other
+
+
+def n_hyper_of(problem):
+    """How many hyperparameters the penalty and each of `tuned` have, of a Problem or an InnerProblem."""
+    return [problem.penalty.n_hyper(problem.n_features), *(one.n_hyper(problem) for one in problem.tuned)]
+
+
+def split_theta(problem, theta):
+    """θ in parts: of the penalty, of each of `tuned`."""
+    return np.split(theta, np.cumsum(n_hyper_of(problem))[:-1]) if problem.tuned else [theta]
+
+
+def check_theta(theta, n_hyper, name):
+    """`theta` as a vector of `n_hyper` finite numbers."""
+    try:
+        theta = np.atleast_1d(np.array(theta, np.float64))
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be numeric; got {theta!r}") from None
+    if theta.shape != (n_hyper,) or not np.isfinite(theta).all():
+        raise ValueError(f"{name} must have shape ({n_hyper},) and finite values; got {theta}")
+    return theta
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,10 +182,48 @@ class InnerProblem:
     loss: Any
     penalty: Any
     rows: RowWeights
+    tuned: tuple = ()
+
+    @property
+    def n_rows(self):
+        return self.design.shape[0]
+
+    @property
+    def n_features(self):
+        return self.design.shape[1]
 
     @property
     def n_folds(self):
         return self.rows.n_folds
+
+    def at(self, theta):
+        """The inner problem at the hyperparameters outside the penalty that θ holds."""
+        inner = self
+        for one, t in zip(self.tuned, split_theta(self, theta)[1:]):
+            inner = one.apply(t, inner)
+        return inner
+
+    def with_weight(self, factor):
+        """The same with all row weights multiplied."""
+        return replace(self, rows=replace(self.rows, weight=factor * (1.0 if self.rows.weight is None else self.rows.weight)))
+
+    def start(self, level):
+        """θ with strengths of about exp(level), (n_hyper,)."""
+        return np.concatenate([self.penalty.start(level, self.n_features), *(one.start(self) for one in self.tuned)])
+
+    def box(self, low, high):
+        """Bounds of θ for strengths between exp(low) and exp(high)."""
+        boxes = [self.penalty.box(low, high, self.n_features), *(one.box(self) for one in self.tuned)]
+        return tuple(np.concatenate(side) for side in zip(*boxes))
+
+    def vjp(self, theta, wq, Z, XQ):
+        """-(∂∇h/∂θ)ᵀ q at these θ, (n_hyper,), with wq (n_features,) the products of coefficients and adjoint; Z and ``XQ()`` predictions of both."""
+        theta, *others = split_theta(self, theta)
+        parts = [-self.penalty.strengths_vjp(theta, wq)]
+        if others:
+            U = XQ()
+            parts += [one.vjp(t, self, Z, U) for one, t in zip(self.tuned, others)]
+        return np.concatenate(parts)
 
     @cached_property
     def fold(self):
@@ -146,11 +231,11 @@ class InnerProblem:
 
     def strengths(self, theta):
         """λ in the design's order, (n_coef, 1); 0 for the intercept."""
-        return self._coef_block(self.penalty.strengths(theta, self.design.shape[1])[:, None])
+        return self._coef_block(self.penalty.strengths(split_theta(self, theta)[0], self.design.shape[1])[:, None])
 
     def strengths_jac(self, theta):
         """∂λ/∂θ in the design's order, (n_coef, n_hyper)."""
-        return self._coef_block(self.penalty.strengths_jac(theta, self.design.shape[1]))
+        return self._coef_block(self.penalty.strengths_jac(split_theta(self, theta)[0], self.design.shape[1]))
 
     def _coef_block(self, block):
         return self.design.encode(np.concatenate([block, np.zeros((int(self.design.has_intercept), block.shape[1]))]))
@@ -164,10 +249,10 @@ class InnerProblem:
 
     def all_rows(self):
         """The inner problem of the final model: one column, every row trains."""
-        return InnerProblem(self.design, self.y, self.loss, self.penalty, RowWeights(self.rows.weight))
+        return replace(self, rows=RowWeights(self.rows.weight))
 
     def one_fold(self, index):
-        return InnerProblem(self.design, self.y, self.loss, self.penalty, self.rows.fold(index))
+        return replace(self, rows=self.rows.fold(index))
 
 
 def refit(problem, theta, w0=None, *, tol=1e-3):
@@ -191,10 +276,11 @@ def refit(problem, theta, w0=None, *, tol=1e-3):
     array([0.5, 1.5])
     """
     design = problem.design
-    inner = InnerProblem(design, problem.y, problem.loss, problem.penalty, RowWeights(problem.sample_weight))
-    lam = inner.strengths(np.atleast_1d(np.asarray(theta, np.float64)))
+    theta = check_theta(theta, problem.n_hyper, "theta")
+    inner = problem.inner().at(theta)
+    lam = inner.strengths(theta)
     W = design.encode(np.zeros((design.n_coef, 1)) if w0 is None else np.reshape(w0, (-1, 1)))
-    _, _, grad, Z = design.loss_grad(problem.loss, inner.y, inner.rows, inner.fold, W)
+    _, _, grad, Z = design.loss_grad(inner.loss, inner.y, inner.rows, inner.fold, W)
     precond = linsolve.make_precond(design, inner.curvature(Z), lam)
     unit = float(linsolve.norms(lam * W)[0]) or float(linsolve.norms(grad)[0])
     for _ in range(20):  # the unit settles with w

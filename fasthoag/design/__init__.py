@@ -29,6 +29,12 @@ class RowWeights:
     def n_folds(self):
         return 1 if self.mask is None else self.mask.shape[1]
 
+    def matrix(self, n_rows, part):
+        """Weights of this part as numbers, (n_rows, n_folds)."""
+        weight = np.ones(n_rows) if self.weight is None else self.weight
+        in_part = np.full((n_rows, 1), part == TRAIN) if self.mask is None else (self.mask & part) != 0
+        return weight[:, None] * in_part
+
     def fold(self, index):
         """The row weights of one fold alone."""
         return self if self.mask is None else replace(self, mask=np.ascontiguousarray(self.mask[:, index:index + 1]))

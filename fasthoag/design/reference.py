@@ -45,10 +45,7 @@ class ReferenceDesign:
         return np.array(w)
 
     def _weights(self, rows, part, fold):
-        weight = np.ones(self.shape[0]) if rows.weight is None else rows.weight
-        if rows.mask is None:
-            return np.repeat(weight[:, None] * (part == TRAIN), len(fold), axis=1)
-        return weight[:, None] * ((rows.mask[:, fold] & part) != 0)
+        return rows.matrix(self.shape[0], part)[:, fold if rows.mask is not None else np.zeros(len(fold), int)]
 
     def _loss(self, loss, order, y, Z):
         return _core.row_terms(find_loss(loss).native, order, y, None, None, TRAIN, np.zeros(Z.shape[1], np.int32), np.ascontiguousarray(np.asarray(Z)), 1)

@@ -1,0 +1,91 @@
+"""Projected L-BFGS in θ for many hyperparameters: one adjoint a step whatever their number.
+
+Directions by the two-loop recursion on the coordinates that are free of the box (Nocedal & Wright, Numerical Optimization, Alg. 7.4); steps by a
+non-monotone Armijo test (Zhang & Hager 2004) on adjoint-corrected values, as far as their errors tell; accuracy follows the size of the gradient.
+"""
+from collections import deque
+
+import numpy as np
+
+from fasthoag.hypergradient import Accuracy
+
+TIGHTEST, LOOSEST = 1e-11, 0.1
+MEMORY = 10
+MAX_STEP = 3.0   # log units in one coordinate
+AVERAGE = 0.85   # weight of earlier values in the reference of the Armijo test
+
+
+class LBFGS:
+    """`accuracy` is what the next evaluation should have."""
+
+    has_tangents = False
+    max_iter = 500
+
+    def __init__(self, schedule=None):
+        if schedule is not None:
+            raise ValueError(f"schedule belongs to method='hoag'; method 'lbfgs' adapts its accuracy by itself. Got {schedule!r}")
+        self.accuracy = Accuracy(LOOSEST, LOOSEST)
+        self.hint = None
+        self._pairs = deque(maxlen=MEMORY)
+        self._last = self._reference = None
+        self._weight, self._length = 1.0, 1.0
+
+    def _direction(self, grad, free):
+        """-(inverse Hessian) @ grad on the free coordinates."""
+        pairs = [(s * free, y * free) for s, y in self._pairs]
+        pairs = [(s, y, s @ y) for s, y in pairs if s @ y > 1e-10 * np.linalg.norm(s) * np.linalg.norm(y)]
+        d, alphas = -grad * free, []
+        for s, y, sy in reversed(pairs):
+            alphas.append((s @ d) / sy)
+            d = d - alphas[-1] * y
+        if pairs:
+            s, y, sy = pairs[-1]
+            d = d * (sy / (y @ y))
+        else:
+            d = d / max(np.abs(d).max(), 1e-300)  # the first step: one log unit
+        for (s, y, sy), alpha in zip(pairs, reversed(alphas)):
+            d = d + (alpha - (y @ d) / sy) * s
+        return d if grad @ d < 0 else -grad * free
+
+    def step(self, evaluation, lower, upper, target):
+        theta, grad, last = evaluation.theta, evaluation.grad, self._last
+        if last is not None and last is not evaluation:
+            s, y = theta - last.theta, grad - last.grad
+            if s @ y > 1e-8 * np.linalg.norm(s) * np.linalg.norm(y):
+                self._pairs.append((s, y))
+        if self._reference is None:
+            self._reference = evaluation.value
+        self._last = evaluation
+        free = ~(((theta <= lower) & (grad >= 0)) | ((theta >= upper) & (grad <= 0)))
+        d = self._direction(grad, free)
+        d = d * (self._length * min(1.0, MAX_STEP / max(np.abs(d).max(), 1e-300)))
+        d = np.clip(theta + d, lower, upper) - theta
+        predicted = max(-float(grad @ d), 0.0)
+        self._aim(evaluation, max(0.1 * float(np.linalg.norm(grad * free)), 0.3 * target), max(0.1 * predicted, 0.3 * target))
+        return d, predicted
+
+    def error_after(self, evaluation, d):
+        return np.inf  # a quasi-Newton step has no model to trust
+
+    def _aim(self, evaluation, error, value_error):
+        """The accuracy at which each error of the hypergradient would be half of `error` (first order) and of the value half of `value_error` (second)."""
+        def scaled(reached, grad_part, value_part):
+            factor = min(0.5 * error / max(grad_part, 1e-300), np.sqrt(0.5 * value_error / max(value_part, 1e-300)))
+            return float(np.clip(max(reached, 1e-16) * min(factor, 3.0), TIGHTEST, LOOSEST))
+        reached = evaluation.accuracy
+        self.accuracy = Accuracy(scaled(reached.inner, evaluation.inner_error, evaluation.value_inner_error),
+                                 scaled(reached.linear, evaluation.linear_error, evaluation.value_linear_error))
+
+    def accept(self, current, trial, d, predicted):
+        """Whether f fell by a part of what the slope promises, measured from an average of earlier values."""
+        noise = current.value_error + trial.value_error
+        if not np.isfinite(trial.value) or trial.value > self._reference - 1e-4 * predicted + noise:
+            rise = trial.value - current.value + predicted
+            shrink = 0.5 * predicted / rise if np.isfinite(rise) and rise > 0 else 0.1  # the minimiser of the parabola
+            self._length *= float(np.clip(shrink, 0.1, 0.5))
+            return False
+        self._length = 1.0
+        weight = AVERAGE * self._weight + 1.0
+        self._reference = (AVERAGE * self._weight * self._reference + trial.value) / weight
+        self._weight = weight
+        return True

@@ -1,0 +1,267 @@
+"""Hyperparameters outside the penalty: in the weights of the rows and in the loss. θ of the penalty comes first, then theirs in order.
+
+Each needs ∂(s ℓ')/∂θ only: with u = X q, the hypergradient is ``-Σ_i u_i ∂(s_i ℓ'_i)/∂θ``, one product for any number of them.
+"""
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from fasthoag.design import TRAIN
+from fasthoag.losses import find_loss
+
+
+class Tuned(Protocol):
+    """What `Problem` asks of a kind of hyperparameter."""
+
+    name: str
+
+    def check(self, problem): ...             # raises ValueError when it does not fit
+    def n_hyper(self, problem): ...
+    def start(self, problem): ...             # θ to start from, (n_hyper,)
+    def box(self, problem): ...               # bounds, two (n_hyper,)
+    def apply(self, theta, inner): ...        # the inner problem at these θ
+    def vjp(self, theta, inner, Z, U): ...    # -Σ_i u_i ∂(s_i ℓ'_i)/∂θ from predictions Z and U = X q, both (n_rows, n_folds)
+    def read(self, theta, problem): ...       # what θ means: weights, a parameter
+
+
+def sigmoid(t):
+    return 0.5 * (1.0 + np.tanh(0.5 * np.asarray(t)))
+
+
+LINKS = {"exp": (np.exp, np.exp, 12.0), "sigmoid": (sigmoid, lambda t: sigmoid(t) * sigmoid(-np.asarray(t)), 15.0)}  # weight, slope, bound of |θ|
+
+
+@dataclass(frozen=True, eq=False)
+class SampleWeights:
+    """A weight for every row, or every group of rows: ``s_i = sample_weight_i link(θ_g(i))``. With one a row, rows that hurt the criterion (wrong
+    labels) lose their weight: data cleaning.
+
+    Parameters
+    ----------
+    link : {"sigmoid", "exp"}
+        ``"sigmoid"`` keeps weights in (0, 1).
+    groups : array, shape (n_rows,), optional
+        Group of every row; by default each row is its own. θ is in sorted order of the labels.
+
+    References
+    ----------
+    Pedregosa (2016), eq. 3, with the cross-derivative ``s_i' ℓ'_i x_i``.
+
+    Examples
+    --------
+    >>> import numpy as np, fasthoag
+    >>> rng = np.random.default_rng(0)
+    >>> X, w = rng.normal(size=(80, 3)), np.ones(3)
+    >>> y = np.sign(X @ w)
+    >>> y[:10] *= -1                                                                                # ten wrong labels
+    >>> problem = fasthoag.Problem(X[:40], y[:40], tuned=[fasthoag.SampleWeights()])
+    >>> result = fasthoag.hoag(problem, fasthoag.HeldOut(X[40:], y[40:]), tol=1e-2)
+    >>> s = problem.read(result.theta)["sample_weights"]
+    >>> bool(s[:10].mean() < s[10:].mean())
+    True
+    """
+
+    link: str = "sigmoid"
+    groups: Any = None
+    name = "sample_weights"
+
+    def __post_init__(self):
+        if self.link not in LINKS:
+            raise ValueError(f"link must be one of {', '.join(map(repr, LINKS))}; got {self.link!r}")
+        if self.groups is not None:
+            labels, index = np.unique(np.asarray(self.groups), return_inverse=True)
+            object.__setattr__(self, "labels", labels)
+            object.__setattr__(self, "index", index)
+
+    def check(self, problem):
+        if self.groups is not None and self.index.shape != (problem.n_rows,):
+            raise ValueError(f"groups must have one label a row; got shape {self.index.shape} and X has {problem.n_rows} rows")
+
+    def n_hyper(self, problem):
+        return problem.n_rows if self.groups is None else len(self.labels)
+
+    def start(self, problem):
+        return np.zeros(self.n_hyper(problem))
+
+    def box(self, problem):
+        bound = np.full(self.n_hyper(problem), LINKS[self.link][2])
+        return -bound, bound
+
+    def _rows(self, values):
+        return values if self.groups is None else values[self.index]
+
+    def _sum(self, values):
+        return values if self.groups is None else np.bincount(self.index, weights=values, minlength=len(self.labels))
+
+    def apply(self, theta, inner):
+        return inner.with_weight(self._rows(LINKS[self.link][0](theta)))
+
+    def vjp(self, theta, inner, Z, U):
+        weight, slope, _ = LINKS[self.link]
+        terms = inner.design.row_terms(inner.loss, 1, inner.y, inner.rows, TRAIN, inner.fold, Z)
+        rows = -np.asarray((terms * U).sum(axis=1))       # with the weight in; its log-derivative replaces it
+        w = self._rows(weight(theta))
+        return self._sum(rows * self._rows(slope(theta)) / np.where(w > 0, w, 1.0))
+
+    def read(self, theta, problem):
+        return LINKS[self.link][0](theta)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassWeights:
+    """A weight for each class: ``s_i = sample_weight_i exp(θ_class(i))``, classes in sorted order of y.
+
+    Examples
+    --------
+    >>> import numpy as np, fasthoag
+    >>> problem = fasthoag.Problem(np.eye(3), [1, -1, 1], tuned=[fasthoag.ClassWeights()])
+    >>> problem.n_hyper
+    3
+    """
+
+    name = "class_weights"
+
+    def _inner(self, problem):
+        return SampleWeights("exp", problem.y)
+
+    def check(self, problem):
+        if not problem.loss.is_classification:
+            raise ValueError(f"ClassWeights needs a loss for classes; loss '{problem.loss.name}' is for numbers")
+
+    def n_hyper(self, problem):
+        return len(np.unique(problem.y))
+
+    def start(self, problem):
+        return np.zeros(self.n_hyper(problem))
+
+    def box(self, problem):
+        return self._inner(problem).box(problem)
+
+    def apply(self, theta, inner):
+        return self._inner(inner).apply(theta, inner)
+
+    def vjp(self, theta, inner, Z, U):
+        return self._inner(inner).vjp(theta, inner, Z, U)
+
+    def read(self, theta, problem):
+        return dict(zip(np.unique(problem.y).tolist(), np.exp(theta).tolist()))
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """The mixing weight of two data sets stacked in X: ``s_i = σ(θ)`` in the rows of the second, ``1 - σ(θ)`` in those of the first, as in
+    ``αJ₁ + (1 - α)J₂`` of clean and perturbed copies.
+
+    Parameters
+    ----------
+    is_second : bool array, shape (n_rows,)
+
+    Examples
+    --------
+    >>> import numpy as np, fasthoag
+    >>> problem = fasthoag.Problem(np.eye(4), [1, -1, 1, -1], tuned=[fasthoag.Mixture([False, False, True, True])])
+    >>> problem.read(np.zeros(2))["mixture"]
+    0.5
+    """
+
+    is_second: Any
+    name = "mixture"
+
+    def check(self, problem):
+        is_second = np.asarray(self.is_second)
+        if is_second.shape != (problem.n_rows,) or is_second.dtype != bool or is_second.all() or not is_second.any():
+            raise ValueError(f"is_second must be a boolean for each of the {problem.n_rows} rows, with both values; got shape {is_second.shape}, "
+                             f"dtype {is_second.dtype}")
+
+    def n_hyper(self, problem):
+        return 1
+
+    def start(self, problem):
+        return np.zeros(1)
+
+    def box(self, problem):
+        return np.array([-15.0]), np.array([15.0])
+
+    def _weight(self, theta):
+        return np.where(self.is_second, sigmoid(theta[0]), sigmoid(-theta[0]))
+
+    def apply(self, theta, inner):
+        return inner.with_weight(self._weight(theta))
+
+    def vjp(self, theta, inner, Z, U):
+        terms = inner.design.row_terms(inner.loss, 1, inner.y, inner.rows, TRAIN, inner.fold, Z)
+        rows = -np.asarray((terms * U).sum(axis=1))
+        return np.array([np.sum(rows * np.where(self.is_second, sigmoid(-theta[0]), -sigmoid(theta[0])))])   # slope / weight
+
+    def read(self, theta, problem):
+        return float(sigmoid(theta[0]))
+
+
+# ∂ℓ'/∂(log parameter) at (y, z), the parameter being a
+CROSS = {
+    ("huber", "delta"): lambda y, z, a: np.where(np.abs(z - y) > a, a * np.sign(z - y), 0.0),
+    ("squared_epsilon_insensitive", "epsilon"): lambda y, z, a: np.where(np.abs(z - y) > a, -2 * a * np.sign(z - y), 0.0),
+    ("quantile", "smoothing"): lambda y, z, a: -((z - y) / a) * sigmoid((z - y) / a) * sigmoid((y - z) / a),
+    ("smoothed_hinge", "width"): lambda y, z, a: y * ((1 - y * z) / a) * sigmoid((1 - y * z) / a) * sigmoid((y * z - 1) / a),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class LossParameter:
+    """A parameter of the training loss, θ its logarithm: δ of "huber", ``smoothing`` of "quantile", ``width`` of "smoothed_hinge", ``epsilon`` of
+    "squared_epsilon_insensitive". The criterion must have a loss of its own, which does not change with it.
+
+    Parameters
+    ----------
+    parameter : str
+    low, high : float
+        Bounds of the parameter; by default 1/1000 and 1000 times what the loss has.
+
+    Examples
+    --------
+    >>> import numpy as np, fasthoag
+    >>> problem = fasthoag.Problem(np.eye(3), [1.0, 2.0, 30.0], loss="huber", tuned=[fasthoag.LossParameter("delta")])
+    >>> problem.read(np.log([1.0, 2.0]))["delta"]
+    2.0
+    """
+
+    parameter: str
+    low: Any = None
+    high: Any = None
+
+    @property
+    def name(self):
+        return self.parameter
+
+    def check(self, problem):
+        if (problem.loss.name, self.parameter) not in CROSS:
+            known = ", ".join(f"{p} of {loss}" for loss, p in CROSS)
+            raise ValueError(f"parameter {self.parameter!r} of loss '{problem.loss.name}' cannot be tuned; known are {known}")
+
+    def n_hyper(self, problem):
+        return 1
+
+    def _now(self, problem):
+        return float(problem.loss.parameters[self.parameter])
+
+    def start(self, problem):
+        return np.log([self._now(problem)])
+
+    def box(self, problem):
+        now = self._now(problem)
+        return np.log([now / 1000 if self.low is None else self.low]), np.log([now * 1000 if self.high is None else self.high])
+
+    def apply(self, theta, inner):
+        return replace(inner, loss=find_loss(inner.loss, **{**inner.loss.parameters, self.parameter: float(np.exp(theta[0]))}))
+
+    def vjp(self, theta, inner, Z, U):
+        cross = CROSS[inner.loss.name, self.parameter](inner.y[:, None], np.asarray(Z), float(np.exp(theta[0])))
+        weight = inner.rows.matrix(inner.design.shape[0], TRAIN)
+        return np.array([-np.sum(weight * cross * np.asarray(U))])
+
+    def read(self, theta, problem):
+        return float(np.exp(theta[0]))
+
+
+TUNED = {"sample_weights": SampleWeights, "class_weights": ClassWeights, "mixture": Mixture, "loss_parameter": LossParameter}
