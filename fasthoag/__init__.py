@@ -9,6 +9,7 @@ from importlib import import_module
 
 from fasthoag import _openmp  # noqa: F401  first: it loads the kernels
 from fasthoag.criteria import HeldOut, KFold
+from fasthoag.custom_loss import custom_loss
 from fasthoag.hoag import ConvergenceWarning, HoagResult, check_hypergrad, hoag  # here at once: later the module would hide the function
 from fasthoag.io import load_data, load_model, load_svmlight, save_liblinear, save_model
 from fasthoag.losses import find_loss
@@ -21,7 +22,7 @@ __version__ = "0.1.0"
 _ESTIMATORS = ("LogisticRegressionCV", "RidgeCV")  # imported on first use: scikit-learn takes a second
 
 __all__ = ["ClassWeights", "ConvergenceWarning", "FeatureRidge", "GroupRidge", "HeldOut", "HoagResult", "KFold", "LossParameter", "Mixture", "Problem",
-           "Ridge", "SampleWeights", "StructuredRidge", "SumPenalty", "check_hypergrad", "find_loss", "hoag", "load_data", "load_model",
+           "Ridge", "SampleWeights", "StructuredRidge", "SumPenalty", "check_hypergrad", "custom_loss", "find_loss", "hoag", "load_data", "load_model",
            "load_svmlight", "save_liblinear", "save_model", *_ESTIMATORS]
 
 

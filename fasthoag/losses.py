@@ -8,10 +8,22 @@ import numpy as np
 from fasthoag import _core
 from fasthoag.design import TRAIN
 
-LABELS = "only -1 and +1", lambda y: (y == 1) | (y == -1)
-REAL = "real numbers", np.isfinite
-COUNTS = "numbers >= 0", lambda y: y >= 0
-POSITIVE = "numbers > 0", lambda y: y > 0
+
+
+def is_label(y):
+    return (y == 1) | (y == -1)
+
+
+def is_not_negative(y):
+    return y >= 0
+
+
+def is_positive(y):
+    return y > 0
+
+
+LABELS, REAL = ("only -1 and +1", is_label), ("real numbers", np.isfinite)
+COUNTS, POSITIVE = ("numbers >= 0", is_not_negative), ("numbers > 0", is_positive)
 
 
 @dataclass(frozen=True)

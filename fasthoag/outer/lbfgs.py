@@ -28,7 +28,7 @@ class LBFGS:
         self.hint = None
         self._pairs = deque(maxlen=MEMORY)
         self._last = self._reference = None
-        self._weight, self._length = 1.0, 1.0
+        self._weight, self._length, self._n_rejected = 1.0, 1.0, 0
 
     def _direction(self, grad, free):
         """-(inverse Hessian) @ grad on the free coordinates."""
@@ -53,13 +53,15 @@ class LBFGS:
             s, y = theta - last.theta, grad - last.grad
             if s @ y > 1e-8 * np.linalg.norm(s) * np.linalg.norm(y):
                 self._pairs.append((s, y))
-        if self._reference is None:
-            self._reference = evaluation.value
+        if self._reference is None or not np.isfinite(self._reference):
+            self._reference, self._weight = evaluation.value, 1.0
         self._last = evaluation
         free = ~(((theta <= lower) & (grad >= 0)) | ((theta >= upper) & (grad <= 0)))
         d = self._direction(grad, free)
         d = d * (self._length * min(1.0, MAX_STEP / max(np.abs(d).max(), 1e-300)))
         d = np.clip(theta + d, lower, upper) - theta
+        if self._n_rejected == 3:  # perhaps the value that nothing goes below is the wrong one: look at it again, as accurately
+            d, self._reference, self._n_rejected = np.zeros_like(d), None, 0
         predicted = max(-float(grad @ d), 0.0)
         self._aim(evaluation, max(0.1 * float(np.linalg.norm(grad * free)), 0.3 * target), max(0.1 * predicted, 0.3 * target))
         return d, predicted
@@ -83,8 +85,9 @@ class LBFGS:
             rise = trial.value - current.value + predicted
             shrink = 0.5 * predicted / rise if np.isfinite(rise) and rise > 0 else 0.1  # the minimiser of the parabola
             self._length *= float(np.clip(shrink, 0.1, 0.5))
+            self._n_rejected += 1
             return False
-        self._length = 1.0
+        self._length, self._n_rejected = 1.0, 0
         weight = AVERAGE * self._weight + 1.0
         self._reference = (AVERAGE * self._weight * self._reference + trial.value) / weight
         self._weight = weight

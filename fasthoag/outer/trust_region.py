@@ -42,7 +42,7 @@ class TrustRegion:
     """Radius and accuracy of the Newton method. `accuracy` is what the next evaluation should have."""
 
     has_tangents = True
-    max_radius = 4.0  # in log units: strengths differ by a factor of 50 at most between two steps
+    max_radius = 4.0  # in log units, root mean square: strengths differ by a factor of about 50 at most between two steps
 
     def __init__(self, schedule=None):
         if schedule not in (None, "adaptive"):
@@ -51,6 +51,7 @@ class TrustRegion:
         self.accuracy = LOOSEST
         self.hint = None  # (Hessian, relative error) from before
         self._last = None
+        self._n_rejected = 0
 
     def hessian(self, evaluation):
         """The outer Hessian and its relative error: the fresh one, what is known from before, or what the last two hypergradients say. The
@@ -72,7 +73,11 @@ class TrustRegion:
         self.hint = self.hessian(evaluation)
         self._last, hess = evaluation, self.hint[0]
         theta, grad = evaluation.theta, evaluation.grad
-        d = solve_trust_region(grad, hess, self.radius, lower - theta, upper - theta)
+        # where f runs out like c exp(±θ_j), gradient and curvature vanish together and Newton would go one log unit a step: one of several may go three
+        is_tail = (np.diag(hess) < 1.5 * np.abs(grad)) & (len(grad) > 1)
+        d = solve_trust_region(grad, hess - np.diag(0.7 * np.abs(grad) * is_tail), self.radius * np.sqrt(len(grad)), lower - theta, upper - theta)
+        if self._n_rejected >= 2:  # perhaps the value that nothing goes below is the wrong one: look at it again, as accurately
+            d, self._n_rejected = np.zeros_like(d), 0
         # Newton squares the error: the next gradient is about |H| |d|^2, or the error of this one; less than a part of it buys nothing
         predicted = -float(grad @ d + 0.5 * d @ hess @ d)
         self._aim(evaluation, 0.3 * max(0.3 * np.linalg.norm(hess, 2) * float(d @ d), 0.3 * evaluation.grad_error, target),
@@ -104,10 +109,12 @@ class TrustRegion:
     def accept(self, current, trial, d, predicted):
         """Whether the trial decreased f by enough, as far as the errors of both values tell; sets the radius."""
         noise = current.value_error + trial.value_error
-        actual, size = current.value - trial.value, float(np.linalg.norm(d))
+        actual, size = current.value - trial.value, float(np.linalg.norm(d)) / np.sqrt(len(d))
         if not np.isfinite(trial.value) or actual < 0.1 * predicted - noise:
             self.radius = 0.25 * size
+            self._n_rejected += 1
             return False
+        self._n_rejected = 0
         if actual > 0.75 * predicted and size > 0.9 * self.radius:
             self.radius = min(2.0 * self.radius, self.max_radius)
         elif actual < 0.25 * predicted - noise:
