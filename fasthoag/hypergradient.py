@@ -148,6 +148,7 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     bound = bound.at(theta)
     inner, F = bound.inner, bound.n_folds
     xp = inner.design.xp
+    precond = precond and precond.at(inner.strengths(theta))
     lam, solution, n_inner, n_cg = solve_inner(bound, theta, W, accuracy, precond or Preconditioner())
     W, r = solution.W, solution.grad
     fold_values, g_grad, Z_criterion = bound.value_and_grad(W, solution.Z)

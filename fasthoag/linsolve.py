@@ -1,5 +1,5 @@
 """Linear solves with the inner Hessian: native where the design has them, else the same algorithm over the Design protocol."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,20 @@ class Preconditioner:
     diagonal: Any = None
     low_rank: Any = None
     inverse: Any = None
+    data: Any = None       # the data's part of the Hessian or of its diagonal, and the strengths that it was made for
+    lam: Any = None
+    damped: bool = False
+    xp: Any = np
+
+    def at(self, lam):
+        """The same for other strengths, without a pass. Strengths that moved all alike, or little, need nothing new."""
+        if self.data is None:
+            return self
+        old, new = np.asarray(self.lam), np.asarray(lam)
+        ratio = np.log(np.maximum(new, 1e-300) / np.maximum(old, 1e-300))[old > 0]
+        if len(ratio) == 0 or np.ptp(ratio) < 1.0:
+            return self
+        return from_parts(self.data, lam, self.damped, self.xp)
 
     @property
     def parts(self):
@@ -188,17 +202,24 @@ def make_precond(design, curvature, lam, is_quick=False):
     xp, p = design.xp, design.n_coef
     mean = xp.sum(curvature, axis=1, keepdims=True) / curvature.shape[1]
     if p <= SMALL:
-        gram = np.asarray(design.hvp(mean, np.zeros(p, np.int32), xp.asarray(np.eye(p)))) + np.diag(np.asarray(lam)[:, 0])
+        return from_parts(design.hvp(mean, np.zeros(p, np.int32), xp.asarray(np.eye(p))), lam, False, xp)
+    made = from_parts(design.hess_diag(mean), lam, design.is_sparse, xp)
+    return replace(made, low_rank=_low_rank(design, mean, made.diagonal, design.n_hot)) if design.n_hot and not is_quick else made
+
+
+def from_parts(data, lam, damped, xp):
+    """The preconditioner from the data's part of the Hessian (n_coef, n_coef), or of its diagonal (n_coef, 1), and strengths (n_coef, 1)."""
+    if data.shape[1] > 1:
+        gram = np.asarray(data) + np.diag(np.asarray(lam)[:, 0])
         diagonal = np.diag(gram)
         scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         gram = gram * scale[:, None] * scale
-        gram[np.diag_indices(p)] = 1 + 1e-12  # rounding of a singular matrix (a tiny strength); an empty row becomes the identity
-        return Preconditioner(inverse=xp.asarray(np.ascontiguousarray(np.linalg.inv(gram) * scale[:, None] * scale)))
-    diagonal = design.hess_diag(mean) + lam
-    if design.is_sparse:
+        gram[np.diag_indices(len(gram))] = 1 + 1e-12  # rounding of a singular matrix (a tiny strength); an empty row becomes the identity
+        return Preconditioner(inverse=xp.asarray(np.ascontiguousarray(np.linalg.inv(gram) * scale[:, None] * scale)), data=data, lam=lam, xp=xp)
+    diagonal = data + lam
+    if damped:
         diagonal = xp.sqrt(diagonal * xp.where(lam > 0, lam, diagonal))
-    diagonal = 1 / xp.where(diagonal > 0, diagonal, xp.ones_like(diagonal))
-    return Preconditioner(diagonal, _low_rank(design, mean, diagonal, design.n_hot) if design.n_hot and not is_quick else None)
+    return Preconditioner(1 / xp.where(diagonal > 0, diagonal, xp.ones_like(diagonal)), data=data, lam=lam, damped=damped, xp=xp)
 
 
 def _low_rank(design, curvature, diagonal, k):
