@@ -162,11 +162,11 @@ void bind_matrix(py::module_& m) {
             return py::make_tuple(train, held, G, Z);
         }, py::arg("loss"), py::arg("y").noconvert(), py::arg("weight").noconvert(), py::arg("mask").noconvert(), py::arg("fold").noconvert(),
              py::arg("W").noconvert(), py::arg("want_grad"), py::arg("n_threads"))
-        .def("hvp", [](PyMatrix& X, const Doubles& C, const Ints& fold, const Doubles& V, int n_threads) {
+        .def("hvp", [](PyMatrix& X, const Doubles& C, const Ints& fold, const Doubles& V, int n_classes, int n_threads) {
             X.check_coef(V, "V must have one row a coefficient");
             X.check_rows(C, "the curvature must have one row a row");
-            const int m = int(V.shape(1)), n_folds = int(C.shape(1));
-            require(fold.size() == m, "fold must name one curvature column a column");
+            const int m = int(V.shape(1)), n_folds = int(C.shape(1)) / n_classes;
+            require(fold.size() == m && m % n_classes == 0 && C.shape(1) % n_classes == 0, "fold must name one curvature column a column");
             for (int j = 0; j < m; ++j) require(fold.at(j) >= 0 && fold.at(j) < n_folds, "fold is outside the curvature");
             Doubles out = matrix(X.n_coef(), m);
             double* o = out.mutable_data();
@@ -175,11 +175,11 @@ void bind_matrix(py::module_& m) {
             Threads team(n_threads);
             {
                 py::gil_scoped_release release;
-                hvp<double>(X, team, c, n_folds, f, m, v, o);
+                hvp<double>(X, team, c, n_folds, n_classes, f, m, v, o);
             }
             team.finish();
             return out;
-        }, py::arg("C").noconvert(), py::arg("fold").noconvert(), py::arg("V").noconvert(), py::arg("n_threads"))
+        }, py::arg("C").noconvert(), py::arg("fold").noconvert(), py::arg("V").noconvert(), py::arg("n_classes"), py::arg("n_threads"))
         .def("hess_diag", [](PyMatrix& X, const Doubles& C, int n_threads) {
             X.check_rows(C, "the curvature must have one row a row");
             Doubles out = matrix(X.n_coef(), C.shape(1));
@@ -222,15 +222,15 @@ void bind_matrix(py::module_& m) {
             team.finish();
             return out;
         }, py::arg("R").noconvert(), py::arg("n_threads"))
-        .def("contract", [](PyMatrix& X, const Doubles& A, const MaybeDoubles& B, const MaybeDoubles& Q, const Doubles& U, int n_threads) {
+        .def("contract", [](PyMatrix& X, const Doubles& A, const MaybeDoubles& B, const MaybeDoubles& Q, const Doubles& U, int n_classes, int n_threads) {
             X.check_coef(U, "U must have one row a coefficient");
             X.check_rows(A, "A must have one row a row");
-            const int n_folds = int(A.shape(1)), k = int(U.shape(1)) / n_folds;
-            require(k * n_folds == U.shape(1) && bool(B) == bool(Q), "U must have k columns a fold; B and Q go together");
+            const int n_folds = int(A.shape(1)) / n_classes, k = int(U.shape(1)) / std::max(1, n_folds * n_classes);
+            require(n_folds * n_classes == A.shape(1) && k * n_folds * n_classes == U.shape(1) && bool(B) == bool(Q), "U must have k columns a fold; B and Q go together");
             if (Q) {
                 X.check_coef(*Q, "Q must have one row a coefficient");
                 X.check_rows(*B, "B must have one row a row");
-                require(Q->shape(1) == n_folds && B->shape(1) == n_folds, "B and Q must have a column a fold");
+                require(Q->shape(1) == A.shape(1) && B->shape(1) == A.shape(1), "B and Q must have a column a fold");
             }
             Doubles out(std::vector<py::ssize_t>{n_folds, k, k});
             double* o = out.mutable_data();
@@ -238,20 +238,21 @@ void bind_matrix(py::module_& m) {
             Threads team(n_threads);
             {
                 py::gil_scoped_release release;
-                contract(X, team, a, b, q, u, n_folds, k, o);
+                contract(X, team, a, b, q, u, n_folds, k, n_classes, o);
             }
             team.finish();
             return out;
-        }, py::arg("A").noconvert(), py::arg("B").noconvert(), py::arg("Q").noconvert(), py::arg("U").noconvert(), py::arg("n_threads"))
+        }, py::arg("A").noconvert(), py::arg("B").noconvert(), py::arg("Q").noconvert(), py::arg("U").noconvert(), py::arg("n_classes"), py::arg("n_threads"))
         .def("cg", [](PyMatrix& X, const Doubles& C, const Ints& fold, const Doubles& lam, const Ints& lam_of, const Doubles& rhs, const MaybeDoubles& start,
-                      const Doubles& tol, int max_iterations, const MaybeDoubles& diagonal, const MaybeDoubles& low_rank, const MaybeDoubles& inverse, int n_threads) {
+                      const Doubles& tol, int max_iterations, const MaybeDoubles& diagonal, const MaybeDoubles& low_rank, const MaybeDoubles& inverse,
+                      int n_classes, int n_threads) {
             X.check_coef(rhs, "b must have one row a coefficient");
             X.check_rows(C, "the curvature must have one row a row");
             X.check_coef(lam, "lam must have one row a coefficient");
             const int k = int(rhs.shape(1));
             require(fold.size() == k && lam_of.size() == k && tol.size() == k, "fold, lam_of and tol must have one value a column of b");
             for (int j = 0; j < k; ++j)
-                require(fold.at(j) >= 0 && fold.at(j) < C.shape(1) && lam_of.at(j) >= 0 && lam_of.at(j) < lam.shape(1), "fold or lam_of is out of range");
+                require(fold.at(j) >= 0 && fold.at(j) < C.shape(1) / n_classes && lam_of.at(j) >= 0 && lam_of.at(j) < lam.shape(1), "fold or lam_of is out of range");
             if (start) require(start->ndim() == 2 && start->shape(0) == X.n_coef() && start->shape(1) == k, "the start must have the shape of b");
             PyPreconditioner pre(X.n_coef(), diagonal, low_rank, inverse);
             Doubles x = matrix(X.n_coef(), k), b = matrix(X.n_coef(), k), residual(k);
@@ -261,13 +262,13 @@ void bind_matrix(py::module_& m) {
             double *xp = x.mutable_data(), *bp = b.mutable_data();
             const int *f = fold.data(), *l = lam_of.data();
             const double *c = C.data(), *lp = lam.data(), *tp = tol.data();
-            const int n_c = int(C.shape(1)), n_lam = int(lam.shape(1));
+            const int n_c = int(C.shape(1)) / n_classes, n_lam = int(lam.shape(1));
             const bool is_zero_start = !start;
             const int64_t p = X.n_coef();
             Threads team(n_threads);
             {
                 py::gil_scoped_release release;
-                cg(team, p, k, hessian_product(X, team, c, n_c, f, lp, n_lam, l), pre.pre, bp, xp, is_zero_start, tp, nullptr, max_iterations, result.data());
+                cg(team, p, k, n_classes, hessian_product(X, team, c, n_c, n_classes, f, lp, n_lam, l), pre.pre, bp, xp, is_zero_start, tp, nullptr, max_iterations, result.data());
             }
             team.finish();
             Ints n_iter(k), status(k);
@@ -280,7 +281,8 @@ void bind_matrix(py::module_& m) {
             }
             return py::make_tuple(x, b, n_iter, residual, energy, status);
         }, py::arg("C").noconvert(), py::arg("fold").noconvert(), py::arg("lam").noconvert(), py::arg("lam_of").noconvert(), py::arg("b").noconvert(),
-             py::arg("start").noconvert(), py::arg("tol").noconvert(), py::arg("max_iter"), py::arg("diagonal").noconvert(), py::arg("low_rank").noconvert(), py::arg("inverse").noconvert(), py::arg("n_threads"))
+             py::arg("start").noconvert(), py::arg("tol").noconvert(), py::arg("max_iter"), py::arg("diagonal").noconvert(), py::arg("low_rank").noconvert(),
+             py::arg("inverse").noconvert(), py::arg("n_classes"), py::arg("n_threads"))
         .def("newton_cg", [](PyMatrix& X, const Loss& loss, const Doubles& y, const MaybeDoubles& weight, const Mask& mask, const Ints& fold,
                              const Doubles& lam, const Ints& lam_of, const Doubles& start, const Doubles& tol, int max_iterations, int max_cg,
                              const MaybeDoubles& diagonal, const MaybeDoubles& low_rank, const MaybeDoubles& inverse, int n_threads) {
@@ -408,7 +410,14 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
             loss.value_d1_of = reinterpret_cast<decltype(loss.value_d1_of)>(value_d1);
             loss.derivative_of = reinterpret_cast<decltype(loss.derivative_of)>(derivative);
             return loss;
-        }), py::arg("value_d1"), py::arg("derivative"));
+        }), py::arg("value_d1"), py::arg("derivative"))
+        .def(py::init([](int n_classes) {
+            require(n_classes >= 2, "the multinomial loss needs at least 2 classes");
+            Loss loss;
+            loss.n_classes = n_classes;
+            return loss;
+        }), py::arg("n_classes"))
+        .def_readonly("n_classes", &Loss::n_classes);
     bind_matrix(m);
     bind_convert(m);
     bind_svmlight(m);

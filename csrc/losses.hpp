@@ -202,6 +202,24 @@ struct Tweedie : Apart<Tweedie> {  // exp(b z) / b - y exp(c z) / c + y^b / (b c
     }
 };
 
+// The multinomial loss log(sum_c exp(z_c)) - z_y of K classes, y in 0..K-1: one row, K predictions. p receives the probabilities.
+struct Softmax {
+    static FH_FN double probabilities(int K, double y, const double* z, double* p) {
+        double top = z[0], sum = 0.0;
+        for (int c = 1; c < K; ++c) top = z[c] > top ? z[c] : top;
+        for (int c = 0; c < K; ++c) sum += p[c] = exp_neg(z[c] - top);
+        for (int c = 0; c < K; ++c) p[c] /= sum;
+        return log(sum) + top - z[int(y)];
+    }
+    // out = s (diag(p) - p p') u, from a = s p
+    template <class U>
+    static FH_FN void curve(int K, const double* a, const U* u, U* out) {
+        double s = 0.0, dot = 0.0;
+        for (int c = 0; c < K; ++c) { s += a[c]; dot += a[c] * u[c]; }
+        for (int c = 0; c < K; ++c) out[c] = s != 0.0 ? U(a[c] * (u[c] - dot / s)) : U(0);
+    }
+};
+
 // name as users write it, struct
 #define FH_LOSSES(X) \
     X(squared, Squared) \

@@ -1,4 +1,5 @@
-// Inner solver: truncated Newton for F columns at once (folds, or strengths of a sweep). The directions come from batched CG inside a
+// Inner solver: truncated Newton for F columns at once (folds, or strengths of a sweep), or F units of the columns of all classes: every scalar
+// below is then that of the unit, the same in each of its columns, so that they step and stop together. The directions come from batched CG inside a
 // trust region; a step that does not decrease the objective enough is shortened along itself on the cached predictions, which reads
 // no X (Nocedal & Yuan 1998, "Combining trust region and line search techniques"), and its length becomes the next radius.
 #pragma once
@@ -28,11 +29,11 @@ struct NewtonColumn {
 
 // H = X' diag(C) X + diag(lam) for the listed columns; C (n, n_c) with column c_of[col], lam column lam_of[col]
 template <class U>
-ProductOf<U> hessian_product_in(Matrix& X, Team& team, const double* C, int n_c, const int* c_of, const double* lam, int n_lam, const int* lam_of) {
+ProductOf<U> hessian_product_in(Matrix& X, Team& team, const double* C, int n_c, int K, const int* c_of, const double* lam, int n_lam, const int* lam_of) {
     return [=, &X, &team](const int* cols, int m, const U* d, U* out, const Epilogue& epilogue) {
         std::vector<int> c(m), l(m);
         for (int j = 0; j < m; ++j) { c[j] = c_of[cols[j]]; l[j] = lam_of[cols[j]]; }
-        hvp<U>(X, team, C, n_c, c.data(), m, d, out, [&](int64_t b, int64_t k0, int64_t k1) {
+        hvp<U>(X, team, C, n_c, K, c.data(), m, d, out, [&](int64_t b, int64_t k0, int64_t k1) {
             with_width(m, [&](auto width) {
                 constexpr int M = decltype(width)::value;
                 const int m_ = M ? M : m;
@@ -47,8 +48,8 @@ ProductOf<U> hessian_product_in(Matrix& X, Team& team, const double* C, int n_c,
         });
     };
 }
-inline Product hessian_product(Matrix& X, Team& team, const double* C, int n_c, const int* c_of, const double* lam, int n_lam, const int* lam_of) {
-    return {hessian_product_in<double>(X, team, C, n_c, c_of, lam, n_lam, lam_of), hessian_product_in<float>(X, team, C, n_c, c_of, lam, n_lam, lam_of)};
+inline Product hessian_product(Matrix& X, Team& team, const double* C, int n_c, int K, const int* c_of, const double* lam, int n_lam, const int* lam_of) {
+    return {hessian_product_in<double>(X, team, C, n_c, K, c_of, lam, n_lam, lam_of), hessian_product_in<float>(X, team, C, n_c, K, c_of, lam, n_lam, lam_of)};
 }
 
 constexpr double max_forcing = 0.25, min_forcing = 1e-3;  // relative residuals of the linear systems
@@ -56,7 +57,7 @@ constexpr double max_forcing = 0.25, min_forcing = 1e-3;  // relative residuals 
 // Minimises until ||gradient||_2 <= tol[f] for every column. W (n_coef, m) is start and result; G its gradients, Z (n, m) its predictions.
 inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditioner& pre, double* W, double* G, double* Z,
                       const double* tol, int max_iterations, int max_cg, NewtonColumn* result) {
-    const int m = problem.m;
+    const int m = problem.m, K = problem.loss.n_classes;
     const int64_t p = problem.X.n_coef(), n = problem.X.n_rows();
     const double eps = std::numeric_limits<double>::epsilon(), infinity = std::numeric_limits<double>::infinity();
     std::vector<double> radius(m, infinity), forcing(m), lam_w(m, 0.0);
@@ -67,7 +68,7 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
         const int a = int(cols.size());
         std::vector<int> fold(a);
         for (int j = 0; j < a; ++j) fold[j] = problem.fold[cols[j]];
-        std::vector<double> train(a), held(a), ww(a, 0.0), gg(a);
+        std::vector<double> train(a), held(a), ww(a, 0.0), gg(a, 0.0);  // ww: of w with weights lam
         loss_grad(problem.X, team, problem.loss, problem.y, problem.s, fold.data(), a, w, train.data(), held.data(), g, z);
         if (team.is_stopped) return;
         std::vector<double> parts(size_t(n_feature_blocks(p)) * 2 * a, 0.0);
@@ -80,13 +81,14 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
                     s[a + j] += v * v;
                 }
         });
+        for (int j = 0; j < a; ++j)
+            for (int64_t b = 0; b < n_feature_blocks(p); ++b) { ww[j] += parts[b * 2 * a + j]; gg[j] += parts[b * 2 * a + a + j]; }
+        for (auto* sums : {&train, &held, &ww, &gg}) unite(sums->data(), a, K);
         for (int j = 0; j < a; ++j) {
-            double ridge = 0.0, norm = 0.0;
-            for (int64_t b = 0; b < n_feature_blocks(p); ++b) { ridge += parts[b * 2 * a + j]; norm += parts[b * 2 * a + a + j]; }
             out[j].train = train[j];
             out[j].held_out = held[j];
-            out[j].objective = train[j] + 0.5 * ridge;
-            out[j].gradient_norm = std::sqrt(norm);
+            out[j].objective = train[j] + 0.5 * ww[j];
+            out[j].gradient_norm = std::sqrt(gg[j]);
         }
     };
     // full block columns -> compact block, and back
@@ -111,6 +113,7 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
     if (team.is_stopped) { for (int j = 0; j < m; ++j) result[j].status = interrupted; return; }
     for (int64_t k = 0; k < p; ++k)
         for (int j = 0; j < m; ++j) lam_w[j] += std::pow(problem.lam_at(k, j) * W[k * m + j], 2);
+    unite(lam_w.data(), m, K);
     for (int j = 0; j < m; ++j) {  // a start near the solution needs few linear systems, well solved
         const double distance = result[j].gradient_norm / std::sqrt(lam_w[j]);  // in units of log lam
         forcing[j] = distance < 1.0 ? std::max(max_forcing * distance, min_forcing) : max_forcing;
@@ -135,7 +138,7 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
         for (int j = 0; j < a; ++j) {
             fold[j] = problem.fold[active[j]];
             lam_of[j] = problem.lam_of[active[j]];
-            identity[j] = j;
+            identity[j] = j / K;
         }
         Block<double> g = new_block<double>(size_t(p) * a), s = new_block<double>(size_t(p) * a), z1 = new_block<double>(size_t(n) * a);
         // negative gradient as right-hand side; curvature at the current predictions (z1 serves as their compact copy first)
@@ -154,17 +157,19 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
         {
             Block<double> C = new_block<double>(size_t(n) * a);
             row_terms(n, team, problem.loss, 2, problem.y, problem.s, train_bit, fold.data(), a, z1.get(), C.get());
-            cg(team, p, a, hessian_product(problem.X, team, C.get(), a, identity.data(), problem.lam, problem.n_lam, lam_of.data()),
+            cg(team, p, a, K, hessian_product(problem.X, team, C.get(), a / K, K, identity.data(), problem.lam, problem.n_lam, lam_of.data()),
                pre, g.get(), s.get(), true, cg_tol.data(), has_radius ? cg_radius.data() : nullptr, max_cg, inner.data());
         }
         if (team.is_stopped) break;
 
         // no curvature at all (every row saturated): down the gradient, as far as w is long
+        std::vector<double> length(a, 0.0);
+        for (int j = 0; j < a; ++j)
+            for (int64_t k = 0; inner[j].status == indefinite && k < p; ++k) length[j] += W[k * m + active[j]] * W[k * m + active[j]];
+        unite(length.data(), a, K);
         for (int j = 0; j < a; ++j) {
             if (inner[j].status != indefinite || inner[j].n_iter > 0) continue;
-            double ww = 0.0;
-            for (int64_t k = 0; k < p; ++k) ww += W[k * m + active[j]] * W[k * m + active[j]];
-            const double scale = std::min(radius[active[j]], 1.0 + std::sqrt(ww)) / result[active[j]].gradient_norm;
+            const double scale = std::min(radius[active[j]], 1.0 + std::sqrt(length[j])) / result[active[j]].gradient_norm;
             for (int64_t k = 0; k < p; ++k) s[k * a + j] = -scale * G[k * m + active[j]];
         }
         // the full step: w1 = w + s (kept in s), its gradient in g, its predictions in z1
@@ -192,6 +197,7 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
                 lws[j] += part[3 * a];
                 ww[j] += part[4 * a];
             }
+        for (auto* sums : {&slope, &step, &ls, &lws, &ww}) unite(sums->data(), a, K);
         std::vector<NewtonColumn> trial(a);
         evaluate(active, s.get(), g.get(), z1.get(), trial.data());
         if (team.is_stopped) break;
@@ -217,15 +223,24 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
             } else if (!std::isfinite(trial[j].objective) || !std::isfinite(step[j])) {  // hardly any curvature: a ball around w keeps it finite
                 radius[f] = std::isfinite(radius[f]) ? 0.1 * radius[f] : 10.0 * (1.0 + std::sqrt(ww[j]));
             } else {                                   // shorten on the cached predictions: z + t (z1 - z)
+                if (j % K != 0) {                      // as the first of its unit
+                    const int lead = active[j - j % K];
+                    if (n_stalls[lead] == 2) { n_stalls[f] = 2; continue; }
+                    const double t = radius[lead] / std::sqrt(step[j]);
+                    for (int64_t k = 0; k < p; ++k) W[k * m + f] += t * (s[k * a + j] - W[k * m + f]);
+                    radius[f] = radius[lead];
+                    shortened.push_back(f);
+                    continue;
+                }
                 double t = 1.0, value = trial[j].objective;
-                std::vector<double> z(n);
+                std::vector<double> z(size_t(n) * K), loss_of(K);
                 for (int k = 0; k < 40; ++k) {
                     const double quadratic = -0.5 * slope[j] * t / ((value - c.objective) / t - slope[j]);
                     t = std::isfinite(quadratic) ? std::min(0.5 * t, std::max(0.1 * t, quadratic)) : 0.1 * t;
-                    for (int64_t i = 0; i < n; ++i) z[i] = Z[i * m + f] + t * (z1[i * a + j] - Z[i * m + f]);
-                    double train;
-                    loss_sum(n, team, problem.loss, problem.y, problem.s, train_bit, &fold[j], 1, z.data(), &train);
-                    value = train + (c.objective - c.train) + t * lws[j] + 0.5 * t * t * ls[j];
+                    for (int64_t i = 0; i < n; ++i)
+                        for (int e = 0; e < K; ++e) z[i * K + e] = Z[i * m + f + e] + t * (z1[i * a + j + e] - Z[i * m + f + e]);
+                    loss_sum(n, team, problem.loss, problem.y, problem.s, train_bit, &fold[j], K, z.data(), loss_of.data());
+                    value = loss_of[0] + (c.objective - c.train) + t * lws[j] + 0.5 * t * t * ls[j];
                     if (value <= c.objective + 1e-4 * t * slope[j]) break;
                 }
                 if (!(value <= c.objective + rounding)) { n_stalls[f] = 2; continue; }

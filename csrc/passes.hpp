@@ -26,6 +26,7 @@ struct LossTable {
 };
 struct Loss : LossTable {
     double a[2] = {0.0, 0.0};
+    int n_classes = 1;  // more: the multinomial loss, whose unit of work is n_classes columns side by side; the table is not used
     void value_d1(int64_t n, const double* y, const double* z, double* value, double* d1) const { value_d1_of(n, y, z, a, value, d1); }
     void derivative(int order, int64_t n, const double* y, const double* z, double* out) const { derivative_of(order, n, y, z, a, out); }
 };
@@ -264,8 +265,28 @@ inline void loss_grad(Matrix& X, Team& team, const Loss& loss, const double* y, 
                       const double* W, double* train, double* held_out, double* G, double* Z) {
     const int64_t n_blocks = X.n_blocks();
     std::vector<double> parts(size_t(n_blocks) * 2 * m);
+    const int K = loss.n_classes;
     apply<double>(X, team, W, m, G ? m : 0, G, [&](int64_t b, int64_t i0, int64_t i1, const double* z, double* r) {
         thread_local std::vector<double> yy, value, d1;
+        if (K > 1) {                                  // the value of a unit is that of its first column
+            d1.resize(K);
+            double* sums = parts.data() + b * 2 * m;
+            for (int64_t i = i0; i < i1; ++i)
+                for (int j = 0; j < m; j += K) {
+                    const int64_t k = (i - i0) * m + j;
+                    const double in = s.at(i, fold[j], train_bit), out = s.at(i, fold[j], held_out_bit);
+                    if (in != 0.0 || out != 0.0) {
+                        const double v = Softmax::probabilities(K, y[i], z + k, d1.data());
+                        if (in != 0.0) sums[j] += in * v;
+                        if (out != 0.0) sums[m + j] += out * v;
+                    }
+                    for (int c = 0; c < K; ++c) {
+                        if (r) r[k + c] = in != 0.0 ? in * (d1[c] - (c == int(y[i]))) : 0.0;
+                        if (Z) Z[i * m + j + c] = z[k + c];
+                    }
+                }
+            return;
+        }
         const int64_t size = (i1 - i0) * m;
         spread(y, i0, i1, m, yy);
         value.resize(size);
@@ -290,14 +311,26 @@ inline void loss_grad(Matrix& X, Team& team, const Loss& loss, const double* y, 
     }
 }
 
-// s * (derivative of the loss of this order) at predictions Z (n, m), in the rows that have `bit`. Reads no X.
+// s * (derivative of the loss of this order) at predictions Z (n, m), in the rows that have `bit`. Reads no X. Of the multinomial loss orders 2 and 3
+// are s p, from which all that is needed of them follows.
 inline void row_terms(int64_t n, Team& team, const Loss& loss, int order, const double* y, const RowWeights& s, uint8_t bit,
                       const int* fold, int m, const double* Z, double* out) {
     const int64_t B = 256, n_blocks = (n + B - 1) / B, n_chunks = n * m < 16384 ? 1 : team.n_threads;
     parallel_chunks(team, n_chunks, [&](int64_t c) {
         std::vector<double> yy;
+        const int K = loss.n_classes;
         for (int64_t b = n_blocks * c / n_chunks; b < n_blocks * (c + 1) / n_chunks; ++b) {
             const int64_t i0 = b * B, i1 = std::min(n, i0 + B);
+            if (K > 1) {
+                for (int64_t i = i0; i < i1; ++i)
+                    for (int j = 0; j < m; j += K) {
+                        double* o = out + i * m + j;
+                        const double w = s.at(i, fold[j], bit), v = Softmax::probabilities(K, y[i], Z + i * m + j, o);
+                        if (order == 1) o[int(y[i])] -= 1.0;
+                        for (int e = 0; e < K; ++e) o[e] = order == 0 ? (e == 0 && w != 0.0 ? w * v : 0.0) : w != 0.0 ? w * o[e] : 0.0;
+                    }
+                continue;
+            }
             spread(y, i0, i1, m, yy);
             loss.derivative(order, (i1 - i0) * m, yy.data(), Z + i0 * m, out + i0 * m);
             for (int64_t i = i0; i < i1; ++i)
@@ -316,8 +349,18 @@ inline void loss_sum(int64_t n, Team& team, const Loss& loss, const double* y, c
     std::vector<double> parts(size_t(n_blocks) * m);
     parallel_chunks(team, n_chunks, [&](int64_t c) {
         std::vector<double> yy, value, d1;
+        const int K = loss.n_classes;
         for (int64_t b = n_blocks * c / n_chunks; b < n_blocks * (c + 1) / n_chunks; ++b) {
             const int64_t i0 = b * B, i1 = std::min(n, i0 + B);
+            if (K > 1) {
+                d1.resize(K);
+                for (int64_t i = i0; i < i1; ++i)
+                    for (int j = 0; j < m; j += K) {
+                        const double w = s.at(i, fold[j], bit);
+                        if (w != 0.0) parts[b * m + j] += w * Softmax::probabilities(K, y[i], Z + i * m + j, d1.data());
+                    }
+                continue;
+            }
             spread(y, i0, i1, m, yy);
             value.resize(yy.size());
             d1.resize(yy.size());
@@ -335,10 +378,17 @@ inline void loss_sum(int64_t n, Team& team, const Loss& loss, const double* y, c
     }
 }
 
-// out (n_coef, m) = X' (c * (X V)); column j uses curvature column fold[j] of C (n, n_folds)
+// out (n_coef, m) = X' (c * (X V)); column j uses curvature column fold[j] of C (n, n_folds). With K > 1 classes the columns come in units of K, C is
+// (n, n_folds K) of s p, and c * is the curvature of the multinomial loss.
 template <class U>
-void hvp(Matrix& X, Team& team, const double* C, int n_folds, const int* fold, int m, const U* V, U* out, const Epilogue& epilogue = nullptr) {
+void hvp(Matrix& X, Team& team, const double* C, int n_folds, int K, const int* fold, int m, const U* V, U* out, const Epilogue& epilogue = nullptr) {
     apply<U>(X, team, V, m, m, out, [&](int64_t, int64_t i0, int64_t i1, const U* z, U* r) {
+        if (K > 1) {
+            for (int64_t i = i0; i < i1; ++i)
+                for (int j = 0; j < m; j += K)
+                    Softmax::curve(K, C + (i * n_folds + fold[j]) * K, z + (i - i0) * m + j, r + (i - i0) * m + j);
+            return;
+        }
         for (int64_t i = i0; i < i1; ++i)
             for (int j = 0; j < m; ++j) r[(i - i0) * m + j] = U(C[i * n_folds + fold[j]]) * z[(i - i0) * m + j];
     }, false, epilogue);
@@ -364,9 +414,11 @@ inline void rmatvec(Matrix& X, Team& team, int m, const double* R, double* G) {
 }
 
 // M (n_folds, k, k) with M_f = sum_i (A_if + B_if x_i q_f) (x_i u_a) (x_i u_b), where column a * n_folds + f of U (n_coef, k n_folds)
-// is u_a of fold f. The contraction of the outer Hessian. B and Q (n_coef, n_folds) may be null.
-inline void contract(Matrix& X, Team& team, const double* A, const double* B, const double* Q, const double* U, int n_folds, int k, double* M) {
-    const int m_u = k * n_folds, m = m_u + (Q ? n_folds : 0);
+// is u_a of fold f. The contraction of the outer Hessian. B and Q (n_coef, n_folds) may be null. With K > 1 classes every column is K of them, A and B
+// are of the form s p, and the second and third derivatives of the multinomial loss take the place of the products: the covariance of u_a and u_b
+// under p, and the third central moment of q, u_a, u_b.
+inline void contract(Matrix& X, Team& team, const double* A, const double* B, const double* Q, const double* U, int n_folds, int k, int K, double* M) {
+    const int F = n_folds, m_u = k * F * K, m = m_u + (Q ? F * K : 0);
     const int64_t q = X.n_coef(), n_blocks = X.n_blocks();
     std::vector<double> V;
     const double* all = U;
@@ -374,7 +426,7 @@ inline void contract(Matrix& X, Team& team, const double* A, const double* B, co
         V.resize(size_t(q) * m);
         for (int64_t j = 0; j < q; ++j) {
             std::copy(U + j * m_u, U + (j + 1) * m_u, V.data() + j * m);
-            std::copy(Q + j * n_folds, Q + (j + 1) * n_folds, V.data() + j * m + m_u);
+            std::copy(Q + j * F * K, Q + (j + 1) * F * K, V.data() + j * m + m_u);
         }
         all = V.data();
     }
@@ -382,6 +434,32 @@ inline void contract(Matrix& X, Team& team, const double* A, const double* B, co
     std::vector<double> parts(size_t(n_blocks) * size);
     apply<double>(X, team, all, m, 0, nullptr, [&](int64_t b, int64_t i0, int64_t i1, const double* z, double*) {
         double* part = parts.data() + b * size;
+        if (K > 1) {
+            std::vector<double> centred(size_t(k) * K);
+            for (int64_t i = i0; i < i1; ++i, z += m)
+                for (int f = 0; f < F; ++f)
+                    for (int third = 0; third < (Q ? 2 : 1); ++third) {
+                        const double* w = (third ? B : A) + (i * F + f) * K;
+                        double s = 0.0, q_mean = 0.0;
+                        for (int c = 0; c < K; ++c) s += w[c];
+                        if (s == 0.0) continue;
+                        const double* q = third ? z + m_u + f * K : nullptr;
+                        for (int c = 0; c < K && q; ++c) q_mean += w[c] / s * q[c];
+                        for (int a = 0; a < k; ++a) {
+                            const double* u = z + (a * F + f) * K;
+                            double mean = 0.0;
+                            for (int c = 0; c < K; ++c) mean += w[c] / s * u[c];
+                            for (int c = 0; c < K; ++c) centred[a * K + c] = u[c] - mean;
+                        }
+                        for (int a = 0; a < k; ++a)
+                            for (int e = 0; e < k; ++e) {
+                                double sum = 0.0;
+                                for (int c = 0; c < K; ++c) sum += w[c] * centred[a * K + c] * centred[e * K + c] * (q ? q[c] - q_mean : 1.0);
+                                part[(f * k + a) * k + e] += sum;
+                            }
+                    }
+            return;
+        }
         for (int64_t i = i0; i < i1; ++i, z += m)
             for (int f = 0; f < n_folds; ++f) {
                 double c = A[i * n_folds + f];

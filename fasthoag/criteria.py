@@ -48,22 +48,26 @@ class BoundCriterion:
     @property
     def value_at_zero(self):
         """g at w = 0: the scale of g."""
-        zero = self.design.xp.zeros((self.design.shape[0], self.n_folds))
+        zero = self.design.xp.zeros((self.design.shape[0], len(self.fold)))
         return float(self.design.loss_sum(self.loss, self.y, self.rows, self.part, self.fold, zero).sum())
 
     def value_and_grad(self, W, Z):
         """Values (n_folds,), gradients (n_coef, n_folds) and predictions on the rows of g; `Z` are the inner problem's predictions."""
         if self.is_shared:
-            values = self.design.loss_sum(self.loss, self.y, self.rows, self.part, self.fold, Z)
+            values = self.by_fold(self.design.loss_sum(self.loss, self.y, self.rows, self.part, self.fold, Z))
             return values, self.design.rmatvec(self.design.row_terms(self.loss, 1, self.y, self.rows, self.part, self.fold, Z)), Z
         values, _, grad, Z = self.design.loss_grad(self.loss, self.y, self.rows, self.fold, W)
-        return values, grad, Z
+        return self.by_fold(values), grad, Z
+
+    def by_fold(self, values):
+        """Values of columns -> values of units: the classes of a fold together."""
+        return np.asarray(values).reshape(-1, self.inner.n_classes).sum(axis=1)
 
     def values(self, W, fold, Z):
         """Values alone of any columns; `Z` are the inner problem's predictions."""
         if self.is_shared:
-            return self.design.loss_sum(self.loss, self.y, self.rows, self.part, fold, Z)
-        return self.design.loss_grad(self.loss, self.y, self.rows, fold, W, False)[0]
+            return self.by_fold(self.design.loss_sum(self.loss, self.y, self.rows, self.part, fold, Z))
+        return self.by_fold(self.design.loss_grad(self.loss, self.y, self.rows, fold, W, False)[0])
 
     def lagrangian_hessian(self, Q, U, Z, Z_criterion):
         """Uᵀ (∇²g - Xᵀ diag(ℓ''' ∘ Xq) X) U for every fold, (n_folds, k, k); column a * n_folds + f of U is fold f's."""
@@ -71,10 +75,10 @@ class BoundCriterion:
         third = inner.design.row_terms(inner.loss, 3, inner.y, inner.rows, TRAIN, self.fold, Z)
         second = self.design.row_terms(self.loss, 2, self.y, self.rows, self.part, self.fold, Z_criterion)
         if self.is_shared:
-            return self.design.contract(second, -third, Q, U)
+            return self.design.contract(second, -third, Q, U, inner.n_classes)
         has_third = not inner.loss.is_quadratic and not inner.loss.has_kinks
-        held = self.design.contract(second, None, None, U)
-        return held + inner.design.contract(0 * third, -third, Q, U) if has_third else held
+        held = self.design.contract(second, None, None, U, inner.n_classes)
+        return held + inner.design.contract(0 * third, -third, Q, U, inner.n_classes) if has_third else held
 
     def at(self, theta):
         """The criterion with its inner problem at these hyperparameters."""
@@ -88,6 +92,10 @@ class BoundCriterion:
 def criterion_loss(loss, problem):
     """The loss of a criterion; unless it is given, that of the problem."""
     loss = problem.loss if loss is None else find_loss(loss)
+    if loss.name == "multinomial" and problem.loss.name == "multinomial":
+        loss = problem.loss
+    if loss.n_classes != problem.loss.n_classes:
+        raise ValueError(f"loss of the criterion must predict as many columns as loss '{problem.loss.name}'; '{loss.name}' does not")
     if loss.is_classification and not problem.loss.is_classification:
         raise ValueError(f"loss of the criterion must fit the targets of loss '{problem.loss.name}'; '{loss.name}' is for labels -1 and +1")
     return loss

@@ -39,8 +39,9 @@ class HoagResult:
     fold_values, fold_weights : array, shape (n_folds,)
         Criterion of every fold, and the sum of the weights of its rows.
     w : array, shape (n_features + fit_intercept, n_folds)
-        Inner solutions in the order of the features, the intercept last; one column a fold.
-    w_all : array, shape (n_features + fit_intercept,)
+        Inner solutions in the order of the features, the intercept last; one column a fold. (n_features + fit_intercept, n_folds, n_classes) with the
+        multinomial loss.
+    w_all : array, shape (n_features + fit_intercept,) or with a column a class
         Near the solution on all rows: where a refit starts.
     inner_error : float
         ``||∇h||_2 / ||λ w||_2`` at the inner solutions, largest over folds: about the error of θ that it stands for.
@@ -166,6 +167,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     theta0 = None if theta0 is None else check_theta(theta0, n_hyper, "theta0")
     box = _box(bounds, n_hyper)
     is_few = n_hyper <= FEW or (n_hyper <= linsolve.SMALL and problem.design.n_coef <= linsolve.SMALL)
+    is_few = is_few and not getattr(problem.penalty, "is_per_class", False)
     if method == "auto":
         method = "newton" if is_few and not problem.tuned else "lbfgs"
     if method == "newton" and (problem.tuned or not is_few):
@@ -190,19 +192,19 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
             "seconds": time.perf_counter() - began, "is_accepted": bool(is_accepted)})
         is_stopped = callback is not None and bool(callback(trace[-1]))
         if watched is not None and is_accepted and phase == "all":
-            trace[-1]["stop_value"] = float(np.sum(watched.values(evaluation.predict(0 * evaluation.theta), np.zeros(bound.n_folds, np.int32), None)) / bound.n_folds)
+            trace[-1]["stop_value"] = float(np.sum(watched.values(evaluation.predict(0 * evaluation.theta), np.zeros(len(bound.fold), np.int32), None)) / bound.n_folds)
             n_worse += 1
             if best_seen is None or trace[-1]["stop_value"] < best_seen[0]:
                 best_seen, n_worse = (trace[-1]["stop_value"], evaluation), 0
         return is_stopped or n_worse >= PATIENCE
 
-    xp = bound.inner.design.xp
+    xp, K = bound.inner.design.xp, bound.inner.n_classes
     if theta0 is None:
         theta0, W = sweep(bound, lower, upper)
         if not rule.has_tangents and (n_hyper > 1):
             theta0, W = best_single(bound, theta0, W, lower, upper, max_iter)
     else:
-        theta0, W = np.clip(theta0, lower, upper), bound.inner.design.encode(np.zeros((problem.design.n_coef, 1)))
+        theta0, W = np.clip(theta0, lower, upper), bound.inner.design.encode(np.zeros((problem.design.n_coef, K)))
     status, n_iter, found, T, W_all = None, 0, None, None, None
     if bound.n_folds > 2 and rule.has_tangents:
         # θ is found on one fold; the others join for the last steps only. They start from the solution on all rows: leaving rows out moves it
@@ -223,7 +225,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     if status == "stopped":
         best = found
     else:
-        W = xp.concat([W] * (bound.n_folds // W.shape[1]), axis=1)
+        W = xp.concat([W] * (len(bound.fold) // W.shape[1]), axis=1)
         best, status, n_more = minimise(bound, rule, theta0, W, lower, upper, tol, max_iter, partial(record, "all"), T, found and found.precond)
         n_iter += n_more
     if best_seen is not None and best_seen[1] is not best and (n_worse >= PATIENCE or best_seen[0] < trace[-1].get("stop_value", np.inf)):
@@ -237,11 +239,17 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     if status not in ("converged", "stopped", "stopped_early"):
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     W = best.predict(0 * best.theta)
-    W_all = xp.sum(W, axis=1, keepdims=True) / W.shape[1] if W_all is None else W_all + sum(
-        xp.sum(t, axis=1, keepdims=True) * (float(step) / bound.n_folds) for t, step in zip(best.T, best.theta - theta0))
-    decode = bound.inner.design.decode
+
+    def fold_mean(block):
+        return sum(block[:, f * K:(f + 1) * K] for f in range(block.shape[1] // K)) / (block.shape[1] // K)
+    W_all = fold_mean(W) if W_all is None else W_all + sum(fold_mean(t) * float(step) for t, step in zip(best.T, best.theta - theta0))
+    w, w_all = bound.inner.design.decode(W), bound.inner.design.decode(W_all)
+    if K == 1:
+        w_all = w_all[:, 0]
+    else:
+        w = w.reshape(len(w), -1, K)
     return HoagResult(best.theta, np.exp(best.theta), best.value, best.value_error, best.grad, best.grad_error, best.fold_values,
-                      bound.fold_weights, decode(W), decode(W_all)[:, 0], best.accuracy.inner, status, message, n_iter,
+                      bound.fold_weights, w, w_all, best.accuracy.inner, status, message, n_iter,
                       bound.n_passes - passes_before, time.perf_counter() - began, method, trace)
 
 
@@ -288,7 +296,8 @@ def solve_all_rows(inner, theta, W, precond):
     whole = inner.all_rows()
     lam = whole.strengths(theta)
     start = W if inner.loss.is_quadratic else 0.3 * W
-    return solvers.newton_cg(whole, lam, start, tol=0.3 * linsolve.norms(lam * W), precond=precond).W
+    tol = np.repeat(0.3 * linsolve.norms(lam * W, inner.n_classes), inner.n_classes)
+    return solvers.newton_cg(whole, lam, start, tol=tol, precond=precond).W
 
 
 def best_single(bound, theta, W, lower, upper, max_iter):
@@ -310,23 +319,24 @@ def sweep(bound, lower, upper):
     design, xp = inner.design, inner.design.xp
     center = scale_of(inner)
     levels = [np.clip(inner.start(center + step * np.log(10)), lower, upper) for step in (1, 0, -1)]
-    m = len(levels)
-    lam = xp.concat([inner.strengths(theta) for theta in levels], axis=1)
-    fold, lam_of = np.zeros(m, np.int32), np.arange(m, dtype=np.int32)
+    K, m = inner.n_classes, len(levels) * inner.n_classes
+    lam = xp.concat([inner.strengths(theta)[:, :1] for theta in levels], axis=1)
+    fold, lam_of = np.zeros(m, np.int32), np.repeat(np.arange(len(levels), dtype=np.int32), K)
     zero = design.encode(np.zeros((design.n_coef, m)))
-    precond = linsolve.make_precond(design, inner.curvature(xp.zeros((design.shape[0], 1))), lam[:, 1:2], is_quick=True)
-    unit = linsolve.norms(design.loss_grad(inner.loss, inner.y, inner.rows, first.fold, zero[:, :1])[2])[0]
+    precond = linsolve.make_precond(design, inner.diagonal_curvature(inner.curvature(xp.zeros((design.shape[0], K)))), lam[:, 1:2], is_quick=True)
+    unit = linsolve.norms(design.loss_grad(inner.loss, inner.y, inner.rows, first.fold, zero[:, :K])[2], K)[0]
     result = solvers.newton_cg(inner, lam, zero, tol=0.1 * unit, fold=fold, lam_of=lam_of, precond=precond, max_iter=4, max_cg=8)
     values = first.values(result.W, fold, result.Z)
-    is_near = np.isfinite(values) & (result.grad_norm <= 2 * linsolve.norms(lam * result.W))
+    is_near = np.isfinite(values) & (result.grad_norm[::K] <= 2 * linsolve.norms(xp.take(lam, xp.asarray(lam_of), axis=1) * result.W, K))
     best = int(np.argmin(np.where(is_near, values, np.inf))) if is_near.any() else 0
-    return levels[best], result.W[:, best:best + 1]
+    return levels[best], result.W[:, best * K:(best + 1) * K]
 
 
 def diagonal_at_zero(inner):
     """The positive entries of diag(XᵀDX) at w = 0 on all rows: what λ is measured against, feature by feature. 1 for all-zero data."""
     design = inner.design
-    curvature = inner.all_rows().curvature(design.xp.zeros((design.shape[0], 1)))
+    whole = inner.all_rows()
+    curvature = whole.diagonal_curvature(whole.curvature(design.xp.zeros((design.shape[0], inner.n_classes))))[:, :1]
     diagonal = np.asarray(design.decode(design.hess_diag(curvature)))[:design.shape[1], 0]
     return diagonal[diagonal > 0] if (diagonal > 0).any() else np.ones(1)
 
@@ -411,9 +421,9 @@ def check_hypergrad(problem, criterion, theta, *, step=1e-4, n_threads=None):
         problem = problem.with_threads(n_threads)
     theta = check_theta(theta, problem.n_hyper, "theta")
     bound = criterion.bind(problem)
-    zero = bound.inner.design.encode(np.zeros((problem.design.n_coef, bound.n_folds)))
+    zero = bound.inner.design.encode(np.zeros((problem.design.n_coef, len(bound.fold))))
     exact = Accuracy(1e-11, 1e-11)
-    has_tangents = not problem.tuned and problem.n_hyper <= FEW
+    has_tangents = not problem.tuned and problem.n_hyper <= FEW and not getattr(problem.penalty, "is_per_class", False)
     at = evaluate(bound, theta, zero, exact, has_tangents=has_tangents)
     difference = np.empty_like(theta)
     for j in range(len(theta)):

@@ -104,19 +104,20 @@ def moved(evaluation, step, hess, hess_error, grad_error):
 
 def solve_inner(bound, theta, W, accuracy, precond):
     """Inner solutions of this accuracy for every fold. At w = 0, where ||λ w|| tells nothing, the gradient itself is the unit."""
-    inner = bound.inner
+    inner, K = bound.inner, bound.inner.n_classes
     lam = inner.strengths(theta)
     mu = smallest_strength(inner, theta)
-    unit = norms(lam * W)
+    spread = inner.spread(lam)
+    unit = norms(spread * W, K)
     if (unit == 0).any():
         start = inner.design.loss_grad(inner.loss, inner.y, inner.rows, bound.fold, W)[2]
-        unit = np.where(unit == 0, norms(start), unit)
+        unit = np.where(unit == 0, norms(start, K), unit)
     n_iter = n_cg = 0
     for _ in range(20):  # the unit shrinks as w settles
-        result = solvers.newton_cg(inner, lam, W, tol=accuracy.inner_tol(unit, mu), precond=precond)
+        result = solvers.newton_cg(inner, lam, W, tol=np.repeat(accuracy.inner_tol(unit, mu), K), precond=precond)
         n_iter, n_cg, W = n_iter + int(result.n_iter.max()), n_cg + int(result.n_cg.max()), result.W
-        now = norms(lam * W)
-        is_open = (result.grad_norm > 1.5 * accuracy.inner_tol(now, mu)) & (result.status == linsolve.CONVERGED) & (now > 0)
+        now = norms(spread * W, K)
+        is_open = (result.grad_norm[::K] > 1.5 * accuracy.inner_tol(now, mu)) & (result.status[::K] == linsolve.CONVERGED) & (now > 0)
         if not is_open.any():
             break
         unit = now
@@ -146,15 +147,21 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     Pedregosa (2016), "Hyperparameter optimization with approximate gradient", eq. 3; the second-order terms are Newton's on L.
     """
     bound = bound.at(theta)
-    inner, F = bound.inner, bound.n_folds
+    inner, F, K = bound.inner, bound.n_folds, bound.inner.n_classes
     xp = inner.design.xp
+
+    def dots(A, B):  # by unit: the classes of a fold together
+        return linsolve.dots(A, B).reshape(-1, K).sum(axis=1)
+
+    def norms(A):
+        return np.sqrt(dots(A, A))
     precond = precond and precond.at(inner.strengths(theta))
     lam, solution, n_inner, n_cg = solve_inner(bound, theta, W, accuracy, precond or Preconditioner())
     W, r = solution.W, solution.grad
     fold_values, g_grad, Z_criterion = bound.value_and_grad(W, solution.Z)
     curvature = inner.curvature(solution.Z)
     if precond is None:
-        precond = linsolve.make_precond(inner.design, curvature, lam)
+        precond = linsolve.make_precond(inner.design, inner.diagonal_curvature(curvature), lam)
     jac = inner.strengths_jac(theta) if has_tangents else None
     k = jac.shape[1] if has_tangents else 0
     cross = [jac[:, j:j + 1] * W for j in range(k)]
@@ -165,19 +172,19 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     if Q is not None or T is not None:
         start = xp.concat([xp.zeros_like(r), xp.zeros_like(r) if Q is None else Q, *(T or [])], axis=1)
     hess = inner.hessian(curvature, lam, 2 + k)
-    solved = linsolve.cg(hess, xp.asarray(b), start, tol=accuracy.linear_tol(norms(b), F), precond=precond)
-    V, Q, *T = (xp.asarray(solved.x[:, a * F:(a + 1) * F], copy=True) for a in range(2 + k))  # copies: contiguous ones are read ten times each
-    rho_q = xp.asarray(solved.residual[:, F:2 * F], copy=True)
+    solved = linsolve.cg(hess, xp.asarray(b), start, tol=np.repeat(accuracy.linear_tol(norms(b), F), K), precond=precond)
+    V, Q, *T = (xp.asarray(solved.x[:, a * F * K:(a + 1) * F * K], copy=True) for a in range(2 + k))  # copies: contiguous ones are read ten times each
+    rho_q = xp.asarray(solved.residual[:, F * K:2 * F * K], copy=True)
 
     # energy norms of the errors of the solves bound the products of two residuals: |ρᵀH⁻¹ρ'| <= ||e||_H ||e'||_H
     mu = smallest_strength(inner, theta)
-    energy = np.sqrt(np.where(solved.energy < 0, solved.residual_norm**2 / mu, solved.energy)).reshape(2 + k, F)
-    has_moved = (solved.energy >= 0).reshape(2 + k, F)
+    energy = np.sqrt(np.where(solved.energy < 0, solved.residual_norm**2 / mu, solved.energy))[::K].reshape(2 + k, F)
+    has_moved = (solved.energy >= 0)[::K].reshape(2 + k, F)
     product = energy * energy[1] * np.where(has_moved & has_moved[1], ALIGNMENT, 1.0)
     M = bound.lagrangian_hessian(Q, xp.concat([*T, V], axis=1), solution.Z, Z_criterion)   # (F, k+1, k+1)
     second = 0.5 * M[:, k, k]
-    linear = (solved.residual_norm / np.maximum(norms(b), 1e-300)).reshape(2 + k, F).max(axis=1)
-    reached = Accuracy(float(np.max(solution.grad_norm / np.maximum(norms(lam * W), 1e-300))), float(linear[1]),
+    linear = (solved.residual_norm[::K] / np.maximum(norms(b), 1e-300)).reshape(2 + k, F).max(axis=1)
+    reached = Accuracy(float(np.max(solution.grad_norm[::K] / np.maximum(norms(inner.spread(lam) * W), 1e-300))), float(linear[1]),
                        tangents=float(linear[2:].max()) if k else None)
     # what was corrected to second order is off by its own next order in v and by the part of v that is not there. On 20 newsgroups the errors of
     # f and of ∇f were a twentieth to a half and 0.3 to 1.2 of this
@@ -186,7 +193,7 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     fold_values = np.asarray(fold_values - dots(Q, r) - dots(rho_q, V) + second)
 
     def products(A, B):  # of all folds by feature
-        return np.asarray(inner.design.decode(xp.sum(A * B, axis=1, keepdims=True)))[:inner.n_features, 0]
+        return inner.by_feature(A * B)
 
     hess_theta = None
     if has_tangents:
@@ -208,9 +215,9 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
         linear_error = float(min(share.max(), 1.0) * np.linalg.norm(grad))
     # what rounding stops short is still a solution, with its residual in the errors
     is_solved = bool(np.isin(solution.status, (linsolve.CONVERGED, linsolve.STALLED)).all()
-                     and ((solved.status == linsolve.CONVERGED) | (solved.residual_norm <= 0.5 * norms(b))).all())
+                     and ((solved.status == linsolve.CONVERGED) | (solved.residual_norm <= 0.5 * np.repeat(norms(b), K))).all())
     return Evaluation(
-        theta=theta, value=float(fold_values.sum()), value_inner_error=float(2 * trust * np.abs(second).sum()),
+        theta=theta, value=float(fold_values.sum()), value_inner_error=float(3 * trust * np.abs(second).sum()),
         value_linear_error=float(2 * (energy[0] * energy[1]).sum() + rounding), fold_values=fold_values,
         grad=grad, inner_error=inner_error, linear_error=linear_error, hess=hess_theta,
         W=W, Q=Q, T=T if has_tangents else None, V=V, accuracy=reached,

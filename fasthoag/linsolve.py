@@ -40,6 +40,7 @@ class Preconditioner:
         """The same for other strengths, without a pass. Strengths that moved all alike, or little, need nothing new."""
         if self.data is None:
             return self
+        lam = self.xp.sum(lam, axis=1, keepdims=True) / lam.shape[1]
         old, new = np.asarray(self.lam), np.asarray(lam)
         ratio = np.log(np.maximum(new, 1e-300) / np.maximum(old, 1e-300))[old > 0]
         if len(ratio) == 0 or np.ptp(ratio) < 1.0:
@@ -64,18 +65,20 @@ class Preconditioner:
 
 @dataclass(frozen=True)
 class Hessian:
-    """Xᵀ diag(c) X + diag(λ) for m columns: column j uses ``curvature[:, fold[j]]`` and ``lam[:, lam_of[j]]``."""
+    """Xᵀ diag(c) X + diag(λ) for m columns: column j uses ``curvature[:, fold[j]]`` and ``lam[:, lam_of[j]]``; with several classes for m / n_classes units
+    of columns, each one vector."""
 
     design: Any
     curvature: Any
     fold: np.ndarray
     lam: Any
     lam_of: np.ndarray
+    n_classes: int = 1
 
     def matvec(self, V, cols=slice(None)):
         xp = self.design.xp
         lam = xp.take(self.lam, xp.asarray(self.lam_of[cols]), axis=1)
-        return self.design.hvp(self.curvature, self.fold[cols], V) + lam * V
+        return self.design.hvp(self.curvature, self.fold[cols], V, self.n_classes) + lam * V
 
 
 def dots(A, B):
@@ -85,9 +88,17 @@ def dots(A, B):
     return np.asarray((A * B).sum(axis=0)) if not hasattr(A, "__array_namespace__") else np.asarray(A.__array_namespace__().sum(A * B, axis=0))
 
 
-def norms(A):
-    """Column 2-norms as NumPy."""
-    return np.sqrt(dots(A, A))
+def norms(A, n_classes=1):
+    """2-norms of columns, or of units of `n_classes` columns, as NumPy."""
+    return np.sqrt(dots(A, A).reshape(-1, n_classes).sum(axis=1))
+
+
+column_dots = dots
+
+
+def united(values, n_classes):
+    """Every value replaced by the sum over its unit of columns."""
+    return values if n_classes == 1 else np.repeat(values.reshape(-1, n_classes).sum(axis=1), n_classes)
 
 
 def cg(hess, b, x0=None, *, tol, precond=Preconditioner(), max_iter=1000):
@@ -127,13 +138,16 @@ def cg(hess, b, x0=None, *, tol, precond=Preconditioner(), max_iter=1000):
     """
     tol = np.ascontiguousarray(np.broadcast_to(np.asarray(tol, np.float64), (b.shape[1],)))
     if hasattr(hess.design, "cg"):
-        return SolveResult(*hess.design.cg(hess.curvature, hess.fold, hess.lam, hess.lam_of, b, x0, tol, max_iter, precond))
+        return SolveResult(*hess.design.cg(hess.curvature, hess.fold, hess.lam, hess.lam_of, b, x0, tol, max_iter, precond, hess.n_classes))
     return _cg_columns(hess, b, x0, tol, precond, max_iter)
 
 
 def _cg_columns(hess, b, x0, tol, precond, max_iter, radius=None):
     """The algorithm of csrc/cg.hpp over the Design protocol; finished columns are kept in the block with a zero step."""
     xp, m = hess.design.xp, b.shape[1]
+
+    def dots(A, B):  # of units
+        return united(column_dots(A, B), hess.n_classes)
     x = xp.zeros_like(b) if x0 is None else xp.asarray(x0, copy=True)
     r = xp.asarray(b, copy=True) if x0 is None else b - hess.matvec(x)
     n_iter, status = np.zeros(m, np.int32), np.full(m, MAX_ITER, np.int32)
@@ -200,6 +214,7 @@ def make_precond(design, curvature, lam, is_quick=False):
     Frangella, Tropp & Udell (2023), "Randomized Nyström preconditioning", Alg. 2.1 and eq. 1.3.
     """
     xp, p = design.xp, design.n_coef
+    lam = xp.sum(lam, axis=1, keepdims=True) / lam.shape[1]
     mean = xp.sum(curvature, axis=1, keepdims=True) / curvature.shape[1]
     if p <= SMALL:
         return from_parts(design.hvp(mean, np.zeros(p, np.int32), xp.asarray(np.eye(p))), lam, False, xp)

@@ -52,11 +52,14 @@ class Loss:
     is_quadratic: bool = False
     has_kinks: bool = False
     compiled: Any = None
+    n_classes: int = 1      # more: the multinomial loss
 
     @cached_property
     def native(self):
         if self.compiled is not None:
             return self.compiled.native
+        if self.n_classes > 1:
+            return _core.Loss(self.n_classes)
         a = [*(self.parameters or {}).values(), 0.0, 0.0]
         return _core.Loss(self.name, a[0], a[1])
 
@@ -69,7 +72,7 @@ class Loss:
         if is_bad.any():
             found = np.unique(y[is_bad])
             shown = ", ".join(f"{v:g}" for v in found[:3]) + (", ..." if len(found) > 3 else "")
-            hint = ". Map two labels with 2*y - 1, or use an estimator, which maps labels itself" if self.is_classification else \
+            hint = ". Map two labels with 2*y - 1, or use an estimator, which maps labels itself" if self.domain is LABELS else \
                 ". Choose a loss for such targets, or correct them"
             raise ValueError(f"{name} must contain {self.domain[0]} for loss '{self.name}'; found {shown}{hint}")
 
@@ -90,13 +93,22 @@ LOSSES = {loss.name: loss for loss in (
 )}
 
 
+def is_class_number(y):
+    return (y >= 0) & (y == np.floor(y))
+
+
+# n_classes = 0: as many as y has, which Problem fills in
+MULTINOMIAL = Loss("multinomial", "log(sum_c exp(z_c)) - z_y, y in 0..n_classes-1, all classes at once", ("class numbers 0, 1, 2, ...", is_class_number),
+                   is_classification=True, n_classes=0)
+
+
 def find_loss(loss, **parameters):
     """The `Loss` of this name with these parameters; a `Loss` is returned as it is.
 
     Parameters
     ----------
     loss : str or Loss
-        One of ``fasthoag.losses.LOSSES``.
+        One of ``fasthoag.losses.LOSSES``, or ``"multinomial"``.
     **parameters
         ``delta`` of "huber", ``width`` of "smoothed_hinge", ``epsilon`` of "squared_epsilon_insensitive", ``quantile`` and ``smoothing`` of
         "quantile", ``power`` of "tweedie".
@@ -114,6 +126,11 @@ def find_loss(loss, **parameters):
     """
     if isinstance(loss, Loss) and not parameters:
         return loss
+    if loss == "multinomial":
+        n_classes = parameters.pop("n_classes", None)
+        if parameters or not (n_classes is None or (isinstance(n_classes, (int, np.integer)) and n_classes >= 2)):
+            raise ValueError(f"loss 'multinomial' has one parameter, n_classes, a whole number >= 2; got {n_classes!r} {parameters or ''}")
+        return replace(MULTINOMIAL, n_classes=int(n_classes or 0))
     name = loss.name if isinstance(loss, Loss) else loss
     if not isinstance(name, str) or name not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(map(repr, sorted(LOSSES)))}, or what custom_loss makes; got {loss!r}")

@@ -299,4 +299,62 @@ class SumPenalty(_LogLinear):
         return block_diag(*(part.strengths_hess(t, u) for part, t in zip(self.parts, self._split(theta, len(u)))))
 
 
+@dataclass(frozen=True, eq=False)
+class PerClass:
+    """A penalty for each class of the multinomial loss: θ is that of `penalty` for the first class, then for the second, and so on. Over
+    ``FeatureRidge()`` it is a strength for every (feature, class).
+
+    Parameters
+    ----------
+    penalty : Penalty
+    n_classes : int
+
+    References
+    ----------
+    Pedregosa (2016), section 4.3 (a penalty for every feature and class on MNIST).
+
+    Examples
+    --------
+    >>> import numpy as np, fasthoag
+    >>> fasthoag.PerClass(fasthoag.Ridge(), 2).strengths(np.log([1.0, 3.0]), 2)
+    array([[1., 3.],
+           [1., 3.]])
+    """
+
+    penalty: Any
+    n_classes: int
+    is_per_class = True
+
+    def __post_init__(self):
+        if not hasattr(self.penalty, "strengths_vjp"):
+            raise TypeError(f"penalty must be a penalty such as fasthoag.Ridge(); got {self.penalty!r}")
+        if not (isinstance(self.n_classes, (int, np.integer)) and self.n_classes >= 2):
+            raise ValueError(f"n_classes must be a whole number >= 2; got {self.n_classes!r}")
+
+    @property
+    def penalty_factor(self):
+        return getattr(self.penalty, "penalty_factor", None)
+
+    def _split(self, theta):
+        return np.split(np.asarray(theta), self.n_classes)
+
+    def check(self, n_features):
+        self.penalty.check(n_features)
+
+    def n_hyper(self, n_features):
+        return self.n_classes * self.penalty.n_hyper(n_features)
+
+    def start(self, level, n_features):
+        return np.tile(self.penalty.start(level, n_features), self.n_classes)
+
+    def box(self, low, high, n_features):
+        return tuple(np.tile(side, self.n_classes) for side in self.penalty.box(low, high, n_features))
+
+    def strengths(self, theta, n_features):
+        return np.column_stack([self.penalty.strengths(t, n_features) for t in self._split(theta)])
+
+    def strengths_vjp(self, theta, u):
+        return np.concatenate([self.penalty.strengths_vjp(t, u[:, c]) for c, t in enumerate(self._split(theta))])
+
+
 PENALTIES = {"ridge": Ridge, "feature_ridge": FeatureRidge, "group_ridge": GroupRidge, "structured_ridge": StructuredRidge, "sum": SumPenalty}

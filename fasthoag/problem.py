@@ -94,6 +94,9 @@ class Problem:
 
     def __post_init__(self):
         loss = find_loss(self.loss)
+        if loss.name == "multinomial" and loss.n_classes == 0 and np.size(self.y):
+            loss.check_y(check_vector(self.y, len(self.y), "y"))
+            loss = replace(loss, n_classes=max(2, int(np.max(self.y)) + 1))
         object.__setattr__(self, "loss", loss)
         if not hasattr(self.penalty, "strengths"):
             raise TypeError(f"penalty must be a penalty such as fasthoag.Ridge(); got {self.penalty!r}")
@@ -103,9 +106,13 @@ class Problem:
         object.__setattr__(self, "y", check_vector(self.y, shape[0], "y"))
         object.__setattr__(self, "sample_weight", check_weight(self.sample_weight, shape[0]))
         loss.check_y(self.y)
+        if loss.n_classes > 1 and len(self.y) and self.y.max() >= loss.n_classes:
+            raise ValueError(f"y must contain class numbers below n_classes = {loss.n_classes}; found {self.y.max():g}")
         object.__setattr__(self, "design", make_design(self.X, fit_intercept=self.fit_intercept, low_memory=self.low_memory,
                                                        deterministic=self.deterministic))
         self.penalty.check(self.n_features)
+        if getattr(self.penalty, "is_per_class", False) and self.penalty.n_classes != loss.n_classes:
+            raise ValueError(f"penalty is for {self.penalty.n_classes} classes; loss '{loss.name}' has {loss.n_classes}")
         tuned = (self.tuned,) if hasattr(self.tuned, "vjp") else tuple(self.tuned)
         object.__setattr__(self, "tuned", tuned)
         for one in tuned:
@@ -115,7 +122,7 @@ class Problem:
         if loss.is_classification:
             trains = self.y if self.sample_weight is None else self.y[self.sample_weight > 0]
             if len(np.unique(trains)) < 2:
-                raise ValueError(f"y has one class only, {trains[0]:+g}, among the rows with a positive weight; loss '{loss.name}' needs both -1 and +1")
+                raise ValueError(f"y has one class only, {trains[0]:g}, among the rows with a positive weight; loss '{loss.name}' needs more")
 
     @property
     def n_rows(self):
@@ -225,13 +232,37 @@ class InnerProblem:
             parts += [one.vjp(t, self, Z, U) for one, t in zip(self.tuned, others)]
         return np.concatenate(parts)
 
+    @property
+    def n_classes(self):
+        return self.loss.n_classes
+
     @cached_property
     def fold(self):
-        return np.arange(self.n_folds, dtype=np.int32)
+        """Fold of every column: the classes of a fold side by side."""
+        return np.repeat(np.arange(self.n_folds, dtype=np.int32), self.n_classes)
+
+    def spread(self, lam):
+        """Strengths (n_coef, 1) as they are; those of classes (n_coef, n_classes) for the columns of all folds."""
+        return lam if lam.shape[1] == 1 else self.design.xp.concat([lam] * self.n_folds, axis=1)
+
+    def by_feature(self, block):
+        """A block in the order of the features without the intercept, summed over folds, and over classes unless strengths differ by class."""
+        n_sets = self.n_classes if getattr(self.penalty, "is_per_class", False) else 1
+        total = np.asarray(self.design.decode(block))[:self.n_features]
+        return total.sum(axis=1) if n_sets == 1 else total.reshape(len(total), -1, n_sets).sum(axis=1)
+
+    def diagonal_curvature(self, curvature):
+        """Of the multinomial loss the diagonal s p (1 - p), column by column."""
+        if self.n_classes == 1:
+            return curvature
+        a = np.asarray(curvature).reshape(self.n_rows, -1, self.n_classes)
+        s = a.sum(axis=2, keepdims=True)
+        return self.design.xp.asarray((a - a * a / np.where(s > 0, s, 1)).reshape(self.n_rows, -1))
 
     def strengths(self, theta):
-        """λ in the design's order, (n_coef, 1); 0 for the intercept."""
-        return self._coef_block(self.penalty.strengths(split_theta(self, theta)[0], self.design.shape[1])[:, None])
+        """λ in the design's order, (n_coef, 1), or (n_coef, n_classes) where they differ by class; 0 for the intercept."""
+        lam = self.penalty.strengths(split_theta(self, theta)[0], self.design.shape[1])
+        return self._coef_block(lam[:, None] if lam.ndim == 1 else lam)
 
     def strengths_jac(self, theta):
         """∂λ/∂θ in the design's order, (n_coef, n_hyper)."""
@@ -245,7 +276,8 @@ class InnerProblem:
 
     def hessian(self, curvature, lam, n_blocks):
         """The Hessian of every fold for `n_blocks` right-hand sides a fold: column a * n_folds + f belongs to fold f."""
-        return Hessian(self.design, curvature, np.tile(self.fold, n_blocks), lam, np.zeros(n_blocks * self.n_folds, np.int32))
+        lam_of = np.arange(n_blocks * len(self.fold), dtype=np.int32) % lam.shape[1]
+        return Hessian(self.design, curvature, np.tile(self.fold, n_blocks), lam, lam_of, self.n_classes)
 
     def all_rows(self):
         """The inner problem of the final model: one column, every row trains."""
@@ -256,7 +288,8 @@ class InnerProblem:
 
 
 def refit(problem, theta, w0=None, *, tol=1e-3):
-    """The model on all rows at `theta`: ``(w, error, is_converged)`` with w (n_features + fit_intercept,) in the order of the features.
+    """The model on all rows at `theta`: ``(w, error, is_converged)`` with w (n_features + fit_intercept,) in the order of the features, one column a
+    class with the multinomial loss.
 
     Parameters
     ----------
@@ -279,15 +312,17 @@ def refit(problem, theta, w0=None, *, tol=1e-3):
     theta = check_theta(theta, problem.n_hyper, "theta")
     inner = problem.inner().at(theta)
     lam = inner.strengths(theta)
-    W = design.encode(np.zeros((design.n_coef, 1)) if w0 is None else np.reshape(w0, (-1, 1)))
+    K = inner.n_classes
+    W = design.encode(np.zeros((design.n_coef, K)) if w0 is None else np.reshape(w0, (-1, K)))
     _, _, grad, Z = design.loss_grad(inner.loss, inner.y, inner.rows, inner.fold, W)
-    precond = linsolve.make_precond(design, inner.curvature(Z), lam)
-    unit = float(linsolve.norms(lam * W)[0]) or float(linsolve.norms(grad)[0])
+    precond = linsolve.make_precond(design, inner.diagonal_curvature(inner.curvature(Z)), lam)
+    unit = float(linsolve.norms(lam * W, K)[0]) or float(linsolve.norms(grad, K)[0])
     for _ in range(20):  # the unit settles with w
         result = solvers.newton_cg(inner, lam, W, tol=max(tol * unit, 1e-300), precond=precond)
-        W, unit = result.W, float(linsolve.norms(lam * result.W)[0])
+        W, unit = result.W, float(linsolve.norms(lam * result.W, K)[0])
         error = float(result.grad_norm[0]) / max(unit, 1e-300)
         if error <= 1.5 * tol or result.status[0] != linsolve.CONVERGED or unit == 0:
             break
     is_converged = result.status[0] == linsolve.CONVERGED
-    return design.decode(W)[:, 0], 0.0 if unit == 0 else error, bool(is_converged)
+    w = design.decode(W)
+    return w[:, 0] if K == 1 else w, 0.0 if unit == 0 else error, bool(is_converged)

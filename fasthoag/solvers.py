@@ -6,7 +6,7 @@ import numpy as np
 
 from fasthoag import linsolve
 from fasthoag.design import TRAIN
-from fasthoag.linsolve import CONVERGED, MAX_ITER, NONFINITE, STALLED, Hessian, Preconditioner, dots
+from fasthoag.linsolve import CONVERGED, MAX_ITER, NONFINITE, STALLED, Hessian, Preconditioner
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def newton_cg(problem, lam, W, *, tol, fold=None, lam_of=None, precond=Precondit
     Lin, Weng, Keerthi (2008), "Trust region Newton method for large-scale logistic regression"; Nocedal & Yuan (1998).
     """
     m = W.shape[1]
-    fold = np.arange(m, dtype=np.int32) if fold is None else fold
-    lam_of = np.zeros(m, np.int32) if lam_of is None else lam_of
+    fold = np.arange(m, dtype=np.int32) // problem.loss.n_classes if fold is None else fold
+    lam_of = (np.arange(m, dtype=np.int32) % lam.shape[1]) if lam_of is None else lam_of
     tol = np.ascontiguousarray(np.broadcast_to(np.asarray(tol, np.float64), (m,)))
     args = (problem.loss, problem.y, problem.rows, fold, lam, lam_of, W, tol, max_iter, max_cg, precond)
     if hasattr(problem.design, "newton_cg"):
@@ -61,19 +61,26 @@ def newton_cg(problem, lam, W, *, tol, fold=None, lam_of=None, precond=Precondit
 
 def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, max_cg, precond):
     """The algorithm of csrc/newton_cg.hpp over the Design protocol; finished columns stay in the block with a zero step."""
-    xp, m = design.xp, W.shape[1]
+    xp, m, K = design.xp, W.shape[1], loss.n_classes
+
+    def dots(A, B):  # of units
+        return linsolve.united(linsolve.dots(A, B), K)
+
+    def norms(A):
+        return np.sqrt(dots(A, A))
     lams = xp.take(lam, xp.asarray(lam_of), axis=1)
     eps = np.finfo(np.float64).eps
 
     def evaluate(W):
         train, held, G, Z = design.loss_grad(loss, y, rows, fold, W)
         G = G + lams * W
-        return train, held, G, Z, train + 0.5 * dots(lams * W, W), linsolve.norms(G)
+        train, held = linsolve.united(np.asarray(train), K), linsolve.united(np.asarray(held), K)
+        return train, held, G, Z, train + 0.5 * dots(lams * W, W), norms(G)
 
     train, held, G, Z, value, norm = evaluate(W)
     radius = np.full(m, np.inf)
     with np.errstate(divide="ignore", invalid="ignore"):
-        distance = norm / linsolve.norms(lams * W)
+        distance = norm / norms(lams * W)
     forcing = np.where(distance < 1.0, np.maximum(0.25 * distance, 1e-3), 0.25)  # a start near the solution needs few linear systems, well solved
     n_iter, n_cg, n_stalls, status = np.zeros(m, np.int32), np.zeros(m, np.int32), np.zeros(m, int), np.full(m, MAX_ITER, np.int32)
     for iteration in range(max_iter + 1):
@@ -83,12 +90,12 @@ def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, 
         if not is_active.any() or iteration == max_iter:
             break
         n_iter[is_active] = iteration + 1
-        hess = Hessian(design, design.row_terms(loss, 2, y, rows, TRAIN, fold, Z), np.arange(m, dtype=np.int32), lam, lam_of)
+        hess = Hessian(design, design.row_terms(loss, 2, y, rows, TRAIN, fold, Z), np.arange(m, dtype=np.int32) // K, lam, lam_of, K)
         cg_tol = np.where(is_active, np.maximum(forcing * norm, 0.3 * tol), np.inf)
         step = linsolve._cg_columns(hess, -G, None, cg_tol, precond, max_cg, radius)
         n_cg[is_active] += step.n_iter[is_active]
         is_flat = is_active & (step.status == linsolve.INDEFINITE) & (step.n_iter == 0)  # no curvature at all: down the gradient
-        scale = np.where(is_flat, np.minimum(radius, 1 + linsolve.norms(W)) / np.maximum(norm, 1e-300), 0.0)
+        scale = np.where(is_flat, np.minimum(radius, 1 + norms(W)) / np.maximum(norm, 1e-300), 0.0)
         step = replace(step, x=step.x - xp.asarray(scale) * G)
         slope = dots(G, step.x)
         trial = evaluate(W + step.x)
@@ -100,24 +107,26 @@ def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, 
         is_floor = is_down & (value - trial[4] <= rounding) & (trial[5] > 0.5 * norm)
         n_stalls = np.where(is_floor, n_stalls + 1, np.where(is_down, 0, n_stalls))
         t = np.where(is_down & ~(is_floor & (trial[5] >= norm)), 1.0, 0.0)
-        is_lost = is_active & ~np.isfinite(trial[4] + linsolve.norms(step.x))  # hardly any curvature: a ball around w keeps it finite
-        radius = np.where(is_lost, np.where(np.isfinite(radius), 0.1 * radius, 10 * (1 + linsolve.norms(W))), radius)
+        is_lost = is_active & ~np.isfinite(trial[4] + norms(step.x))  # hardly any curvature: a ball around w keeps it finite
+        radius = np.where(is_lost, np.where(np.isfinite(radius), 0.1 * radius, 10 * (1 + norms(W))), radius)
         if is_lost.any():
             step = replace(step, x=xp.where(xp.asarray(is_lost), xp.zeros_like(W), step.x))
-        for j in np.flatnonzero(is_active & ~is_down & ~is_lost):  # shorten on the cached predictions
+        for j in np.flatnonzero(is_active & ~is_down & ~is_lost)[::K]:  # shorten on the cached predictions, a unit at a time
+            unit = slice(j, j + K)
             t[j], new = 1.0, trial[4][j]
             for _ in range(40):
                 quadratic = -0.5 * slope[j] * t[j] / ((new - value[j]) / t[j] - slope[j])
                 t[j] = min(0.5 * t[j], max(0.1 * t[j], quadratic)) if np.isfinite(quadratic) else 0.1 * t[j]
                 w, z = W + float(t[j]) * step.x, Z + float(t[j]) * (trial[3] - Z)
-                new = design.loss_sum(loss, y, rows, TRAIN, fold, z)[j] + 0.5 * dots(lams * w, w)[j]
+                new = linsolve.united(np.asarray(design.loss_sum(loss, y, rows, TRAIN, fold, z)), K)[j] + 0.5 * dots(lams * w, w)[j]
                 if new <= value[j] + 1e-4 * t[j] * slope[j]:
                     break
             if not new <= value[j] + rounding[j]:
-                t[j], n_stalls[j] = 0.0, 2
-            radius[j] = t[j] * linsolve.norms(step.x)[j] if t[j] else radius[j]
+                t[j], n_stalls[unit] = 0.0, 2
+            t[unit] = t[j]
+            radius[unit] = t[j] * norms(step.x)[j] if t[j] else radius[j]
         is_longer = is_down & np.isfinite(radius)
-        radius[is_longer] = np.maximum(radius, 4 * linsolve.norms(step.x))[is_longer]
+        radius[is_longer] = np.maximum(radius, 4 * norms(step.x))[is_longer]
         W = W + xp.asarray(t) * step.x
         train, held, G, Z, value, norm = trial if (t == 1).all() else evaluate(W)
     return InnerResult(W, G, Z, train, held, norm, n_iter, n_cg, status)

@@ -4,6 +4,9 @@ Everything that touches X goes through a `Design`. Coefficient blocks have shape
 more as the last row; one column a fold (or a strength, or a right-hand side). Their feature order and memory belong to the design: `encode`
 takes a user's array there and `decode` brings it back. Arrays of shape ``(n_rows, m)`` hold predictions and curvatures.
 
+With the multinomial loss of K classes every column becomes a unit of K columns side by side: column f K + c is class c of fold f, and `fold` repeats f.
+Values of a unit are in its first column, 0 in the others.
+
 A pass visits every row once, whatever the number of columns: one loss and gradient, one Hessian product or one plain product is one pass.
 """
 from dataclasses import dataclass, replace
@@ -56,13 +59,13 @@ class Design(Protocol):
     def encode(self, w): ...                      # (n_coef,) or (n_coef, m) from the user's order
     def decode(self, w): ...                      # and back, as NumPy
     def loss_grad(self, loss, y, rows, fold, W, want_grad=True): ...  # training values (m,), held-out values (m,), gradients, predictions Z
-    def row_terms(self, loss, order, y, rows, part, fold, Z): ...     # s * derivative of this order, (n_rows, m); reads no X
+    def row_terms(self, loss, order, y, rows, part, fold, Z): ...     # s * derivative of this order, (n_rows, m); reads no X. Multinomial 2, 3: s p
     def loss_sum(self, loss, y, rows, part, fold, Z): ...             # sums of s * loss, (m,); reads no X
-    def hvp(self, curvature, fold, V): ...        # X'(c * (X V)); column j uses curvature[:, fold[j]]
+    def hvp(self, curvature, fold, V, n_classes=1): ...   # X'(c * (X V)); column j uses curvature[:, fold[j]]; multinomial: (diag(sp) - spp') (X V)
     def hess_diag(self, curvature): ...           # sum_i c_if x_ij^2, (n_coef, n_folds)
     def matvec(self, V): ...                      # X V
     def rmatvec(self, R): ...                     # X' R
-    def contract(self, A, B, Q, U): ...           # (n_folds, k, k): sum_i (A_if + B_if x_i q_f)(x_i u_a)(x_i u_b)
+    def contract(self, A, B, Q, U, n_classes=1): ...      # (n_folds, k, k): sum_i (A_if + B_if x_i q_f)(x_i u_a)(x_i u_b)
     # optional, native: cg(...) and newton_cg(...) with the signatures of linsolve.cg_columns and solvers.newton_columns
 
 

@@ -164,8 +164,8 @@ class CpuDesign:
     def loss_sum(self, loss, y, rows, part, fold, Z):
         return _core.loss_sum(find_loss(loss).native, y, rows.weight, rows.mask, part, fold, _block(Z), self.n_threads)
 
-    def hvp(self, curvature, fold, V):
-        return self._matrix.hvp(_block(curvature), fold, _block(V), self.n_threads)
+    def hvp(self, curvature, fold, V, n_classes=1):
+        return self._matrix.hvp(_block(curvature), fold, _block(V), n_classes, self.n_threads)
 
     def hess_diag(self, curvature):
         return self._matrix.hess_diag(_block(curvature), self.n_threads)
@@ -176,12 +176,12 @@ class CpuDesign:
     def rmatvec(self, R):
         return self._matrix.rmatvec(_block(R), self.n_threads)
 
-    def contract(self, A, B, Q, U):
-        return self._matrix.contract(_block(A), _block(B), _block(Q), _block(U), self.n_threads)
+    def contract(self, A, B, Q, U, n_classes=1):
+        return self._matrix.contract(_block(A), _block(B), _block(Q), _block(U), n_classes, self.n_threads)
 
-    def cg(self, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond):
+    def cg(self, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, n_classes):
         return self._matrix.cg(_block(curvature), fold, _block(lam), lam_of, _block(b), _block(start), tol, max_iter, *map(_block, precond.parts),
-                               self.n_threads)
+                               n_classes, self.n_threads)
 
     def newton_cg(self, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, max_cg, precond):
         return self._matrix.newton_cg(find_loss(loss).native, y, rows.weight, rows.mask, fold, _block(lam), lam_of, _block(W), tol, max_iter, max_cg,

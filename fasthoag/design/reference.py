@@ -48,7 +48,22 @@ class ReferenceDesign:
         return rows.matrix(self.shape[0], part)[:, fold if rows.mask is not None else np.zeros(len(fold), int)]
 
     def _loss(self, loss, order, y, Z):
+        K = find_loss(loss).n_classes
+        if K > 1:
+            return self._softmax(K, order, y, Z)
         return _core.row_terms(find_loss(loss).native, order, y, None, None, TRAIN, np.zeros(Z.shape[1], np.int32), np.ascontiguousarray(np.asarray(Z)), 1)
+
+    def _softmax(self, K, order, y, Z):
+        """Of the multinomial loss: value in the first column of a unit (0), gradient (1), probabilities (2, 3)."""
+        z = np.asarray(Z).reshape(len(y), -1, K)
+        top = z.max(axis=2, keepdims=True)
+        e = np.exp(z - top)
+        label = np.eye(K)[y.astype(int)][:, None]
+        if order == 0:
+            out = np.zeros_like(z)
+            out[:, :, 0] = np.log(e.sum(axis=2)) + top[:, :, 0] - (z * label).sum(axis=2)
+            return out.reshape(Z.shape)
+        return (e / e.sum(axis=2, keepdims=True) - label * (order == 1)).reshape(Z.shape)
 
     def loss_grad(self, loss, y, rows, fold, W, want_grad=True):
         self.n_passes += 1
@@ -64,8 +79,13 @@ class ReferenceDesign:
     def loss_sum(self, loss, y, rows, part, fold, Z):
         return (self._weights(rows, part, fold) * self._loss(loss, 0, y, Z)).sum(0)
 
-    def hvp(self, curvature, fold, V):
+    def hvp(self, curvature, fold, V, n_classes=1):
         self.n_passes += 1
+        if n_classes > 1:
+            K = n_classes
+            a, u = np.asarray(curvature).reshape(self.shape[0], -1, K)[:, fold[::K]], np.asarray(self._X @ V).reshape(self.shape[0], -1, K)
+            s = a.sum(axis=2, keepdims=True)
+            return self._XT @ self.xp.asarray((a * (u - (a * u).sum(axis=2, keepdims=True) / np.where(s > 0, s, 1))).reshape(self.shape[0], -1))
         return self._XT @ (self.xp.take(curvature, self.xp.asarray(fold), axis=1) * (self._X @ V))
 
     def hess_diag(self, curvature):
@@ -81,9 +101,21 @@ class ReferenceDesign:
         self.n_passes += 1
         return self._XT @ R
 
-    def contract(self, A, B, Q, U):
+    def contract(self, A, B, Q, U, n_classes=1):
         self.n_passes += 1
-        A, F = np.array(A), A.shape[1]
+        A, F = np.array(A), A.shape[1] // n_classes
+        if n_classes > 1:
+            K, n = n_classes, self.shape[0]
+            u, M = np.asarray(self._X @ U).reshape(n, -1, F, K), 0.0
+            for weight, q in ((A, None), (B, Q)) if Q is not None else ((A, None),):
+                w = np.asarray(weight).reshape(n, F, K)
+                p = w / np.where(w.sum(axis=2, keepdims=True) != 0, w.sum(axis=2, keepdims=True), 1)
+                centred = u - np.einsum("ifc,iafc->iaf", p, u)[..., None]
+                if q is not None:
+                    q = np.asarray(self._X @ q).reshape(n, F, K)
+                    w = w * (q - (p * q).sum(axis=2, keepdims=True))
+                M = M + np.einsum("ifc,iafc,ibfc->fab", w, centred, centred)
+            return M
         if Q is not None:
             A = A + np.asarray(B) * np.asarray(self._X @ Q)
         XU = np.asarray(self._X @ U).reshape(self.shape[0], -1, F)

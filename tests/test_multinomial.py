@@ -1,0 +1,135 @@
+"""The multinomial loss: passes of both designs against formulas, inner solutions against scikit-learn, hypergradients against differences."""
+import numpy as np
+import pytest
+from designs import DESIGNS, sparse_matrix
+
+from fasthoag import FeatureRidge, HeldOut, KFold, PerClass, Problem, Ridge, SampleWeights, check_hypergrad, find_loss, hoag
+from fasthoag.design import HELD_OUT, TRAIN, RowWeights
+from fasthoag.hypergradient import Accuracy, evaluate
+from fasthoag.problem import refit
+
+N, P, K, F = 90, 7, 4, 3
+LOSS = find_loss("multinomial", n_classes=K)
+
+
+def data(seed=0, n=N, p=P):
+    rng = np.random.default_rng(seed)
+    X = sparse_matrix(rng, n, p, 0.5)
+    return X, np.argmax(X @ rng.normal(size=(p, K)) + 2 * rng.gumbel(size=(n, K)), axis=1).astype(float)
+
+
+def folds(n=N):
+    return KFold([(np.flatnonzero(np.arange(n) % F != k), np.flatnonzero(np.arange(n) % F == k)) for k in range(F)])
+
+
+def softmax(Z):
+    e = np.exp(Z - Z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("name", [name for name in DESIGNS if "float32" not in name])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_passes(name, fit_intercept):
+    X, y = data()
+    design = DESIGNS[name](X, fit_intercept)
+    A = np.hstack([X.toarray(), np.ones((N, 1))]) if fit_intercept else X.toarray()
+    rng = np.random.default_rng(1)
+    q = A.shape[1]
+    W, V, Q = (rng.normal(size=(q, F * K)) for _ in range(3))
+    weight, mask = rng.random(N), rng.integers(0, 4, (N, F)).astype(np.uint8)
+    rows, fold = RowWeights(weight, mask), np.repeat(np.arange(F, dtype=np.int32), K)
+    train, held, G, Z = design.loss_grad(LOSS, y, rows, fold, design.encode(W))
+    curvature = design.row_terms(LOSS, 2, y, rows, TRAIN, fold, Z)
+    H = design.decode(design.hvp(curvature, fold, design.encode(V), K))
+    third = design.row_terms(LOSS, 3, y, rows, HELD_OUT, fold, Z)
+    M = design.contract(curvature, -third, design.encode(Q), design.encode(np.hstack([V, W])), K)
+    np.testing.assert_allclose(np.asarray(Z), A @ W, rtol=0, atol=1e-12)
+    label = np.eye(K)[y.astype(int)]
+    for f in range(F):
+        c = slice(f * K, (f + 1) * K)
+        p = softmax(A @ W[:, c])
+        s, v = weight * ((mask[:, f] & TRAIN) > 0), weight * ((mask[:, f] & HELD_OUT) > 0)
+        values = -np.log((p * label).sum(axis=1))
+        np.testing.assert_allclose([np.asarray(train)[c].sum(), np.asarray(held)[c].sum()], [s @ values, v @ values], rtol=1e-12)
+        np.testing.assert_allclose(design.decode(G)[:, c], A.T @ (s[:, None] * (p - label)), rtol=0, atol=1e-11)
+        u = A @ V[:, c]
+        np.testing.assert_allclose(H[:, c], A.T @ (s[:, None] * (p * u - p * (p * u).sum(axis=1, keepdims=True))), rtol=0, atol=1e-11)
+        blocks = [u, A @ W[:, c]]
+        centred = [b - (p * b).sum(axis=1, keepdims=True) for b in (*blocks, A @ Q[:, c])]
+        for a in range(2):
+            for b in range(2):
+                expected = (p * centred[a] * centred[b]).sum(axis=1) @ s - (p * centred[a] * centred[b] * centred[2]).sum(axis=1) @ v
+                assert np.asarray(M)[f, a, b] == pytest.approx(expected, rel=1e-10, abs=1e-10)
+
+
+@pytest.mark.parametrize("name", ["cpu sparse", "reference sparse", "cpu dense"])
+@pytest.mark.parametrize("start", [0.0, 10.0])
+def test_refit_is_scikit_learns_solution(name, start):
+    from sklearn.linear_model import LogisticRegression
+
+    X, y = data()
+    theirs = LogisticRegression(C=1 / np.exp(0.3), tol=1e-12, max_iter=10000).fit(X.toarray(), y)
+    design = DESIGNS[name](X, True)
+    w = refit(Problem(design, y, loss="multinomial"), [0.3], w0=start * np.ones((P + 1, K)) * np.arange(K), tol=1e-9)[0]
+    np.testing.assert_allclose(w[:P].T, theirs.coef_, atol=1e-5)
+    np.testing.assert_allclose(w[P] - w[P].mean(), theirs.intercept_ - theirs.intercept_.mean(), atol=1e-5)
+
+
+@pytest.mark.parametrize("criterion", ["held_out", "k_fold"])
+@pytest.mark.parametrize("penalty", [Ridge(), FeatureRidge(), PerClass(Ridge(), K), PerClass(FeatureRidge(np.r_[np.ones(P - 1), 2.0]), K)],
+                         ids=["all", "feature", "class", "feature_class"])
+def test_hypergradient_is_the_difference_quotient(penalty, criterion):
+    X, y = data()
+    problem = Problem(X, y, loss="multinomial", penalty=penalty)
+    rule = folds() if criterion == "k_fold" else HeldOut(*data(1))
+    theta = problem.inner().start(0.2) + 0.2 * np.random.default_rng(0).normal(size=problem.n_hyper)
+    assert check_hypergrad(problem, rule, theta) < 1e-6
+
+
+def test_outer_hessian_is_the_difference_quotient():
+    X, y = data()
+    bound, h, exact = folds().bind(Problem(X, y, loss="multinomial")), 1e-3, Accuracy(1e-12, 1e-12)
+    zero = bound.inner.design.encode(np.zeros((P + 1, F * K)))
+    at, *around = (evaluate(bound, np.array([0.4 + k * h]), zero, exact) for k in (0, 1, -1, 2, -2))
+    g = [e.grad[0] for e in around]
+    assert at.hess[0, 0] == pytest.approx((8 * (g[0] - g[1]) - (g[2] - g[3])) / (12 * h), rel=1e-6)
+
+
+def test_weights_of_rows_are_tuned_too():
+    X, y = data()
+    problem = Problem(X, y, loss="multinomial", tuned=SampleWeights(groups=np.arange(N) % 5))
+    assert check_hypergrad(problem, HeldOut(*data(1)), problem.inner().start(0.2)) < 1e-6
+
+
+@pytest.mark.parametrize("criterion", [folds(), "held_out"], ids=["k_fold", "held_out"])
+def test_tuning_ends_at_the_minimum(criterion):
+    X, y = data()
+    rule = HeldOut(*data(1)) if criterion == "held_out" else criterion
+    problem = Problem(X, y, loss="multinomial")
+    result = hoag(problem, rule)
+    assert result.status == "converged" and result.w.shape == (P + 1, 1 if criterion == "held_out" else F, K) and result.w_all.shape == (P + 1, K)
+    bound = rule.bind(problem)
+    zero = problem.design.encode(np.zeros((P + 1, len(bound.fold))))
+    values = [evaluate(bound, result.theta + d, zero, Accuracy(1e-9, 1e-9)).value for d in (0, 0.05, -0.05)]
+    assert abs(result.value - values[0]) <= result.value_error
+    assert values[0] <= min(values[1:])
+
+
+def test_many_strengths_fit_better_than_one():
+    X, y = data(n=300)
+    one, each = (hoag(Problem(X, y, loss="multinomial", penalty=penalty), folds(300), bounds=(-8, 8)) for penalty in (Ridge(), PerClass(Ridge(), K)))
+    assert each.value <= one.value + one.value_error + each.value_error
+
+
+@pytest.mark.parametrize("y, message", [([0, 1.5, 2], "y must contain class numbers"), ([-1, 0, 1], "y must contain class numbers"), ([1, 1, 1], "one class only")])
+def test_bad_targets_are_refused(y, message):
+    with pytest.raises(ValueError, match=message):
+        Problem(np.eye(3), y, loss="multinomial")
+
+
+def test_penalty_for_other_classes_is_refused():
+    X, y = data()
+    with pytest.raises(ValueError, match="penalty is for 3 classes; loss 'multinomial' has 4"):
+        Problem(X, y, loss="multinomial", penalty=PerClass(Ridge(), 3))
+    with pytest.raises(ValueError, match="loss of the criterion must predict as many columns"):
+        hoag(Problem(X, y, loss="multinomial"), KFold(3, loss="squared"))
