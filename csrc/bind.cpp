@@ -95,8 +95,9 @@ struct PyPreconditioner {
     Preconditioner pre;
     PyPreconditioner(int64_t p, const MaybeDoubles& diagonal, const MaybeDoubles& low_rank, const MaybeDoubles& inverse) {
         if (diagonal) {
-            require(diagonal->size() == p, "diagonal must be (n_coef,)");
+            require(diagonal->ndim() == 2 && diagonal->shape(0) == p, "diagonal must be (n_coef, 1) or (n_coef, n_classes)");
             pre.diagonal = diagonal->data();
+            pre.n_diag = int(diagonal->shape(1));
         }
         if (low_rank) {
             require(diagonal && low_rank->ndim() == 2 && low_rank->shape(0) <= p, "low_rank must be (n_hot, rank) and have a diagonal beside it");

@@ -21,10 +21,11 @@ struct Product {
     ProductOf<float> in_float;
 };
 
-// z = P^-1 r for every system: nothing, an inverse diagonal (p), an inverse diagonal less B B' in the first `n_hot` coefficients with B
+// z = P^-1 r for every system: nothing, an inverse diagonal (p), or one for each column of a unit (p, n_diag), an inverse diagonal less B B' in the first `n_hot` coefficients with B
 // (n_hot, rank), or an inverse matrix (p, p)
 struct Preconditioner {
     const double* diagonal = nullptr;
+    int n_diag = 1;
     const double* inverse = nullptr;
     const double* low_rank = nullptr;
     int64_t n_hot = 0;
@@ -187,7 +188,7 @@ void cg_in(Team& team, int64_t p, int m, int K, const ProductOf<U>& product, con
                 for (int j = 0; j < n; ++j) {
                     const double v = r[k * n + j];
                     s[j] += v * v;
-                    if (!pre.inverse) s[m + j] += v * (pre.diagonal ? pre.diagonal[k] * v : v);
+                    if (!pre.inverse) s[m + j] += v * (pre.diagonal ? pre.diagonal[k * pre.n_diag + j % pre.n_diag] * v : v);
                 }
         });
         sum_parts(0, rr.data());
@@ -215,6 +216,12 @@ void cg_in(Team& team, int64_t p, int m, int K, const ProductOf<U>& product, con
 
         // d = z + beta d
         parallel_features(team, p, [&](int64_t, int64_t k0, int64_t k1) {
+            if (pre.n_diag > 1) {
+                for (int64_t k = k0; k < k1; ++k)
+                    for (int j = 0; j < n; ++j)
+                        d[k * n + j] = U(pre.diagonal[k * pre.n_diag + j % pre.n_diag]) * r[k * n + j] + U(beta[j]) * d[k * n + j];
+                return;
+            }
             with_width(n, [&](auto width) {
                 constexpr int M = decltype(width)::value;
                 const int m_ = M ? M : n;
@@ -282,7 +289,7 @@ void cg_in(Team& team, int64_t p, int m, int K, const ProductOf<U>& product, con
         parallel_features(team, p, [&](int64_t block, int64_t k0, int64_t k1) {
             double* s = parts.data() + block * 3 * m;
             std::fill(s, s + 3 * m, 0.0);
-            if (n == m) {                             // the usual case, with the width known to the compiler
+            if (n == m && pre.n_diag == 1) {          // the usual case, with the width known to the compiler
                 with_width(n, [&](auto width) {
                     constexpr int M = decltype(width)::value;
                     const int m_ = M ? M : n;
@@ -306,8 +313,8 @@ void cg_in(Team& team, int64_t p, int m, int K, const ProductOf<U>& product, con
                 return;
             }
             for (int64_t k = k0; k < k1; ++k) {
-                const double scale = pre.diagonal ? pre.diagonal[k] : 1.0;
                 for (int j = 0; j < n; ++j) {
+                    const double scale = pre.diagonal ? pre.diagonal[k * pre.n_diag + j % pre.n_diag] : 1.0;
                     x[k * m + cols[j]] += alpha[j] * d[k * n + j];
                     const double v = r[k * n + j] = U(r[k * n + j] - alpha[j] * hd[k * n + j]);
                     s[j] += v * v;

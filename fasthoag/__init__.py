@@ -19,7 +19,8 @@ from fasthoag.tuned import ClassWeights, LossParameter, Mixture, SampleWeights
 
 __version__ = "0.1.0"
 
-_ESTIMATORS = ("LogisticRegressionCV", "RidgeCV")  # imported on first use: scikit-learn takes a second
+_ESTIMATORS = ("GammaRegressorCV", "HuberRegressorCV", "LinearSVCCV", "LinearSVRCV", "LogisticRegressionCV", "PoissonRegressorCV",
+               "QuantileRegressorCV", "RidgeCV", "TweedieRegressorCV")  # imported on first use: scikit-learn takes a second
 
 __all__ = ["ClassWeights", "ConvergenceWarning", "FeatureRidge", "GroupRidge", "HeldOut", "HoagResult", "KFold", "LossParameter", "Mixture", "PerClass",
            "Problem", "Ridge", "SampleWeights", "StructuredRidge", "SumPenalty", "check_hypergrad", "custom_loss", "find_loss", "hoag", "load_data", "load_model",

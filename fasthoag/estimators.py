@@ -1,32 +1,51 @@
-"""scikit-learn estimators: parameters in, `hoag` called, attributes out. No mathematics."""
+"""scikit-learn estimators: parameters in, `hoag` called, attributes out. No mathematics.
+
+An estimator is its parameters (fields of a dataclass: they become the explicit ``__init__`` that scikit-learn reads), its loss and its link; the fit of
+classifiers and of regressors is written once each.
+"""
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
+from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model._base import LinearClassifierMixin
+from sklearn.metrics import d2_tweedie_score
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fasthoag.criteria import HeldOut, KFold
 from fasthoag.hoag import hoag, one_standard_error
-from fasthoag.penalties import Ridge
+from fasthoag.losses import find_loss
+from fasthoag.penalties import FeatureRidge, GroupRidge, PerClass, Ridge
 from fasthoag.problem import Problem, refit
+
+_parameters = dataclass(kw_only=True, eq=False, repr=False)
+_MATRIX = {"accept_sparse": "csr", "accept_large_sparse": True, "dtype": [np.float64, np.float32]}
 
 _PARAMETERS = """
     Parameters
     ----------
-    cv : int, splitter or iterable of (train, test) pairs, default 5
+    {own}cv : int, splitter or iterable of (train, test) pairs, default 5
         What scikit-learn calls cv. Not used when `fit` gets ``validation``.
     fit_intercept : bool, default True
         The intercept is not penalised; sparse data stay sparse.
-    {extra}one_se : bool, default False
-        Choose the strongest penalty whose criterion is within one standard error (over folds) of the best.
-    method : {{"auto", "newton", "hoag"}}, default "auto"
+    penalty_per : {per}, default "all"
+        What has a strength of its own. Groups are one label a feature, or the features of every group (a dict or list of arrays); see
+        `fasthoag.GroupRidge`. Many strengths can overfit the folds: see ``stop_on`` of `fit`.
+    penalty_factor : array, shape (n_features,), optional
+        Fixed relative strengths; 0 for a feature that is not penalised.
+    one_se : bool, default False
+        Choose the strongest penalty whose criterion is within one standard error (over folds) of the best. For ``penalty_per="all"``.
+    method : {{"auto", "newton", "lbfgs", "hoag"}}, default "auto"
     bounds : (low, high) or None
         Of ``log λ``.
     tol : float, default 3e-4
         Relative size of the hypergradient at which the search stops; see `fasthoag.hoag`.
-    max_iter : int, default 50
-        Outer steps at most.
+    max_iter : int or None
+        Outer steps at most; None: the method's own limit.
     n_threads, n_jobs : int or None
         Threads of the kernels (`n_jobs` is scikit-learn's name for the same; None: all cores).
     low_memory, deterministic : bool, default False
@@ -37,52 +56,121 @@ _PARAMETERS = """
     Attributes
     ----------
     coef_, intercept_ : the final model, fitted on all rows (with ``validation``: on the training rows) at the chosen strength
-    {strength} : the chosen strength
-    scores_ : array, shape (n_folds,)
+    {strength} : the chosen strength, a float; {shapes} unless ``penalty_per="all"``
+    lam_ : λ, {lam}
+    scores_ : array, shape {folds}
         Minus the mean held-out loss of every fold at the best strength; ``score_mean_`` and ``score_se_`` its mean and standard error.
     n_iter_ : int
         Outer steps.
     hoag_result_ : HoagResult
 """
 
+_CLASS_WEIGHT = '''class_weight : dict, "balanced" or None
+        Multiplies the sample weights, in the fits and in the criterion.
+    '''
 
-class _HoagEstimatorMixin:
-    """What the estimators share: the call of `hoag`, the choice of the strength, the refit."""
 
-    def _tune(self, X, y, sample_weight, validation, is_validated):
-        n_threads = self.n_threads if self.n_threads is not None else self.n_jobs
-        problem = Problem(X, y, loss=self._loss, penalty=Ridge(), fit_intercept=self.fit_intercept, sample_weight=sample_weight,
-                          low_memory=self.low_memory, deterministic=self.deterministic)
-        criterion = HeldOut(*validation) if is_validated else KFold(self.cv)
-        if n_threads is not None:
-            problem = problem.with_threads(n_threads)
-        result = hoag(problem, criterion, method=self.method, bounds=self.bounds, tol=self.tol, max_iter=self.max_iter, callback=self.callback)
-        theta, weights = result.theta, result.fold_weights
-        if self.one_se:
-            if result.w.shape[1] < 2:
-                raise ValueError("one_se=True needs cross-validation: there is one criterion value only with validation=")
-            theta = one_standard_error(problem, criterion, result, bounds=self.bounds)
-        w, _, _ = refit(problem, theta, result.w_all)
-        self.hoag_result_, self.n_iter_ = result, result.n_iter
-        self.scores_ = -result.fold_values / weights
-        self.score_mean_ = -float(result.fold_values.sum() / weights.sum())
-        self.score_se_ = float(self.scores_.std(ddof=1) / np.sqrt(len(self.scores_))) if len(self.scores_) > 1 else float("nan")
-        n = X.shape[1]
-        return theta, w[:n], float(w[n]) if self.fit_intercept else 0.0
+def _doc(own="", per='"all", "feature" or groups', strength="alpha_", shapes="an array, shape (n_features,),", lam="the same as ``alpha_``",
+         folds="(n_folds,)"):
+    return _PARAMETERS.format(own=own, per=per, strength=strength, shapes=shapes, lam=lam, folds=folds)
 
-    def _validation(self, validation):
-        if validation is None:
+
+@_parameters
+class _TunedEstimator(BaseEstimator):
+    """What the estimators share: parameters, the penalty, the call of `hoag`, the choice of the strength, the refit."""
+
+    cv: Any = 5
+    fit_intercept: Any = True
+    penalty_per: Any = "all"
+    penalty_factor: Any = None
+    one_se: Any = False
+    method: Any = "auto"
+    bounds: Any = None
+    tol: Any = 3e-4
+    max_iter: Any = None
+    n_threads: Any = None
+    n_jobs: Any = None
+    low_memory: Any = False
+    deterministic: Any = False
+    callback: Any = None
+
+    def _penalty(self, n_classes=1):
+        """The penalty that the parameters ask for; more than one class: of the multinomial loss."""
+        per, factor = self.penalty_per, None if self.penalty_factor is None else np.asarray(self.penalty_factor, np.float64)
+        is_all = isinstance(per, str) and per == "all"
+        if self.one_se and not is_all:
+            raise ValueError('one_se=True needs a single strength, penalty_per="all"')
+        if not isinstance(per, str):
+            if per is None or np.isscalar(per):
+                raise ValueError(f'penalty_per must be "all", "feature", "class", "feature_class" or groups of features; got {per!r}')
+            return GroupRidge(per, factor)
+        if per not in ("all", "feature", "class", "feature_class"):
+            raise ValueError(f'penalty_per must be "all", "feature", "class", "feature_class" or groups of features; got {per!r}')
+        if "class" not in per:
+            return Ridge(factor) if is_all else FeatureRidge(factor)
+        if n_classes < 2:
+            raise ValueError(f'penalty_per="{per}" is for the multinomial loss: LogisticRegressionCV with more than 2 classes')
+        return PerClass(Ridge(factor) if per == "class" else FeatureRidge(factor), n_classes)
+
+    def _rows(self, pair, name):
+        """Rows that do not train, (X, y), or None."""
+        if pair is None:
             return None
         try:
-            X_val, y_val = validation
+            X, y = pair
         except (TypeError, ValueError):
-            raise ValueError("validation must be a pair (X_val, y_val)") from None
-        return validate_data(self, X_val, accept_sparse="csr", accept_large_sparse=True, dtype=[np.float64, np.float32], reset=False), np.asarray(y_val)
+            raise ValueError(f"{name} must be a pair (X, y) of rows and their targets") from None
+        return validate_data(self, X, reset=False, **_MATRIX), np.asarray(y)
 
     def _weight(self, sample_weight, X):
         if sample_weight is None:
             return None
         return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+
+    def _tune(self, X, y, loss, weight, validation, stop_on, codings):
+        """A model for every coding of the targets: w (n_coef, n_models), or (n_coef, n_classes) of the multinomial loss."""
+        penalty = self._penalty(loss.n_classes)
+        problem = Problem(X, codings[0](y), loss=loss, penalty=penalty, fit_intercept=self.fit_intercept, sample_weight=weight,
+                          low_memory=self.low_memory, deterministic=self.deterministic)
+        n_threads = self.n_threads if self.n_threads is not None else self.n_jobs
+        problem = problem if n_threads is None else problem.with_threads(n_threads)
+        cv = self.cv
+        if len(codings) > 1 and validation is None:  # the same folds for every class
+            cv = KFold(cv).splits(SimpleNamespace(n_rows=len(y), y=y, loss=find_loss("multinomial")))
+        found = []
+        for coding in codings:
+            if found:
+                problem = replace(problem, X=problem.design, y=coding(y))
+            found.append(self._tune_one(problem, cv, *(rows and (rows[0], coding(rows[1]), *rows[2:]) for rows in (validation, stop_on))))
+        results, lam, w = zip(*found)
+        is_one = len(codings) == 1
+        self.hoag_result_ = results[0] if is_one else list(results)
+        self.n_iter_ = max(result.n_iter for result in results)
+        scores = np.array([-result.fold_values / result.fold_weights for result in results])
+        means = np.array([-result.fold_values.sum() / result.fold_weights.sum() for result in results])
+        n_folds = scores.shape[1]
+        errors = scores.std(axis=1, ddof=1) / np.sqrt(n_folds) if n_folds > 1 else np.full(len(scores), np.nan)
+        self.scores_, self.score_mean_, self.score_se_ = (scores[0], float(means[0]), float(errors[0])) if is_one else (scores, means, errors)
+        self.lam_ = lam[0] if is_one else np.array(lam)
+        with np.errstate(divide="ignore"):
+            setattr(self, self._strength, self.lam_ if self._strength == "alpha_" else 1.0 / self.lam_)
+        w = np.column_stack(w)
+        n = X.shape[1]
+        return w[:n], w[n] if self.fit_intercept else np.zeros(w.shape[1])
+
+    def _tune_one(self, problem, cv, validation, stop_on):
+        """Result, strengths and the model on all rows."""
+        criterion = KFold(cv) if validation is None else HeldOut(*validation)
+        result = hoag(problem, criterion, method=self.method, bounds=self.bounds, tol=self.tol, max_iter=self.max_iter, callback=self.callback,
+                      stop_on=None if stop_on is None else HeldOut(*stop_on))
+        theta = result.theta
+        if self.one_se:
+            if len(result.fold_values) < 2:
+                raise ValueError("one_se=True needs cross-validation: there is one criterion value only with validation=")
+            theta = one_standard_error(problem, criterion, result, bounds=self.bounds)
+        w, _, _ = refit(problem, theta, result.w_all)
+        is_all = isinstance(self.penalty_per, str) and self.penalty_per == "all"
+        return result, float(np.exp(theta[0])) if is_all else problem.penalty.strengths(theta, problem.n_features).T, w
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -90,13 +178,117 @@ class _HoagEstimatorMixin:
         return tags
 
 
-class LogisticRegressionCV(_HoagEstimatorMixin, LinearClassifierMixin, BaseEstimator):
-    __doc__ = """Binary logistic regression whose ℓ2 strength is tuned by hypergradient on the held-out log-loss.
+@_parameters
+class _TunedClassifier(LinearClassifierMixin, _TunedEstimator):
+    class_weight: Any = None
+    _strength = "C_"
+    _is_joint = False  # more than 2 classes: one multinomial model, or a model for each class against the rest
 
-    Minimises ``Σ_i s_i log(1 + exp(-y_i (x_i w + b))) + ||w||² / (2 C)`` and chooses C = 1/λ, a continuous value, not one of a grid.
-    """ + _PARAMETERS.format(extra='''class_weight : dict, "balanced" or None
-        Multiplies the sample weights, in the fits and in the criterion.
-    ''', strength="C_ : float, 1/λ, and ``lam_``") + """    classes_ : array, shape (2,)
+    def fit(self, X, y, sample_weight=None, validation=None, stop_on=None):
+        """Tune and fit.
+
+        Parameters
+        ----------
+        X : array or sparse matrix, shape (n_rows, n_features)
+        y : array, shape (n_rows,)
+        sample_weight : array, shape (n_rows,), optional
+        validation : (X, y), optional
+            Tune on these rows instead of by cross-validation.
+        stop_on : (X, y), optional
+            Rows that neither train nor tune: the search ends when their loss falls no more. For many strengths; see `fasthoag.hoag`.
+        """
+        X, y = validate_data(self, X, y, ensure_min_samples=2, **_MATRIX)
+        check_classification_targets(y)
+        self.classes_, index = np.unique(y, return_inverse=True)
+        K = len(self.classes_)
+        if K < 2:
+            raise ValueError(f"{type(self).__name__} needs at least 2 classes in y; got 1 class, {self.classes_[0]!r}")
+        is_joint = self._is_joint and K > 2
+        loss = find_loss("multinomial", n_classes=K) if is_joint else self._make_loss()
+        validation, stop_on = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
+        weight = self._weight(sample_weight, X)
+        if self.class_weight is not None:
+            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y, **(
+                {} if weight is None or self.class_weight != "balanced" else {"sample_weight": weight}))
+            weight = (1.0 if weight is None else weight) * by_class[index]
+            validation, stop_on = (rows and (*rows, by_class[rows[1]]) for rows in (validation, stop_on))
+
+        def against_rest(c):
+            return lambda index: np.where(index == c, 1.0, -1.0)
+        codings = [lambda index: index.astype(np.float64)] if is_joint else [against_rest(1)] if K == 2 else [against_rest(c) for c in range(K)]
+        coef, intercept = self._tune(X, index, loss, weight, validation, stop_on, codings)
+        if is_joint:
+            intercept = intercept - intercept.mean()  # only differences between classes count
+        self.coef_, self.intercept_ = np.ascontiguousarray(coef.T), intercept
+        return self
+
+    def _rows(self, pair, name):
+        rows = super()._rows(pair, name)
+        if rows is None:
+            return None
+        unknown = np.setdiff1d(rows[1], self.classes_)
+        if len(unknown):
+            raise ValueError(f"{name} has labels that y does not have: {unknown[:5]}")
+        return rows[0], np.searchsorted(self.classes_, rows[1])
+
+
+@_parameters
+class _TunedRegressor(RegressorMixin, _TunedEstimator):
+    _strength = "alpha_"
+    _has_log_link = False
+    _inverse_link = staticmethod(lambda z: z)
+
+    def fit(self, X, y, sample_weight=None, validation=None, stop_on=None):
+        """Tune and fit.
+
+        Parameters
+        ----------
+        X : array or sparse matrix, shape (n_rows, n_features)
+        y : array, shape (n_rows,)
+        sample_weight : array, shape (n_rows,), optional
+        validation : (X, y), optional
+            Tune on these rows instead of by cross-validation.
+        stop_on : (X, y), optional
+            Rows that neither train nor tune: the search ends when their loss falls no more. For many strengths; see `fasthoag.hoag`.
+        """
+        X, y = validate_data(self, X, y, y_numeric=True, ensure_min_samples=2, **_MATRIX)
+        y, weight = np.asarray(y, np.float64), self._weight(sample_weight, X)
+        coef, intercept = self._tune(X, y, self._make_loss(y, weight), weight, self._rows(validation, "validation"), self._rows(stop_on, "stop_on"),
+                                     [lambda y: y])
+        self.coef_, self.intercept_ = coef[:, 0], float(intercept[0])
+        return self
+
+    def predict(self, X):
+        """Predictions, (n_rows,)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, **_MATRIX)
+        return self._inverse_link(X @ self.coef_ + self.intercept_)
+
+
+@_parameters
+class _LogLinkRegressor(_TunedRegressor):
+    """Targets that are not negative, predictions ``exp(X w + b)``, scores in the deviance."""
+
+    _inverse_link = staticmethod(np.exp)
+
+    def score(self, X, y, sample_weight=None):
+        """D², the share of the deviance that the model explains, as scikit-learn's own."""
+        return d2_tweedie_score(y, self.predict(X), sample_weight=sample_weight, power=self._power())
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.positive_only = True
+        return tags
+
+
+@_parameters
+class LogisticRegressionCV(_TunedClassifier):
+    __doc__ = """Logistic regression whose ℓ2 strength is tuned by hypergradient on the held-out log-loss.
+
+    Two classes: minimises ``Σ_i s_i log(1 + exp(-y_i (x_i w + b))) + ||w||² / (2 C)`` and chooses C = 1/λ, a continuous value, not one of a grid. More:
+    the multinomial loss ``Σ_i s_i (log(Σ_c exp(x_i w_c + b_c)) - x_i w_{y_i} - b_{y_i}) + Σ_c ||w_c||² / (2 C)``.
+    """ + _doc(_CLASS_WEIGHT, '"all", "feature", "class", "feature_class" or groups', "C_", "an array, shape (n_features,) or (n_classes, n_features),",
+               "1 / C_") + """    classes_ : array, shape (n_classes,)
 
     Examples
     --------
@@ -108,74 +300,55 @@ class LogisticRegressionCV(_HoagEstimatorMixin, LinearClassifierMixin, BaseEstim
     >>> bool(0.1 < model.C_ < 10)
     True
     """
-    _loss = "logistic"
+    _is_joint = True
 
-    def __init__(self, *, cv=5, fit_intercept=True, class_weight=None, one_se=False, method="auto", bounds=None, tol=3e-4, max_iter=50,
-                 n_threads=None, n_jobs=None, low_memory=False, deterministic=False, callback=None):
-        self.cv = cv
-        self.fit_intercept = fit_intercept
-        self.class_weight = class_weight
-        self.one_se = one_se
-        self.method = method
-        self.bounds = bounds
-        self.tol = tol
-        self.max_iter = max_iter
-        self.n_threads = n_threads
-        self.n_jobs = n_jobs
-        self.low_memory = low_memory
-        self.deterministic = deterministic
-        self.callback = callback
-
-    def fit(self, X, y, sample_weight=None, validation=None):
-        """Tune and fit. ``validation=(X_val, y_val)`` tunes on those rows instead of by cross-validation."""
-        X, y = validate_data(self, X, y, accept_sparse="csr", accept_large_sparse=True, dtype=[np.float64, np.float32], ensure_min_samples=2)
-        check_classification_targets(y)
-        self.classes_, index = np.unique(y, return_inverse=True)
-        if len(self.classes_) != 2:
-            raise ValueError(f"Only binary classification is supported. LogisticRegressionCV needs exactly 2 classes in y; got {len(self.classes_)} class"
-                             f"{'' if len(self.classes_) == 1 else 'es'}")
-        held = self._validation(validation)
-        if held is not None:
-            unknown = np.setdiff1d(held[1], self.classes_)
-            if len(unknown):
-                raise ValueError(f"validation has labels that y does not have: {unknown[:5]}")
-            held = (held[0], np.where(held[1] == self.classes_[1], 1.0, -1.0))
-        weight = self._weight(sample_weight, X)
-        if self.class_weight is not None:
-            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y, **(
-                {} if weight is None or self.class_weight != "balanced" else {"sample_weight": weight}))
-            weight = (1.0 if weight is None else weight) * by_class[index]
-            if held is not None:
-                held = (*held, by_class[(held[1] > 0).astype(int)])
-        theta, coef, intercept = self._tune(X, 2.0 * index - 1.0, weight, held, held is not None)
-        self.lam_ = float(np.exp(theta[0]))
-        self.C_ = 1.0 / self.lam_
-        self.coef_, self.intercept_ = coef[None, :], np.array([intercept])
-        return self
-
-    def predict_proba(self, X):
-        """Probabilities of ``classes_``, (n_rows, 2)."""
-        check_is_fitted(self)
-        z = self.decision_function(X)
-        p = np.where(z >= 0, 1 / (1 + np.exp(-np.abs(z))), np.exp(-np.abs(z)) / (1 + np.exp(-np.abs(z))))
-        return np.column_stack([1 - p, p])
+    def _make_loss(self):
+        return find_loss("logistic")
 
     def predict_log_proba(self, X):
-        """Their logarithms, without cancellation."""
+        """Logarithms of `predict_proba`, without cancellation."""
         z = self.decision_function(X)
-        return np.column_stack([-np.logaddexp(0, z), -np.logaddexp(0, -z)])
+        return np.column_stack([-np.logaddexp(0, z), -np.logaddexp(0, -z)]) if z.ndim == 1 else log_softmax(z, axis=1)
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
+    def predict_proba(self, X):
+        """Probabilities of ``classes_``, (n_rows, n_classes)."""
+        z = self.decision_function(X)
+        return softmax(np.column_stack([0 * z, z]) if z.ndim == 1 else z, axis=1)
 
 
-class RidgeCV(_HoagEstimatorMixin, RegressorMixin, BaseEstimator):
+@_parameters
+class LinearSVCCV(_TunedClassifier):
+    __doc__ = """Linear support vector classifier whose strength is tuned by hypergradient on its own held-out loss.
+
+    Minimises ``C Σ_i s_i max(0, 1 - y_i (x_i w + b))² + ||w||² / 2``, as scikit-learn's LinearSVC does (which also penalises b), and chooses C = 1/λ.
+    With more than two classes each against the rest has a C of its own.
+    """ + _doc('''loss : {"squared_hinge", "smoothed_hinge"}, default "squared_hinge"
+        "smoothed_hinge" is ``log(1 + exp(2 (1 - y z))) / 2``, the hinge with a smooth corner.
+    ''' + _CLASS_WEIGHT, strength="C_", shapes="with more than 2 classes an array, shape (n_classes,); with a last axis of the features", lam="1 / C_",
+               folds="(n_folds,), with more than 2 classes (n_classes, n_folds)") + """        With more than 2 classes a list of them, and n_iter_ the largest.
+    classes_ : array, shape (n_classes,)
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> import fasthoag
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = fasthoag.LinearSVCCV(cv=5).fit(X[50:], y[50:])
+    >>> model.score(X[50:], y[50:]) > 0.9
+    True
+    """
+    loss: Any = "squared_hinge"
+
+    def _make_loss(self):
+        return _one_of(self.loss, "squared_hinge", "smoothed_hinge")
+
+
+@_parameters
+class RidgeCV(_TunedRegressor):
     __doc__ = """Least squares whose ℓ2 strength is tuned by hypergradient on the held-out squared error.
 
     Minimises ``Σ_i s_i (y_i - x_i w - b)² + alpha ||w||²``, as scikit-learn's Ridge does, and chooses alpha, a continuous value.
-    """ + _PARAMETERS.format(extra="", strength="alpha_ : float") + """
+    """ + _doc() + """
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
@@ -185,34 +358,185 @@ class RidgeCV(_HoagEstimatorMixin, RegressorMixin, BaseEstimator):
     >>> bool(0 < model.alpha_ < 0.1)
     True
     """
-    _loss = "squared"
 
-    def __init__(self, *, cv=5, fit_intercept=True, one_se=False, method="auto", bounds=None, tol=3e-4, max_iter=50,
-                 n_threads=None, n_jobs=None, low_memory=False, deterministic=False, callback=None):
-        self.cv = cv
-        self.fit_intercept = fit_intercept
-        self.one_se = one_se
-        self.method = method
-        self.bounds = bounds
-        self.tol = tol
-        self.max_iter = max_iter
-        self.n_threads = n_threads
-        self.n_jobs = n_jobs
-        self.low_memory = low_memory
-        self.deterministic = deterministic
-        self.callback = callback
+    def _make_loss(self, y, weight):
+        return find_loss("squared")
 
-    def fit(self, X, y, sample_weight=None, validation=None):
-        """Tune and fit. ``validation=(X_val, y_val)`` tunes on those rows instead of by cross-validation."""
-        X, y = validate_data(self, X, y, accept_sparse="csr", accept_large_sparse=True, dtype=[np.float64, np.float32], y_numeric=True,
-                             ensure_min_samples=2)
-        held = self._validation(validation)
-        theta, self.coef_, self.intercept_ = self._tune(X, np.asarray(y, np.float64), self._weight(sample_weight, X), held, held is not None)
-        self.alpha_ = float(np.exp(theta[0]))
-        return self
 
-    def predict(self, X):
-        """Predictions, (n_rows,)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", accept_large_sparse=True, dtype=[np.float64, np.float32], reset=False)
-        return X @ self.coef_ + self.intercept_
+@_parameters
+class LinearSVRCV(_TunedRegressor):
+    __doc__ = """Linear support vector regression whose strength is tuned by hypergradient on its own held-out loss.
+
+    Minimises ``C Σ_i s_i max(0, |y_i - x_i w - b| - epsilon)² + ||w||² / 2``, as scikit-learn's LinearSVR does (which also penalises b), and chooses
+    C = 1/λ.
+    """ + _doc('''epsilon : float, default 0
+        Errors up to it cost nothing; in units of y.
+    loss : {"squared_epsilon_insensitive"}
+    ''', strength="C_", lam="1 / C_") + """
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> import fasthoag
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = fasthoag.LinearSVRCV(epsilon=20.0).fit(X, y)
+    >>> model.score(X, y) > 0.5
+    True
+    """
+    epsilon: Any = 0.0
+    loss: Any = "squared_epsilon_insensitive"
+    _strength = "C_"
+
+    def _make_loss(self, y, weight):
+        return find_loss(_one_of(self.loss, "squared_epsilon_insensitive"), epsilon=self.epsilon)
+
+
+@_parameters
+class HuberRegressorCV(_TunedRegressor):
+    __doc__ = """Regression with the Huber loss whose ℓ2 strength is tuned by hypergradient on the held-out Huber loss.
+
+    Minimises ``Σ_i s_i H(y_i - x_i w - b) + alpha/2 ||w||²`` with ``H(r) = r² / 2`` up to ``|r| = epsilon`` and ``epsilon |r| - epsilon² / 2`` beyond,
+    and chooses alpha. This is the plain Huber loss: epsilon is fixed and in units of y. scikit-learn's HuberRegressor estimates a scale of the errors
+    too, and its epsilon is in units of that.
+    """ + _doc('''epsilon : float, default 1.35
+        Where the loss turns from a square into a line; in units of y.
+    ''') + """
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> import fasthoag
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = fasthoag.HuberRegressorCV(epsilon=50.0).fit(X, y)
+    >>> model.score(X, y) > 0.5
+    True
+    """
+    epsilon: Any = 1.35
+
+    def _make_loss(self, y, weight):
+        if not (isinstance(self.epsilon, (int, float, np.number)) and 0 < self.epsilon < np.inf):
+            raise ValueError(f"epsilon must be a positive number; got {self.epsilon!r}")
+        return find_loss("huber", delta=self.epsilon)
+
+
+@_parameters
+class QuantileRegressorCV(_TunedRegressor):
+    __doc__ = """Quantile regression whose ℓ2 strength is tuned by hypergradient on the held-out smoothed pinball loss.
+
+    Minimises ``Σ_i s_i P(y_i - x_i w - b) + alpha/2 ||w||²`` with ``P(r) = quantile r + h log(1 + exp(-r / h))``, the pinball loss with a corner of width
+    h, and chooses alpha. scikit-learn's QuantileRegressor has no smooth corner and penalises ``alpha ||w||_1``.
+    """ + _doc('''quantile : float between 0 and 1, default 0.5
+    smoothing : float, default 0.1
+        h as a multiple of a robust scale of y: the distance between its quartiles / 1.349 (0: its standard deviation; 0 too: 1).
+    ''') + """
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> import fasthoag
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = fasthoag.QuantileRegressorCV(quantile=0.9).fit(X, y)
+    >>> bool(0.85 < (y < model.predict(X)).mean() < 0.95)
+    True
+    """
+    quantile: Any = 0.5
+    smoothing: Any = 0.1
+
+    def _make_loss(self, y, weight):
+        if not (isinstance(self.smoothing, (int, float, np.number)) and 0 < self.smoothing < np.inf):
+            raise ValueError(f"smoothing must be a positive number; got {self.smoothing!r}")
+        return find_loss("quantile", quantile=self.quantile, smoothing=self.smoothing * _robust_scale(y, weight))
+
+
+_GLM = """and chooses alpha. (scikit-learn's objective is this over the sum of the weights: its alpha is this one over that sum.) Predictions are
+    ``exp(x w + b)``.
+    """
+
+
+@_parameters
+class PoissonRegressorCV(_LogLinkRegressor):
+    __doc__ = """Poisson regression whose ℓ2 strength is tuned by hypergradient on the held-out deviance.
+
+    Minimises ``Σ_i s_i (exp(z_i) - y_i z_i) + alpha/2 ||w||²`` with ``z_i = x_i w + b`` (up to a constant half the deviance), for ``y >= 0``,
+    """ + _GLM + _doc() + """
+    Examples
+    --------
+    >>> import numpy as np, fasthoag
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(200, 3))
+    >>> model = fasthoag.PoissonRegressorCV().fit(X, rng.poisson(np.exp(X[:, 0])))
+    >>> abs(float(model.coef_[0]) - 1) < 0.1
+    True
+    """
+
+    def _make_loss(self, y, weight):
+        return find_loss("poisson")
+
+    def _power(self):
+        return 1
+
+
+@_parameters
+class GammaRegressorCV(_LogLinkRegressor):
+    __doc__ = """Gamma regression whose ℓ2 strength is tuned by hypergradient on the held-out deviance.
+
+    Minimises ``Σ_i s_i (z_i + y_i exp(-z_i)) + alpha/2 ||w||²`` with ``z_i = x_i w + b`` (up to a constant half the deviance), for ``y > 0``,
+    """ + _GLM + _doc() + """
+    Examples
+    --------
+    >>> import numpy as np, fasthoag
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(200, 3))
+    >>> model = fasthoag.GammaRegressorCV().fit(X, np.exp(X[:, 0]) * rng.gamma(5, 0.2, size=200))
+    >>> abs(float(model.coef_[0]) - 1) < 0.1
+    True
+    """
+
+    def _make_loss(self, y, weight):
+        return find_loss("gamma")
+
+    def _power(self):
+        return 2
+
+
+@_parameters
+class TweedieRegressorCV(_LogLinkRegressor):
+    __doc__ = """Tweedie regression whose ℓ2 strength is tuned by hypergradient on the held-out deviance.
+
+    Minimises ``Σ_i s_i (exp((2 - p) z_i) / (2 - p) - y_i exp((1 - p) z_i) / (1 - p)) + alpha/2 ||w||²`` with ``z_i = x_i w + b`` and p = power (up to a
+    constant half the deviance), for ``y >= 0``,
+    """ + _GLM + _doc('''power : float between 1 and 2, default 1.5
+        Of the variance, ``mean^power``: a mass at 0 and a tail, such as claims. 1 is PoissonRegressorCV, 2 GammaRegressorCV.
+    ''') + """
+    Examples
+    --------
+    >>> import numpy as np, fasthoag
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(400, 3))
+    >>> model = fasthoag.TweedieRegressorCV().fit(X, np.exp(X[:, 0]) * rng.poisson(2, size=400) * rng.gamma(5, 0.1, size=400))
+    >>> abs(float(model.coef_[0]) - 1) < 0.2
+    True
+    """
+    power: Any = 1.5
+
+    def _make_loss(self, y, weight):
+        return find_loss("tweedie", power=self.power)
+
+    def _power(self):
+        return self.power
+
+
+def _one_of(loss, *known):
+    """The `Loss` of one of these names."""
+    if not (isinstance(loss, str) and loss in known):
+        raise ValueError(f"loss must be {' or '.join(map(repr, known))}; got {loss!r}")
+    return find_loss(loss)
+
+
+def _robust_scale(y, weight):
+    """Distance between the quartiles of y in units of that of a normal variable; a weight counts as copies of its row."""
+    weight = np.ones(len(y)) if weight is None else weight
+    order = np.argsort(y, kind="stable")
+    total = np.cumsum(weight[order])
+    if not total[-1] > 0:
+        return 1.0  # refused later
+    low, high = y[order][np.searchsorted(total, np.array([0.25, 0.75]) * total[-1])]
+    mean = np.average(y, weights=weight)
+    return float((high - low) / 1.349) or float(np.sqrt(np.average((y - mean) ** 2, weights=weight))) or 1.0

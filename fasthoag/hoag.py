@@ -305,7 +305,7 @@ def best_single(bound, theta, W, lower, upper, max_iter):
     inner = replace(bound.inner.at(theta), penalty=Ridge(getattr(bound.inner.penalty, "penalty_factor", None)), tuned=())
     single = replace(bound, inner=inner).one_fold(0)
     low, high = default_box(inner)
-    level = np.log(bound.inner.penalty.strengths(split_theta(bound.inner, theta)[0], bound.inner.n_features).mean(keepdims=True))
+    level = np.log([bound.inner.penalty.strengths(split_theta(bound.inner, theta)[0], bound.inner.n_features).mean()])
     found, _, _ = minimise(single, METHODS["newton"](), np.clip(level, low, high), W, low, high, 1e-3, max_iter, lambda *_: False)
     start = bound.inner.start(float(found.theta[0]))
     return np.clip(start, lower, upper), found.predict(0 * found.theta)

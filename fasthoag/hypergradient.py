@@ -218,7 +218,7 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
                      and ((solved.status == linsolve.CONVERGED) | (solved.residual_norm <= 0.5 * np.repeat(norms(b), K))).all())
     return Evaluation(
         theta=theta, value=float(fold_values.sum()), value_inner_error=float(3 * trust * np.abs(second).sum()),
-        value_linear_error=float(2 * (energy[0] * energy[1]).sum() + rounding), fold_values=fold_values,
+        value_linear_error=float(3 * (energy[0] * energy[1]).sum() + rounding), fold_values=fold_values,
         grad=grad, inner_error=inner_error, linear_error=linear_error, hess=hess_theta,
         W=W, Q=Q, T=T if has_tangents else None, V=V, accuracy=reached,
         n_inner=n_inner, n_cg=n_cg + int(solved.n_iter.max()), is_solved=is_solved, precond=precond)

@@ -25,7 +25,8 @@ class SolveResult:
 
 @dataclass(frozen=True)
 class Preconditioner:
-    """What CG multiplies residuals with, in all systems alike: nothing, an inverse diagonal (n_coef, 1), the same less B Bᵀ in the first
+    """What CG multiplies residuals with, in all systems alike: nothing, an inverse diagonal (n_coef, 1), or one for each
+    class (n_coef, n_classes), the same less B Bᵀ in the first
     coefficients with B = `low_rank` (n_hot, rank), or an inverse matrix (n_coef, n_coef)."""
 
     diagonal: Any = None
@@ -40,7 +41,8 @@ class Preconditioner:
         """The same for other strengths, without a pass. Strengths that moved all alike, or little, need nothing new."""
         if self.data is None:
             return self
-        lam = self.xp.sum(lam, axis=1, keepdims=True) / lam.shape[1]
+        if lam.shape[1] != self.lam.shape[1]:
+            lam = self.xp.sum(lam, axis=1, keepdims=True) / lam.shape[1]
         old, new = np.asarray(self.lam), np.asarray(lam)
         ratio = np.log(np.maximum(new, 1e-300) / np.maximum(old, 1e-300))[old > 0]
         if len(ratio) == 0 or np.ptp(ratio) < 1.0:
@@ -56,7 +58,8 @@ class Preconditioner:
             return self.inverse @ r
         if self.diagonal is None:
             return r
-        z = self.diagonal * r
+        n_diag = self.diagonal.shape[1]
+        z = (self.diagonal if n_diag == 1 else self.xp.concat([self.diagonal] * (r.shape[1] // n_diag), axis=1)) * r
         if self.low_rank is not None:
             k = self.low_rank.shape[0]
             z[:k, :] -= self.low_rank @ (self.low_rank.T @ r[:k, :])
@@ -213,8 +216,10 @@ def make_precond(design, curvature, lam, is_quick=False):
     ----------
     Frangella, Tropp & Udell (2023), "Randomized Nyström preconditioning", Alg. 2.1 and eq. 1.3.
     """
-    xp, p = design.xp, design.n_coef
-    lam = xp.sum(lam, axis=1, keepdims=True) / lam.shape[1]
+    xp, p, K = design.xp, design.n_coef, lam.shape[1]
+    if K > 1:  # strengths that differ by class: a diagonal for each
+        mean = sum(curvature[:, f * K:(f + 1) * K] for f in range(curvature.shape[1] // K)) / (curvature.shape[1] // K)
+        return from_parts(design.hess_diag(xp.asarray(mean, copy=True)), lam, design.is_sparse, xp)
     mean = xp.sum(curvature, axis=1, keepdims=True) / curvature.shape[1]
     if p <= SMALL:
         return from_parts(design.hvp(mean, np.zeros(p, np.int32), xp.asarray(np.eye(p))), lam, False, xp)
@@ -223,8 +228,8 @@ def make_precond(design, curvature, lam, is_quick=False):
 
 
 def from_parts(data, lam, damped, xp):
-    """The preconditioner from the data's part of the Hessian (n_coef, n_coef), or of its diagonal (n_coef, 1), and strengths (n_coef, 1)."""
-    if data.shape[1] > 1:
+    """The preconditioner from the data's part of the Hessian (n_coef, n_coef), or of its diagonal (n_coef, n_diag), and strengths (n_coef, n_diag)."""
+    if data.shape[1] != lam.shape[1]:
         gram = np.asarray(data) + np.diag(np.asarray(lam)[:, 0])
         diagonal = np.diag(gram)
         scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
