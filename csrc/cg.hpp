@@ -43,7 +43,8 @@ struct CgColumn {
     double energy_left(double rz_now) const {
         const int n = std::min(n_iter, 4);
         const double before = rz[(n_iter - n) % 4], rate = before > 0.0 ? std::pow(std::max(rz_now, 0.0) / before, 1.0 / n) : 0.0;
-        return *std::max_element(alpha, alpha + n) * std::max(rz_now, 0.0) / (1.0 - std::min(rate, 0.95));
+        const double least = n < 3 ? 0.6 : 0.0;        // the first steps fall faster than those to come
+        return *std::max_element(alpha, alpha + n) * std::max(rz_now, 0.0) / (1.0 - std::min(std::max(rate, least), 0.95));
     }
 };
 
@@ -271,18 +272,22 @@ void cg_in(Team& team, int64_t p, int m, int K, const ProductOf<U>& product, con
             }
             unite(xd.data(), n, K);
             unite(dd.data(), n, K);
-            std::vector<int> inside;
+            std::vector<int> inside, outside;
+            std::vector<double> left(n, 0.0);
             for (int j : keep) {
                 const double R = radius[cols[j]], next = xx[j] + 2.0 * alpha[j] * xd[j] + alpha[j] * alpha[j] * dd[j];
                 if (next < R * R) { xx[j] = next; inside.push_back(j); continue; }
                 const double t = (R * R - xx[j]) / (xd[j] + std::sqrt(xd[j] * xd[j] + dd[j] * std::max(0.0, R * R - xx[j])));
                 for (int64_t k = 0; k < p; ++k) {
                     x[k * m + cols[j]] += t * d[k * n + j];
-                    r[k * n + j] = U(r[k * n + j] - t * hd[k * n + j]);
+                    const double v = r[k * n + j] = U(r[k * n + j] - t * hd[k * n + j]);
+                    left[j] += v * v;
                 }
-                finish(j, at_radius);
+                outside.push_back(j);
                 alpha[j] = 0.0;
             }
+            unite(left.data(), n, K);
+            for (int j : outside) { rr[j] = left[j]; finish(j, at_radius); }
             keep.swap(inside);
         }
         // x += alpha d, r -= alpha hd, and the norms of the new r

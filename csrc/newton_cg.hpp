@@ -211,7 +211,9 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
             const double unforeseen = std::fabs(trial[j].gradient_norm - inner[j].residual) / c.gradient_norm;
             forcing[f] = unforeseen < max_forcing ? std::max(unforeseen, min_forcing) : max_forcing;  // NaN: max
             const double rounding = 10.0 * eps * std::fabs(c.objective);
-            if (trial[j].objective <= c.objective + 1e-4 * slope[j] + rounding) {
+            // near the end the objective is rounding (half deviances are small differences of large terms): there the gradient decides
+            const bool is_flat = trial[j].gradient_norm <= 0.5 * c.gradient_norm && trial[j].objective <= c.objective + 1e-8 * std::fabs(c.objective);
+            if (trial[j].objective <= c.objective + 1e-4 * slope[j] + rounding || is_flat) {
                 const bool is_floor = c.objective - trial[j].objective <= rounding && trial[j].gradient_norm > 0.5 * c.gradient_norm;
                 n_stalls[f] = is_floor ? n_stalls[f] + 1 : 0;
                 if (is_floor && trial[j].gradient_norm >= c.gradient_norm) continue;  // nothing gained: keep the better point

@@ -89,6 +89,11 @@ class BoundCriterion:
         return BoundCriterion(inner, self.design, self.y, inner.rows if self.is_shared else self.rows, self.part, self.loss)
 
 
+def held_back(n_rows):
+    """A fifth of the rows, drawn with a fixed seed, as a boolean array."""
+    return np.random.default_rng(0).permutation(n_rows) < max(1, n_rows // 5)
+
+
 def criterion_loss(loss, problem):
     """The loss of a criterion; unless it is given, that of the problem."""
     loss = problem.loss if loss is None else find_loss(loss)
@@ -128,6 +133,12 @@ class HeldOut:
     y_val: Any
     sample_weight: Any = None
     loss: Any = None
+
+    def hold_back(self, problem):
+        """This criterion without a fifth of its rows, and one on these."""
+        n = np.shape(self.y_val)[0]
+        is_back, weight = held_back(n), 1.0 if self.sample_weight is None else np.asarray(self.sample_weight, np.float64)
+        return replace(self, sample_weight=weight * ~is_back), replace(self, sample_weight=weight * is_back)
 
     def bind(self, problem):
         shape = getattr(self.X_val, "shape", None) or np.shape(self.X_val)
@@ -186,6 +197,14 @@ class KFold:
         y = problem.y.astype(int) if is_classification else problem.y
         splitter = check_cv(self.cv, y, classifier=is_classification)
         return list(splitter.split(np.zeros((n, 1)), y, self.groups))
+
+    def hold_back(self, problem):
+        """This criterion without a fifth of the rows, in training and test parts alike, and one on these."""
+        is_back = held_back(problem.n_rows)
+        splits = [(train[~is_back[train]], test[~is_back[test]]) for train, test in (
+            (np.arange(problem.n_rows)[train], np.arange(problem.n_rows)[test]) for train, test in self.splits(problem))]
+        weight = None if problem.sample_weight is None else problem.sample_weight[is_back]
+        return replace(self, cv=splits), HeldOut(problem.X[np.flatnonzero(is_back)], problem.y[is_back], weight, self.loss)
 
     def bind(self, problem):
         loss = criterion_loss(self.loss, problem)

@@ -14,6 +14,7 @@ from fasthoag.problem import Problem, check_theta, split_theta
 
 
 FEW = 16      # hyperparameters up to which their tangents are worth their columns
+MANY = 128    # hyperparameters from which the criterion is overfitted unless something stops it
 PATIENCE = 5  # steps without a lower loss on the rows of stop_on
 
 
@@ -89,7 +90,7 @@ MESSAGES = {
 }
 
 
-def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-4, max_iter=None, schedule=None, stop_on=None, callback=None,
+def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-4, max_iter=None, schedule=None, stop_on="auto", callback=None,
          n_threads=None):
     """Minimise the criterion over the hyperparameters by approximate hypergradients.
 
@@ -111,9 +112,10 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         Outer steps at most; default 50, 500 for "lbfgs".
     schedule : {"exponential", "quadratic", "cubic", "exact"} or callable k -> ε_k, optional
         Tolerances of method "hoag".
-    stop_on : HeldOut, optional
+    stop_on : HeldOut, "auto" or None
         Rows that the criterion does not see. With many hyperparameters the criterion itself is overfitted: when the loss on these rows has not fallen for
         5 steps the loop ends, and the best step for them is returned, with status "stopped_early". Their loss is in the trace as ``stop_value``.
+        "auto" holds back a fifth of the rows of the criterion (of all rows, for `KFold`) when there are more than 128 hyperparameters.
     callback : callable, optional
         Called with the record of every evaluation; returning True stops the loop.
     n_threads : int, optional
@@ -175,9 +177,11 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
                          f"{len(problem.tuned)} kinds of them outside the penalty. Use method='lbfgs'")
     rule = METHODS[method](schedule)
     max_iter = max_iter or getattr(rule, "max_iter", 50)
-    if stop_on is not None and not hasattr(stop_on, "bind"):
-        raise TypeError(f"stop_on must be a fasthoag.HeldOut; got {type(stop_on).__name__}")
+    if not (stop_on is None or hasattr(stop_on, "bind") or (isinstance(stop_on, str) and stop_on == "auto")):
+        raise TypeError(f"stop_on must be a fasthoag.HeldOut, 'auto' or None; got {stop_on!r}")
     began = time.perf_counter()
+    if isinstance(stop_on, str):
+        criterion, stop_on = criterion.hold_back(problem) if n_hyper > MANY and hasattr(criterion, "hold_back") else (criterion, None)
     bound = criterion.bind(problem)
     watched = stop_on and stop_on.bind(problem)
     lower, upper = box or default_box(bound.inner)
@@ -274,7 +278,7 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
             return current, "max_iter", n_iter
         d, predicted = rule.step(current, lower, upper, target)
         error = rule.error_after(current, d)
-        if error <= target and is_known:
+        if error <= target and is_known and not bound.inner.loss.has_kinks:  # the model does not see beyond a kink
             return moved(current, d, *rule.hint, error), "converged", n_iter + 1
         is_near = np.linalg.norm(d) < 1.0  # else adjoint and tangents are no better a start than 0, which saves a product
         trial = evaluate(bound, current.theta + d, current.predict(d), rule.accuracy, Q=current.Q if is_near else None,

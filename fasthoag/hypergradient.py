@@ -212,7 +212,9 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
         share = energy[1] / np.maximum(np.sqrt(np.maximum(dots(Q, g_grad), 0.0)), 1e-300)
         inner_error = 2 * float(np.linalg.norm(inner.penalty.strengths_vjp(split_theta(inner, theta)[0], products(np.abs(V), np.abs(Q)))))
         inner_error += reached.inner * float(np.linalg.norm(grad)) if inner.tuned else 0.0
-        linear_error = float(min(share.max(), 1.0) * np.linalg.norm(grad))
+        # terms and folds cancel in the sum, their errors do not
+        terms = inner.penalty.strengths_vjp(split_theta(inner, theta)[0], products(np.abs(W), np.abs(Q) * np.repeat(np.minimum(share, 1.0), K)))
+        linear_error = float(np.linalg.norm(terms) + (min(share.max(), 1.0) * np.linalg.norm(grad) if inner.tuned else 0.0))
     # what rounding stops short is still a solution, with its residual in the errors
     is_solved = bool(np.isin(solution.status, (linsolve.CONVERGED, linsolve.STALLED)).all()
                      and ((solved.status == linsolve.CONVERGED) | (solved.residual_norm <= 0.5 * np.repeat(norms(b), K))).all())

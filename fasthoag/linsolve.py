@@ -200,6 +200,7 @@ def _energy_left(n_iter, alphas, rzs, rz):
     before, now = rzs[(n_iter - n) % 4, np.arange(len(rz))], np.maximum(rz, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = np.where(before > 0, (now / before) ** (1 / np.maximum(n, 1)), 0.0)
+    rate = np.maximum(rate, np.where(n < 3, 0.6, 0.0))  # the first steps fall faster than those to come
     return np.where(n_iter > 0, alphas.max(axis=0) * now / (1 - np.minimum(rate, 0.95)), -1.0)
 
 

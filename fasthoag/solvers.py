@@ -103,7 +103,8 @@ def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, 
             unforeseen = np.abs(trial[5] - step.residual_norm) / np.maximum(norm, 1e-300)
         forcing = np.where(is_active, np.where(unforeseen < 0.25, np.maximum(unforeseen, 1e-3), 0.25), forcing)
         rounding = 10 * eps * np.abs(value)
-        is_down = is_active & (trial[4] <= value + 1e-4 * slope + rounding)
+        is_flat = (trial[5] <= 0.5 * norm) & (trial[4] <= value + 1e-8 * np.abs(value))  # the objective is rounding: there the gradient decides
+        is_down = is_active & ((trial[4] <= value + 1e-4 * slope + rounding) | is_flat)
         is_floor = is_down & (value - trial[4] <= rounding) & (trial[5] > 0.5 * norm)
         n_stalls = np.where(is_floor, n_stalls + 1, np.where(is_down, 0, n_stalls))
         t = np.where(is_down & ~(is_floor & (trial[5] >= norm)), 1.0, 0.0)

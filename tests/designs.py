@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.design.reference import ReferenceDesign
-from fasthoag.losses import COUNTS, LOSSES, REAL
+from fasthoag.losses import COUNTS, LOSSES, POSITIVE, REAL
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 DTYPES = ("float32", "float64")
@@ -37,6 +37,18 @@ DESIGNS = {
 }
 
 
+# All losses on one design with kernels and on one over the protocol: a loss sees predictions only, not how X is stored. Two on every other design.
+ALL_LOSSES_ON = (("cpu sparse", "float64"), ("reference sparse", "float64"))
+FEW_LOSSES = ("squared", "logistic")
+
+
+def with_losses(designs, fixture="make_a_design"):
+    """Parametrises the design `fixture` and ``loss`` with the pairs that run; `designs` are (name, dtype)."""
+    pairs = [pytest.param(design, loss, id=f"{' '.join(design)}-{loss}") for design in designs
+             for loss in LOSSES if design in ALL_LOSSES_ON or loss in FEW_LOSSES]
+    return pytest.mark.parametrize((fixture, "loss"), pairs, indirect=[fixture])
+
+
 def rows_for(name, X):
     """`X` in the format that design `name` holds: what a criterion on other rows is given."""
     return dense(X) if "dense" in name else X
@@ -61,6 +73,11 @@ def targets(loss, score, rng):
         return noisy
     mean = np.exp(score / max(1.0, score.std()))
     return rng.poisson(mean).astype(float) if LOSSES[loss].domain is COUNTS else mean * (0.1 + rng.gamma(2.0, 0.5, len(score)))
+
+
+def has_log_link(loss):
+    """exp(prediction) is the mean: predictions of hundreds overflow."""
+    return LOSSES[loss].domain in (COUNTS, POSITIVE)
 
 
 def sparse_problem(loss, seed, n_rows=80, n_features=15, density=0.4):

@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from designs import sparse_problem
+from designs import sparse_problem, targets
 
 from fasthoag import ConvergenceWarning, HeldOut, KFold, Problem, check_hypergrad, hoag
 from fasthoag.design.cpu import CpuDesign
@@ -224,7 +224,7 @@ def test_empty_rows_and_columns_are_taken(empty, loss, method):
     keep_rows = (np.arange(N) % 4 > 0) if empty in ("rows", "both") else np.ones(N)
     keep_columns = (np.arange(P) % 2 > 0) if empty in ("columns", "both") else np.ones(P)
     M = sp.csr_matrix(D * keep_rows[:, None] * keep_columns * (empty != "all"))
-    for A, y, criterion in both_criteria(M, Y if LOSSES[loss].is_classification else REAL):
+    for A, y, criterion in both_criteria(M, targets(loss, D.sum(1), np.random.default_rng(0))):
         result = fit(Problem(A, y, loss), criterion, method=method)
         assert result.status in ("converged", "at_bound"), result.message
         assert np.isfinite(result.w).all() and np.isfinite([result.value, result.value_error, *result.grad]).all()

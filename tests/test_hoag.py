@@ -6,18 +6,20 @@ import warnings
 import numpy as np
 import pytest
 from closed_form import exact, minimum
-from designs import DESIGNS, real_data, sparse_problem
+from designs import DESIGNS, FEW_LOSSES, has_log_link, real_data, sparse_problem, with_losses
 from test_hypergradient import Plain, splits_of, tuning
 
 import fasthoag
-from conftest import MakeDesign
+from conftest import OF_USE, MakeDesign
 from fasthoag import ConvergenceWarning, HeldOut, KFold, Problem, hoag
 from fasthoag.criteria import CRITERIA
-from fasthoag.losses import LOSSES
+from fasthoag.losses import LOSSES, derivative
 from fasthoag.outer import METHODS
 from fasthoag.outer.classic import SCHEDULES
 
 LOW, HIGH = -9.0, 9.0
+on_every_design = with_losses(OF_USE)
+ENDS = ("converged", "stalled", "max_iter")
 
 
 def run(problem, criterion, *args, callback=None, n_most=400, **options):
@@ -39,9 +41,38 @@ def case(criterion, loss, fit_intercept):
         split = tuning(criterion, loss, fit_intercept, Plain(), seed)[2]
         theta, value = minimum(split, loss, LOW, HIGH)
         bend = (f(split, loss, theta + 0.5) + f(split, loss, theta - 0.5) - 2 * value) / 0.25 / value
-        if LOW + 3 < theta < HIGH - 3 and bend > 0.02:
+        if LOW + 3 < theta < HIGH - 3 and bend > 0.02 and not crosses_a_kink(split, loss, theta, 0.03) and has_one_valley(split, loss, theta):
             return seed, split, theta, value
     raise AssertionError("no problem with a minimum inside")
+
+
+def crosses_a_kink(split, loss, theta, distance):
+    """Whether the curvature of a training row jumps within this distance of θ: there f' jumps too, and a minimum need not be a stationary point."""
+    if not LOSSES[loss].has_kinks:
+        return False
+    ends = [np.column_stack([derivative(loss, 2, split.y, split.X @ w) for w in exact(split, loss, t)[1].T]) for t in theta + distance * np.arange(-1, 2)]
+    return any((split.train * np.abs(end - ends[0])).any() for end in ends[1:])
+
+
+def has_one_valley(split, loss, theta):
+    """Whether no second minimum and no flat stretch is near θ: a narrow corner or a kink makes small ones, and a local method may end in any."""
+    if loss != "quantile" and not LOSSES[loss].has_kinks:
+        return True
+    at = theta + np.linspace(-0.75, 0.75, 31)
+    W, values = None, []
+    for t in at[::-1]:
+        fold_values, W = exact(split, loss, t, W)
+        values.append(fold_values.sum())
+    slopes = np.diff(values[::-1]) / 0.05
+    return not ((slopes[:-1] >= 0) & (slopes[1:] < 0)).any() and (np.abs(slopes)[np.abs(at[1:] - theta) > 0.3] > 3.1e-4 * values[0]).all()
+
+
+def is_stationary(split, loss, theta, value):
+    """The slope is below tol. With kinks: that of some θ within 0.05, or it changes its sign there (0 is in the generalised gradient). The loss with
+    a smoothed corner has third derivatives of 1 / smoothing², which the error of a hypergradient does not see."""
+    at = theta + (np.linspace(-0.05, 0.05, 51) if LOSSES[loss].has_kinks else np.array([-1e-3, 1e-3]))
+    slopes = np.diff([f(split, loss, t) for t in at]) / np.diff(at)
+    return np.abs(slopes).min() <= (1e-3 if loss == "quantile" else 3.1e-4) * value or slopes.min() < 0 < slopes.max()
 
 
 def f(split, loss, theta, W=None):
@@ -55,12 +86,16 @@ def is_minimum(result, split, loss, theta, value):
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_reaches_the_minimum_on_every_design(make_a_design, fit_intercept, method, loss, criterion):
     seed, split, theta, value = case(criterion, loss, fit_intercept)
     problem, rule, _ = tuning(criterion, loss, fit_intercept, make_a_design, seed)
     result = run(problem, rule, method=method)
+    if LOSSES[loss].has_kinks and method != "newton":  # a jump of the slope on the way stops a method of first order
+        assert result.status in ENDS, result.message
+        assert is_stationary(split, loss, result.theta[0], value), f"{result.status} at {result.theta[0]}, minimum at {theta}"
+        return
     assert result.status == "converged", result.message
     assert is_minimum(result, split, loss, theta, value), f"theta {result.theta[0]} for {theta}, f {f(split, loss, result.theta[0])} for {value}"
     assert abs(result.value - f(split, loss, result.theta[0])) <= 3 * result.value_error + 1e-11 * value  # an estimate: 99 of 100 below
@@ -75,7 +110,11 @@ def test_every_method_reaches_the_minimum_on_every_design(make_a_design, fit_int
 def test_tight_tolerance_gives_the_minimum_to_many_digits(method, loss, criterion):
     seed, split, theta, value = case(criterion, loss, True)
     problem, rule, _ = tuning(criterion, loss, True, Plain(), seed)
-    result = run(problem, rule, method=method, tol=1e-7, max_iter=200, n_most=1000)
+    result = run(problem, rule, method=method, tol=1e-7, max_iter=200, n_most=1100)
+    if LOSSES[loss].has_kinks and method != "newton":  # as above
+        assert result.status in ENDS, result.message
+        assert is_stationary(split, loss, result.theta[0], value), f"{result.status} at {result.theta[0]}, minimum at {theta}"
+        return
     assert result.status == "converged", result.message
     assert abs(result.theta[0] - theta) <= 1e-4 and f(split, loss, result.theta[0]) <= value * (1 + 1e-10)
     assert np.linalg.norm(result.grad) + result.grad_error <= 1e-7 * value
@@ -88,18 +127,23 @@ def test_tight_tolerance_gives_the_minimum_to_many_digits(method, loss, criterio
 def test_every_start_leads_to_a_stationary_point(method, loss, criterion, start):
     seed, split, theta, value = case(criterion, loss, True)
     problem, rule, _ = tuning(criterion, loss, True, Plain(), seed)
-    result = run(problem, rule, [start], method=method, max_iter=200, n_most=1000)
-    assert result.status == "converged", result.message
+    result = run(problem, rule, [start], method=method, max_iter=200, n_most=1100)
+    # a kink on the way may be a minimum without a small slope
+    assert result.status in (ENDS if LOSSES[loss].has_kinks else ["converged"]), result.message
     assert result.trace[0]["theta"] == [start]
-    slope = (f(split, loss, result.theta[0] + 1e-3) - f(split, loss, result.theta[0] - 1e-3)) / 2e-3
-    assert abs(slope) <= 3.1e-4 * value
+    assert is_stationary(split, loss, result.theta[0], value), f"{result.status} at {result.theta[0]}, minimum at {theta}"
 
 
-def test_both_methods_agree():
-    for criterion, loss in itertools.product(CRITERIA, LOSSES):
-        seed, split, _, value = case(criterion, loss, True)
-        problem, rule, _ = tuning(criterion, loss, True, Plain(), seed)
-        one, other = (run(problem, rule, method=method, tol=1e-6, max_iter=200, n_most=1000) for method in METHODS)
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_all_methods_agree(loss, criterion):
+    seed, split, _, value = case(criterion, loss, True)
+    problem, rule, _ = tuning(criterion, loss, True, Plain(), seed)
+    one, *others = (run(problem, rule, method=method, tol=1e-6, max_iter=200, n_most=1100) for method in METHODS)
+    for other in others:
+        if LOSSES[loss].has_kinks:  # a jump of the slope on the way stops a method of first order
+            assert one.value == pytest.approx(other.value, rel=1e-4)
+            continue
         assert one.value == pytest.approx(other.value, rel=1e-8)
         assert abs(one.theta[0] - other.theta[0]) <= 1e-3
         assert abs(f(split, loss, one.theta[0]) - f(split, loss, other.theta[0])) <= 1e-8 * value
@@ -121,18 +165,23 @@ def test_value_is_within_its_error_of_the_exact_one_at_the_returned_theta(method
         result = run(problem, rule, method=method, bounds=(-8, 12))
         statuses.append(result.status)
         expected = f(split, loss, result.theta[0], result.w)
-        if not abs(result.value - expected) <= result.value_error + 1e-12 * abs(expected):
+        off = abs(result.value - expected)
+        if LOSSES[loss].has_kinks:  # rows beyond a kink are not in the expansion behind the error
+            assert off <= result.value_error + 1e-3 * expected, f"case {number}: {loss} off by {off:.2e}, value {expected:.4g}"
+            assert statuses.pop() in (*ENDS, "at_bound")  # the minimum may be at a jump of the slope
+        elif not off <= (1 if loss in FEW_LOSSES else 2) * result.value_error + 1e-12 * abs(expected):  # third derivatives are larger than theirs
             misses.append(f"case {number}: {loss} {criterion} {n_rows} x {n_features}: {result.status} at {result.theta[0]:.2f}, off by "
                           f"{abs(result.value - expected):.2e}, said {result.value_error:.2e}, value {expected:.4g}")
     assert len(misses) <= 1, "\n".join([f"{len(misses)} of 100", *misses])
-    bad = [(number, status) for number, status in enumerate(statuses) if status not in ("converged", "at_bound")]
+    bad = [status for status in statuses if status not in ("converged", "at_bound")]
     assert len(bad) <= (1 if method == "newton" else 5), bad  # the gradient method may need more than its 50 steps
 
 
 @pytest.mark.filterwarnings("ignore::fasthoag.ConvergenceWarning")
 def test_newton_ends_as_low_as_the_scalar_search_on_random_problems():
-    """Where f is flat the slope is below its tolerance early: 3e-4 of f a unit of θ, some units wide. One problem may end in another valley."""
-    worse = []
+    """Where f is flat the slope is below its tolerance early: 3e-4 of f a unit of θ, some units wide. One problem may end in another valley, and
+    one of those with kinks, which make valleys."""
+    worse, in_kinks = [], []
     for number, loss, criterion, fit_intercept, is_weighted, n_rows, n_features in itertools.islice(random_cases(), 40):
         if n_features > 60:
             continue
@@ -141,9 +190,10 @@ def test_newton_ends_as_low_as_the_scalar_search_on_random_problems():
         theta, value = minimum(split, loss, -8, 12, 25)
         mine = f(split, loss, result.theta[0], result.w)
         if mine > value * (1 + 1e-3):
-            worse.append(f"case {number}: {loss} {criterion} {n_rows} x {n_features}: {result.status} at {result.theta[0]:.3f}, f {mine:.8g}; "
+            found = in_kinks if LOSSES[loss].has_kinks else worse
+            found.append(f"case {number}: {loss} {criterion} {n_rows} x {n_features}: {result.status} at {result.theta[0]:.3f}, f {mine:.8g}; "
                          f"minimum at {theta:.3f}, f {value:.8g}")
-    assert len(worse) <= 1, "\n".join(worse)
+    assert len(worse) <= 1 and len(in_kinks) <= 1, "\n".join(worse + in_kinks)
 
 
 # ---- trace, callback, limits
@@ -189,11 +239,13 @@ def test_passes_are_those_of_the_design(method):
     assert result.n_passes == pytest.approx(problem.design.n_passes - before, abs=2)  # the bounds read X once, before the count starts
 
 
-def test_newton_takes_few_passes():
-    """About what the method is for: 60 passes of a small problem, against several hundred of the plain algorithm."""
-    for criterion, loss in itertools.product(CRITERIA, LOSSES):
-        problem, rule, _, _, _ = usual(criterion, loss)
-        assert run(problem, rule).n_passes <= 150
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_newton_takes_few_passes(loss, criterion):
+    """About what the method is for: 60 passes of a small problem, against several hundred of the plain algorithm. The corner of the quantile loss,
+    0.1 wide, is crossed by many rows in a step: more steps and shorter ones. So with kinks, and with a log link, whose curvature is that of exp."""
+    problem, rule, _, _, _ = usual(criterion, loss)
+    assert run(problem, rule).n_passes <= (300 if loss == "quantile" or LOSSES[loss].has_kinks or has_log_link(loss) else 150)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
@@ -363,7 +415,10 @@ def test_whole_weights_equal_repeated_rows(method, loss, criterion):
     else:
         weighted = Problem(make(X[:30], True), y[:30], loss, sample_weight=weight[:30]), HeldOut(X[30:], y[30:], weight[30:])
         repeated = Problem(make(X[rows[rows < 30]], True), y[rows[rows < 30]], loss), HeldOut(X[rows[rows >= 30]], y[rows[rows >= 30]])
-    one, other = (run(*pair, method=method, bounds=(-8, 8), tol=1e-5, max_iter=200) for pair in (weighted, repeated))
+    one, other = (run(*pair, method=method, bounds=(-8, 8), tol=1e-5, max_iter=200, n_most=1100) for pair in (weighted, repeated))
+    if LOSSES[loss].has_kinks:  # at a jump of the slope the steps end where rounding says
+        assert one.status in (*ENDS, "at_bound") and one.value == pytest.approx(other.value, rel=1e-3)
+        return
     assert one.status == other.status and one.status in ("converged", "at_bound")
     # both at the same stationary point, as far as tol says: rounding decides when a column of CG stops, and so the steps
     assert abs(one.theta[0] - other.theta[0]) <= 5e-3
@@ -420,7 +475,7 @@ def test_public_estimates_have_the_shapes_of_the_documentation(method):
 
 def test_names_of_the_package_are_those_it_lists():
     assert set(fasthoag.__all__) <= set(dir(fasthoag))
-    assert set(METHODS) == {"newton", "hoag"} and len(DESIGNS) >= 7
+    assert set(METHODS) == {"newton", "hoag", "lbfgs"} and len(DESIGNS) >= 7
 
 
 @pytest.mark.slow

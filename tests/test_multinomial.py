@@ -103,8 +103,8 @@ def test_weights_of_rows_are_tuned_too():
 
 @pytest.mark.parametrize("criterion", [folds(), "held_out"], ids=["k_fold", "held_out"])
 def test_tuning_ends_at_the_minimum(criterion):
-    X, y = data()
-    rule = HeldOut(*data(1)) if criterion == "held_out" else criterion
+    X, y = data(n=2 * N)
+    rule, X, y = (HeldOut(X[N:], y[N:]) if criterion == "held_out" else criterion), X[:N], y[:N]
     problem = Problem(X, y, loss="multinomial")
     result = hoag(problem, rule)
     assert result.status == "converged" and result.w.shape == (P + 1, 1 if criterion == "held_out" else F, K) and result.w_all.shape == (P + 1, K)

@@ -1,16 +1,19 @@
 """Every method of every Design against plain NumPy; threads, forms of a pass, index types and memory layouts."""
+import itertools
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from designs import EPS, assert_near, sparse_matrix, targets
+from designs import DESIGNS, DTYPES, EPS, assert_near, sparse_matrix, targets, with_losses
 
 from fasthoag import _core
 from fasthoag.design import HELD_OUT, TRAIN, RowWeights, make_design as public_make_design
 from fasthoag.design.cpu import CpuDesign
-from fasthoag.losses import LOSSES, derivative
+from fasthoag.losses import LOSSES, derivative, find_loss
 
 COLUMNS = (1, 2, 3, 5, 7, 8, 9, 15, 17)  # a group of columns is 8 wide: below, at and beyond one and two groups
 N_ROWS, N_FEATURES, N_FOLDS = 53, 17, 3
+on_every_design = with_losses(list(itertools.product(DESIGNS, DTYPES)), "make_design")
 
 
 def extended(X, fit_intercept):
@@ -101,7 +104,7 @@ def test_hess_diag_matches_numpy(case):
         assert_near(design.decode(design.hess_diag(curvature)), (A * A).T @ C, message=f"n_folds={n_folds}")
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 @pytest.mark.parametrize("kind", ["", "weight", "weight mask"])
 def test_loss_grad_matches_numpy(case, loss, kind):
     design, A, rng = case
@@ -123,7 +126,7 @@ def test_loss_grad_matches_numpy(case, loss, kind):
         assert_near(without[3], predictions, message=f"m={m}")
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 @pytest.mark.parametrize("part, kind", [(TRAIN, ""), (TRAIN, "weight"), (TRAIN, "mask"), (HELD_OUT, "mask"), (HELD_OUT, "weight mask")])
 def test_row_terms_and_loss_sum_match_numpy_and_read_no_row(case, loss, part, kind):
     design, _, rng = case
@@ -200,7 +203,7 @@ def test_like_takes_the_other_format(case, make_design):
     assert_near(like.matvec(encoded), extended(other.toarray(), design.has_intercept) @ W)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 def test_rows_of_weight_zero_never_enter_however_large(make_design, fit_intercept, loss):
     rng = np.random.default_rng(3)
     X, y, weight = sparse_matrix(rng, 30, 6), targets(loss, rng.normal(size=30), rng), np.ones(30)
@@ -478,14 +481,19 @@ def test_strided_blocks_are_as_good_as_contiguous_ones():
     np.testing.assert_array_equal(design.matvec(np.asfortranarray(V[:, ::2])), expected)
 
 
+SQUARED = find_loss("squared").native
+
+
 @pytest.mark.parametrize("call", [
     lambda X: X.matvec(np.ones((12, 1)), 1), lambda X: X.matvec(np.ones(13), 1), lambda X: X.rmatvec(np.ones((46, 1)), 1),
-    lambda X: X.hvp(np.ones((47, 1)), np.zeros(2, np.int32), np.ones((13, 1)), 1), lambda X: X.hvp(np.ones((47, 1)), np.ones(1, np.int32), np.ones((13, 1)), 1),
-    lambda X: X.hvp(np.ones((47, 1)), -np.ones(1, np.int32), np.ones((13, 1)), 1), lambda X: X.hess_diag(np.ones((46, 1)), 1),
-    lambda X: X.loss_grad("squared", np.ones(46), None, None, np.zeros(1, np.int32), np.ones((13, 1)), True, 1),
-    lambda X: X.loss_grad("squared", np.ones(47), np.ones(46), None, np.zeros(1, np.int32), np.ones((13, 1)), True, 1),
-    lambda X: X.loss_grad("squared", np.ones(47), None, np.ones((47, 1), np.uint8), np.ones(1, np.int32), np.ones((13, 1)), True, 1),
-    lambda X: X.contract(np.ones((47, 2)), None, None, np.ones((13, 3)), 1), lambda X: X.contract(np.ones((47, 1)), np.ones((47, 1)), None, np.ones((13, 1)), 1),
+    lambda X: X.hvp(np.ones((47, 1)), np.zeros(2, np.int32), np.ones((13, 1)), 1, 1),
+    lambda X: X.hvp(np.ones((47, 1)), np.ones(1, np.int32), np.ones((13, 1)), 1, 1),
+    lambda X: X.hvp(np.ones((47, 1)), -np.ones(1, np.int32), np.ones((13, 1)), 1, 1), lambda X: X.hess_diag(np.ones((46, 1)), 1),
+    lambda X: X.loss_grad(SQUARED, np.ones(46), None, None, np.zeros(1, np.int32), np.ones((13, 1)), True, 1),
+    lambda X: X.loss_grad(SQUARED, np.ones(47), np.ones(46), None, np.zeros(1, np.int32), np.ones((13, 1)), True, 1),
+    lambda X: X.loss_grad(SQUARED, np.ones(47), None, np.ones((47, 1), np.uint8), np.ones(1, np.int32), np.ones((13, 1)), True, 1),
+    lambda X: X.contract(np.ones((47, 2)), None, None, np.ones((13, 3)), 1, 1),
+    lambda X: X.contract(np.ones((47, 1)), np.ones((47, 1)), None, np.ones((13, 1)), 1, 1),
 ])  # fmt: skip
 def test_kernels_refuse_blocks_of_another_shape(call):
     X = small()

@@ -3,19 +3,24 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from closed_form import exact, held_out_split, k_fold_split, ridge
-from designs import EPS, assert_near, sparse_problem
+from designs import EPS, assert_near, has_log_link, sparse_problem, with_losses
+from scipy.optimize import brentq
 
+from conftest import OF_USE
 from fasthoag import Problem
 from fasthoag.design import TRAIN, RowWeights
 from fasthoag.linsolve import CONVERGED, MAX_ITER, NONFINITE, STALLED, Preconditioner, make_precond
-from fasthoag.losses import LOSSES, derivative
+from fasthoag.losses import LOSSES, derivative, find_loss
 from fasthoag.penalties import Ridge
 from fasthoag.problem import InnerProblem
 from fasthoag.solvers import newton_cg
 
 
+on_every_design = with_losses(OF_USE)
+
+
 def inner_problem(design, y, loss, weight=None, mask=None):
-    return InnerProblem(design, np.ascontiguousarray(y, float), loss, Ridge(), RowWeights(weight, mask))
+    return InnerProblem(design, np.ascontiguousarray(y, float), find_loss(loss), Ridge(), RowWeights(weight, mask))
 
 
 def strengths(inner, *thetas):
@@ -54,7 +59,7 @@ def test_squared_loss_matches_the_closed_form(make_a_design, fit_intercept, thet
     np.testing.assert_allclose(inner.design.decode(result.W), expected.W, rtol=0, atol=1e-11 * np.linalg.norm(np.linalg.inv(expected.inner_hess[0]), 2) + 1e-13)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 def test_solution_has_the_gradient_predictions_and_losses_it_reports(make_a_design, fit_intercept, loss):
     X, y = sparse_problem(loss, 1)
     rng = np.random.default_rng(1)
@@ -71,7 +76,7 @@ def test_solution_has_the_gradient_predictions_and_losses_it_reports(make_a_desi
     np.testing.assert_allclose(result.held_out, (split.test * values).sum(0), rtol=1e-12)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 def test_every_column_stops_at_its_own_tolerance(make_a_design, fit_intercept, loss):
     X, y = sparse_problem(loss, 2)
     inner = inner_problem(make_a_design(X, fit_intercept), y, loss)
@@ -111,7 +116,7 @@ def test_squared_matches_scikit_learn(make_a_design, fit_intercept, theta, weigh
     np.testing.assert_allclose(inner.design.decode(solve(inner, theta, 1e-11).W)[:, 0], expected, rtol=0, atol=1e-8 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 def test_solution_as_start_takes_no_iteration_and_one_pass(make_a_design, loss):
     X, y = sparse_problem(loss, 4)
     inner = inner_problem(make_a_design(X, True), y, loss)
@@ -123,7 +128,7 @@ def test_solution_as_start_takes_no_iteration_and_one_pass(make_a_design, loss):
     np.testing.assert_array_equal(inner.design.decode(again.W), inner.design.decode(first.W))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 def test_start_is_left_alone(make_a_design, loss):
     X, y = sparse_problem(loss, 4)
     inner = inner_problem(make_a_design(X, True), y, loss)
@@ -133,7 +138,7 @@ def test_start_is_left_alone(make_a_design, loss):
     np.testing.assert_array_equal(inner.design.decode(encoded), start)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 def test_whole_weights_equal_repeated_rows(make_a_design, loss):
     X, y = sparse_problem(loss, 5)
     weight = np.random.default_rng(0).integers(0, 4, 80)
@@ -145,7 +150,7 @@ def test_whole_weights_equal_repeated_rows(make_a_design, loss):
     np.testing.assert_allclose(one.train, other.train, rtol=1e-10)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 def test_order_of_rows_and_columns_changes_no_more_than_rounding(make_a_design, loss):
     X, y = sparse_problem(loss, 6)
     rng = np.random.default_rng(0)
@@ -155,7 +160,7 @@ def test_order_of_rows_and_columns_changes_no_more_than_rounding(make_a_design, 
     assert_near(permuted, W[np.r_[columns, 15]], scale=1, factor=1e5)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 def test_folds_as_columns_equal_separate_fits(make_a_design, fit_intercept, loss):
     X, y = sparse_problem(loss, 7)
     fold_of = np.arange(80) % 4
@@ -169,7 +174,7 @@ def test_folds_as_columns_equal_separate_fits(make_a_design, fit_intercept, loss
         np.testing.assert_allclose(together.train[f], result.train[0], rtol=1e-10)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 def test_strengths_as_columns_equal_separate_fits(make_a_design, loss):
     X, y = sparse_problem(loss, 8)
     inner, thetas = inner_problem(make_a_design(X, True), y, loss), np.array([-2.0, 0.0, 3.0])
@@ -180,7 +185,7 @@ def test_strengths_as_columns_equal_separate_fits(make_a_design, loss):
         assert_near(inner.design.decode(together.W)[:, j], alone, scale=max(1, np.exp(-theta)), factor=1e5)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 @pytest.mark.parametrize("theta", [-25.0, -12.0, 30.0])
 def test_tiny_and_huge_strengths_reach_the_exact_solution(make_a_design, fit_intercept, loss, theta):
     X, y = sparse_problem(loss, 9)
@@ -196,9 +201,10 @@ def test_tiny_and_huge_strengths_reach_the_exact_solution(make_a_design, fit_int
     assert_near(split.X @ W, split.X @ expected, scale=1, factor=1e-6 / EPS)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 def test_all_zero_matrix_gives_zero_coefficients_and_the_best_constant(make_a_design, fit_intercept, loss):
-    y = np.where(np.arange(10) < 7, 1.0, -1.0)
+    y = np.where(np.arange(10) < 7, 1.0, 2.5 if has_log_link(loss) else -1.0)
+    best = brentq(lambda b: derivative(loss, 1, y, np.full(10, b)).sum(), -5, 5, xtol=1e-14)
     inner = inner_problem(make_a_design(sp.csr_matrix((10, 4)), fit_intercept), y, loss)
     for precond in (Preconditioner(), make_precond(inner.design, inner.curvature(inner.design.xp.zeros((10, 1))), strengths(inner, 0.0))):
         result = solve(inner, 0.0, 1e-11, precond=precond)
@@ -206,7 +212,10 @@ def test_all_zero_matrix_gives_zero_coefficients_and_the_best_constant(make_a_de
         assert (result.status == CONVERGED).all()
         np.testing.assert_array_equal(W[:4], 0)
         if fit_intercept:
-            np.testing.assert_allclose(W[4], {"squared": y.mean(), "logistic": np.log(7 / 3)}[loss], rtol=1e-10)
+            np.testing.assert_allclose(W[4], best, rtol=1e-10)
+    known = {"squared": y.mean(), "logistic": np.log(7 / 3), "squared_hinge": 0.4}
+    known |= {name: np.log(y.mean()) for name in LOSSES if has_log_link(name)}
+    assert loss not in known or best == pytest.approx(known[loss], rel=1e-12)
 
 
 def test_constant_y_gives_the_constant_as_intercept_and_nothing_else(make_a_design):
@@ -233,19 +242,23 @@ def test_separable_classes_with_tiny_strength_converge_or_say_so(make_a_design, 
     assert ((X @ W[:6] + (W[6:] if fit_intercept else 0))[:, 0] * y > 0).all()  # separated in any case
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 @pytest.mark.parametrize("scale", [1e1, 1e3])
 def test_start_far_away_converges(make_a_design, fit_intercept, loss, scale):
     X, y = sparse_problem(loss, 10)
     inner = inner_problem(make_a_design(X, fit_intercept), y, loss)
+    split = train_split(X, y, fit_intercept)
+    expected = solution(split, loss, 0.0)
     for seed in range(3):
         W = scale * np.random.default_rng(seed).normal(size=(inner.design.n_coef, 1))
+        if has_log_link(loss):  # exp(1000) is infinite: as far away as predictions of 30
+            W *= min(1.0, 30 / np.abs(split.X @ W).max())
         result = solve(inner, 0.0, 1e-7, W)
         assert (result.status == CONVERGED).all(), f"status {result.status}, gradient {result.grad_norm} after {result.n_iter} steps"
-        np.testing.assert_allclose(inner.design.decode(result.W), solution(train_split(X, y, fit_intercept), loss, 0.0), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(inner.design.decode(result.W), expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 def test_impossible_tolerance_ends_at_the_rounding_floor_and_says_so(make_a_design, loss):
     X, y = sparse_problem(loss, 11)
     inner = inner_problem(make_a_design(X, True), y, loss)
@@ -254,7 +267,7 @@ def test_impossible_tolerance_ends_at_the_rounding_floor_and_says_so(make_a_desi
     assert_near(inner.design.decode(result.W), solution(train_split(X, y, True), loss, 0.0), scale=1, factor=1e6)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 def test_max_iter_is_respected_and_the_best_point_so_far_returned(make_a_design, loss):
     X, y = sparse_problem(loss, 12)
     inner = inner_problem(make_a_design(X, True), y, loss)
@@ -269,7 +282,7 @@ def test_max_iter_is_respected_and_the_best_point_so_far_returned(make_a_design,
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_nonfinite_start_ends_as_nonfinite_in_its_column_only(make_a_design, loss, bad):
     X, y = sparse_problem(loss, 13)
@@ -282,7 +295,7 @@ def test_nonfinite_start_ends_as_nonfinite_in_its_column_only(make_a_design, los
     np.testing.assert_allclose(inner.design.decode(result.W)[:, [0, 2]], np.hstack([expected] * 2), rtol=0, atol=1e-7)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@on_every_design
 def test_preconditioners_change_the_work_and_not_the_answer(make_a_design, loss):
     X, y = sparse_problem(loss, 14)
     inner = inner_problem(make_a_design(X, True), y, loss)
@@ -305,23 +318,26 @@ def test_problem_of_the_public_interface_is_the_same_inner_problem(make_a_design
     assert inner.n_folds == 1 and TRAIN == 1
 
 
-def test_twins_take_the_same_steps():
+@pytest.mark.parametrize("loss", LOSSES)
+def test_twins_take_the_same_steps(loss):
     """The native solver and the one over the protocol, on the same design."""
     from fasthoag import solvers
     from fasthoag.design.cpu import CpuDesign
 
-    for loss in LOSSES:
-        X, y = sparse_problem(loss, 16)
-        inner = inner_problem(CpuDesign(X, fit_intercept=True, n_threads=1), y, loss)
-        lam, none = strengths(inner, -1.0), np.zeros(1, np.int32)
-        for start in (np.zeros((16, 1)), 30 * np.random.default_rng(0).normal(size=(16, 1))):
-            for max_iter in (1, 2, 3, 100):
-                native = newton_cg(inner, lam, start, tol=1e-9, max_iter=max_iter)
-                twin = solvers.InnerResult(*_columns(solvers._newton_columns(inner.design, loss, y, inner.rows, none, lam, none, start, np.array([1e-9]),
-                                                                             max_iter, 1000, Preconditioner())))
-                assert abs(int(native.n_iter[0]) - int(twin.n_iter[0])) <= (max_iter == 100)
-                np.testing.assert_array_equal(native.status, twin.status)
-                np.testing.assert_allclose(native.W, twin.W, rtol=0, atol=1e-6 * np.abs(native.W).max())
+    X, y = sparse_problem(loss, 16)
+    inner = inner_problem(CpuDesign(X, fit_intercept=True, n_threads=1), y, loss)
+    lam, none = strengths(inner, -1.0), np.zeros(1, np.int32)
+    far = 30 * np.random.default_rng(0).normal(size=(16, 1))
+    if has_log_link(loss):  # predictions of 30: beyond them exp overflows
+        far *= min(1.0, 30 / np.abs(inner.design.matvec(far)).max())
+    for start in (np.zeros((16, 1)), far):
+        for max_iter in (1, 2, 3, 100):
+            native = newton_cg(inner, lam, start, tol=1e-9, max_iter=max_iter)
+            twin = solvers.InnerResult(*_columns(solvers._newton_columns(inner.design, inner.loss, y, inner.rows, none, lam, none, start,
+                                                                         np.array([1e-9]), max_iter, 1000, Preconditioner())))
+            assert abs(int(native.n_iter[0]) - int(twin.n_iter[0])) <= (max_iter == 100)
+            np.testing.assert_array_equal(native.status, twin.status)
+            np.testing.assert_allclose(native.W, twin.W, rtol=0, atol=1e-6 * np.abs(native.W).max())
 
 
 def _columns(result):
