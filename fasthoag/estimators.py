@@ -1,7 +1,7 @@
 """scikit-learn estimators: parameters in, `hoag` called, attributes out. No mathematics.
 
-An estimator is its parameters (fields of a dataclass: they become the explicit ``__init__`` that scikit-learn reads), its loss and its link; the fit of
-classifiers and of regressors is written once each.
+An estimator is its parameters (fields of a dataclass: they become the explicit ``__init__`` that scikit-learn reads), its loss and its link; the fit
+of classifiers and of regressors is written once each.
 """
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -17,12 +17,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fasthoag.criteria import HeldOut, KFold
-from fasthoag.hoag import hoag, one_standard_error
+from fasthoag.hoag import default_box, hoag, one_standard_error
 from fasthoag.losses import find_loss
 from fasthoag.penalties import FeatureRidge, GroupRidge, PerClass, Ridge
 from fasthoag.problem import Problem, refit
 
 _parameters = dataclass(kw_only=True, eq=False, repr=False)
+REFIT_TOL = 1e-4  # about the relative error of the coefficients
 _MATRIX = {"accept_sparse": "csr", "accept_large_sparse": True, "dtype": [np.float64, np.float32]}
 
 _PARAMETERS = """
@@ -41,7 +42,7 @@ _PARAMETERS = """
         Choose the strongest penalty whose criterion is within one standard error (over folds) of the best. For ``penalty_per="all"``.
     method : {{"auto", "newton", "lbfgs", "hoag"}}, default "auto"
     bounds : (low, high) or None
-        Of ``log λ``.
+        Of ``log λ``. None: {low} times the smallest to 1e6 times the largest scale of a feature.
     tol : float, default 3e-4
         Relative size of the hypergradient at which the search stops; see `fasthoag.hoag`.
     max_iter : int or None
@@ -72,7 +73,8 @@ _CLASS_WEIGHT = '''class_weight : dict, "balanced" or None
 
 def _doc(own="", per='"all", "feature" or groups', strength="alpha_", shapes="an array, shape (n_features,),", lam="the same as ``alpha_``",
          folds="(n_folds,)"):
-    return _PARAMETERS.format(own=own, per=per, strength=strength, shapes=shapes, lam=lam, folds=folds)
+    low = "1e-8" if "class_weight" in own else "1e-12"  # of classifiers; see _TunedClassifier._bounds
+    return _PARAMETERS.format(low=low, own=own, per=per, strength=strength, shapes=shapes, lam=lam, folds=folds)
 
 
 @_parameters
@@ -161,16 +163,22 @@ class _TunedEstimator(BaseEstimator):
     def _tune_one(self, problem, cv, validation, stop_on):
         """Result, strengths and the model on all rows."""
         criterion = KFold(cv) if validation is None else HeldOut(*validation)
-        result = hoag(problem, criterion, method=self.method, bounds=self.bounds, tol=self.tol, max_iter=self.max_iter, callback=self.callback,
+        bounds = self._bounds(problem)
+        result = hoag(problem, criterion, method=self.method, bounds=bounds, tol=self.tol, max_iter=self.max_iter, callback=self.callback,
                       stop_on=None if stop_on is None else HeldOut(*stop_on))
         theta = result.theta
         if self.one_se:
             if len(result.fold_values) < 2:
                 raise ValueError("one_se=True needs cross-validation: there is one criterion value only with validation=")
-            theta = one_standard_error(problem, criterion, result, bounds=self.bounds)
-        w, _, _ = refit(problem, theta, result.w_all)
+            theta = one_standard_error(problem, criterion, result, bounds=bounds)
+        w, _, is_converged = refit(problem, theta, result.w_all, tol=REFIT_TOL)
+        if not is_converged:  # nearly no penalty: there 0 is the better start
+            w, _, _ = refit(problem, theta, tol=REFIT_TOL)
         is_all = isinstance(self.penalty_per, str) and self.penalty_per == "all"
         return result, float(np.exp(theta[0])) if is_all else problem.penalty.strengths(theta, problem.n_features).T, w
+
+    def _bounds(self, problem):
+        return self.bounds
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -222,6 +230,13 @@ class _TunedClassifier(LinearClassifierMixin, _TunedEstimator):
         self.coef_, self.intercept_ = np.ascontiguousarray(coef.T), intercept
         return self
 
+    def _bounds(self, problem):
+        """Classes that can be separated drive λ down to where double precision no longer tells models apart: 1e-8 is as good as 0."""
+        if self.bounds is not None:
+            return self.bounds
+        low, high = default_box(problem.inner())
+        return low + np.log(1e4), high
+
     def _rows(self, pair, name):
         rows = super()._rows(pair, name)
         if rows is None:
@@ -235,7 +250,6 @@ class _TunedClassifier(LinearClassifierMixin, _TunedEstimator):
 @_parameters
 class _TunedRegressor(RegressorMixin, _TunedEstimator):
     _strength = "alpha_"
-    _has_log_link = False
     _inverse_link = staticmethod(lambda z: z)
 
     def fit(self, X, y, sample_weight=None, validation=None, stop_on=None):
@@ -285,10 +299,10 @@ class _LogLinkRegressor(_TunedRegressor):
 class LogisticRegressionCV(_TunedClassifier):
     __doc__ = """Logistic regression whose ℓ2 strength is tuned by hypergradient on the held-out log-loss.
 
-    Two classes: minimises ``Σ_i s_i log(1 + exp(-y_i (x_i w + b))) + ||w||² / (2 C)`` and chooses C = 1/λ, a continuous value, not one of a grid. More:
-    the multinomial loss ``Σ_i s_i (log(Σ_c exp(x_i w_c + b_c)) - x_i w_{y_i} - b_{y_i}) + Σ_c ||w_c||² / (2 C)``.
-    """ + _doc(_CLASS_WEIGHT, '"all", "feature", "class", "feature_class" or groups', "C_", "an array, shape (n_features,) or (n_classes, n_features),",
-               "1 / C_") + """    classes_ : array, shape (n_classes,)
+    Two classes: minimises ``Σ_i s_i log(1 + exp(-y_i (x_i w + b))) + ||w||² / (2 C)`` and chooses C = 1/λ, a continuous value, not one of a grid.
+    More: the multinomial loss ``Σ_i s_i (log(Σ_c exp(x_i w_c + b_c)) - x_i w_{y_i} - b_{y_i}) + Σ_c ||w_c||² / (2 C)``.
+    """ + _doc(_CLASS_WEIGHT, '"all", "feature", "class", "feature_class" or groups', "C_",
+               "an array, shape (n_features,) or (n_classes, n_features),", "1 / C_") + """    classes_ : array, shape (n_classes,)
 
     Examples
     --------
@@ -320,21 +334,23 @@ class LogisticRegressionCV(_TunedClassifier):
 class LinearSVCCV(_TunedClassifier):
     __doc__ = """Linear support vector classifier whose strength is tuned by hypergradient on its own held-out loss.
 
-    Minimises ``C Σ_i s_i max(0, 1 - y_i (x_i w + b))² + ||w||² / 2``, as scikit-learn's LinearSVC does (which also penalises b), and chooses C = 1/λ.
-    With more than two classes each against the rest has a C of its own.
+    Minimises ``C Σ_i s_i max(0, 1 - y_i (x_i w + b))² + ||w||² / 2``, as scikit-learn's LinearSVC does (which also penalises b), and chooses
+    C = 1/λ. With more than two classes each against the rest has a C of its own.
     """ + _doc('''loss : {"squared_hinge", "smoothed_hinge"}, default "squared_hinge"
         "smoothed_hinge" is ``log(1 + exp(2 (1 - y z))) / 2``, the hinge with a smooth corner.
-    ''' + _CLASS_WEIGHT, strength="C_", shapes="with more than 2 classes an array, shape (n_classes,); with a last axis of the features", lam="1 / C_",
-               folds="(n_folds,), with more than 2 classes (n_classes, n_folds)") + """        With more than 2 classes a list of them, and n_iter_ the largest.
+    ''' + _CLASS_WEIGHT, strength="C_", shapes="with more than 2 classes an array, shape (n_classes,); with a last axis of the features",
+               lam="1 / C_", folds="(n_folds,), with more than 2 classes (n_classes, n_folds)") + """\
+        With more than 2 classes a list of them, and n_iter_ the largest.
     classes_ : array, shape (n_classes,)
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
     >>> import fasthoag
-    >>> X, y = load_iris(return_X_y=True)
-    >>> model = fasthoag.LinearSVCCV(cv=5).fit(X[50:], y[50:])
-    >>> model.score(X[50:], y[50:]) > 0.9
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = fasthoag.LinearSVCCV(cv=5).fit(scale(X), y)
+    >>> model.score(scale(X), y) > 0.95
     True
     """
     loss: Any = "squared_hinge"
@@ -367,8 +383,8 @@ class RidgeCV(_TunedRegressor):
 class LinearSVRCV(_TunedRegressor):
     __doc__ = """Linear support vector regression whose strength is tuned by hypergradient on its own held-out loss.
 
-    Minimises ``C Σ_i s_i max(0, |y_i - x_i w - b| - epsilon)² + ||w||² / 2``, as scikit-learn's LinearSVR does (which also penalises b), and chooses
-    C = 1/λ.
+    Minimises ``C Σ_i s_i max(0, |y_i - x_i w - b| - epsilon)² + ||w||² / 2``, as scikit-learn's LinearSVR does (which also penalises b), and
+    chooses C = 1/λ.
     """ + _doc('''epsilon : float, default 0
         Errors up to it cost nothing; in units of y.
     loss : {"squared_epsilon_insensitive"}
@@ -394,9 +410,9 @@ class LinearSVRCV(_TunedRegressor):
 class HuberRegressorCV(_TunedRegressor):
     __doc__ = """Regression with the Huber loss whose ℓ2 strength is tuned by hypergradient on the held-out Huber loss.
 
-    Minimises ``Σ_i s_i H(y_i - x_i w - b) + alpha/2 ||w||²`` with ``H(r) = r² / 2`` up to ``|r| = epsilon`` and ``epsilon |r| - epsilon² / 2`` beyond,
-    and chooses alpha. This is the plain Huber loss: epsilon is fixed and in units of y. scikit-learn's HuberRegressor estimates a scale of the errors
-    too, and its epsilon is in units of that.
+    Minimises ``Σ_i s_i H(y_i - x_i w - b) + alpha/2 ||w||²`` with ``H(r) = r² / 2`` up to ``|r| = epsilon`` and ``epsilon |r| - epsilon² / 2``
+    beyond, and chooses alpha. This is the plain Huber loss: epsilon is fixed and in units of y. scikit-learn's HuberRegressor estimates a
+    scale of the errors too, and its epsilon is in units of that.
     """ + _doc('''epsilon : float, default 1.35
         Where the loss turns from a square into a line; in units of y.
     ''') + """
@@ -421,11 +437,11 @@ class HuberRegressorCV(_TunedRegressor):
 class QuantileRegressorCV(_TunedRegressor):
     __doc__ = """Quantile regression whose ℓ2 strength is tuned by hypergradient on the held-out smoothed pinball loss.
 
-    Minimises ``Σ_i s_i P(y_i - x_i w - b) + alpha/2 ||w||²`` with ``P(r) = quantile r + h log(1 + exp(-r / h))``, the pinball loss with a corner of width
-    h, and chooses alpha. scikit-learn's QuantileRegressor has no smooth corner and penalises ``alpha ||w||_1``.
+    Minimises ``Σ_i s_i P(y_i - x_i w - b) + alpha/2 ||w||²`` with ``P(r) = quantile r + h log(1 + exp(-r / h))``, the pinball loss with a corner of
+    width h, and chooses alpha. scikit-learn's QuantileRegressor has no smooth corner and penalises ``alpha ||w||_1``.
     """ + _doc('''quantile : float between 0 and 1, default 0.5
     smoothing : float, default 0.1
-        h as a multiple of a robust scale of y: the distance between its quartiles / 1.349 (0: its standard deviation; 0 too: 1).
+        h as a multiple of a robust scale of y, the distance between its quartiles (if that is 0 its standard deviation, if that is too 1).
     ''') + """
     Examples
     --------
@@ -500,8 +516,8 @@ class GammaRegressorCV(_LogLinkRegressor):
 class TweedieRegressorCV(_LogLinkRegressor):
     __doc__ = """Tweedie regression whose ℓ2 strength is tuned by hypergradient on the held-out deviance.
 
-    Minimises ``Σ_i s_i (exp((2 - p) z_i) / (2 - p) - y_i exp((1 - p) z_i) / (1 - p)) + alpha/2 ||w||²`` with ``z_i = x_i w + b`` and p = power (up to a
-    constant half the deviance), for ``y >= 0``,
+    Minimises ``Σ_i s_i (exp((2 - p) z_i) / (2 - p) - y_i exp((1 - p) z_i) / (1 - p)) + alpha/2 ||w||²`` with ``z_i = x_i w + b`` and p = power (up to
+    a constant half the deviance), for ``y >= 0``,
     """ + _GLM + _doc('''power : float between 1 and 2, default 1.5
         Of the variance, ``mean^power``: a mass at 0 and a tail, such as claims. 1 is PoissonRegressorCV, 2 GammaRegressorCV.
     ''') + """
@@ -531,7 +547,7 @@ def _one_of(loss, *known):
 
 
 def _robust_scale(y, weight):
-    """Distance between the quartiles of y in units of that of a normal variable; a weight counts as copies of its row."""
+    """Distance between the quartiles of y, else its standard deviation, else 1; a weight counts as copies of its row."""
     weight = np.ones(len(y)) if weight is None else weight
     order = np.argsort(y, kind="stable")
     total = np.cumsum(weight[order])
@@ -539,4 +555,4 @@ def _robust_scale(y, weight):
         return 1.0  # refused later
     low, high = y[order][np.searchsorted(total, np.array([0.25, 0.75]) * total[-1])]
     mean = np.average(y, weights=weight)
-    return float((high - low) / 1.349) or float(np.sqrt(np.average((y - mean) ** 2, weights=weight))) or 1.0
+    return float(high - low) or float(np.sqrt(np.average((y - mean) ** 2, weights=weight))) or 1.0

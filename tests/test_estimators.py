@@ -1,0 +1,256 @@
+"""The scikit-learn estimators: scikit-learn's own checks, its models at the chosen strength, and what the arguments say."""
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.base import clone, is_classifier
+from sklearn.datasets import load_iris
+from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor, Ridge, TweedieRegressor
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC, LinearSVR
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import fasthoag
+
+EVERY = [getattr(fasthoag, name) for name in fasthoag._ESTIMATORS]
+MULTICLASS = [fasthoag.LogisticRegressionCV, fasthoag.LinearSVCCV]
+every = pytest.mark.parametrize("Estimator", EVERY, ids=lambda E: E.__name__)
+every_multiclass = pytest.mark.parametrize("Estimator", MULTICLASS, ids=lambda E: E.__name__)
+
+
+@parametrize_with_checks([Estimator() for Estimator in EVERY])
+@pytest.mark.filterwarnings("ignore")
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+def iris(n_classes=3):
+    X, y = load_iris(return_X_y=True)
+    keep = y >= 3 - n_classes
+    return StandardScaler().fit_transform(X[keep]), y[keep]
+
+
+def data(Estimator, n=150, p=6, seed=0):
+    """Rows for an estimator: two classes, or targets > 0 that depend on two features."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p))
+    z = X[:, 0] - 0.5 * X[:, 1]
+    if is_classifier(Estimator()):
+        return X, np.array(["no", "yes"])[(z + rng.normal(size=n) > 0).astype(int)]
+    return X, np.exp(0.5 * z) * rng.gamma(4, 0.25, size=n)
+
+
+# the same objective in scikit-learn, at the strength that was chosen for a sum of n rows
+SAME = {
+    "logistic": (fasthoag.LogisticRegressionCV(), lambda m, n: LogisticRegression(C=m.C_, tol=1e-10, max_iter=10000)),
+    "logistic balanced": (fasthoag.LogisticRegressionCV(class_weight="balanced"),
+                          lambda m, n: LogisticRegression(C=m.C_, tol=1e-10, max_iter=10000, class_weight="balanced")),
+    "svc": (fasthoag.LinearSVCCV(fit_intercept=False), lambda m, n: LinearSVC(C=m.C_, dual=False, fit_intercept=False, tol=1e-10, max_iter=100000)),
+    "ridge": (fasthoag.RidgeCV(), lambda m, n: Ridge(alpha=m.alpha_)),
+    "svr": (fasthoag.LinearSVRCV(epsilon=0.1, fit_intercept=False), lambda m, n: LinearSVR(
+        C=m.C_, epsilon=0.1, loss="squared_epsilon_insensitive", dual=False, fit_intercept=False, tol=1e-10, max_iter=100000)),
+    "poisson": (fasthoag.PoissonRegressorCV(), lambda m, n: PoissonRegressor(alpha=m.alpha_ / n, tol=1e-10, max_iter=1000)),
+    "gamma": (fasthoag.GammaRegressorCV(), lambda m, n: GammaRegressor(alpha=m.alpha_ / n, tol=1e-10, max_iter=1000)),
+    "tweedie": (fasthoag.TweedieRegressorCV(power=1.3), lambda m, n: TweedieRegressor(
+        power=1.3, link="log", alpha=m.alpha_ / n, tol=1e-10, max_iter=1000)),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+@pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "sparse"])
+def test_the_model_is_that_of_scikit_learn_at_the_chosen_strength(name, is_sparse):
+    model, peer = SAME[name]
+    X, y = data(type(model))
+    X = sp.csr_array(X) if is_sparse else X
+    model = clone(model).fit(X, y)
+    assert model.hoag_result_.status == "converged"
+    peer = peer(model, X.shape[0]).fit(X, y)
+    scale = np.abs(peer.coef_).max()
+    np.testing.assert_allclose(model.coef_, peer.coef_, atol=1e-4 * scale)
+    np.testing.assert_allclose(model.intercept_, peer.intercept_, atol=1e-4 * scale)
+    assert abs(model.score(X, y) - peer.score(X, y)) < 1e-3
+
+
+def test_multinomial_is_that_of_scikit_learn_at_the_chosen_strength():
+    X, y = iris()
+    model = fasthoag.LogisticRegressionCV().fit(X, y)
+    peer = LogisticRegression(C=model.C_, tol=1e-12, max_iter=10000).fit(X, y)
+    np.testing.assert_allclose(model.coef_, peer.coef_, atol=1e-4 * np.abs(peer.coef_).max())
+    np.testing.assert_allclose(model.intercept_, peer.intercept_, atol=1e-4 * np.abs(peer.coef_).max())
+    np.testing.assert_allclose(model.predict_proba(X), peer.predict_proba(X), atol=1e-4)
+    np.testing.assert_allclose(model.predict_log_proba(X), np.log(model.predict_proba(X)), atol=1e-9)
+    assert model.decision_function(X).shape == (150, 3) and model.coef_.shape == (3, 4) and model.intercept_.shape == (3,)
+
+
+def test_probabilities_of_two_classes():
+    X, y = data(fasthoag.LogisticRegressionCV)
+    model = fasthoag.LogisticRegressionCV().fit(X, y)
+    z = model.decision_function(X)
+    np.testing.assert_allclose(model.predict_proba(X)[:, 1], 1 / (1 + np.exp(-z)))
+    np.testing.assert_allclose(np.exp(model.predict_log_proba(X)), model.predict_proba(X))
+    assert np.isfinite(model.predict_log_proba(1e6 * X)).all()
+
+
+def test_svc_with_three_classes_is_each_against_the_rest():
+    X, y = iris()
+    model = fasthoag.LinearSVCCV(cv=StratifiedKFold(3)).fit(X, y)
+    assert model.C_.shape == model.lam_.shape == (3,) and model.scores_.shape == (3, 3) and model.score_mean_.shape == (3,)
+    folds = list(StratifiedKFold(3).split(X, y))
+    for c in range(3):
+        one = fasthoag.LinearSVCCV(cv=folds).fit(X, y == c)
+        np.testing.assert_allclose(model.coef_[c], one.coef_[0], rtol=1e-6)
+        np.testing.assert_allclose(model.C_[c], one.C_, rtol=1e-6)
+    assert model.score(X, y) > 0.9
+
+
+@pytest.mark.parametrize("per, shape", [("feature", (4,)), ("class", (3, 4)), ("feature_class", (3, 4)), (["sepal", "sepal", "petal", "petal"], (4,)),
+                                        ({"sepal": [0, 1], "petal": [2, 3]}, (4,)), ([[0, 1], [2, 3]], (4,))])
+def test_strengths_of_logistic_regression_on_iris(per, shape):
+    X, y = iris()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)
+        model = fasthoag.LogisticRegressionCV(penalty_per=per, bounds=(-9, 9), cv=3).fit(X, y)
+        single = fasthoag.LogisticRegressionCV(bounds=(-9, 9), cv=3).fit(X, y)
+    assert model.lam_.shape == model.C_.shape == shape
+    np.testing.assert_allclose(model.C_ * model.lam_, 1)
+    assert model.score_mean_ >= single.score_mean_ - 1e-4 * abs(single.score_mean_)
+    assert model.score(X, y) > 0.9
+    n_distinct = {"feature": 4, "class": 3, "feature_class": 12}.get(per if isinstance(per, str) else "", 2)
+    assert len(np.unique(model.lam_)) <= n_distinct and model.hoag_result_.theta.shape == (n_distinct,)
+
+
+@every
+def test_a_strength_for_each_feature(Estimator):
+    X, y = data(Estimator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)
+        model = Estimator(penalty_per="feature", bounds=(-6, 6)).fit(X, y)
+        groups = Estimator(penalty_per=[0, 0, 1, 1, 1, 1], penalty_factor=[1, 1, 1, 1, 1, 2], bounds=(-6, 6)).fit(X, y)
+    strengths = model.alpha_ if hasattr(model, "alpha_") else 1 / model.C_
+    np.testing.assert_allclose(strengths, model.lam_)
+    assert strengths.shape == (6,) and strengths[0] < strengths[2:].max()
+    assert groups.lam_[5] == pytest.approx(2 * groups.lam_[4]) and groups.lam_[0] == groups.lam_[1] < groups.lam_[2]
+
+
+@every_multiclass
+def test_a_strength_for_each_feature_of_three_classes(Estimator):
+    X, y = iris()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)
+        model = Estimator(penalty_per="feature", bounds=(-6, 6), cv=3).fit(X, y)
+    assert model.lam_.shape == ((4,) if Estimator is fasthoag.LogisticRegressionCV else (3, 4))
+    assert model.score(X, y) > 0.9
+
+
+@every
+def test_validation_and_stop_on(Estimator):
+    X, y = data(Estimator, n=240)
+    model = Estimator().fit(X[:120], y[:120], validation=(X[120:180], y[120:180]))
+    assert model.scores_.shape == (1,) and np.isnan(model.score_se_)
+    other = Estimator(cv=[(np.arange(120), np.arange(120, 180))]).fit(X[:180], y[:180])
+    if not isinstance(model, fasthoag.QuantileRegressorCV):  # whose smoothing follows y
+        np.testing.assert_allclose(model.scores_, other.scores_, rtol=1e-3)
+    stopped = Estimator(penalty_per="feature", bounds=(-6, 6), method="lbfgs").fit(
+        X[:120], y[:120], validation=(X[120:180], y[120:180]), stop_on=(X[180:], y[180:]))
+    assert any("stop_value" in record for record in stopped.hoag_result_.trace)
+    for name in ("validation", "stop_on"):
+        with pytest.raises(ValueError, match=name):
+            Estimator().fit(X, y, **{name: 3})
+        with pytest.raises(ValueError, match="features"):
+            Estimator().fit(X, y, **{name: (X[:, :2], y)})
+
+
+@every_multiclass
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_validation_of_classifiers(Estimator, n_classes):
+    X, y = iris(n_classes)
+    names = np.array(["c", "a", "b"])[y]
+    parts = np.arange(len(y)) % 3
+    model = Estimator(class_weight="balanced", bounds=(-6, 6)).fit(X[parts == 0], names[parts == 0], validation=(X[parts == 1], names[parts == 1]),
+                                                                  stop_on=(X[parts == 2], names[parts == 2]))
+    assert model.score(X, names) > 0.9
+    with pytest.raises(ValueError, match="validation has labels"):
+        Estimator().fit(X, names, validation=(X, np.full(len(y), "z")))
+
+
+@every
+def test_one_standard_error_is_stronger(Estimator):
+    X, y = data(Estimator)
+    best, strong = Estimator().fit(X, y), Estimator(one_se=True).fit(X, y)
+    assert strong.lam_ > best.lam_
+    with pytest.raises(ValueError, match="one_se"):
+        Estimator(one_se=True, penalty_per="feature").fit(X, y)
+    with pytest.raises(ValueError, match="one_se"):
+        Estimator(one_se=True).fit(X, y, validation=(X, y))
+
+
+@every
+def test_pandas_pipeline_grid_search_clone_pickle(Estimator):
+    pd = pytest.importorskip("pandas")
+    X, y = data(Estimator)
+    frame = pd.DataFrame(X, columns=[f"x{j}" for j in range(X.shape[1])])
+    model = Estimator(cv=3, n_jobs=1).fit(frame, y)
+    assert list(model.feature_names_in_) == list(frame.columns)
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame[frame.columns[::-1]])
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(frame), model.predict(frame))
+    assert clone(model).get_params() == model.get_params()
+    grid = {f"{Estimator.__name__.lower()}__fit_intercept": [True, False]}
+    search = GridSearchCV(make_pipeline(StandardScaler(), Estimator(cv=3)), grid, cv=3).fit(frame, y)
+    assert np.isfinite(search.best_score_)
+
+
+@every
+@pytest.mark.parametrize("arguments, match", [
+    ({"penalty_per": "rows"}, "penalty_per"), ({"penalty_per": None}, "penalty_per"), ({"penalty_per": 3}, "penalty_per"),
+    ({"penalty_per": "class"}, "penalty_per"), ({"penalty_per": "feature_class"}, "penalty_per"), ({"penalty_per": [0, 1]}, "groups"),
+    ({"penalty_factor": [1.0]}, "penalty_factor"), ({"tol": -1.0}, "tol"), ({"max_iter": 0}, "max_iter"), ({"bounds": (1, 0)}, "bounds"),
+    ({"method": "grid"}, "method"), ({"cv": 1}, "cv")], ids=str)
+def test_bad_arguments(Estimator, arguments, match):
+    X, y = data(Estimator)
+    with pytest.raises(ValueError, match=match):
+        Estimator(**arguments).fit(X, y)
+
+
+@pytest.mark.parametrize("model, match", [
+    (fasthoag.LinearSVCCV(loss="hinge"), "loss"), (fasthoag.LinearSVRCV(loss="epsilon_insensitive"), "loss"),
+    (fasthoag.LinearSVRCV(epsilon=-1), "epsilon"),
+    (fasthoag.HuberRegressorCV(epsilon=0), "epsilon"), (fasthoag.QuantileRegressorCV(quantile=1), "quantile"),
+    (fasthoag.QuantileRegressorCV(smoothing=0), "smoothing"), (fasthoag.TweedieRegressorCV(power=2), "power")], ids=str)
+def test_bad_losses(model, match):
+    X, y = data(type(model))
+    with pytest.raises(ValueError, match=match):
+        model.fit(X, y)
+
+
+@pytest.mark.parametrize("Estimator, bad", [(fasthoag.PoissonRegressorCV, -1), (fasthoag.TweedieRegressorCV, -1), (fasthoag.GammaRegressorCV, 0),
+                                            (fasthoag.GammaRegressorCV, -1)])
+def test_targets_outside_the_domain(Estimator, bad):
+    X, y = data(Estimator)
+    y[3] = bad
+    with pytest.raises(ValueError, match="y must contain numbers >"):
+        Estimator().fit(X, y)
+
+
+def test_smoothed_hinge_and_quantiles():
+    X, y = data(fasthoag.LinearSVCCV)
+    assert fasthoag.LinearSVCCV(loss="smoothed_hinge").fit(X, y).score(X, y) > 0.7
+    X, y = data(fasthoag.QuantileRegressorCV, n=400)
+    for quantile in (0.1, 0.5, 0.9):
+        below = y < fasthoag.QuantileRegressorCV(quantile=quantile).fit(X, y).predict(X)
+        assert abs(below.mean() - quantile) < 0.05
+    scaled = fasthoag.QuantileRegressorCV().fit(X, 1000 * y).predict(X)
+    np.testing.assert_allclose(scaled, 1000 * fasthoag.QuantileRegressorCV().fit(X, y).predict(X), rtol=0.05, atol=10)
+
+
+def test_a_feature_without_penalty():
+    X, y = data(fasthoag.RidgeCV)
+    model = fasthoag.RidgeCV(penalty_factor=[0, 1, 1, 1, 1, 1], bounds=(12, 13))
+    with pytest.warns(fasthoag.ConvergenceWarning):
+        model.fit(X, y)
+    assert abs(model.coef_[0]) > 0.1 > np.abs(model.coef_[1:]).max()
