@@ -12,7 +12,7 @@ from dataclasses import replace
 from enum import Enum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, List, Optional
 
 import numpy as np
 
@@ -24,7 +24,7 @@ except ImportError:
 
 import fasthoag
 from fasthoag import report
-from fasthoag.losses import LOSSES, derivative
+from fasthoag.losses import LOSSES, derivative, find_loss
 from fasthoag.outer import METHODS
 from fasthoag.outer.classic import SCHEDULES
 
@@ -48,7 +48,8 @@ def choice(name, values):
     return Enum(name, {value: value for value in values}, type=str)
 
 
-Loss, Method, Schedule = choice("Loss", LOSSES), choice("Method", ["auto", *METHODS]), choice("Schedule", SCHEDULES)
+Loss, Per = choice("Loss", [*LOSSES, "multinomial"]), choice("Per", ["all", "feature", "class", "feature_class"])
+Method, Schedule = choice("Method", ["auto", *METHODS]), choice("Schedule", SCHEDULES)
 Format, DemoData = choice("Format", ["fasthoag", "liblinear"]), choice("DemoData", ["digits", "breast_cancer", "20newsgroups"])
 
 
@@ -184,21 +185,23 @@ def read(path, labels, threads, is_zero_based, **options):
     return fasthoag.load_data(path, labels, **options)
 
 
-def find_classes(y, path):
+def find_classes(y, path, is_multinomial=False):
     classes = np.unique(y)
+    if is_multinomial and len(classes) > 1:
+        return classes
     if len(classes) != 2:
         shown = ", ".join(f"{label:g}" for label in classes[:5]) + (", ..." if len(classes) > 5 else "")
-        raise ValueError(f"{path} has {len(classes)} distinct labels ({shown}), but the logistic loss needs exactly two; "
-                         "--loss squared is for regression.")
+        raise ValueError(f"{path} has {len(classes)} distinct labels ({shown}), but this loss needs exactly two; "
+                         "--loss multinomial is for more, --loss squared for regression.")
     return classes
 
 
-def to_signs(y, classes, path):
-    """The two labels as -1 and +1, in the order of `classes`."""
+def to_targets(y, classes, path, is_multinomial):
+    """The two labels as -1 and +1 in the order of `classes`, or the numbers of the classes."""
     is_unknown = ~np.isin(y, classes)
     if is_unknown.any():
         raise ValueError(f"{path} has the label {y[is_unknown][0]:g}, which the training rows do not have.")
-    return np.where(y == classes[1], 1.0, -1.0)
+    return np.searchsorted(classes, y).astype(float) if is_multinomial else np.where(y == classes[1], 1.0, -1.0)
 
 
 # ---- tune ----
@@ -211,9 +214,10 @@ def load_rows(files, loss, threads, is_zero_based, dtype):
     for X in Xs:
         X.resize(X.shape[0], n_features)
     classes = np.empty(0)
-    if LOSSES[loss].is_classification:
-        classes = find_classes(ys[0], paths[0])
-        ys = [to_signs(y, classes, path) for path, y in zip(paths, ys)]
+    if find_loss(loss).is_classification:
+        is_multinomial = loss == "multinomial"
+        classes = find_classes(ys[0], paths[0], is_multinomial)
+        ys = [to_targets(y, classes, path, is_multinomial) for path, y in zip(paths, ys)]
     return list(zip(Xs, ys)), classes
 
 
@@ -221,7 +225,7 @@ def make_folds(n_folds, loss, seed):
     """Shuffled folds, stratified for two classes: the rows of files are often in the order of their classes."""
     from sklearn.model_selection import KFold, StratifiedKFold
 
-    splitter = StratifiedKFold if LOSSES[loss].is_classification else KFold
+    splitter = StratifiedKFold if find_loss(loss).is_classification else KFold
     return fasthoag.KFold(splitter(n_folds, shuffle=True, random_state=seed))
 
 
@@ -238,14 +242,40 @@ def fit(problem, criterion, *, keeps_trace=True, **settings):
     if not is_converged and result.status == "converged":
         message = "The last fit, on all rows, did not converge; scale the features."
         result = replace(result, status="inner_failed", message=message)
-    return result, np.asarray(w).reshape(-1)
+    return result, np.asarray(w)
+
+
+def parse_parameters(loss, texts):
+    """The loss with the parameters of ``--param NAME=VALUE``."""
+    parameters = {}
+    for text in texts or []:
+        name, _, value = text.partition("=")
+        try:
+            parameters[name] = float(value)
+        except ValueError:
+            raise typer.BadParameter(f"need NAME=NUMBER; got {text!r}", param_hint="--param") from None
+    return fasthoag.find_loss(loss, **parameters)
+
+
+def make_penalty(per, groups, loss, n_classes):
+    """The penalty of ``--per`` and ``--groups``: a file with a label for every feature, one a line."""
+    if groups is not None:
+        if per != "all":
+            raise typer.BadParameter("--groups excludes --per.")
+        return fasthoag.GroupRidge(np.array(groups.read_text(encoding="utf-8").split("\n")[:-1] or [""]))
+    if per in ("class", "feature_class"):
+        if loss != "multinomial":
+            raise typer.BadParameter(f"--per {per} needs --loss multinomial.")
+        return fasthoag.PerClass(fasthoag.FeatureRidge() if per == "feature_class" else fasthoag.Ridge(), n_classes)
+    return fasthoag.FeatureRidge() if per == "feature" else fasthoag.Ridge()
 
 
 def make_model(problem, result, w, classes):
     from fasthoag.io import Model
 
     p = problem.n_features
-    return Model(problem.loss.name, coef=w[:p], intercept=w[p] if problem.fit_intercept else 0.0, classes=classes, theta=result.theta,
+    intercept = w[p] if problem.fit_intercept else np.zeros(w.shape[1:])
+    return Model(problem.loss.name, coef=w[:p].T, intercept=intercept, classes=classes, theta=result.theta,
                  lam=result.lam, value=result.value, value_error=result.value_error, status=result.status, message=result.message)
 
 
@@ -262,8 +292,11 @@ def tune(
     train: Annotated[Path, typer.Argument(help="LIBSVM text, plain or .bz2/.gz/.xz, or a SciPy .npz with labels in .npy.")],
     valid: option(Optional[Path], "--valid", help="Rows to judge by; without it, K-fold cross-validation on TRAIN.") = None,
     cv: option(Optional[int], "--cv", min=2, help="Folds, shuffled, and stratified for two classes.  [default: 5]") = None,
-    loss: option(Loss, "--loss", help="Two labels, or regression.") = "logistic",
-    method: option(Method, "--method", help="newton: exact steps; hoag: the method of the 2016 paper.") = DEFAULTS["method"],
+    loss: option(Loss, "--loss", help="Of the model and the criterion.") = "logistic",
+    param: option(Optional[List[str]], "--param", metavar="NAME=VALUE", help="Parameter of the loss, such as delta=2 of huber.") = None,
+    per: option(Per, "--per", help="One strength for all coefficients, or one each.") = "all",
+    groups: option(Optional[Path], "--groups", help="A strength for each group: a label for every feature, one a line.") = None,
+    method: option(Method, "--method", help="newton: exact steps; lbfgs: many strengths; hoag: the method of the 2016 paper.") = DEFAULTS["method"],
     schedule: option(Optional[Schedule], "--schedule", help="Tolerances of method hoag.") = None,
     out: option(Optional[Path], "--out", help="Write the model here.") = None,
     file_format: option(Format, "--format", help="Of --out; LIBLINEAR's own predict reads the second.") = "fasthoag",
@@ -272,7 +305,7 @@ def tune(
     is_json: Json = False,
     threads: Threads = None,
     tol: option(float, "--tol", help="On the slope of the criterion, relative to its value.") = DEFAULTS["tol"],
-    max_iter: option(int, "--max-iter", min=1, help="Outer steps at most.") = DEFAULTS["max_iter"],
+    max_iter: option(Optional[int], "--max-iter", min=1, help="Outer steps at most.  [default: 50; 500 for lbfgs]") = DEFAULTS["max_iter"],
     theta0: option(Optional[float], "--theta0", help="Start, θ = ln λ; found by a loose sweep by default.") = None,
     bounds: option(Optional[str], "--bounds", metavar="LOW,HIGH", help="Of θ; from the scale of the data by default.") = None,
     seed: option(Optional[int], "--seed", min=0, help="Of the shuffling before folds are cut.  [default: 0]") = None,
@@ -287,6 +320,7 @@ def tune(
 ):
     """Find the strength of the penalty that gives the least loss on held-out rows, and the model for it."""
     bounds = None if bounds is None else parse_bounds(bounds)
+    per = per.value
     loss, method, file_format, schedule = loss.value, method.value, file_format.value, schedule and schedule.value
     check_together(valid, cv, seed, valid_labels, out, file_format, html)
     for path in (out, html):
@@ -298,13 +332,14 @@ def tune(
     if file_format == "liblinear" and (classes != np.rint(classes)).any():
         raise ValueError(f"LIBLINEAR's labels are whole numbers; found {classes.tolist()}. Renumber them or drop --format.")
     storage = {"low_memory": low_memory, "deterministic": deterministic}
-    problem = fasthoag.Problem(X, y, loss=loss, fit_intercept=not no_intercept, **storage)
+    penalty = make_penalty(per, groups, loss, len(classes))
+    problem = fasthoag.Problem(X, y, loss=parse_parameters(loss, param), penalty=penalty, fit_intercept=not no_intercept, **storage)
     criterion = fasthoag.HeldOut(*judge[0]) if judge else make_folds(cv, loss, seed)
     options = {"method": method, "theta0": theta0, "bounds": bounds, "tol": tol, "max_iter": max_iter, "schedule": schedule}
     result, w = fit(problem, criterion, n_threads=threads, **options)
     n_held_out = len(judge[0][1] if judge else y)
     settings = options | storage | {
-        "train": str(train), "valid": valid and str(valid), "cv": cv, "seed": seed, "loss": loss, "threads": threads,
+        "train": str(train), "valid": valid and str(valid), "cv": cv, "seed": seed, "loss": loss, "param": param, "per": per, "groups": groups and str(groups), "threads": threads,
         "fit_intercept": not no_intercept, "dtype": np.dtype(dtype).name, "n_rows": X.shape[0], "n_features": X.shape[1],
         "out": out and str(out), "format": out and file_format}
     if is_json:

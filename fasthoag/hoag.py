@@ -82,6 +82,7 @@ MESSAGES = {
     "converged": "The hypergradient is below its tolerance.",
     "at_bound": "The optimum is at the bound of theta ({where}); the criterion still falls beyond it. Widen bounds=, or doubt the data: "
                 "at the upper bound the features do not help, at the lower one no penalty is needed.",
+    "at_kink": "",
     "max_iter": "max_iter outer steps were not enough; raise max_iter= or loosen tol=.",
     "stopped": "The callback stopped the loop.",
     "stopped_early": "The loss on the rows of stop_on fell no more; this is the step where it was least.",
@@ -168,6 +169,8 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     n_hyper = problem.n_hyper
     theta0 = None if theta0 is None else check_theta(theta0, n_hyper, "theta0")
     box = _box(bounds, n_hyper)
+    if n_hyper == 0:
+        raise ValueError("problem has no hyperparameter to tune: its penalty is fixed and tuned= is empty")
     is_few = n_hyper <= FEW or (n_hyper <= linsolve.SMALL and problem.design.n_coef <= linsolve.SMALL)
     is_few = is_few and not getattr(problem.penalty, "is_per_class", False)
     if method == "auto":
@@ -203,12 +206,14 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         return is_stopped or n_worse >= PATIENCE
 
     xp, K = bound.inner.design.xp, bound.inner.n_classes
-    if theta0 is None:
+    is_fixed = bound.inner.penalty.n_hyper(problem.n_features) == 0
+    if theta0 is None and not is_fixed:
         theta0, W = sweep(bound, lower, upper)
         if not rule.has_tangents and (n_hyper > 1):
             theta0, W = best_single(bound, theta0, W, lower, upper, max_iter)
     else:
-        theta0, W = np.clip(theta0, lower, upper), bound.inner.design.encode(np.zeros((problem.design.n_coef, K)))
+        theta0 = np.clip(bound.inner.start(0.0) if theta0 is None else theta0, lower, upper)
+        W = bound.inner.design.encode(np.zeros((problem.design.n_coef, K)))
     status, n_iter, found, T, W_all = None, 0, None, None, None
     if bound.n_folds > 2 and rule.has_tangents:
         # θ is found on one fold; the others join for the last steps only. They start from the solution on all rows: leaving rows out moves it
@@ -240,6 +245,8 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     else:
         where = ", ".join(f"theta[{j}] = {best.theta[j]:g}" for j in at_bound[:5]) + (f" and {len(at_bound) - 5} more" if len(at_bound) > 5 else "")
         message = MESSAGES[status].format(where=where)
+    if status == "at_kink":
+        status, message = "converged", "The criterion has a kink here, where a row enters or leaves the curved part of the loss, and falls on neither side."
     if status not in ("converged", "stopped", "stopped_early"):
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     W = best.predict(0 * best.theta)
@@ -289,6 +296,8 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
         if is_accepted:
             n_iter += bool(d.any())
             current = trial
+        if bound.inner.loss.has_kinks and np.linalg.norm(d) <= 1e-6 and n_trials > 3:
+            return current, "at_kink", n_iter
         n_still = n_still + 1 if np.linalg.norm(d) <= 1e-9 and trial.grad_error >= 0.95 * current_error else 0
         if n_still == 3 and rule.accuracy.inner <= 1e-6 or n_still == 50:  # neither θ nor the errors move any more
             return current, "stalled", n_iter

@@ -247,6 +247,9 @@ def _npy_labels(path, labels):
 # ---- models ----
 
 
+LOG_LINK = ("poisson", "gamma", "tweedie")  # losses whose prediction is exp(z)
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """A fitted linear model: what a model file holds.
@@ -319,7 +322,7 @@ class Model:
         """Labels for a classifier, predictions for a regression."""
         z = self.decision_function(X)
         if self.classes.size == 0:
-            return z
+            return np.exp(z) if self.loss in LOG_LINK else z
         return self.classes[(z > 0).astype(np.intp) if z.ndim == 1 else z.argmax(axis=1)]
 
     def predict_proba(self, X):

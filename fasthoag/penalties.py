@@ -357,4 +357,64 @@ class PerClass:
         return np.concatenate([self.penalty.strengths_vjp(t, u[:, c]) for c, t in enumerate(self._split(theta))])
 
 
-PENALTIES = {"ridge": Ridge, "feature_ridge": FeatureRidge, "group_ridge": GroupRidge, "structured_ridge": StructuredRidge, "sum": SumPenalty}
+@dataclass(frozen=True, eq=False)
+class Fixed(_LogLinear):
+    """A penalty that is not tuned: its θ are given and there are no hyperparameters. For tuning something else, such as the weights of rows, at a
+    strength found before.
+
+    Parameters
+    ----------
+    penalty : Penalty
+    theta : array, shape (n_hyper of penalty,)
+
+    Examples
+    --------
+    >>> import numpy as np, fasthoag
+    >>> fasthoag.Fixed(fasthoag.Ridge(), [np.log(2.0)]).strengths(np.empty(0), 2)
+    array([2., 2.])
+    """
+
+    penalty: Any
+    theta: Any
+
+    @property
+    def penalty_factor(self):
+        return getattr(self.penalty, "penalty_factor", None)
+
+    @property
+    def is_per_class(self):
+        return getattr(self.penalty, "is_per_class", False)
+
+    @property
+    def n_classes(self):
+        return self.penalty.n_classes
+
+    def check(self, n_features):
+        self.penalty.check(n_features)
+        theta, k = np.asarray(self.theta, np.float64), self.penalty.n_hyper(n_features)
+        if theta.shape != (k,) or not np.isfinite(theta).all():
+            raise ValueError(f"theta of a fixed penalty must have shape ({k},) and finite values; got {self.theta!r}")
+
+    def n_hyper(self, n_features):
+        return 0
+
+    def start(self, level, n_features):
+        return np.empty(0)
+
+    def box(self, low, high, n_features):
+        return np.empty(0), np.empty(0)
+
+    def strengths(self, theta, n_features):
+        return self.penalty.strengths(np.asarray(self.theta, np.float64), n_features)
+
+    def strengths_jac(self, theta, n_features):
+        return np.empty((n_features, 0))
+
+    def strengths_vjp(self, theta, u):
+        return np.empty(0)
+
+    def strengths_hess(self, theta, u):
+        return np.empty((0, 0))
+
+
+PENALTIES = {"ridge": Ridge, "feature_ridge": FeatureRidge, "group_ridge": GroupRidge, "structured_ridge": StructuredRidge, "sum": SumPenalty, "fixed": Fixed}

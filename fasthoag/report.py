@@ -12,15 +12,21 @@ TRACE_COLUMNS = ("phase", "θ", "criterion", "±", "|slope|", "±", "inner", "CG
 
 def trace_row(record):
     """One record of ``HoagResult.trace`` as texts under `TRACE_COLUMNS`."""
-    theta = ", ".join(f"{t:.4f}" for t in record["theta"])
+    theta = few(record["theta"], ".4f")
     return (record["phase"], theta, f"{record['value']:.7g}", f"{record['value_error']:.0e}", f"{record['grad_norm']:.1e}",
             f"{record['grad_error']:.0e}", str(record["n_inner"]), str(record["n_cg"]), f"{record['n_passes']:.0f}",
             f"{record['seconds']:.3f}", "yes" if record["is_accepted"] else "no")
 
 
+def few(values, form):
+    """The first numbers as text, and how many there are."""
+    shown = ", ".join(format(float(v), form) for v in values[:4])
+    return shown if len(values) <= 4 else f"{shown}, ... ({len(values)} values)"
+
+
 def summary(result, n_held_out):
     """The result as (name, text) pairs; `n_held_out` is the number of rows that the criterion sums over."""
-    theta, lam, C = (", ".join(f"{v:.6g}" for v in values) for values in (result.theta, result.lam, 1 / result.lam))
+    theta, lam, C = (few(values, ".6g") for values in (result.theta, result.lam, 1 / result.lam))
     rows = [
         ("status", result.status),
         ("strength λ", f"{lam} (θ = ln λ = {theta} ± {result.inner_error:.0e}, C = 1/λ = {C})"),

@@ -407,3 +407,27 @@ def test_demo_on_text_asks_for_the_last_ten_groups(monkeypatch):
     monkeypatch.setattr(datasets, "fetch_20newsgroups_vectorized", fetch)
     found = run_json("demo", "--data", "20newsgroups")
     assert found["unseen"]["n_rows"] == 200 and found["unseen"]["accuracy"] > 0.6
+
+
+# ---- losses and penalties ----
+
+def test_multinomial_by_command_line_predicts_labels(tmp_path):
+    X, y = datasets.load_iris(return_X_y=True)
+    dump_svmlight_file((X - X.mean(axis=0)) / X.std(axis=0), y + 1, str(tmp_path / "iris.txt"), zero_based=False)
+    assert run("tune", tmp_path / "iris.txt", "--loss", "multinomial", "--out", tmp_path / "model.npz").exit_code == 0
+    result = run("predict", tmp_path / "model.npz", tmp_path / "iris.txt")
+    assert result.exit_code == 0 and np.mean(np.array(result.stdout.split(), float) == y + 1) > 0.95
+    assert_fails(run("tune", tmp_path / "iris.txt"), "3 distinct labels", "--loss multinomial")
+
+
+def test_groups_parameters_and_log_link_by_command_line(tmp_path):
+    X, y = datasets.load_diabetes(return_X_y=True)
+    dump_svmlight_file(X * 20, np.round(y / 20), str(tmp_path / "count.txt"), zero_based=False)
+    (tmp_path / "groups.txt").write_text("a\nb\n" * 5)
+    found = run_json("tune", tmp_path / "count.txt", "--loss", "poisson", "--groups", tmp_path / "groups.txt", "--out", tmp_path / "model.npz")
+    assert len(found["theta"]) == 2 and found["status"] == "converged"
+    predicted = np.array(run("predict", tmp_path / "model.npz", tmp_path / "count.txt").stdout.split(), float)
+    assert predicted.min() > 0 and abs(predicted.mean() - np.round(y / 20).mean()) < 0.1
+    assert len(run_json("tune", tmp_path / "count.txt", "--loss", "huber", "--param", "delta=2", "--per", "feature")["theta"]) == 10
+    assert_fails(run("tune", tmp_path / "count.txt", "--loss", "huber", "--param", "width=2"), "has no parameter 'width'")
+    assert run("tune", tmp_path / "count.txt", "--loss", "huber", "--per", "class").exit_code == 2

@@ -6,7 +6,7 @@ from designs import sparse_problem, targets
 from scipy.optimize import check_grad
 
 import fasthoag
-from fasthoag import FeatureRidge, GroupRidge, HeldOut, KFold, Problem, Ridge, StructuredRidge, check_hypergrad, hoag
+from fasthoag import FeatureRidge, Fixed, GroupRidge, HeldOut, KFold, Problem, Ridge, StructuredRidge, check_hypergrad, hoag
 from fasthoag.hypergradient import Accuracy, evaluate
 from fasthoag.losses import LOSSES
 from fasthoag.penalties import PENALTIES
@@ -21,6 +21,7 @@ EXAMPLES = {
     "structured_ridge": [StructuredRidge(np.column_stack([np.ones(P), np.linspace(-1, 1, P)])), StructuredRidge(sp.csr_matrix(RNG.normal(size=(P, 3))), FACTOR)],
     "sum": [Ridge() + FeatureRidge(), GroupRidge(np.arange(P) % 2) + Ridge(FACTOR) + Ridge()],
 }
+FIXED = Fixed(GroupRidge(np.arange(P) % 3), [0.1, 0.2, 0.3])
 ALL = [pytest.param(penalty, id=f"{name} {number}") for name, examples in EXAMPLES.items() for number, penalty in enumerate(examples)]
 
 
@@ -29,7 +30,7 @@ def theta_for(penalty, seed=0):
 
 
 def test_every_public_penalty_has_examples():
-    assert set(EXAMPLES) == set(PENALTIES)
+    assert {*EXAMPLES, "fixed"} == set(PENALTIES)
     assert all(isinstance(penalty, PENALTIES[name]) for name, examples in EXAMPLES.items() for penalty in examples)
 
 
@@ -142,3 +143,15 @@ def test_newton_refuses_many_hyperparameters():
     X, y = sparse_problem("logistic", 3, 100, 200)
     with pytest.raises(ValueError, match="method 'newton' is for up to 16 hyperparameters"):
         hoag(Problem(X, y, penalty=FeatureRidge()), KFold(3), method="newton")
+
+
+def test_fixed_penalty_has_nothing_to_tune_but_what_is_beside_it():
+    X, y = sparse_problem("logistic", 3, 60, P)
+    with pytest.raises(ValueError, match="no hyperparameter to tune"):
+        hoag(Problem(X, y, penalty=FIXED), KFold(3))
+    with pytest.raises(ValueError, match=r"theta of a fixed penalty must have shape \(1,\)"):
+        Problem(X, y, penalty=Fixed(Ridge(), [0.0, 1.0]))
+    problem = Problem(X, y, penalty=FIXED, tuned=fasthoag.ClassWeights())
+    assert check_hypergrad(problem, KFold(3), [0.2, -0.1]) < 1e-6
+    result = hoag(problem, KFold(3))
+    np.testing.assert_allclose(problem.read(result.theta)["strengths"], np.exp([0.1, 0.2, 0.3])[np.arange(P) % 3])
