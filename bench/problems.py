@@ -1,5 +1,6 @@
 """Data of the benchmarks: real files where they are, seeded text-like matrices otherwise."""
 import bz2
+import gzip
 import os
 from pathlib import Path
 
@@ -38,6 +39,13 @@ def news(is_quick):
     X, y = read("20newsgroups/20news-bydate.counts.train.bz2")
     X_val, y_val = read("20newsgroups/20news-bydate.counts.test.bz2", X.shape[1])
     return normalize(X), np.where(y > 10, 1.0, -1.0), normalize(X_val), np.where(y_val > 10, 1.0, -1.0)
+
+
+def digits():
+    """MNIST's 60,000 training digits in 0..1 and their labels."""
+    folder = find("mnist/train-images-idx3-ubyte.gz").parent
+    X = np.frombuffer(gzip.open(folder / "train-images-idx3-ubyte.gz").read(), np.uint8, offset=16).reshape(-1, 784) / 255.0
+    return X, np.frombuffer(gzip.open(folder / "train-labels-idx1-ubyte.gz").read(), np.uint8, offset=8).astype(float)
 
 
 def regression(name):
