@@ -172,7 +172,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     if n_hyper == 0:
         raise ValueError("problem has no hyperparameter to tune: its penalty is fixed and tuned= is empty")
     is_few = n_hyper <= FEW or (n_hyper <= linsolve.SMALL and problem.design.n_coef <= linsolve.SMALL)
-    is_few = is_few and not getattr(problem.penalty, "is_per_class", False)
+    is_few = is_few and not getattr(problem.penalty, "is_per_class", False) and getattr(criterion, "has_tangents", True)
     if method == "auto":
         method = "newton" if is_few and not problem.tuned else "lbfgs"
     if method == "newton" and (problem.tuned or not is_few):
@@ -317,6 +317,8 @@ def best_single(bound, theta, W, lower, upper, max_iter):
     """(θ, w) at the best single strength of one fold, the other hyperparameters at their start: where many begin."""
     inner = replace(bound.inner.at(theta), penalty=Ridge(getattr(bound.inner.penalty, "penalty_factor", None)), tuned=())
     single = replace(bound, inner=inner).one_fold(0)
+    if hasattr(single, "evaluate"):
+        return theta, W
     low, high = default_box(inner)
     level = np.log([bound.inner.penalty.strengths(split_theta(bound.inner, theta)[0], bound.inner.n_features).mean()])
     found, _, _ = minimise(single, METHODS["newton"](), np.clip(level, low, high), W, low, high, 1e-3, max_iter, lambda *_: False)
