@@ -239,14 +239,8 @@ class KFold:
 class ApproximateLOO:
     """Approximate leave-one-out: every row is predicted by the model without it, one Newton step away from the model with it. No rows are held out.
 
-    With ``h_i = x_i' H^-1 x_i`` row i is predicted ``u_i + ℓ'_i h_i / (1 - ℓ''_i h_i)``; for least squares that is exact. Up to `EXACT_LOO` coefficients
-    h comes from the inverse of H, beyond from random probes of a fixed seed, ``h ≈ mean of v * (X H^-1 X' v)``, so that f is smooth and its
-    hypergradient exact for these probes. The value is off by the noise of the probes, which is about ``sqrt(2 / n_probes)`` of each h_i.
-
-    Parameters
-    ----------
-    n_probes : int
-    seed : int
+    With ``h_i = x_i' H^-1 x_i`` row i is predicted ``u_i + ℓ'_i h_i / (1 - ℓ''_i h_i)``; for least squares that is exact. It takes the inverse of H and the
+    rows as a dense matrix: for up to `MOST_COEFFICIENTS` coefficients. Its value is compared by methods "lbfgs" and "hoag", by its hypergradient.
 
     References
     ----------
@@ -262,13 +256,7 @@ class ApproximateLOO:
     'converged'
     """
 
-    n_probes: int = 32
-    seed: int = 0
     has_tangents = False
-
-    def __post_init__(self):
-        if not (isinstance(self.n_probes, (int, np.integer)) and self.n_probes >= 1):
-            raise ValueError(f"n_probes must be a whole number >= 1; got {self.n_probes!r}")
 
     def bind(self, problem):
         if problem.loss.n_classes > 1 or problem.loss.has_kinks or problem.tuned:
@@ -276,84 +264,53 @@ class ApproximateLOO:
                              f"'{problem.loss.name}' and {len(problem.tuned)} kinds of others. Use KFold")
         if problem.sample_weight is not None and len(np.unique(problem.sample_weight)) > 1:
             raise ValueError("approximate leave-one-out does not take sample weights; use KFold")
-        exact = problem.design.n_coef <= EXACT_LOO
-        probes = None if exact else np.random.default_rng(self.seed).choice([-1.0, 1.0], (problem.n_rows, self.n_probes))
-        return BoundLOO(problem.inner(), problem.design, problem.y, RowWeights(), TRAIN, problem.loss, probes)
+        if problem.design.n_coef > MOST_COEFFICIENTS:
+            raise ValueError(f"approximate leave-one-out takes up to {MOST_COEFFICIENTS} coefficients; there are {problem.design.n_coef}. Use KFold")
+        return BoundLOO(problem.inner(), problem.design, problem.y, RowWeights(), TRAIN, problem.loss)
 
 
-EXACT_LOO = 300  # coefficients up to which the inverse of H is cheaper than probes
+MOST_COEFFICIENTS = 2000
 
 
 @dataclass(frozen=True, eq=False)
 class BoundLOO(BoundCriterion):
-    """The criterion of `ApproximateLOO` on its inner problem; `probes` (n_rows, n_probes) or None for the exact diagonal."""
-
-    probes: Any
+    """The criterion of `ApproximateLOO` on its inner problem."""
 
     def one_fold(self, index):
         return self
 
-    def loo(self, Z, h):
-        """Values, and the derivatives a in u and b in h, of every row."""
-        l1, l2, l3 = (derivative(self.loss, k, self.y, Z) for k in (1, 2, 3))
-        c = 1.0 - l2 * h
-        left_out = Z + l1 * h / c
-        g = derivative(self.loss, 1, self.y, left_out)
-        return derivative(self.loss, 0, self.y, left_out), g * (1 + l2 * h / c + l1 * l3 * h * h / c**2), g * l1 / c**2, l3
-
-    def evaluate(self, theta, W, accuracy, Q=None, T=None, precond=None):
+    def evaluate(self, theta, W, accuracy, precond=None):
+        """f and ∇f at `theta`: with a_i and b_i the derivatives of f in u_i and h_i, ``∇f = -(∂λ/∂θ)ᵀ (t ∘ w + Σ_i b_i (H⁻¹ x_i)²)``,
+        ``t = H⁻¹ Xᵀ (a - l3 ∘ s)``, l3 the third derivatives, ``s_i = Σ_k b_k (x_i' H⁻¹ x_k)²``."""
         from fasthoag import linsolve
         from fasthoag.hypergradient import Accuracy, Evaluation, solve_inner
 
         inner, design = self.inner, self.design
-        tight = replace(accuracy, inner=0.1 * accuracy.inner)  # h goes with the curvature: of first order in w
         precond = precond and precond.at(inner.strengths(theta))
+        tight = replace(accuracy, inner=0.1 * accuracy.inner)  # h goes with the curvature: of first order in w
         lam, solution, n_inner, n_cg = solve_inner(self, theta, W, tight, precond or linsolve.Preconditioner())
         W, curvature, Z = solution.W, inner.curvature(solution.Z), np.asarray(solution.Z)[:, 0]
         precond = precond or linsolve.make_precond(design, curvature, lam)
-        linear = max(0.03 * accuracy.linear, 1e-13) if not accuracy.is_absolute else accuracy.linear
-        n_solves, reached = 0, 0.0
-
-        def solve(R):  # H^-1 X' R
-            nonlocal n_solves, reached
-            b = design.rmatvec(design.xp.asarray(R))
-            m = b.shape[1]
-            hess = linsolve.Hessian(design, curvature, np.zeros(m, np.int32), lam, np.zeros(m, np.int32))
-            size = np.maximum(linsolve.norms(b), 1e-300)
-            solved = linsolve.cg(hess, b, tol=linear * size, precond=precond)
-            n_solves, reached = n_solves + int(solved.n_iter.max()), max(reached, float((solved.residual_norm / size).max()))
-            return solved.x
-
-        if self.probes is None:
-            eye = design.xp.asarray(np.eye(design.n_coef))
-            H = np.asarray(design.hvp(curvature, np.zeros(design.n_coef, np.int32), eye)) + np.diag(np.asarray(lam)[:, 0])
-            inverse = np.linalg.pinv(H, hermitian=True)
-            X, Y = np.asarray(design.matvec(eye)), np.asarray(design.matvec(design.xp.asarray(inverse)))
-            values, a, b, l3 = self.loo(Z, (X * Y).sum(axis=1))
-            s = ((X @ (Y.T @ (b[:, None] * Y))) * X).sum(axis=1)
-            squares = design.xp.asarray((b @ Y**2)[:, None])
-        else:
-            V = self.probes
-            M = solve(V)
-            XM = np.asarray(design.matvec(M))
-            noisy = (V * XM).mean(axis=1)
-            h = np.clip(noisy, 0.0, 0.9 / np.maximum(np.asarray(curvature)[:, 0], 1e-300))  # where h must lie; few probes may say otherwise
-            values, a, b, l3 = self.loo(Z, h)
-            b = b * (h == noisy)
-            N = solve(b[:, None] * V)
-            s = (np.asarray(design.matvec(N)) * XM).mean(axis=1)
-            squares = design.xp.sum(N * M, axis=1, keepdims=True) / V.shape[1]
-        t = solve((a - l3 * s)[:, None])
-        grad = -inner.penalty.strengths_vjp(theta, inner.by_feature(t * W + squares))
+        eye = design.xp.asarray(np.eye(design.n_coef))
+        H = np.asarray(design.hvp(curvature, np.zeros(design.n_coef, np.int32), eye)) + np.diag(np.asarray(lam)[:, 0])
+        inverse = np.linalg.pinv(H, hermitian=True)
+        X, Y = np.asarray(design.matvec(eye)), np.asarray(design.matvec(design.xp.asarray(inverse)))
+        h = (X * Y).sum(axis=1)
+        l1, l2, l3 = (derivative(self.loss, k, self.y, Z) for k in (1, 2, 3))
+        c = 1.0 - l2 * h
+        left_out = Z + l1 * h / c
+        values, g = (derivative(self.loss, k, self.y, left_out) for k in (0, 1))
+        a, b = g * (1 + l2 * h / c + l1 * l3 * h * h / c**2), g * l1 / c**2
+        s = ((X @ (Y.T @ (b[:, None] * Y))) * X).sum(axis=1)
+        t = design.xp.asarray(inverse @ np.asarray(design.rmatvec(design.xp.asarray((a - l3 * s)[:, None]))))
+        grad = -inner.penalty.strengths_vjp(theta, inner.by_feature(t * W + design.xp.asarray((b @ Y**2)[:, None])))
         missed = float(linsolve.dots(t, solution.grad)[0])  # what the Newton step to the solution would change
-        noise = linear * float(np.abs(values).sum())
-        unit = float(linsolve.norms(lam * W)[0]) or 1.0
+        reached = float(solution.grad_norm[0]) / (float(linsolve.norms(lam * W)[0]) or 1.0)
         return Evaluation(
-            theta=theta, value=float(values.sum()) - missed, value_inner_error=abs(missed), value_linear_error=noise, fold_values=np.array([values.sum()]),
-            grad=grad, inner_error=float(solution.grad_norm[0]) / unit * float(np.linalg.norm(grad)) + abs(missed), linear_error=linear * float(
-                np.linalg.norm(inner.penalty.strengths_vjp(theta, inner.by_feature(abs(t * W) + abs(squares))))),
-            hess=None, W=W, Q=t, T=None, V=0 * W, accuracy=Accuracy(max(10 * float(solution.grad_norm[0]) / unit, 1e-16), max(reached / 0.03, 1e-16)),
-            n_inner=n_inner, n_cg=n_cg + n_solves, is_solved=bool((solution.status <= linsolve.STALLED).all() and np.isfinite(values).all()), precond=precond)
+            theta=theta, value=float(values.sum()) - missed, value_inner_error=abs(missed), value_linear_error=1e-12 * float(np.abs(values).sum()),
+            fold_values=np.array([values.sum()]), grad=grad, inner_error=10 * reached * float(np.linalg.norm(grad)) + abs(missed), linear_error=0.0,
+            hess=None, W=W, Q=t, T=None, V=0 * W, accuracy=Accuracy(max(10 * reached, 1e-16), accuracy.linear), n_inner=n_inner, n_cg=n_cg,
+            is_solved=bool((solution.status <= linsolve.STALLED).all() and np.isfinite(values).all()), precond=precond)
 
 
 CRITERIA = {"held_out": HeldOut, "k_fold": KFold}

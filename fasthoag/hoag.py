@@ -267,7 +267,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
 def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None, precond=None):
     """The loop: step, evaluate, test. Returns the last accepted Evaluation, a status and the number of accepted steps."""
     current = evaluate(bound, theta, W, rule.accuracy, T=T, has_tangents=rule.has_tangents, precond=precond)
-    is_stopped, n_iter, n_trials, n_still = record(current, rule.accuracy, True), 0, 0, 0
+    is_stopped, n_iter, n_trials, n_still, n_tiny = record(current, rule.accuracy, True), 0, 0, 0, 0
     floor = 1e-8 * bound.value_at_zero  # below it the criterion is rounding
     while True:
         target = tol * max(abs(current.value), floor)
@@ -296,7 +296,8 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
         if is_accepted:
             n_iter += bool(d.any())
             current = trial
-        if bound.inner.loss.has_kinks and np.linalg.norm(d) <= 1e-6 and n_trials > 3:
+        n_tiny = n_tiny + 1 if 0 < np.linalg.norm(d) <= 1e-9 else 0
+        if bound.inner.loss.has_kinks and n_tiny == 3:
             return current, "at_kink", n_iter
         n_still = n_still + 1 if np.linalg.norm(d) <= 1e-9 and trial.grad_error >= 0.95 * current_error else 0
         if n_still == 3 and rule.accuracy.inner <= 1e-6 or n_still == 50:  # neither θ nor the errors move any more
