@@ -165,7 +165,7 @@ class _TunedEstimator(BaseEstimator):
         criterion = KFold(cv) if validation is None else HeldOut(*validation)
         bounds = self._bounds(problem)
         result = hoag(problem, criterion, method=self.method, bounds=bounds, tol=self.tol, max_iter=self.max_iter, callback=self.callback,
-                      stop_on=None if stop_on is None else HeldOut(*stop_on))
+                      stop_on="auto" if stop_on is None else HeldOut(*stop_on))
         theta = result.theta
         if self.one_se:
             if len(result.fold_values) < 2:

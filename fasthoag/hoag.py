@@ -184,7 +184,8 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         raise TypeError(f"stop_on must be a fasthoag.HeldOut, 'auto' or None; got {stop_on!r}")
     began = time.perf_counter()
     if isinstance(stop_on, str):
-        criterion, stop_on = criterion.hold_back(problem) if n_hyper > MANY and hasattr(criterion, "hold_back") else (criterion, None)
+        can_hold_back = hasattr(criterion, "hold_back") and not hasattr(problem.X, "loss_grad")  # rows of a Design cannot be taken out
+        criterion, stop_on = criterion.hold_back(problem) if n_hyper > MANY and can_hold_back else (criterion, None)
     bound = criterion.bind(problem)
     watched = stop_on and stop_on.bind(problem)
     lower, upper = box or default_box(bound.inner)
