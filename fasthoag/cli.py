@@ -262,7 +262,7 @@ def make_penalty(per, groups, loss, n_classes):
     if groups is not None:
         if per != "all":
             raise typer.BadParameter("--groups excludes --per.")
-        return fasthoag.GroupRidge(np.array(groups.read_text(encoding="utf-8").split("\n")[:-1] or [""]))
+        return fasthoag.GroupRidge(np.array(groups.read_text(encoding="utf-8").splitlines()))
     if per in ("class", "feature_class"):
         if loss != "multinomial":
             raise typer.BadParameter(f"--per {per} needs --loss multinomial.")

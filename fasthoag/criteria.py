@@ -36,8 +36,13 @@ class BoundCriterion:
     @property
     def n_passes(self):
         """Passes over the training rows; other rows count by their stored entries."""
-        n = float(self.inner.design.n_passes)
-        return n if self.is_shared else n + self.design.n_passes * self.design.n_stored / max(1, self.inner.design.n_stored)
+        return float(self.inner.design.n_passes) + self.other_passes
+
+    @property
+    def other_passes(self):
+        """Passes over rows of its own, by their stored entries."""
+        inner = self.inner.design
+        return 0.0 if self.design is inner else self.design.n_passes * self.design.n_stored / max(1, inner.n_stored)
 
     @property
     def fold_weights(self):
@@ -89,9 +94,15 @@ class BoundCriterion:
         return BoundCriterion(inner, self.design, self.y, inner.rows if self.is_shared else self.rows, self.part, self.loss)
 
 
-def held_back(n_rows):
-    """A fifth of the rows, drawn with a fixed seed, as a boolean array."""
-    return np.random.default_rng(0).permutation(n_rows) < max(1, n_rows // 5)
+def split_weight(weight, n_rows):
+    """Row weights of four fifths of the rows, and of the fifth that is held back, drawn with a fixed seed among those with a positive weight."""
+    weight = np.ones(n_rows) if weight is None else weight
+    rows = np.flatnonzero(weight > 0)
+    if len(rows) < 5:
+        raise ValueError(f"the criterion has {len(rows)} rows with a positive weight, too few to hold some back; use stop_on=None")
+    is_back = np.zeros(n_rows, bool)
+    is_back[rows[np.random.default_rng(0).permutation(len(rows)) < len(rows) // 5]] = True
+    return weight * ~is_back, weight * is_back
 
 
 def criterion_loss(loss, problem):
@@ -136,9 +147,9 @@ class HeldOut:
 
     def hold_back(self, problem):
         """This criterion without a fifth of its rows, and one on these."""
-        n = np.shape(self.y_val)[0]
-        is_back, weight = held_back(n), 1.0 if self.sample_weight is None else np.asarray(self.sample_weight, np.float64)
-        return replace(self, sample_weight=weight * ~is_back), replace(self, sample_weight=weight * is_back)
+        bound = self.bind(problem)  # one design for both
+        judge, back = split_weight(bound.rows.weight, len(bound.y))
+        return (HeldOut(bound.design, bound.y, weight, self.loss) for weight in (judge, back))
 
     def bind(self, problem):
         shape = getattr(self.X_val, "shape", None) or np.shape(self.X_val)
@@ -199,12 +210,12 @@ class KFold:
         return list(splitter.split(np.zeros((n, 1)), y, self.groups))
 
     def hold_back(self, problem):
-        """This criterion without a fifth of the rows, in training and test parts alike, and one on these."""
-        is_back = held_back(problem.n_rows)
-        splits = [(train[~is_back[train]], test[~is_back[test]]) for train, test in (
-            (np.arange(problem.n_rows)[train], np.arange(problem.n_rows)[test]) for train, test in self.splits(problem))]
-        weight = None if problem.sample_weight is None else problem.sample_weight[is_back]
-        return replace(self, cv=splits), HeldOut(problem.X[np.flatnonzero(is_back)], problem.y[is_back], weight, self.loss)
+        """This criterion without a fifth of the rows, in training and test parts alike, and one on these; both on the one X."""
+        self.bind(problem)  # the checks
+        judge, back = split_weight(problem.sample_weight, problem.n_rows)
+        every, keeps = np.arange(problem.n_rows), judge > 0
+        splits = [tuple(every[part][keeps[every[part]]] for part in split) for split in self.splits(problem)]
+        return replace(self, cv=splits), HeldOut(problem.design, problem.y, back, self.loss)
 
     def bind(self, problem):
         loss = criterion_loss(self.loss, problem)
@@ -240,7 +251,7 @@ class ApproximateLOO:
     """Approximate leave-one-out: every row is predicted by the model without it, one Newton step away from the model with it. No rows are held out.
 
     With ``h_i = x_i' H^-1 x_i`` row i is predicted ``u_i + ℓ'_i h_i / (1 - ℓ''_i h_i)``; for least squares that is exact. It takes the inverse of H and the
-    rows as a dense matrix: for up to `MOST_COEFFICIENTS` coefficients. Its value is compared by methods "lbfgs" and "hoag", by its hypergradient.
+    rows as a dense matrix: for up to `MOST_COEFFICIENTS` coefficients. It has a hypergradient but no outer Hessian: methods "lbfgs" and "hoag" take it.
 
     References
     ----------
@@ -262,7 +273,7 @@ class ApproximateLOO:
         if problem.loss.n_classes > 1 or problem.loss.has_kinks or problem.tuned:
             raise ValueError(f"approximate leave-one-out needs a smooth loss of one output and hyperparameters of the penalty only; got loss "
                              f"'{problem.loss.name}' and {len(problem.tuned)} kinds of others. Use KFold")
-        if problem.sample_weight is not None and len(np.unique(problem.sample_weight)) > 1:
+        if problem.sample_weight is not None and (problem.sample_weight != 1).any():
             raise ValueError("approximate leave-one-out does not take sample weights; use KFold")
         if problem.design.n_coef > MOST_COEFFICIENTS:
             raise ValueError(f"approximate leave-one-out takes up to {MOST_COEFFICIENTS} coefficients; there are {problem.design.n_coef}. Use KFold")

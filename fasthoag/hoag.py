@@ -82,7 +82,7 @@ MESSAGES = {
     "converged": "The hypergradient is below its tolerance.",
     "at_bound": "The optimum is at the bound of theta ({where}); the criterion still falls beyond it. Widen bounds=, or doubt the data: "
                 "at the upper bound the features do not help, at the lower one no penalty is needed.",
-    "at_kink": "",
+    "at_kink": "The criterion has a kink here, where a row enters or leaves the curved part of the loss, and falls on neither side.",
     "max_iter": "max_iter outer steps were not enough; raise max_iter= or loosen tol=.",
     "stopped": "The callback stopped the loop.",
     "stopped_early": "The loss on the rows of stop_on fell no more; this is the step where it was least.",
@@ -98,7 +98,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     Parameters
     ----------
     problem : Problem
-    criterion : HeldOut or KFold
+    criterion : HeldOut, KFold or ApproximateLOO
     theta0 : array, shape (n_hyper,), optional
         Start, log scale. Without it a loose sweep over strengths finds one.
     method : {"auto", "newton", "lbfgs", "hoag"}
@@ -116,7 +116,8 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     stop_on : HeldOut, "auto" or None
         Rows that the criterion does not see. With many hyperparameters the criterion itself is overfitted: when the loss on these rows has not fallen for
         5 steps the loop ends, and the best step for them is returned, with status "stopped_early". Their loss is in the trace as ``stop_value``.
-        "auto" holds back a fifth of the rows of the criterion (of all rows, for `KFold`) when there are more than 128 hyperparameters.
+        "auto" holds back a fifth of the rows of the criterion (of all rows, for `KFold`) when there are more than 128 hyperparameters; not for
+        `ApproximateLOO`, which has no rows to hold back.
     callback : callable, optional
         Called with the record of every evaluation; returning True stops the loop.
     n_threads : int, optional
@@ -153,7 +154,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     if not isinstance(problem, Problem):
         raise TypeError(f"problem must be a fasthoag.Problem; got {type(problem).__name__}")
     if not hasattr(criterion, "bind"):
-        raise TypeError(f"criterion must be fasthoag.HeldOut or fasthoag.KFold; got {type(criterion).__name__}")
+        raise TypeError(f"criterion must be fasthoag.HeldOut, KFold or ApproximateLOO; got {type(criterion).__name__}")
     if method not in ("auto", *METHODS):
         raise ValueError(f"method must be 'auto', {' or '.join(map(repr, METHODS))}; got {method!r}")
     if isinstance(criterion, type):
@@ -175,6 +176,8 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     is_few = is_few and not getattr(problem.penalty, "is_per_class", False) and getattr(criterion, "has_tangents", True)
     if method == "auto":
         method = "newton" if is_few and not problem.tuned else "lbfgs"
+    if method == "newton" and not getattr(criterion, "has_tangents", True):
+        raise ValueError(f"method 'newton' needs the outer Hessian, which {type(criterion).__name__} does not have. Use method='lbfgs'")
     if method == "newton" and (problem.tuned or not is_few):
         raise ValueError(f"method 'newton' is for up to {FEW} hyperparameters of the penalty; there are {n_hyper}, "
                          f"{len(problem.tuned)} kinds of them outside the penalty. Use method='lbfgs'")
@@ -184,23 +187,28 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         raise TypeError(f"stop_on must be a fasthoag.HeldOut, 'auto' or None; got {stop_on!r}")
     began = time.perf_counter()
     if isinstance(stop_on, str):
-        can_hold_back = hasattr(criterion, "hold_back") and not hasattr(problem.X, "loss_grad")  # rows of a Design cannot be taken out
-        criterion, stop_on = criterion.hold_back(problem) if n_hyper > MANY and can_hold_back else (criterion, None)
+        criterion, stop_on = criterion.hold_back(problem) if n_hyper > MANY and hasattr(criterion, "hold_back") else (criterion, None)
     bound = criterion.bind(problem)
     watched = stop_on and stop_on.bind(problem)
     lower, upper = box or default_box(bound.inner)
-    trace, passes_before, best_seen, n_worse = [], bound.n_passes, None, 0
+    is_apart = watched is not None and watched.design not in (bound.design, bound.inner.design)
+
+    def n_passes():
+        return bound.n_passes + (watched.other_passes if is_apart else 0.0)
+    trace, passes_before, best_seen, n_worse = [], n_passes(), None, 0
 
     def record(phase, evaluation, accuracy, is_accepted):
         nonlocal best_seen, n_worse
         trace.append({
-            "phase": phase, "theta": evaluation.theta.tolist() if n_hyper <= 1000 else evaluation.theta, "value": evaluation.value, "value_error": evaluation.value_error,
+            "phase": phase, "theta": evaluation.theta.tolist() if n_hyper <= 1000 else evaluation.theta,
+            "value": evaluation.value, "value_error": evaluation.value_error,
             "grad_norm": float(np.linalg.norm(evaluation.grad)), "grad_error": evaluation.grad_error, "inner_tol": accuracy.inner,
-            "linear_tol": accuracy.linear, "n_inner": evaluation.n_inner, "n_cg": evaluation.n_cg, "n_passes": bound.n_passes - passes_before,
+            "linear_tol": accuracy.linear, "n_inner": evaluation.n_inner, "n_cg": evaluation.n_cg, "n_passes": n_passes() - passes_before,
             "seconds": time.perf_counter() - began, "is_accepted": bool(is_accepted)})
         is_stopped = callback is not None and bool(callback(trace[-1]))
         if watched is not None and is_accepted and phase == "all":
-            trace[-1]["stop_value"] = float(np.sum(watched.values(evaluation.predict(0 * evaluation.theta), np.zeros(len(bound.fold), np.int32), None)) / bound.n_folds)
+            W = evaluation.predict(0 * evaluation.theta)
+            trace[-1]["stop_value"] = float(watched.values(W, np.zeros(len(bound.fold), np.int32), None).mean())  # over folds
             n_worse += 1
             if best_seen is None or trace[-1]["stop_value"] < best_seen[0]:
                 best_seen, n_worse = (trace[-1]["stop_value"], evaluation), 0
@@ -236,7 +244,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         best = found
     else:
         W = xp.concat([W] * (len(bound.fold) // W.shape[1]), axis=1)
-        best, status, n_more = minimise(bound, rule, theta0, W, lower, upper, tol, max_iter, partial(record, "all"), T, found and found.precond)
+        best, status, n_more = minimise(bound, rule, theta0, W, lower, upper, tol, max(1, max_iter - n_iter), partial(record, "all"), T, found and found.precond)
         n_iter += n_more
     if best_seen is not None and best_seen[1] is not best and (n_worse >= PATIENCE or best_seen[0] < trace[-1].get("stop_value", np.inf)):
         best, status = best_seen[1], "stopped_early"
@@ -246,8 +254,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     else:
         where = ", ".join(f"theta[{j}] = {best.theta[j]:g}" for j in at_bound[:5]) + (f" and {len(at_bound) - 5} more" if len(at_bound) > 5 else "")
         message = MESSAGES[status].format(where=where)
-    if status == "at_kink":
-        status, message = "converged", "The criterion has a kink here, where a row enters or leaves the curved part of the loss, and falls on neither side."
+    status = "converged" if status == "at_kink" else status
     if status not in ("converged", "stopped", "stopped_early"):
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     W = best.predict(0 * best.theta)
@@ -262,7 +269,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         w = w.reshape(len(w), -1, K)
     return HoagResult(best.theta, np.exp(best.theta), best.value, best.value_error, best.grad, best.grad_error, best.fold_values,
                       bound.fold_weights, w, w_all, best.accuracy.inner, status, message, n_iter,
-                      bound.n_passes - passes_before, time.perf_counter() - began, method, trace)
+                      n_passes() - passes_before, time.perf_counter() - began, method, trace)
 
 
 def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None, precond=None):

@@ -210,7 +210,7 @@ CROSS = {
 @dataclass(frozen=True, eq=False)
 class LossParameter:
     """A parameter of the training loss, θ its logarithm: δ of "huber", ``smoothing`` of "quantile", ``width`` of "smoothed_hinge", ``epsilon`` of
-    "squared_epsilon_insensitive". The criterion must have a loss of its own, which does not change with it.
+    "squared_epsilon_insensitive". The criterion keeps the parameter that the loss came with, or has a loss of its own: it does not change with θ.
 
     Parameters
     ----------

@@ -423,7 +423,7 @@ def test_multinomial_by_command_line_predicts_labels(tmp_path):
 def test_groups_parameters_and_log_link_by_command_line(tmp_path):
     X, y = datasets.load_diabetes(return_X_y=True)
     dump_svmlight_file(X * 20, np.round(y / 20), str(tmp_path / "count.txt"), zero_based=False)
-    (tmp_path / "groups.txt").write_text("a\nb\n" * 5)
+    (tmp_path / "groups.txt").write_text("a\nb\n" * 4 + "a\nb")
     found = run_json("tune", tmp_path / "count.txt", "--loss", "poisson", "--groups", tmp_path / "groups.txt", "--out", tmp_path / "model.npz")
     assert len(found["theta"]) == 2 and found["status"] == "converged"
     predicted = np.array(run("predict", tmp_path / "model.npz", tmp_path / "count.txt").stdout.split(), float)

@@ -65,7 +65,10 @@ def test_what_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match="needs a smooth loss"):
         hoag(Problem(X, y, loss="squared_hinge"), ApproximateLOO())
     with pytest.raises(ValueError, match="does not take sample weights"):
-        hoag(Problem(X, y, sample_weight=np.arange(N) + 1.0), ApproximateLOO())
+        hoag(Problem(X, y, sample_weight=np.full(N, 2.0)), ApproximateLOO())
+    X, y = sparse_problem("logistic", 0, N, P)
+    with pytest.raises(ValueError, match="method 'newton' needs the outer Hessian, which ApproximateLOO does not have"):
+        hoag(Problem(X, y), ApproximateLOO(), method="newton")
     X, y = sparse_problem("logistic", 0, 40, 2100)
     with pytest.raises(ValueError, match="takes up to 2000 coefficients; there are 2101"):
         hoag(Problem(X, y), ApproximateLOO())

@@ -155,3 +155,22 @@ def test_fixed_penalty_has_nothing_to_tune_but_what_is_beside_it():
     assert check_hypergrad(problem, KFold(3), [0.2, -0.1]) < 1e-6
     result = hoag(problem, KFold(3))
     np.testing.assert_allclose(problem.read(result.theta)["strengths"], np.exp([0.1, 0.2, 0.3])[np.arange(P) % 3])
+
+
+@pytest.mark.parametrize("criterion", ["held_out", "k_fold"])
+def test_many_hyperparameters_hold_back_a_fifth_of_the_rows(criterion):
+    X, y = sparse_problem("logistic", 3, 240, 200)
+    weight = np.where(np.arange(240) % 4 > 0, 1.0, 0.0)
+    for data in (X, fasthoag.design.make_design(X, fit_intercept=True)):  # a Design too
+        problem = Problem(data, y, sample_weight=weight, penalty=FeatureRidge())
+        rule = KFold(3) if criterion == "k_fold" else HeldOut(X, y, weight)
+        result = hoag(problem, rule, max_iter=3)
+        assert all("stop_value" in record for record in result.trace if record["phase"] == "all")
+        assert result.fold_weights.sum() == 0.8 * weight.sum()
+        judge, back = rule.hold_back(problem)
+        kept = weight if criterion == "k_fold" else judge.sample_weight
+        in_judge = np.zeros(240, bool)
+        for part in np.concatenate([np.concatenate(split) for split in judge.cv]) if criterion == "k_fold" else [kept > 0]:
+            in_judge[part] = True
+        assert not (in_judge & (back.sample_weight > 0)).any() and (back.sample_weight > 0).sum() == 36
+    assert all("stop_value" not in record for record in hoag(problem, rule, max_iter=1, stop_on=None).trace)
