@@ -98,7 +98,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     Parameters
     ----------
     problem : Problem
-    criterion : HeldOut, KFold or ApproximateLOO
+    criterion : HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC or Evidence
     theta0 : array, shape (n_hyper,), optional
         Start, log scale. Without it a loose sweep over strengths finds one.
     method : {"auto", "newton", "lbfgs", "hoag"}
@@ -116,8 +116,8 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     stop_on : HeldOut, "auto" or None
         Rows that the criterion does not see. With many hyperparameters the criterion itself is overfitted: when the loss on these rows has not fallen for
         5 steps the loop ends, and the best step for them is returned, with status "stopped_early". Their loss is in the trace as ``stop_value``.
-        "auto" holds back a fifth of the rows of the criterion (of all rows, for `KFold`) when there are more than 128 hyperparameters; not for
-        `ApproximateLOO`, which has no rows to hold back.
+        "auto" holds back a fifth of the rows of the criterion (of all rows, for `KFold`) when there are more than 128 hyperparameters; criteria
+        without rows of their own have none to hold back.
     callback : callable, optional
         Called with the record of every evaluation; returning True stops the loop.
     n_threads : int, optional
@@ -154,7 +154,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     if not isinstance(problem, Problem):
         raise TypeError(f"problem must be a fasthoag.Problem; got {type(problem).__name__}")
     if not hasattr(criterion, "bind"):
-        raise TypeError(f"criterion must be fasthoag.HeldOut, KFold or ApproximateLOO; got {type(criterion).__name__}")
+        raise TypeError(f"criterion must be one of fasthoag.HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, Evidence; got {type(criterion).__name__}")
     if method not in ("auto", *METHODS):
         raise ValueError(f"method must be 'auto', {' or '.join(map(repr, METHODS))}; got {method!r}")
     if isinstance(criterion, type):
@@ -216,12 +216,13 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
 
     xp, K = bound.inner.design.xp, bound.inner.n_classes
     is_fixed = bound.inner.penalty.n_hyper(problem.n_features) == 0
-    if theta0 is None and not is_fixed:
+    has_rows = not hasattr(bound, "evaluate")  # other than those that train: else a sweep over training losses would tell nothing
+    if theta0 is None and not is_fixed and has_rows:
         theta0, W = sweep(bound, lower, upper)
         if not rule.has_tangents and (n_hyper > 1):
             theta0, W = best_single(bound, theta0, W, lower, upper, max_iter)
     else:
-        theta0 = np.clip(bound.inner.start(0.0) if theta0 is None else theta0, lower, upper)
+        theta0 = np.clip(bound.inner.start(scale_of(bound.inner)) if theta0 is None else theta0, lower, upper)
         W = bound.inner.design.encode(np.zeros((problem.design.n_coef, K)))
     status, n_iter, found, T, W_all = None, 0, None, None, None
     if bound.n_folds > 2 and rule.has_tangents:
@@ -276,7 +277,7 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
     """The loop: step, evaluate, test. Returns the last accepted Evaluation, a status and the number of accepted steps."""
     current = evaluate(bound, theta, W, rule.accuracy, T=T, has_tangents=rule.has_tangents, precond=precond)
     is_stopped, n_iter, n_trials, n_still, n_tiny = record(current, rule.accuracy, True), 0, 0, 0, 0
-    floor = 1e-8 * bound.value_at_zero  # below it the criterion is rounding
+    floor = bound.floor
     while True:
         target = tol * max(abs(current.value), floor)
         at_bound = ((current.theta <= lower) & (current.grad > 0)) | ((current.theta >= upper) & (current.grad < 0))

@@ -147,7 +147,7 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     Pedregosa (2016), "Hyperparameter optimization with approximate gradient", eq. 3; the second-order terms are Newton's on L.
     """
     if hasattr(bound, "evaluate"):  # a criterion that is no function of w alone
-        return bound.evaluate(theta, W, accuracy, precond)
+        return bound.evaluate(theta, W, accuracy, precond, Q)
     bound = bound.at(theta)
     inner, F, K = bound.inner, bound.n_folds, bound.inner.n_classes
     xp = inner.design.xp

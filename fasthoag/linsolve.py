@@ -204,12 +204,12 @@ def _energy_left(n_iter, alphas, rzs, rz):
     return np.where(n_iter > 0, alphas.max(axis=0) * now / (1 - np.minimum(rate, 0.95)), -1.0)
 
 
-def make_precond(design, curvature, lam, is_quick=False):
+def make_precond(design, curvature, lam, is_quick=False, n_sketch=SKETCH):
     """The preconditioner for Hessians with these curvatures (n_rows, n_folds) and strengths (n_coef, 1); one for all folds and strengths; for
     a few products only with `is_quick`, which leaves out the sketch.
 
     Up to `SMALL` coefficients: the inverse of the Hessian at the mean curvature (one pass with n_coef columns). Else the diagonal, corrected in
-    the directions of the largest eigenvalues that a randomised Nyström sketch finds (two passes with `SKETCH` columns). On sparse data the
+    the directions of the largest eigenvalues that a randomised Nyström sketch finds (two passes with `n_sketch` columns). On sparse data the
     diagonal is damped to its geometric mean with λ, ``sqrt(diag(H) λ)``: plain, it undoes the equal weight that row scaling gives to rare columns.
     On 20 newsgroups at the optimum, CG to 1e-1 / 1e-3 takes 31 / 65 products without, 15 / 42 with the damped diagonal, 11 / 33 with the sketch.
 
@@ -225,7 +225,7 @@ def make_precond(design, curvature, lam, is_quick=False):
     if p <= SMALL:
         return from_parts(design.hvp(mean, np.zeros(p, np.int32), xp.asarray(np.eye(p))), lam, False, xp)
     made = from_parts(design.hess_diag(mean), lam, design.is_sparse, xp)
-    return replace(made, low_rank=_low_rank(design, mean, made.diagonal, design.n_hot)) if design.n_hot and not is_quick else made
+    return replace(made, low_rank=_low_rank(design, mean, made.diagonal, design.n_hot, n_sketch)) if design.n_hot and not is_quick else made
 
 
 def from_parts(data, lam, damped, xp):
@@ -243,10 +243,10 @@ def from_parts(data, lam, damped, xp):
     return Preconditioner(1 / xp.where(diagonal > 0, diagonal, xp.ones_like(diagonal)), data=data, lam=lam, damped=damped, xp=xp)
 
 
-def _low_rank(design, curvature, diagonal, k):
+def _low_rank(design, curvature, diagonal, k, m=SKETCH):
     """B with ``diagonal - B Bᵀ`` the inverse where the diagonal alone leaves the largest eigenvalues, (k, rank), or None. The eigenvectors are
     sought among the first `k` coefficients, which a design that reorders features makes the most frequent ones."""
-    xp, p, m = design.xp, design.n_coef, min(SKETCH, k)
+    xp, p, m = design.xp, design.n_coef, min(m, k)
     scale = np.sqrt(np.asarray(diagonal[:k, :]))
     fold = np.zeros(m, np.int32)
 

@@ -51,7 +51,8 @@ class LBFGS:
         theta, grad, last = evaluation.theta, evaluation.grad, self._last
         if last is not None and last is not evaluation:
             s, y = theta - last.theta, grad - last.grad
-            if s @ y > 1e-8 * np.linalg.norm(s) * np.linalg.norm(y):
+            noise = 0.5 * (evaluation.grad_error + last.grad_error)  # a curvature made of errors would make a step of any length
+            if s @ y > max(1e-8 * np.linalg.norm(y), noise) * np.linalg.norm(s):
                 self._pairs.append((s, y))
         if self._reference is None or not np.isfinite(self._reference):
             self._reference, self._weight = evaluation.value, 1.0
@@ -60,6 +61,8 @@ class LBFGS:
         d = self._direction(grad, free)
         d = d * (self._length * min(1.0, MAX_STEP / max(np.abs(d).max(), 1e-300)))
         d = np.clip(theta + d, lower, upper) - theta
+        if evaluation.grad_error > 2 * np.linalg.norm(grad * free) > 2 * target:  # which way is not known yet: look closer
+            d = np.zeros_like(d)
         if self._n_rejected == 3:  # perhaps the value that nothing goes below is the wrong one: look at it again, as accurately
             d, self._reference, self._n_rejected = np.zeros_like(d), None, 0
         predicted = max(-float(grad @ d), 0.0)

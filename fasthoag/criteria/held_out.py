@@ -6,7 +6,7 @@ import numpy as np
 
 from fasthoag.design import HELD_OUT, TRAIN, RowWeights
 from fasthoag.design.cpu import check_matrix
-from fasthoag.losses import derivative, find_loss
+from fasthoag.losses import find_loss
 from fasthoag.problem import InnerProblem, check_vector, check_weight
 
 
@@ -55,6 +55,11 @@ class BoundCriterion:
         """g at w = 0: the scale of g."""
         zero = self.design.xp.zeros((self.design.shape[0], len(self.fold)))
         return float(self.design.loss_sum(self.loss, self.y, self.rows, self.part, self.fold, zero).sum())
+
+    @property
+    def floor(self):
+        """The size of f below which relative tolerances make no sense: there the criterion is rounding."""
+        return 1e-8 * self.value_at_zero
 
     def value_and_grad(self, W, Z):
         """Values (n_folds,), gradients (n_coef, n_folds) and predictions on the rows of g; `Z` are the inner problem's predictions."""
@@ -244,84 +249,3 @@ class KFold:
                 raise ValueError(f"the training part of fold {fold} has one class only; use stratified or shuffled folds, or fewer of them")
         rows = RowWeights(problem.sample_weight, mask)
         return BoundCriterion(problem.inner(rows), problem.design, problem.y, rows, HELD_OUT, loss)
-
-
-@dataclass(frozen=True, eq=False)
-class ApproximateLOO:
-    """Approximate leave-one-out: every row is predicted by the model without it, one Newton step away from the model with it. No rows are held out.
-
-    With ``h_i = x_i' H^-1 x_i`` row i is predicted ``u_i + ℓ'_i h_i / (1 - ℓ''_i h_i)``; for least squares that is exact. It takes the inverse of H and the
-    rows as a dense matrix: for up to `MOST_COEFFICIENTS` coefficients. It has a hypergradient but no outer Hessian: methods "lbfgs" and "hoag" take it.
-
-    References
-    ----------
-    Rad & Maleki (2020), "A scalable estimate of the out-of-sample prediction error via approximate leave-one-out", JRSS B 82.
-
-    Examples
-    --------
-    >>> import numpy as np, fasthoag
-    >>> rng = np.random.default_rng(0)
-    >>> X, w = rng.normal(size=(60, 5)), np.ones(5)
-    >>> y = X @ w + rng.normal(size=60)
-    >>> fasthoag.hoag(fasthoag.Problem(X, y, loss="squared"), fasthoag.ApproximateLOO()).status
-    'converged'
-    """
-
-    has_tangents = False
-
-    def bind(self, problem):
-        if problem.loss.n_classes > 1 or problem.loss.has_kinks or problem.tuned:
-            raise ValueError(f"approximate leave-one-out needs a smooth loss of one output and hyperparameters of the penalty only; got loss "
-                             f"'{problem.loss.name}' and {len(problem.tuned)} kinds of others. Use KFold")
-        if problem.sample_weight is not None and (problem.sample_weight != 1).any():
-            raise ValueError("approximate leave-one-out does not take sample weights; use KFold")
-        if problem.design.n_coef > MOST_COEFFICIENTS:
-            raise ValueError(f"approximate leave-one-out takes up to {MOST_COEFFICIENTS} coefficients; there are {problem.design.n_coef}. Use KFold")
-        return BoundLOO(problem.inner(), problem.design, problem.y, RowWeights(), TRAIN, problem.loss)
-
-
-MOST_COEFFICIENTS = 2000
-
-
-@dataclass(frozen=True, eq=False)
-class BoundLOO(BoundCriterion):
-    """The criterion of `ApproximateLOO` on its inner problem."""
-
-    def one_fold(self, index):
-        return self
-
-    def evaluate(self, theta, W, accuracy, precond=None):
-        """f and ∇f at `theta`: with a_i and b_i the derivatives of f in u_i and h_i, ``∇f = -(∂λ/∂θ)ᵀ (t ∘ w + Σ_i b_i (H⁻¹ x_i)²)``,
-        ``t = H⁻¹ Xᵀ (a - l3 ∘ s)``, l3 the third derivatives, ``s_i = Σ_k b_k (x_i' H⁻¹ x_k)²``."""
-        from fasthoag import linsolve
-        from fasthoag.hypergradient import Accuracy, Evaluation, solve_inner
-
-        inner, design = self.inner, self.design
-        precond = precond and precond.at(inner.strengths(theta))
-        tight = replace(accuracy, inner=0.1 * accuracy.inner)  # h goes with the curvature: of first order in w
-        lam, solution, n_inner, n_cg = solve_inner(self, theta, W, tight, precond or linsolve.Preconditioner())
-        W, curvature, Z = solution.W, inner.curvature(solution.Z), np.asarray(solution.Z)[:, 0]
-        precond = precond or linsolve.make_precond(design, curvature, lam)
-        eye = design.xp.asarray(np.eye(design.n_coef))
-        H = np.asarray(design.hvp(curvature, np.zeros(design.n_coef, np.int32), eye)) + np.diag(np.asarray(lam)[:, 0])
-        inverse = np.linalg.pinv(H, hermitian=True)
-        X, Y = np.asarray(design.matvec(eye)), np.asarray(design.matvec(design.xp.asarray(inverse)))
-        h = (X * Y).sum(axis=1)
-        l1, l2, l3 = (derivative(self.loss, k, self.y, Z) for k in (1, 2, 3))
-        c = 1.0 - l2 * h
-        left_out = Z + l1 * h / c
-        values, g = (derivative(self.loss, k, self.y, left_out) for k in (0, 1))
-        a, b = g * (1 + l2 * h / c + l1 * l3 * h * h / c**2), g * l1 / c**2
-        s = ((X @ (Y.T @ (b[:, None] * Y))) * X).sum(axis=1)
-        t = design.xp.asarray(inverse @ np.asarray(design.rmatvec(design.xp.asarray((a - l3 * s)[:, None]))))
-        grad = -inner.penalty.strengths_vjp(theta, inner.by_feature(t * W + design.xp.asarray((b @ Y**2)[:, None])))
-        missed = float(linsolve.dots(t, solution.grad)[0])  # what the Newton step to the solution would change
-        reached = float(solution.grad_norm[0]) / (float(linsolve.norms(lam * W)[0]) or 1.0)
-        return Evaluation(
-            theta=theta, value=float(values.sum()) - missed, value_inner_error=abs(missed), value_linear_error=1e-12 * float(np.abs(values).sum()),
-            fold_values=np.array([values.sum()]), grad=grad, inner_error=10 * reached * float(np.linalg.norm(grad)) + abs(missed), linear_error=0.0,
-            hess=None, W=W, Q=t, T=None, V=0 * W, accuracy=Accuracy(max(10 * reached, 1e-16), accuracy.linear), n_inner=n_inner, n_cg=n_cg,
-            is_solved=bool((solution.status <= linsolve.STALLED).all() and np.isfinite(values).all()), precond=precond)
-
-
-CRITERIA = {"held_out": HeldOut, "k_fold": KFold}

@@ -1,0 +1,159 @@
+"""Criteria without rows of their own: leave-one-out, GCV, AIC, BIC and the evidence, by the inverse of H, by the rows' Gram matrix and by probes."""
+import numpy as np
+import pytest
+from designs import sparse_problem
+from scipy.stats import multivariate_normal
+
+from fasthoag import AIC, BIC, GCV, ApproximateLOO, Evidence, FeatureRidge, KFold, Problem, Ridge, hoag
+from fasthoag.criteria import CRITERIA, leverage
+from fasthoag.hypergradient import Accuracy, evaluate
+from fasthoag.losses import LOSSES, derivative
+from fasthoag.problem import refit
+
+N, P = 50, 6
+ALL = [rule for rule in CRITERIA.values() if not getattr(rule, "has_tangents", True)]
+SMOOTH = [name for name, loss in LOSSES.items() if not loss.has_kinks]
+WAYS = {"inverse": (2000, 0), "gram": (0, 1000), "probes": (0, 0)}
+EXACT = Accuracy(1e-12, 1e-12)
+
+
+def value_at(problem, rule, theta):
+    bound = rule.bind(problem)
+    return evaluate(bound, np.atleast_1d(np.asarray(theta, float)), bound.inner.design.encode(np.zeros((problem.design.n_coef, 1))), EXACT, has_tangents=False)
+
+
+def set_way(monkeypatch, way):
+    monkeypatch.setattr(leverage, "FEW_COEFFICIENTS", WAYS[way][0])
+    monkeypatch.setattr(leverage, "FEW_ROWS", WAYS[way][1])
+
+
+def losses_of(rule):
+    return ["squared"] if rule is GCV else SMOOTH if rule is ApproximateLOO else leverage.LIKELIHOODS
+
+
+def has_probes(rule, loss):
+    return rule is not Evidence and (rule is not ApproximateLOO or loss not in leverage.FLAT)
+
+
+def refitted(problem, theta):
+    """The sum of losses of every row predicted by the model without it."""
+    total, X, weight = 0.0, problem.X.tocsr(), np.ones(N) if problem.sample_weight is None else problem.sample_weight
+    for i in range(N):
+        keep = np.arange(N) != i
+        w = refit(Problem(X[keep], problem.y[keep], loss=problem.loss, sample_weight=weight[keep]), [theta], tol=1e-10)[0]
+        total += weight[i] * derivative(problem.loss, 0, problem.y[i:i + 1], np.array([(X[i] @ w[:-1])[0] + w[-1]]))[0]
+    return total
+
+
+@pytest.mark.parametrize("way", ["inverse", "gram"])
+@pytest.mark.parametrize("has_weights", [False, True], ids=["alike", "weighted"])
+@pytest.mark.parametrize("loss, tol", [("squared", 1e-8), ("logistic", 1e-2), ("poisson", 2e-2)])
+def test_leave_one_out_is_that_of_refits(loss, tol, has_weights, way, monkeypatch):
+    set_way(monkeypatch, way)
+    X, y = sparse_problem(loss, 0, N, P)
+    problem = Problem(X, y, loss=loss, sample_weight=np.random.default_rng(3).uniform(0, 2, N) if has_weights else None)
+    assert value_at(problem, ApproximateLOO(), 1.0).value == pytest.approx(refitted(problem, 1.0), rel=tol)
+
+
+def test_gcv_and_aic_are_their_closed_forms():
+    X, y = sparse_problem("squared", 0, N, P)
+    problem, A = Problem(X, y, loss="squared", fit_intercept=False), X.toarray()
+    hat = A @ np.linalg.solve(A.T @ A + np.exp(1.0) * np.eye(P), A.T)
+    rss = np.sum((y - hat @ y) ** 2)
+    assert value_at(problem, GCV(), 1.0).value == pytest.approx(0.5 * rss / (1 - np.trace(hat) / N) ** 2, rel=1e-9)
+    assert value_at(problem, AIC(), 1.0).value == pytest.approx(0.5 * N * np.log(rss / N) + np.trace(hat), rel=1e-9)
+    assert value_at(problem, BIC(), 1.0).value == pytest.approx(0.5 * N * np.log(rss / N) + 0.5 * np.log(N) * np.trace(hat), rel=1e-9)
+
+
+def test_evidence_is_the_density_of_the_targets():
+    """Least squares: y ~ N(0, σ² (I + X Λ⁻¹ Xᵀ)), maximal over σ²."""
+    X, y = sparse_problem("squared", 0, N, P)
+    problem, A = Problem(X, y, loss="squared", penalty=FeatureRidge(), fit_intercept=False), X.toarray()
+
+    def minus_log_density(theta):
+        C = np.eye(N) + A @ np.diag(np.exp(-theta)) @ A.T
+        return -multivariate_normal(np.zeros(N), y @ np.linalg.solve(C, y) / N * C).logpdf(y)
+    one, other = np.linspace(-1, 1, P), np.linspace(2, 0, P)
+    assert value_at(problem, Evidence(), one).value - value_at(problem, Evidence(), other).value == pytest.approx(
+        minus_log_density(one) - minus_log_density(other), rel=1e-9)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("penalty", [Ridge(), FeatureRidge(), FeatureRidge(np.array([1.0, 0, 2, 1, 1, 1]))], ids=["one", "each", "one unpenalised"])
+@pytest.mark.parametrize("rule, loss", [(rule, loss) for rule in ALL for loss in losses_of(rule)], ids=lambda v: getattr(v, "__name__", v))
+def test_hypergradient_is_the_difference_quotient(rule, loss, penalty, way, monkeypatch):
+    set_way(monkeypatch, way)
+    if way == "probes" and not has_probes(rule, loss):
+        pytest.skip("refused")
+    X, y = sparse_problem(loss, 1, N, P)
+    problem = Problem(X, y, loss=loss, penalty=penalty, sample_weight=np.random.default_rng(0).uniform(0.5, 2, N))
+    theta = problem.inner().start(1.0)
+    at, h = value_at(problem, rule(), theta), 1e-4
+    quotient = np.array([(value_at(problem, rule(), theta + h * e).value - value_at(problem, rule(), theta - h * e).value) / (2 * h)
+                         for e in np.eye(len(theta))])
+    assert np.abs(at.grad - quotient).max() <= 1e-6 * max(np.linalg.norm(quotient), 1e-2 * abs(at.value))
+
+
+@pytest.mark.parametrize("rule, loss", [(rule, loss) for rule in ALL for loss in losses_of(rule)], ids=lambda v: getattr(v, "__name__", v))
+def test_the_ways_agree(rule, loss, monkeypatch):
+    X, y = sparse_problem(loss, 2, N, P)
+    problem, found = Problem(X, y, loss=loss), {}
+    for way in ["inverse", "gram"] + ["probes"] * has_probes(rule, loss):
+        set_way(monkeypatch, way)
+        found[way] = value_at(problem, rule() if way != "probes" else rule(n_probes=4000), 0.5)
+    assert found["gram"].value == pytest.approx(found["inverse"].value, rel=1e-9)
+    np.testing.assert_allclose(found["gram"].grad, found["inverse"].grad, rtol=1e-7)
+    if has_probes(rule, loss):
+        assert found["probes"].value == pytest.approx(found["inverse"].value, rel=0.01)
+
+
+@pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.__name__)
+def test_tuning_ends_where_the_criterion_is_least(rule):
+    X, y = sparse_problem("squared", 0, N, P)
+    problem = Problem(X, y + np.random.default_rng(1).normal(size=N), loss="squared")  # so much noise that some penalty helps
+    result = hoag(problem, rule(), tol=1e-6)
+    assert result.status == "converged" and -2 < result.theta[0] < 8
+    around = [value_at(problem, rule(), result.theta + d).value for d in (0, 0.1, -0.1)]
+    assert around[0] <= min(around[1:]) and result.value == pytest.approx(around[0], rel=1e-5)
+    if rule is ApproximateLOO:
+        assert result.theta[0] == pytest.approx(hoag(problem, KFold(N), tol=1e-6).theta[0], abs=0.01)
+
+
+def test_probes_come_near_leave_one_out_where_rows_nearly_fit():
+    """More features than rows and a weak penalty: leverages near 1, where a plain mean over probes is off by half."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 1200)) * (rng.random((300, 1200)) < 0.05)
+    y = np.sign(X @ rng.normal(size=1200) * (rng.random(300) < 0.9) + rng.normal(size=300))
+    problem = Problem(X, y)
+    exact = value_at(problem, ApproximateLOO(), -2.0).value
+    with pytest.MonkeyPatch.context() as patch:
+        set_way(patch, "probes")
+        assert value_at(problem, ApproximateLOO(), -2.0).value == pytest.approx(exact, rel=0.05)
+        close, loose = (hoag(problem, ApproximateLOO(), tol=tol) for tol in (1e-6, 1e-3))
+    assert close.status == loose.status == "converged"
+    assert abs(loose.value - close.value) <= loose.value_error + close.value_error + 1e-3 * abs(close.value)
+
+
+@pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.__name__)
+def test_what_makes_no_sense_is_refused(rule):
+    name = rule.__name__
+    X, y = sparse_problem("squared_hinge", 0, N, P)
+    with pytest.raises(ValueError, match=f"{name} needs a smooth loss of one output"):
+        hoag(Problem(X, y, loss="squared_hinge"), rule())
+    X, y = sparse_problem("squared", 0, N, P)
+    with pytest.raises(ValueError, match=f"method 'newton' needs the outer Hessian, which {name} does not have"):
+        hoag(Problem(X, y, loss="squared"), rule(), method="newton")
+    if rule is not ApproximateLOO:
+        with pytest.raises(ValueError, match=f"{name} is for loss .*'squared'.*; got 'smoothed_hinge'. Use KFold or ApproximateLOO"):
+            hoag(Problem(X, np.sign(y), loss="smoothed_hinge"), rule())
+    if rule is Evidence:
+        with pytest.raises(ValueError, match="Evidence takes up to 2000 coefficients or 1000 rows; there are 2101 and 1001"):
+            X, y = sparse_problem("squared", 0, 1001, 2100)
+            hoag(Problem(X, y, loss="squared"), Evidence())
+    elif rule is ApproximateLOO:
+        with pytest.raises(ValueError, match="of loss 'quantile', which is straight for most rows, takes up to 2000 coefficients or 1000 rows"):
+            X, y = sparse_problem("squared", 0, 1001, 2100)
+            hoag(Problem(X, y, loss="quantile"), ApproximateLOO())
+    else:
+        with pytest.raises(ValueError, match="n_probes must be an integer >= 2; got 1"):
+            hoag(Problem(X, y, loss="squared"), rule(n_probes=1))
