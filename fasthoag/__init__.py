@@ -8,7 +8,7 @@
 from importlib import import_module
 
 from fasthoag import _openmp  # noqa: F401  first: it loads the kernels
-from fasthoag.criteria import AIC, BIC, GCV, ApproximateLOO, Evidence, HeldOut, KFold
+from fasthoag.criteria import AIC, BIC, GCV, ApproximateLOO, CustomCriterion, Evidence, HeldOut, KFold
 from fasthoag.custom_loss import custom_loss
 from fasthoag.hoag import ConvergenceWarning, HoagResult, check_hypergrad, hoag  # here at once: later the module would hide the function
 from fasthoag.io import load_data, load_model, load_svmlight, save_liblinear, save_model
@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 _ESTIMATORS = ("GammaRegressorCV", "HuberRegressorCV", "LinearSVCCV", "LinearSVRCV", "LogisticRegressionCV", "PoissonRegressorCV",
                "QuantileRegressorCV", "RidgeCV", "TweedieRegressorCV")  # imported on first use: scikit-learn takes a second
 
-__all__ = ["AIC", "ApproximateLOO", "BIC", "ClassWeights", "ConvergenceWarning", "Evidence", "FeatureRidge", "Fixed", "GCV", "GroupRidge", "HeldOut",
+__all__ = ["AIC", "ApproximateLOO", "BIC", "ClassWeights", "ConvergenceWarning", "CustomCriterion", "Evidence", "FeatureRidge", "Fixed", "GCV", "GroupRidge", "HeldOut",
            "HoagResult", "KFold", "LossParameter", "Mixture", "PerClass", "Problem", "Ridge", "SampleWeights", "StructuredRidge", "SumPenalty",
            "check_hypergrad", "custom_loss", "find_loss", "hoag", "load_data", "load_model", "load_svmlight", "save_liblinear", "save_model",
            *_ESTIMATORS]

@@ -48,6 +48,8 @@ def choice(name, values):
     return Enum(name, {value: value for value in values}, type=str)
 
 
+IN_SAMPLE = {"loo": fasthoag.ApproximateLOO, "gcv": fasthoag.GCV, "aic": fasthoag.AIC, "bic": fasthoag.BIC, "evidence": fasthoag.Evidence}
+Criterion = choice("Criterion", ["cv", *IN_SAMPLE])
 Loss, Per = choice("Loss", [*LOSSES, "multinomial"]), choice("Per", ["all", "feature", "class", "feature_class"])
 Method, Schedule = choice("Method", ["auto", *METHODS]), choice("Schedule", SCHEDULES)
 Format, DemoData = choice("Format", ["fasthoag", "liblinear"]), choice("DemoData", ["digits", "breast_cancer", "20newsgroups"])
@@ -292,6 +294,8 @@ def tune(
     train: Annotated[Path, typer.Argument(help="LIBSVM text, plain or .bz2/.gz/.xz, or a SciPy .npz with labels in .npy.")],
     valid: option(Optional[Path], "--valid", help="Rows to judge by; without it, K-fold cross-validation on TRAIN.") = None,
     cv: option(Optional[int], "--cv", min=2, help="Folds, shuffled, and stratified for two classes.  [default: 5]") = None,
+    criterion: option(Criterion, "--criterion", help="Without --valid: cross-validation, or a criterion that holds no rows out.") = "cv",
+    test: option(Optional[Path], "--test", help="Rows that nothing is fitted or tuned on: the model's loss on them is reported.") = None,
     loss: option(Loss, "--loss", help="Of the model and the criterion.") = "logistic",
     param: option(Optional[List[str]], "--param", metavar="NAME=VALUE", help="Parameter of the loss, such as delta=2 of huber.") = None,
     per: option(Per, "--per", help="One strength for all coefficients, or one each.") = "all",
@@ -313,6 +317,7 @@ def tune(
     zero_based: ZeroBased = False,
     labels: Labels = None,
     valid_labels: option(Optional[Path], "--valid-labels", help="The same for --valid.") = None,
+    test_labels: option(Optional[Path], "--test-labels", help="The same for --test.") = None,
     float32: option(bool, "--float32", help="Store the values in half the memory; sums stay in double precision.") = False,
     low_memory: option(bool, "--low-memory", help="Make no second copy of the data, at some cost in speed.") = False,
     deterministic: option(bool, "--deterministic", help="The same bits for every number of threads; slower.") = False,
@@ -322,41 +327,62 @@ def tune(
     bounds = None if bounds is None else parse_bounds(bounds)
     per = per.value
     loss, method, file_format, schedule = loss.value, method.value, file_format.value, schedule and schedule.value
-    check_together(valid, cv, seed, valid_labels, out, file_format, html)
+    criterion = criterion.value
+    check_together(valid, cv, seed, valid_labels, out, file_format, html, criterion, test, test_labels)
     for path in (out, html):
-        check_target(path, force, (train, valid, labels, valid_labels))
-    cv, seed = (cv or 5, seed or 0) if valid is None else (None, None)
+        check_target(path, force, (train, valid, test, labels, valid_labels, test_labels))
+    cv, seed = (cv or 5, seed or 0) if valid is None and criterion == "cv" else (None, None)
     dtype = np.float32 if float32 else np.float64
-    files = [(train, labels)] + [(valid, valid_labels)] * (valid is not None)
-    ((X, y), *judge), classes = load_rows(files, loss, threads, zero_based, dtype)
+    files = [(train, labels)] + [(valid, valid_labels)] * (valid is not None) + [(test, test_labels)] * (test is not None)
+    ((X, y), *others), classes = load_rows(files, loss, threads, zero_based, dtype)
     if file_format == "liblinear" and (classes != np.rint(classes)).any():
         raise ValueError(f"LIBLINEAR's labels are whole numbers; found {classes.tolist()}. Renumber them or drop --format.")
     storage = {"low_memory": low_memory, "deterministic": deterministic}
     penalty = make_penalty(per, groups, loss, len(classes))
     problem = fasthoag.Problem(X, y, loss=parse_parameters(loss, param), penalty=penalty, fit_intercept=not no_intercept, **storage)
-    criterion = fasthoag.HeldOut(*judge[0]) if judge else make_folds(cv, loss, seed)
+    judge, rule = others[0] if valid is not None else None, criterion
+    criterion = fasthoag.HeldOut(*judge) if judge else make_folds(cv, loss, seed) if rule == "cv" else IN_SAMPLE[rule]()
     options = {"method": method, "theta0": theta0, "bounds": bounds, "tol": tol, "max_iter": max_iter, "schedule": schedule}
     result, w = fit(problem, criterion, n_threads=threads, **options)
-    n_held_out = len(judge[0][1] if judge else y)
+    n_held_out = len(judge[1] if judge else y) if rule in ("cv", "loo", "gcv") else None  # the others are no sums of losses
+    unseen = judge_rows(problem, w, *others[-1]) if test is not None else None
     settings = options | storage | {
-        "train": str(train), "valid": valid and str(valid), "cv": cv, "seed": seed, "loss": loss, "param": param, "per": per, "groups": groups and str(groups), "threads": threads,
+        "train": str(train), "valid": valid and str(valid), "test": test and str(test), "criterion": "valid" if judge else rule, "cv": cv, "seed": seed,
+        "loss": loss, "param": param, "per": per, "groups": groups and str(groups), "threads": threads,
         "fit_intercept": not no_intercept, "dtype": np.dtype(dtype).name, "n_rows": X.shape[0], "n_features": X.shape[1],
         "out": out and str(out), "format": out and file_format}
     if is_json:
-        typer.echo(report.dump(report.to_dict(result, n_held_out, settings)))
+        typer.echo(report.dump(report.to_dict(result, n_held_out, settings, unseen)))
     else:
         written = [(name, path) for name, path in (("model", out), ("report", html)) if path is not None]
-        print_table(report.summary(result, n_held_out) + written)
+        print_table(report.summary(result, n_held_out, unseen) + written)
     if out is not None:
         save = fasthoag.save_liblinear if file_format == "liblinear" else fasthoag.save_model
         save(out, make_model(problem, result, w, classes), overwrite=force)
     if html is not None:
-        write(html, report.page(result, n_held_out, settings), force)
+        write(html, report.page(result, n_held_out, settings, unseen), force)
     return finish(result)
 
 
-def check_together(valid, cv, seed, valid_labels, out, file_format, html):
+def judge_rows(problem, w, X, y):
+    """What the model is worth on rows that nothing was fitted or tuned on."""
+    z = X @ w[:problem.n_features] + (w[problem.n_features] if problem.fit_intercept else 0.0)
+    loss = problem.loss
+    if loss.n_classes > 1:
+        from scipy.special import logsumexp
+
+        losses, is_right = logsumexp(z, axis=1) - z[np.arange(len(y)), y.astype(int)], z.argmax(axis=1) == y
+    else:
+        losses, is_right = derivative(loss, 0, y, z), (z > 0) == (y > 0)
+    return {"n_rows": len(y), "mean_loss": float(losses.mean())} | ({"accuracy": float(is_right.mean())} if loss.is_classification else {})
+
+
+def check_together(valid, cv, seed, valid_labels, out, file_format, html, criterion, test, test_labels):
     """Options that would not be used are an error."""
+    if criterion != "cv" and (valid is not None or cv is not None or seed is not None):
+        raise typer.BadParameter(f"--criterion {criterion} holds no rows out; it excludes --valid, --cv and --seed.")
+    if test is None and test_labels is not None:
+        raise typer.BadParameter("--test-labels needs --test.")
     if valid is not None and (cv is not None or seed is not None):
         raise typer.BadParameter("--valid excludes --cv and --seed, which cut TRAIN into folds.")
     if valid is None and valid_labels is not None:

@@ -16,7 +16,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fasthoag.criteria import HeldOut, KFold
+from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
 from fasthoag.hoag import default_box, hoag, one_standard_error
 from fasthoag.losses import find_loss
 from fasthoag.penalties import FeatureRidge, GroupRidge, PerClass, Ridge
@@ -29,7 +29,7 @@ _MATRIX = {"accept_sparse": "csr", "accept_large_sparse": True, "dtype": [np.flo
 _PARAMETERS = """
     Parameters
     ----------
-    {own}cv : int, splitter or iterable of (train, test) pairs, default 5
+    {own}cv : {cv}
         What scikit-learn calls cv. Not used when `fit` gets ``validation``.
     fit_intercept : bool, default True
         The intercept is not penalised; sparse data stay sparse.
@@ -51,6 +51,9 @@ _PARAMETERS = """
         Threads of the kernels (`n_jobs` is scikit-learn's name for the same; None: all cores).
     low_memory, deterministic : bool, default False
         See `fasthoag.Problem`.
+    scoring : str, callable, list or dict, optional
+        scikit-learn's scorers, to be reported on the held-out rows of every fold: ``hoag_result_.scores``, and along its trace. They choose nothing.
+        Labels are -1 and +1 there, or class numbers.
     callback : callable or None
         Called with the record of every evaluation; returning True stops the search.
 
@@ -72,9 +75,9 @@ _CLASS_WEIGHT = '''class_weight : dict, "balanced" or None
 
 
 def _doc(own="", per='"all", "feature" or groups', strength="alpha_", shapes="an array, shape (n_features,),", lam="the same as ``alpha_``",
-         folds="(n_folds,)"):
+         folds="(n_folds,)", cv="int, splitter or iterable of (train, test) pairs, default 5"):
     low = "1e-8" if "class_weight" in own else "1e-12"  # of classifiers; see _TunedClassifier._bounds
-    return _PARAMETERS.format(low=low, own=own, per=per, strength=strength, shapes=shapes, lam=lam, folds=folds)
+    return _PARAMETERS.format(low=low, cv=cv, own=own, per=per, strength=strength, shapes=shapes, lam=lam, folds=folds)
 
 
 @_parameters
@@ -94,6 +97,7 @@ class _TunedEstimator(BaseEstimator):
     n_jobs: Any = None
     low_memory: Any = False
     deterministic: Any = False
+    scoring: Any = None
     callback: Any = None
 
     def _penalty(self, n_classes=1):
@@ -162,14 +166,14 @@ class _TunedEstimator(BaseEstimator):
 
     def _tune_one(self, problem, cv, validation, stop_on):
         """Result, strengths and the model on all rows."""
-        criterion = KFold(cv) if validation is None else HeldOut(*validation)
+        criterion = HeldOut(*validation) if validation is not None else self._leave_one_out() if cv is None else KFold(cv)
         bounds = self._bounds(problem)
-        result = hoag(problem, criterion, method=self.method, bounds=bounds, tol=self.tol, max_iter=self.max_iter, callback=self.callback,
+        result = hoag(problem, criterion, method=self.method, bounds=bounds, tol=self.tol, max_iter=self.max_iter, callback=self.callback, scoring=self.scoring,
                       stop_on="auto" if stop_on is None else HeldOut(*stop_on))
         theta = result.theta
         if self.one_se:
             if len(result.fold_values) < 2:
-                raise ValueError("one_se=True needs cross-validation: there is one criterion value only with validation=")
+                raise ValueError("one_se=True needs cross-validation: there is one criterion value only with validation= or leave-one-out")
             theta = one_standard_error(problem, criterion, result, bounds=bounds)
         w, _, is_converged = refit(problem, theta, result.w_all, tol=REFIT_TOL)
         if not is_converged:  # nearly no penalty: there 0 is the better start
@@ -179,6 +183,10 @@ class _TunedEstimator(BaseEstimator):
 
     def _bounds(self, problem):
         return self.bounds
+
+    def _leave_one_out(self):
+        """What cv=None means."""
+        return KFold(5)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -364,16 +372,22 @@ class RidgeCV(_TunedRegressor):
     __doc__ = """Least squares whose ℓ2 strength is tuned by hypergradient on the held-out squared error.
 
     Minimises ``Σ_i s_i (y_i - x_i w - b)² + alpha ||w||²``, as scikit-learn's Ridge does, and chooses alpha, a continuous value.
-    """ + _doc() + """
+    """ + _doc(cv="""int, splitter, iterable of (train, test) pairs or None, default None
+        None is leave-one-out as in scikit-learn: exact up to 2,000 features or 1,000 rows, beyond by probes, without a matrix of either size squared;
+        see `fasthoag.ApproximateLOO`.""") + """
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
     >>> import fasthoag
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> model = fasthoag.RidgeCV(cv=5).fit(X, y)
+    >>> model = fasthoag.RidgeCV().fit(X, y)
     >>> bool(0 < model.alpha_ < 0.1)
     True
     """
+    cv: Any = None
+
+    def _leave_one_out(self):
+        return ApproximateLOO()
 
     def _make_loss(self, y, weight):
         return find_loss("squared")

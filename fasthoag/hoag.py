@@ -55,7 +55,11 @@ class HoagResult:
         Accepted outer steps; passes over the training rows (other rows in proportion).
     trace : list of dict
         One record an outer evaluation: theta, value, value_error, grad_norm, grad_error, inner_tol, linear_tol, n_inner, n_cg, n_passes, seconds,
-        is_accepted.
+        is_accepted; with `stop_on`, `unseen` and `scoring` also stop_value, unseen_value and scores of the accepted ones on all folds.
+    unseen_value : float
+        Loss on the rows of `unseen`; NaN without.
+    scores : dict
+        Scores of every fold, (n_folds,), by the names of `scoring`.
     """
 
     theta: np.ndarray
@@ -76,6 +80,8 @@ class HoagResult:
     seconds: float
     method: str
     trace: list = field(repr=False)
+    unseen_value: float = np.nan
+    scores: dict = field(default_factory=dict)
 
 
 MESSAGES = {
@@ -91,8 +97,8 @@ MESSAGES = {
 }
 
 
-def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-4, max_iter=None, schedule=None, stop_on="auto", callback=None,
-         n_threads=None):
+def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-4, max_iter=None, schedule=None, stop_on="auto", unseen=None,
+         scoring=None, callback=None, n_threads=None):
     """Minimise the criterion over the hyperparameters by approximate hypergradients.
 
     Parameters
@@ -118,6 +124,12 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         5 steps the loop ends, and the best step for them is returned, with status "stopped_early". Their loss is in the trace as ``stop_value``.
         "auto" holds back a fifth of the rows of the criterion (of all rows, for `KFold`) when there are more than 128 hyperparameters; criteria
         without rows of their own have none to hold back.
+    unseen : HeldOut, optional
+        Rows for the record only, that neither the fits nor the criterion nor `stop_on` see: what the model is worth. Their loss (the mean over folds of
+        the sum over rows) is ``result.unseen_value``, and ``unseen_value`` in the trace.
+    scoring : str, callable, list or dict, optional
+        scikit-learn's scorers by name, or ``scorer(estimator, X, y)`` of one's own (X comes without columns), to be reported on the criterion's rows of
+        every fold: ``result.scores``, and ``scores`` in the trace. They choose nothing. Labels are -1 and +1, or class numbers.
     callback : callable, optional
         Called with the record of every evaluation; returning True stops the loop.
     n_threads : int, optional
@@ -183,19 +195,30 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
                          f"{len(problem.tuned)} kinds of them outside the penalty. Use method='lbfgs'")
     rule = METHODS[method](schedule)
     max_iter = max_iter or getattr(rule, "max_iter", 50)
+    if not (unseen is None or hasattr(unseen, "bind")):
+        raise TypeError(f"unseen must be a fasthoag.HeldOut or None; got {unseen!r}")
     if not (stop_on is None or hasattr(stop_on, "bind") or (isinstance(stop_on, str) and stop_on == "auto")):
         raise TypeError(f"stop_on must be a fasthoag.HeldOut, 'auto' or None; got {stop_on!r}")
     began = time.perf_counter()
     if isinstance(stop_on, str):
         criterion, stop_on = criterion.hold_back(problem) if n_hyper > MANY and hasattr(criterion, "hold_back") else (criterion, None)
+    if scoring is not None:
+        from fasthoag.scoring import score_function  # scikit-learn takes a second to import
     bound = criterion.bind(problem)
-    watched = stop_on and stop_on.bind(problem)
+    watched = {name: rule.bind(problem) for name, rule in (("stop_value", stop_on), ("unseen_value", unseen)) if rule is not None}
+    scores = score_function(bound, problem, scoring) if scoring is not None else None
     lower, upper = box or default_box(bound.inner)
-    is_apart = watched is not None and watched.design not in (bound.design, bound.inner.design)
+    apart = {id(w.design): w for w in watched.values() if w.design not in (bound.design, bound.inner.design)}.values()
 
     def n_passes():
-        return bound.n_passes + (watched.other_passes if is_apart else 0.0)
+        return bound.n_passes + sum(w.other_passes for w in apart)
     trace, passes_before, best_seen, n_worse = [], n_passes(), None, 0
+
+    def look(W):
+        """Loss on the rows that are watched, the mean over folds, and scores, at these inner solutions."""
+        fold = np.zeros(len(bound.fold), np.int32)
+        found = {name: float(w.values(W, fold, None).mean()) for name, w in watched.items()}
+        return found | ({} if scores is None else {"scores": scores(W)})
 
     def record(phase, evaluation, accuracy, is_accepted):
         nonlocal best_seen, n_worse
@@ -205,13 +228,14 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
             "grad_norm": float(np.linalg.norm(evaluation.grad)), "grad_error": evaluation.grad_error, "inner_tol": accuracy.inner,
             "linear_tol": accuracy.linear, "n_inner": evaluation.n_inner, "n_cg": evaluation.n_cg, "n_passes": n_passes() - passes_before,
             "seconds": time.perf_counter() - began, "is_accepted": bool(is_accepted)})
-        is_stopped = callback is not None and bool(callback(trace[-1]))
-        if watched is not None and is_accepted and phase == "all":
+        if is_accepted and phase == "all":
             W = evaluation.predict(0 * evaluation.theta)
-            trace[-1]["stop_value"] = float(watched.values(W, np.zeros(len(bound.fold), np.int32), None).mean())  # over folds
-            n_worse += 1
-            if best_seen is None or trace[-1]["stop_value"] < best_seen[0]:
-                best_seen, n_worse = (trace[-1]["stop_value"], evaluation), 0
+            trace[-1] |= look(W)
+            if stop_on is not None:
+                n_worse += 1
+                if best_seen is None or trace[-1]["stop_value"] < best_seen[0]:
+                    best_seen, n_worse = (trace[-1]["stop_value"], evaluation), 0
+        is_stopped = callback is not None and bool(callback(trace[-1]))
         return is_stopped or n_worse >= PATIENCE
 
     xp, K = bound.inner.design.xp, bound.inner.n_classes
@@ -259,6 +283,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     if status not in ("converged", "stopped", "stopped_early"):
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     W = best.predict(0 * best.theta)
+    last = look(W) if W.shape[1] == len(bound.fold) else {}  # stopped before all folds were looked at: nothing to say
 
     def fold_mean(block):
         return sum(block[:, f * K:(f + 1) * K] for f in range(block.shape[1] // K)) / (block.shape[1] // K)
@@ -270,7 +295,8 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         w = w.reshape(len(w), -1, K)
     return HoagResult(best.theta, np.exp(best.theta), best.value, best.value_error, best.grad, best.grad_error, best.fold_values,
                       bound.fold_weights, w, w_all, best.accuracy.inner, status, message, n_iter,
-                      n_passes() - passes_before, time.perf_counter() - began, method, trace)
+                      n_passes() - passes_before, time.perf_counter() - began, method, trace, last.get("unseen_value", np.nan),
+                      last.get("scores", {}))
 
 
 def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None, precond=None):

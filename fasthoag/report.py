@@ -24,17 +24,22 @@ def few(values, form):
     return shown if len(values) <= 4 else f"{shown}, ... ({len(values)} values)"
 
 
-def summary(result, n_held_out):
-    """The result as (name, text) pairs; `n_held_out` is the number of rows that the criterion sums over."""
+def summary(result, n_held_out, unseen=None):
+    """The result as (name, text) pairs; `n_held_out` is the number of rows that the criterion sums over, None when it is no such sum; `unseen` what
+    the model is worth on other rows."""
     theta, lam, C = (few(values, ".6g") for values in (result.theta, result.lam, 1 / result.lam))
     rows = [
         ("status", result.status),
         ("strength λ", f"{lam} (θ = ln λ = {theta} ± {result.inner_error:.0e}, C = 1/λ = {C})"),
-        ("criterion", f"{result.value:.8g} ± {result.value_error:.0e} (sum over {n_held_out} held-out rows)"),
-        ("loss per row", f"{result.value / n_held_out:.6g}"),
+        ("criterion", f"{result.value:.8g} ± {result.value_error:.0e} " + (f" (sum over {n_held_out} rows)" if n_held_out else "")),
     ]
+    if n_held_out:
+        rows.append(("loss per row", f"{result.value / n_held_out:.6g}"))
     if len(result.fold_values) > 1:
         rows.append(("folds", ", ".join(f"{value:.6g}" for value in result.fold_values)))
+    if unseen is not None:
+        accuracy = f", accuracy {unseen['accuracy']:.6g}" if "accuracy" in unseen else ""
+        rows.append(("unseen rows", f"loss per row {unseen['mean_loss']:.6g}{accuracy} ({unseen['n_rows']} rows)"))
     return rows + [("work", f"{result.n_iter} outer steps, {result.n_passes:.0f} passes over the rows, {result.seconds:.3f} s")]
 
 
@@ -53,12 +58,12 @@ def versions():
     return found
 
 
-def to_dict(result, n_held_out, settings):
+def to_dict(result, n_held_out, settings, unseen=None):
     """The result for `dump`: the fields of `HoagResult` but `w`, ``C``, ``mean_loss`` per held-out row, settings and versions."""
     names = ("theta", "lam", "value", "value_error", "grad", "grad_error", "inner_error", "fold_values", "status", "message",
              "method", "n_iter", "n_passes", "seconds", "trace")
     return {name: getattr(result, name) for name in names} | {
-        "C": 1 / result.lam, "mean_loss": result.value / n_held_out, "n_held_out": n_held_out,
+        "C": 1 / result.lam, "mean_loss": result.value / n_held_out if n_held_out else None, "n_held_out": n_held_out, "unseen": unseen,
         "settings": settings, "versions": versions()}
 
 
@@ -76,7 +81,7 @@ def dump(content):
     return json.dumps(plain(content), indent=2, allow_nan=False)
 
 
-def page(result, n_held_out, settings):
+def page(result, n_held_out, settings, unseen=None):
     """The result as one HTML page without outside parts: summary, settings, trace, and the criterion over θ as a drawing."""
     def table(rows, head=()):
         heads = "".join(f"<th>{html.escape(name)}" for name in head)
@@ -86,7 +91,7 @@ def page(result, n_held_out, settings):
     style = "body{font:15px sans-serif;margin:2em}td,th{padding:.15em 1em .15em 0;text-align:left}"
     return (f"<!doctype html><meta charset=utf-8><title>fasthoag</title><style>{style}</style>"
             f"<h1>{html.escape(result.status)}</h1><p>{html.escape(result.message)}</p>"
-            f"{table(summary(result, n_held_out))}{drawing(result.trace)}"
+            f"{table(summary(result, n_held_out, unseen))}{drawing(result.trace)}"
             f"<h2>Outer steps</h2>{table(map(trace_row, result.trace), TRACE_COLUMNS)}"
             f"<h2>Settings</h2>{table(settings.items())}<h2>Versions</h2>{table(versions().items())}\n")
 

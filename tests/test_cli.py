@@ -431,3 +431,30 @@ def test_groups_parameters_and_log_link_by_command_line(tmp_path):
     assert len(run_json("tune", tmp_path / "count.txt", "--loss", "huber", "--param", "delta=2", "--per", "feature")["theta"]) == 10
     assert_fails(run("tune", tmp_path / "count.txt", "--loss", "huber", "--param", "width=2"), "has no parameter 'width'")
     assert run("tune", tmp_path / "count.txt", "--loss", "huber", "--per", "class").exit_code == 2
+
+
+@pytest.mark.parametrize("criterion", ["loo", "gcv", "aic", "bic", "evidence"])
+def test_criteria_without_held_out_rows_by_command_line(criterion, tmp_path):
+    X, y = datasets.load_diabetes(return_X_y=True)
+    dump_svmlight_file(X * 20, (y - y.mean()) / 80, str(tmp_path / "a.txt"), zero_based=False)
+    found = run_json("tune", tmp_path / "a.txt", "--loss", "squared", "--criterion", criterion, "--test", tmp_path / "a.txt")
+    assert found["status"] == "converged" and found["settings"]["criterion"] == criterion
+    assert (found["mean_loss"] is None) == (criterion not in ("loo", "gcv"))
+    assert found["unseen"]["n_rows"] == 442 and 0.2 < found["unseen"]["mean_loss"] < 0.3
+    shown = run("tune", tmp_path / "a.txt", "--loss", "squared", "--criterion", criterion, "--test", tmp_path / "a.txt")
+    assert "unseen rows" in shown.stdout and shown.exit_code == 0
+    refused = run("tune", tmp_path / "a.txt", "--criterion", criterion, "--cv", 3)
+    assert refused.exit_code == 2 and "holds no rows out" in refused.stderr
+
+
+@pytest.mark.parametrize("loss", ["logistic", "multinomial"])
+def test_rows_of_test_are_judged_by_the_written_model(loss, tmp_path):
+    X, y = datasets.load_digits(return_X_y=True)
+    y = y % 3 if loss == "multinomial" else y % 2
+    for name, rows in (("train", slice(0, 800)), ("test", slice(800, 1000))):
+        dump_svmlight_file(X[rows] / 16, y[rows], str(tmp_path / f"{name}.txt"), zero_based=False)
+    found = run_json("tune", tmp_path / "train.txt", "--loss", loss, "--test", tmp_path / "test.txt", "--out", tmp_path / "model.npz")
+    said = run("predict", tmp_path / "model.npz", tmp_path / "test.txt")
+    assert np.mean(np.array(said.stdout.split(), float) == y[800:1000]) == pytest.approx(found["unseen"]["accuracy"])
+    assert 0 < found["unseen"]["mean_loss"] < 1
+    assert run("tune", tmp_path / "train.txt", "--test-labels", tmp_path / "x.npy").exit_code == 2

@@ -1,12 +1,14 @@
 """The scikit-learn estimators: scikit-learn's own checks, its models at the chosen strength, and what the arguments say."""
 import pickle
+import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn import linear_model
 from sklearn.base import clone, is_classifier
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor, Ridge, TweedieRegressor
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -180,7 +182,7 @@ def test_validation_of_classifiers(Estimator, n_classes):
 @every
 def test_one_standard_error_is_stronger(Estimator):
     X, y = data(Estimator)
-    best, strong = Estimator().fit(X, y), Estimator(one_se=True).fit(X, y)
+    best, strong = Estimator(cv=5).fit(X, y), Estimator(cv=5, one_se=True).fit(X, y)
     assert strong.lam_ > best.lam_
     with pytest.raises(ValueError, match="one_se"):
         Estimator(one_se=True, penalty_per="feature").fit(X, y)
@@ -254,3 +256,28 @@ def test_a_feature_without_penalty():
     with pytest.warns(fasthoag.ConvergenceWarning):
         model.fit(X, y)
     assert abs(model.coef_[0]) > 0.1 > np.abs(model.coef_[1:]).max()
+
+
+@pytest.mark.parametrize("has_weights", [False, True], ids=["alike", "weighted"])
+def test_ridge_by_leave_one_out_is_that_of_scikit_learn(has_weights):
+    X, y = load_diabetes(return_X_y=True)
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(y)) if has_weights else None
+    ours = fasthoag.RidgeCV(tol=1e-6).fit(X, y, weight)
+    grid = np.geomspace(ours.alpha_ / 2, ours.alpha_ * 2, 201)
+    theirs = linear_model.RidgeCV(grid).fit(X, y, weight)
+    assert ours.alpha_ == pytest.approx(theirs.alpha_, rel=0.01)
+    mean = 1.0 if weight is None else weight.mean()  # theirs is a mean over rows
+    assert 2 * ours.score_mean_ * mean == pytest.approx(theirs.best_score_, rel=1e-4)  # ours is half the square
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=0.02)
+
+
+def test_ridge_on_sparse_rows_needs_no_square_matrix():
+    rng = np.random.default_rng(0)
+    X = sp.random(1500, 20000, density=0.002, random_state=0, format="csr")
+    y = X @ rng.normal(size=20000) + 0.1 * rng.normal(size=1500)
+    tracemalloc.start()
+    model = fasthoag.RidgeCV(tol=1e-2).fit(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.isfinite(model.score_mean_) and model.hoag_result_.status in ("converged", "at_bound")
+    assert peak < 20000 * 400 * 8  # some blocks of 33 columns; a Gram matrix of the features would take 3.2 GB

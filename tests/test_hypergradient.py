@@ -15,7 +15,7 @@ from fasthoag.losses import LOSSES
 from fasthoag.penalties import PENALTIES
 
 EXACT = Accuracy(1e-12, 1e-12)
-WITH_ROWS = [name for name, rule in CRITERIA.items() if getattr(rule, "has_tangents", True)]  # of their own; for the others see test_leverage.py
+WITH_ROWS = [name for name, rule in CRITERIA.items() if hasattr(rule, "hold_back")]  # for the others see test_leverage.py, test_custom_criterion.py
 on_every_design = with_losses(OF_USE)
 
 
