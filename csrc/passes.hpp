@@ -413,6 +413,20 @@ inline void rmatvec(Matrix& X, Team& team, int m, const double* R, double* G) {
     });
 }
 
+// part (k, k) += c u u', upper triangle, u_a = z[a * stride]
+FH_CLONES inline void add_outer_product(int k, int stride, double c, const double* z, double* part) {
+    for (int a = 0; a < k; ++a) {
+        const double ca = c * z[a * stride];
+        double* row = part + a * k;
+        if (stride == 1) {
+#pragma omp simd
+            for (int e = a; e < k; ++e) row[e] += ca * z[e];
+        } else {
+            for (int e = a; e < k; ++e) row[e] += ca * z[e * stride];
+        }
+    }
+}
+
 // M (n_folds, k, k) with M_f = sum_i (A_if + B_if x_i q_f) (x_i u_a) (x_i u_b), where column a * n_folds + f of U (n_coef, k n_folds)
 // is u_a of fold f. The contraction of the outer Hessian. B and Q (n_coef, n_folds) may be null. With K > 1 classes every column is K of them, A and B
 // are of the form s p, and the second and third derivatives of the multinomial loss take the place of the products: the covariance of u_a and u_b
@@ -465,13 +479,15 @@ inline void contract(Matrix& X, Team& team, const double* A, const double* B, co
                 double c = A[i * n_folds + f];
                 if (Q) c += B[i * n_folds + f] * z[m_u + f];
                 if (c == 0.0) continue;
-                for (int a = 0; a < k; ++a)
-                    for (int e = 0; e < k; ++e) part[(f * k + a) * k + e] += c * z[a * n_folds + f] * z[e * n_folds + f];
+                add_outer_product(k, F, c, z + f, part + f * k * k);
             }
     });
     std::fill(M, M + size, 0.0);
     for (int64_t b = 0; b < n_blocks; ++b)
         for (size_t j = 0; j < size; ++j) M[j] += parts[b * size + j];
+    for (int f = 0; f < F && K == 1; ++f)
+        for (int a = 0; a < k; ++a)
+            for (int e = 0; e < a; ++e) M[(f * k + a) * k + e] = M[(f * k + e) * k + a];
 }
 
 }  // namespace fh
