@@ -52,6 +52,7 @@ class Loss:
     is_quadratic: bool = False
     has_kinks: bool = False
     compiled: Any = None
+    cuda: Any = None        # of a custom loss: value, d1, d2 and d3 as CUDA expressions
     n_classes: int = 1      # more: the multinomial loss
 
     @cached_property

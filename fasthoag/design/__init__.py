@@ -19,6 +19,16 @@ MOSTLY_ZERO_SIZE, MOSTLY_ZERO_SHARE = 1_000_000, 0.25
 MAX_HOT = 8192  # of Design.n_hot: 20 newsgroups has 84 % of its entries in as many of its 130,107 columns
 
 
+def is_on_device(array):
+    """Whether an array or a sparse matrix (its values) is in the memory of a GPU."""
+    return any(hasattr(a, "__cuda_array_interface__") for a in (array, getattr(array, "data", None)))
+
+
+def to_host(array):
+    """`array` as NumPy, wherever it lives."""
+    return np.asarray(array.get() if is_on_device(array) else array)
+
+
 @dataclass(frozen=True)
 class RowWeights:
     """Weight of every row in every fold without a copy of the data: ``weight[i]`` where ``mask[i, fold]`` has the bit of the part, else 0.

@@ -1,0 +1,590 @@
+"""X on a GPU: passes in CUDA (csrc/cuda), the only file that imports CuPy.
+
+Kernels are compiled by `cupy.RawModule` when they are first used, a second or so each, and kept on disk by CuPy. `CupyDevice` is all that `GpuDesign` asks of a
+GPU: an array namespace, launches, free memory, repetition. Tests put another device in its place that runs the same kernels on the CPU.
+"""
+import copy
+import warnings
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fasthoag import _core
+from fasthoag.design import HELD_OUT, MAX_HOT, cuda, gpu_cg, is_on_device, to_host
+from fasthoag.design.cpu import check_finite, check_matrix
+from fasthoag.losses import derivative, find_loss
+
+N_THREADS = 256       # of a block
+MOST_BLOCKS = 1024    # of kernels over rows or coefficients
+LONG_ROW = 512        # entries from which a row has blocks of its own
+SHARE = 0.9           # of the free memory that X may take: blocks of coefficients and predictions need room too
+LEAST_CUDA = 12       # of the driver
+
+
+class CupyDevice:
+    """The current CUDA device through CuPy."""
+
+    warp, n_threads = 32, N_THREADS
+
+    def __init__(self):
+        import cupy
+
+        self.xp, self._modules, self.number = cupy, {}, cupy.cuda.runtime.getDevice()
+
+    def module(self, name, defines=(), custom=None):
+        """The kernels of csrc/cuda/`name` with these definitions."""
+        key = name, tuple(defines), custom
+        if key not in self._modules:
+            self._modules[key] = CupyModule(cuda.source(name, defines, custom), self.xp)
+        return self._modules[key]
+
+    def holds(self, array):
+        """Whether `array` is in the memory of this device."""
+        device = getattr(array, "device", None) or getattr(getattr(array, "data", None), "device", None)
+        return device is not None and getattr(device, "id", None) == self.number
+
+    def free_bytes(self):
+        return self.xp.cuda.Device(self.number).mem_info[0] + self.xp.get_default_memory_pool().free_bytes()
+
+    def repeated(self, body):
+        """A function that does what `body` does by one launch: its kernels as a CUDA graph. `body` must allocate nothing."""
+        stream = self.xp.cuda.Stream(non_blocking=True)  # the default stream cannot be captured
+        current = self.xp.cuda.get_current_stream()
+        stream.wait_event(current.record())
+        with stream:
+            stream.begin_capture()
+            body()
+            graph = stream.end_capture()
+
+        def launch():
+            graph.launch(current)
+
+        return launch
+
+    def __str__(self):
+        return self.xp.cuda.runtime.getDeviceProperties(self.number)["name"].decode()
+
+
+class CupyModule:
+    def __init__(self, text, cupy):
+        self.kernels = cuda.kernels(text)
+        self._module = cupy.RawModule(code=text, options=("-std=c++17",))
+        self._functions = {}
+
+    def launch(self, name, grid, n_threads, *values):
+        if name not in self._functions:
+            self._functions[name] = self._module.get_function(name)
+        self._functions[name]((int(grid),), (n_threads,), self.kernels[name].arguments(values))
+
+
+def find_device():
+    """The current CUDA device, or a ValueError that says what is missing and what to do."""
+    try:
+        import cupy
+    except ImportError as error:
+        raise ValueError(f"device='gpu' needs CuPy, which cannot be imported ({error}). Install it with pip install 'fasthoag[gpu12]' for CUDA 12 or "
+                         "'fasthoag[gpu13]' for CUDA 13, or use device='cpu'") from None
+    runtime = cupy.cuda.runtime
+    driver, library = runtime.driverGetVersion(), runtime.runtimeGetVersion()
+    if driver == 0:
+        raise ValueError("device='gpu' needs an NVIDIA driver, and this machine has none. Install one, or use device='cpu'")
+    if driver // 1000 < max(library // 1000, LEAST_CUDA):
+        raise ValueError(f"device='gpu' needs a newer NVIDIA driver: this one is for CUDA {driver // 1000}.{driver % 1000 // 10}, CuPy for CUDA {library // 1000}. "
+                         f"Update the driver, install the CuPy of its version, or use device='cpu'")
+    try:
+        n_devices = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        raise ValueError(f"device='gpu' needs a CUDA device, and CUDA reports: {error}. Check nvidia-smi, or use device='cpu'") from None
+    if n_devices == 0:
+        raise ValueError("device='gpu' needs a CUDA device, and this machine shows none. Check nvidia-smi and CUDA_VISIBLE_DEVICES, or use device='cpu'")
+    return CupyDevice()
+
+
+def describe_device():
+    """(version of CuPy, name of the device) with what is missing as a sentence in its place."""
+    try:
+        device = find_device()
+    except ValueError as error:
+        try:
+            import cupy
+        except ImportError:
+            return None, str(error)
+        return cupy.__version__, str(error)
+    return device.xp.__version__, f"{device}, {device.free_bytes() / 1e9:.1f} GB free"
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """A matrix by rows, and how they are shared among the blocks of a launch: see csrc/cuda/passes.cu."""
+
+    n_rows: int
+    indptr: Any
+    indices: Any       # None: dense
+    data: Any
+    blocks: Any        # (n_blocks, 2)
+    segments: Any      # (n_segments, 4)
+    long_rows: Any     # (n_long, 3)
+    n_parts: int
+
+
+def share_rows(xp, indptr, indices, data, n_rows, n_ones, tile):
+    """`Rows` whose blocks have about `tile` entries; with `n_ones` there is one more row, the transposed column of ones of an intercept."""
+    lengths = indptr[1:] - indptr[:-1]
+    is_long = lengths > LONG_ROW
+    key = (indptr[:-1] + 8 * xp.arange(n_rows)) // tile    # an empty row costs about as much as 8 entries
+    is_first = xp.ones(n_rows, dtype=bool)
+    is_first[1:] = (key[1:] != key[:-1]) | is_long[1:] | is_long[:-1]
+    first = xp.flatnonzero(is_first)
+    end = xp.concatenate([first[1:], xp.asarray(np.array([n_rows]))])
+    keep = xp.flatnonzero(~is_long[first])
+    blocks = xp.ascontiguousarray(xp.stack([first[keep], end[keep]], axis=1).astype(np.int64))
+    long = xp.flatnonzero(is_long)
+    row, begin, stop = (to_host(a) for a in (long, indptr[long], indptr[long + 1]))
+    if n_ones:
+        row, begin, stop = np.append(row, n_rows), np.append(begin, 0), np.append(stop, n_ones)
+    segments, long_rows, n_parts = cut_rows(row, begin, stop, tile)
+    return Rows(n_rows, indptr, indices, data, blocks, xp.asarray(segments), xp.asarray(long_rows), n_parts)
+
+
+def cut_rows(row, begin, stop, tile):
+    """Segments (., 4) of at most `tile` entries of these rows, the rows (., 3) that have more than one, and how many partial sums these have."""
+    n_each = -(-(stop - begin) // tile)
+    total = int(n_each.sum())
+    of, first = np.repeat(np.arange(len(row)), n_each), np.cumsum(n_each) - n_each
+    a = begin[of] + (np.arange(total) - first[of]) * tile
+    is_cut = n_each > 1
+    n_before = np.cumsum(n_each * is_cut) - n_each * is_cut
+    part = np.where(is_cut[of], n_before[of] + np.arange(total) - first[of], -1)
+    segments = np.column_stack([row[of], a, np.minimum(a + tile, stop[of]), part]).astype(np.int64)
+    long_rows = np.column_stack([row, n_before, n_before + n_each])[is_cut].astype(np.int64)
+    return segments.reshape(-1, 4), long_rows.reshape(-1, 3), int((n_each * is_cut).sum())
+
+
+def transpose(xp, indptr, indices, data, n_cols, index_type, chunk):
+    """CSR of the transpose, by sorting `chunk` entries at a time: 40 bytes of scratch for each of these, whatever the size of X."""
+    nnz = len(data)
+    counts = count_columns(xp, indices, n_cols, chunk)
+    t_indptr = xp.concatenate([xp.zeros(1, dtype=np.int64), xp.cumsum(counts)])
+    t_indices, t_data, following = xp.empty(nnz, dtype=index_type), xp.empty(nnz, dtype=data.dtype), t_indptr[:-1].copy()
+    for a in range(0, nnz, chunk):
+        b = min(a + chunk, nnz)
+        number = xp.arange(b - a)
+        key = xp.sort(indices[a:b].astype(np.int64) * (b - a) + number)  # by column, then by place
+        column, place = key // (b - a), key % (b - a)
+        here = xp.bincount(column, minlength=n_cols)
+        to = following[column] + number - (xp.cumsum(here) - here)[column]
+        t_data[to] = data[a:b][place]
+        t_indices[to] = (xp.searchsorted(indptr, place + a, side="right") - 1).astype(index_type)
+        following += here
+    return t_indptr, t_indices, t_data
+
+
+def count_columns(xp, indices, n_cols, chunk):
+    counts = xp.zeros(n_cols, dtype=np.int64)
+    for a in range(0, len(indices), chunk):
+        counts += xp.bincount(indices[a:a + chunk], minlength=n_cols)
+    return counts
+
+
+class GpuDesign:
+    """X on a GPU. Stored values are float32 or float64, everything computed is float64; two runs give the same bits.
+
+    Columns are renumbered by frequency on the device, so that the coefficients of frequent features share cache lines. Products with X' read a stored
+    transpose. Where memory is short (``transpose=False``) X is there once and products with X' add in fixed point, exactly and in any order, by atomics:
+    the same bits in every run too, several times slower for that half of a pass.
+
+    Parameters
+    ----------
+    X : array or sparse matrix of NumPy, SciPy or CuPy, shape (n_rows, n_features)
+        From the host it is copied once. What is on the device stays there; its values are read in place.
+    fit_intercept : bool
+    transpose : "auto", True or False
+        Whether a transposed copy is made; "auto": if memory allows, else a warning says that there is none.
+    device : CupyDevice, optional
+        The current CUDA device.
+
+    Raises
+    ------
+    ValueError
+        When there is no device that can be used; the message says what to do.
+    MemoryError
+        When X does not fit, with the bytes needed and had, before anything is allocated.
+
+    Examples
+    --------
+    >>> import numpy as np, scipy.sparse as sp
+    >>> from fasthoag.design.gpu import GpuDesign, describe_device
+    >>> if "GB free" in describe_device()[1]:
+    ...     design = GpuDesign(sp.eye(2, format="csr"))
+    ...     design.matvec(design.encode(np.array([[3.0], [4.0]]))).get().ravel()
+    ... else:
+    ...     np.array([3.0, 4.0])
+    array([3., 4.])
+    """
+
+    def __init__(self, X, *, fit_intercept=False, transpose="auto", device=None, like=None):
+        if transpose not in (True, False, "auto"):
+            raise ValueError(f"transpose must be True, False or 'auto'; got {transpose!r}")
+        self.device = device or find_device()
+        self.xp, self.is_given_on_device, self.n_passes = self.device.xp, is_on_device(X), 0
+        if self.is_given_on_device:
+            X = check_device_matrix(self.device, X)
+        else:
+            X = check_matrix(X)
+        self.is_sparse = hasattr(X, "indptr")
+        self.shape, self.dtype, self.has_intercept = tuple(X.shape), np.dtype(X.dtype), bool(fit_intercept)
+        n, p = self.shape
+        self.n_coef = p + self.has_intercept
+        self.n_stored = int(X.nnz) if self.is_sparse else n * p
+        self.index_type = np.int32 if max(n, p) <= np.iinfo(np.int32).max else np.int64
+        self._asked, self.has_transpose = transpose, self._fits(transpose)
+        self.tile = int(min(4096, max(256, self.n_stored // 1024)))  # of X only: the same sums on every device
+        defines = ("FH_VALUE", "float" if self.dtype == np.float32 else "double"), ("FH_INDEX", "int" if self.index_type == np.int32 else "i64")
+        self._passes, self._kept = self.device.module("passes.cu", defines), OrderedDict()
+        self.order = None if like is None else like.order
+        self._load(X, is_free=like is None)
+        self.n_hot = min(p, MAX_HOT) if self.order is not None or not self.is_sparse else 0
+
+    # ---- memory and set-up ----
+
+    def _bytes(self, has_transpose):
+        """Of device memory to allocate: X (and its transpose), scratch of the sort, row pointers."""
+        (n, p), size, index = self.shape, self.dtype.itemsize, np.dtype(self.index_type).itemsize
+        index = index if self.is_sparse else 0
+        if not self.is_sparse:
+            here = 0 if self.is_given_on_device else size
+        else:
+            here = (index if has_transpose else 0) if self.is_given_on_device else size + index
+        scratch = 40 * self._chunk() if has_transpose and self.is_sparse else 0
+        return self.n_stored * (here + has_transpose * (size + index)) + scratch + 16 * (n + p * has_transpose + 2)
+
+    def _chunk(self):
+        return max(1, min(self.n_stored, max(1 << 20, self.n_stored // 32)))
+
+    def _fits(self, asked):
+        """Whether there will be a transpose; MemoryError when not even X fits."""
+        free = self.device.free_bytes()
+        if free is None:
+            return bool(asked)
+        room = SHARE * free
+        if asked and self._bytes(True) <= room:
+            return True
+        needed = self._bytes(bool(asked is True))
+        if needed > room:
+            hint = "transpose=False (low_memory=True)" if asked is True and self._bytes(False) <= room else "float32 values or fewer rows, or device='cpu'"
+            raise MemoryError(f"X of {self.shape[0]} rows with {self.n_stored} stored values needs {needed:,} bytes on the device; {int(room):,} of its {free:,} free "
+                              f"bytes may be used. Use {hint}")
+        if asked == "auto":
+            warnings.warn(f"X and its transpose need {self._bytes(True):,} bytes on the device and {free:,} are free: one copy is kept, and products with "
+                          "X' are slower. low_memory=True asks for this and says nothing", stacklevel=6)
+        return False
+
+    def _load(self, X, is_free):
+        xp, (n, p), chunk = self.xp, self.shape, self._chunk()
+        if self.is_sparse:
+            indptr, indices, data = self._csr(X, is_free, chunk)
+        else:
+            data = xp.asarray(X) if self.order is None else xp.asarray(X)[:, self.order[0]]
+            data, indices = xp.ascontiguousarray(data).reshape(-1), None
+            indptr = xp.arange(n + 1) * p
+        self._rows = share_rows(xp, indptr, indices, data, n, 0, self.tile)
+        n_ones = n if self.has_intercept else 0
+        if not self.has_transpose:
+            none = xp.zeros(1, dtype=np.int64)
+            segments, long_rows, n_parts = cut_rows(*(np.full(int(self.has_intercept), v) for v in (p, 0, n)), self.tile)
+            self._columns = Rows(p, none, None, data[:1], xp.zeros((0, 2), dtype=np.int64), xp.asarray(segments), xp.asarray(long_rows), n_parts)
+            self._row_max = xp.empty(n)
+            self._passes.launch("largest_in_rows", chunks(n), N_THREADS, n, indptr, data, self._row_max)
+        elif self.is_sparse:
+            self._columns = share_rows(xp, *transpose(xp, indptr, indices, data, p, self.index_type, chunk), p, n_ones, self.tile)
+        else:
+            self._columns = share_rows(xp, xp.arange(p + 1) * n, None, xp.ascontiguousarray(data.reshape(n, p).T).reshape(-1), p, n_ones, self.tile)
+
+    def _csr(self, X, is_free, chunk):
+        """Row pointers, renumbered column numbers and values on the device."""
+        xp, p = self.xp, self.shape[1]
+        indptr, indices, data = xp.asarray(X.indptr, dtype=np.int64), X.indices, xp.asarray(X.data)
+        if not self.is_given_on_device and X.indptr[-1] != len(indices):
+            indices, data = indices[:X.indptr[-1]], data[:int(X.indptr[-1])]
+        indices = xp.asarray(indices, dtype=self.index_type)
+        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < p:
+            raise ValueError(f"X has column indices outside 0..{p - 1}")
+        if int(indptr[0]) != 0 or int(indptr[-1]) != len(indices) or bool((indptr[1:] < indptr[:-1]).any()):
+            raise ValueError("X has row pointers that do not start at 0, decrease or go beyond its data")
+        renumbers = self._asked is not False and (self.has_transpose or not self.is_given_on_device)  # not where it would be a copy that memory lacks
+        if is_free and renumbers:
+            order, rank = _core.frequency_order(to_host(count_columns(xp, indices, p, chunk)))
+            self.order = xp.asarray(order), xp.asarray(rank)
+        if self.order is not None:
+            rank = self.order[1].astype(self.index_type)
+            if self.is_given_on_device:
+                indices = indices.copy()
+            for a in range(0, len(indices), chunk):
+                indices[a:a + chunk] = rank[indices[a:a + chunk]]
+        return indptr, indices, data
+
+    def with_threads(self, n_threads):
+        """This design: threads are those of the host, and none of its kernels runs there."""
+        return self
+
+    def like(self, X):
+        return GpuDesign(X, fit_intercept=self.has_intercept, transpose=self._asked, device=self.device, like=self)
+
+    # ---- arrays between host and device ----
+
+    def encode(self, w):
+        w = self.xp.asarray(w, dtype=np.float64)
+        if self.order is not None:
+            p = self.shape[1]
+            w = self.xp.concatenate([w[:p][self.order[0]], w[p:]])
+        return self.xp.ascontiguousarray(w)
+
+    def decode(self, w):
+        return to_host(self.decode_on_device(w))
+
+    def decode_on_device(self, w):
+        if self.order is None:
+            return w.copy()
+        p = self.shape[1]
+        return self.xp.concatenate([w[:p][self.order[1]], w[p:]])
+
+    def _block(self, array):
+        return None if array is None else self.xp.ascontiguousarray(array if array.dtype == np.float64 else array.astype(np.float64))
+
+    def _here(self, array):
+        """A host array on the device, kept for the next call: short ones by their values, targets, weights and masks by being the same array."""
+        if array is None or is_on_device(array):
+            return array
+        key = (array.dtype.str, array.tobytes()) if array.size <= 4096 else id(array)
+        if key not in self._kept:
+            self._kept[key] = array, self.xp.asarray(array)
+            if len(self._kept) > 64:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key][1]
+
+    # ---- passes ----
+
+    def _gather(self, rows, V, out, *, is_squared=False, shift=None, scale=None, add=None, U=None, n_active=None):
+        """A function that computes out = X V of these rows with an epilogue (csrc/cuda/passes.cu). It allocates nothing, so that it can be repeated."""
+        m = out.shape[1]
+        lanes = 1
+        while 2 * lanes <= min(m, self.device.warp, self.device.n_threads):
+            lanes *= 2
+        parts = self.xp.empty((rows.n_parts, m)) if rows.n_parts else None
+        (scale, scale_of), (add, add_of) = scale or (None, None), add or (None, None)
+        epilogue = (shift, scale, scale_of, 0 if scale is None else scale.shape[1], add, add_of, 0 if add is None else add.shape[1], U, out)
+        n_blocks, n_long = len(rows.blocks), len(rows.long_rows)
+        grid = n_blocks + len(rows.segments)
+
+        def run():
+            if grid:
+                self._passes.launch("gather", grid, N_THREADS, rows.indptr, rows.indices, rows.data, rows.n_rows, rows.blocks, n_blocks, rows.segments, m, lanes,
+                                    is_squared, V, *epilogue, parts, n_active)
+            if n_long:
+                self._passes.launch("add_segments", n_long, N_THREADS, rows.long_rows, m, parts, *epilogue, n_active)
+
+        return run
+
+    def _gather_rows(self, V, out, **options):
+        p = self.shape[1]
+        return self._gather(self._rows, V, out, shift=V[p:].reshape(-1) if self.has_intercept else None, **options)
+
+    def _gather_columns(self, R, out, is_squared=False, **options):
+        """As `_gather` for out = X' R, in either form."""
+        run = self._gather(self._columns, R, out, is_squared=is_squared, **options)
+        return run if self.has_transpose else self._scatter(R, out, is_squared, run, **options)
+
+    def _scatter(self, R, out, is_squared, add_ones, add=None, U=None, n_active=None):
+        xp, (n, p), m, rows, launch = self.xp, self.shape, out.shape[1], self._rows, self._passes.launch
+        n_parts, log2_n = chunks(n), int(n).bit_length()
+        bound, unit, sums = xp.empty((n_parts, m)), xp.empty(m), xp.empty((p, m, 2), dtype=np.int64)
+        lanes = 1
+        while 2 * lanes <= min(m, self.device.warp, self.device.n_threads):
+            lanes *= 2
+        add, add_of = add or (None, None)
+        epilogue = (None, None, None, 0, add, add_of, 0 if add is None else add.shape[1], U, out)
+        grid = len(rows.blocks) + len(rows.segments)
+
+        def run():
+            launch("row_bounds", n_parts, N_THREADS, n, m, self._row_max, R, is_squared, bound, n_active)
+            launch("fixed_units", 1, N_THREADS, n_parts, m, log2_n, bound, unit, n_active)
+            sums.fill(0)
+            if grid:
+                launch("scatter", grid, N_THREADS, rows.indptr, rows.indices, rows.data, p, rows.blocks, len(rows.blocks), rows.segments, m, lanes, log2_n,
+                       is_squared, R, unit, sums, n_active)
+            launch("from_fixed", chunks(p * m), N_THREADS, p, m, log2_n, sums, unit, *epilogue, n_active)
+            add_ones()
+
+        return run
+
+    def _product(self, curvature, fold, K, V, out, *, lam=None, lam_of=None, n_active=None):
+        """A function that computes out = X' (c * (X V)) + lam V; it allocates nothing."""
+        n, m = self.shape[0], V.shape[1]
+        Z, fold = self.xp.empty((n, m)), self._here(np.ascontiguousarray(fold, np.int32))
+        add = None if lam is None else (lam, self._here(np.ascontiguousarray(lam_of, np.int32)))
+        to_rows = self._gather_rows(V, Z, scale=(curvature, fold) if K == 1 else None, n_active=n_active)
+        to_columns = self._gather_columns(Z, out, add=add, U=None if lam is None else V, n_active=n_active)
+        rows = self._row_kernels(None)[0]
+
+        def run():
+            to_rows()
+            if K > 1:
+                rows.launch("curve", chunks(n * m // K), N_THREADS, n, m, K, curvature, curvature.shape[1] // K, fold, Z, n_active)
+            to_columns()
+
+        return run
+
+    def hvp(self, curvature, fold, V, n_classes=1):
+        self.n_passes += 1
+        out = self.xp.empty(V.shape)
+        self._product(self._block(curvature), fold, n_classes, self._block(V), out)()
+        return out
+
+    def hess_diag(self, curvature):
+        self.n_passes += 1
+        out = self.xp.empty((self.n_coef, curvature.shape[1]))
+        self._gather_columns(self._block(curvature), out, is_squared=True)()
+        return out
+
+    def _predict(self, V):
+        Z = self.xp.empty((self.shape[0], V.shape[1]))
+        self._gather_rows(self._block(V), Z)()
+        return Z
+
+    def matvec(self, V):
+        self.n_passes += 1
+        return self._predict(V)
+
+    def _rmatvec(self, R):
+        out = self.xp.empty((self.n_coef, R.shape[1]))
+        self._gather_columns(self._block(R), out)()
+        return out
+
+    def rmatvec(self, R):
+        self.n_passes += 1
+        return self._rmatvec(R)
+
+    # ---- rows ----
+
+    def _row_kernels(self, loss):
+        """The kernels with the formulas of a loss, its parameters and its number of classes."""
+        if loss is None or loss.n_classes > 1:
+            return self.device.module("rows.cu", (("FH_LOSS", "squared"),)), (0.0, 0.0), 1 if loss is None else loss.n_classes
+        if loss.compiled is None:
+            return self.device.module("rows.cu", (("FH_LOSS", loss.name),)), tuple((*(loss.parameters or {}).values(), 0.0, 0.0)[:2]), 1
+        if loss.cuda is None:
+            raise ValueError(f"loss '{loss.name}' is compiled by Numba for the CPU. On the GPU it needs its formulas as CUDA expressions of y and z: "
+                             "custom_loss(..., cuda=(value, d1, d2, d3)); or use device='cpu'")
+        return self.device.module("rows.cu", (("FH_LOSS", "custom"),), loss.cuda), (0.0, 0.0), 1
+
+    def _row_arguments(self, y, rows, fold):
+        return (self._here(y), self._here(rows.weight), self._here(rows.mask), 1 if rows.mask is None else rows.mask.shape[1],
+                self._here(np.ascontiguousarray(fold, np.int32)))
+
+    def _losses(self, loss, y, rows, fold, Z, wants_grad):
+        """Training and held-out values (2, m) as NumPy, and s * (first derivative)."""
+        (kernels, a, K), (n, m), xp = self._row_kernels(loss), Z.shape, self.xp
+        R = xp.empty((n, m)) if wants_grad or K > 1 else None
+        n_parts, n_units = chunks(n), m // K
+        parts, sums = xp.empty((n_parts, 2, n_units)), xp.empty((2, n_units))
+        kernels.launch("losses", n_parts, N_THREADS, n, m, K, *self._row_arguments(y, rows, fold), *a, Z, R, wants_grad, parts)
+        kernels.launch("add_up", 1, N_THREADS, n_parts, 2, n_units, parts, sums)
+        values = np.zeros((2, m))
+        values[:, ::K] = to_host(sums)
+        return values, R
+
+    def loss_grad(self, loss, y, rows, fold, W, want_grad=True):
+        self.n_passes += 1
+        loss, Z = find_loss(loss), self._predict(W)
+        self.check_custom(loss, y)
+        (train, held_out), R = self._losses(loss, y, rows, fold, Z, want_grad)
+        return train, held_out, self._rmatvec(R) if want_grad else None, Z
+
+    def row_terms(self, loss, order, y, rows, part, fold, Z):
+        (kernels, a, K), Z = self._row_kernels(find_loss(loss)), self._block(Z)
+        out = self.xp.empty(Z.shape)
+        kernels.launch("row_terms", chunks(Z.size // K), N_THREADS, *Z.shape, K, *self._row_arguments(y, rows, fold), *a, order, part, Z, out)
+        return out
+
+    def loss_sum(self, loss, y, rows, part, fold, Z):
+        return self._losses(find_loss(loss), y, rows, fold, self._block(Z), False)[0][1 if part == HELD_OUT else 0]
+
+    def contract(self, A, B, Q, U, n_classes=1):
+        self.n_passes += 1
+        xp, K, n, F = self.xp, n_classes, self.shape[0], A.shape[1] // n_classes
+        k = U.shape[1] // (F * K)
+        Z = self._predict(U if Q is None else xp.concatenate([U, Q], axis=1))
+        n_parts = chunks(n)
+        parts, M = xp.empty((n_parts, F * k * k)), xp.empty((F, k, k))
+        rows = self._row_kernels(None)[0]
+        rows.launch("contract", n_parts, N_THREADS, n, F, k, K, self._block(A), self._block(B), Z, Z.shape[1], parts)
+        rows.launch("add_up", 1, N_THREADS, n_parts, 1, F * k * k, parts, M)
+        return to_host(M)
+
+    def check_custom(self, loss, y):
+        """Once for every custom loss: its CUDA expressions are those of its Python functions, at some targets and predictions."""
+        if loss.compiled is None or loss.cuda is None or ("checked", loss.cuda) in self._kept:
+            return
+        z = np.linspace(-5, 5, 21)
+        targets = np.unique(y)[:: max(1, len(np.unique(y)) // 10)]
+        yy, zz = (np.ascontiguousarray(a.ravel()) for a in np.meshgrid(targets, z))
+        kernels, ones, at = self._row_kernels(loss)[0], self.xp.asarray(np.zeros(1, np.int32)), self.xp.asarray(zz[:, None])
+        for order, role in enumerate(("value", "d1", "d2", "d3")):
+            out = self.xp.empty((len(zz), 1))
+            kernels.launch("row_terms", 1, N_THREADS, len(zz), 1, 1, self.xp.asarray(yy), None, None, 1, ones, 0.0, 0.0, order, 1, at, out)
+            found, expected = to_host(out)[:, 0], derivative(loss, order, yy, zz)
+            allowed = (1e-3 if order == 3 else 1e-9) * (np.abs(expected) + np.abs(expected).max())
+            bad = np.flatnonzero(~(np.abs(found - expected) <= allowed))
+            if len(bad):
+                i = bad[0]
+                raise ValueError(f"the CUDA expression of {role} of loss '{loss.name}' is not its Python function: at y = {yy[i]:g}, z = {zz[i]:g} it gives "
+                                 f"{found[i]:.10g} for {expected[i]:.10g}")
+        self._kept["checked", loss.cuda] = None, None
+
+    # ---- solvers ----
+
+    def cg(self, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, n_classes, radius=None):
+        return gpu_cg.solve(self, self._block(curvature), fold, self._block(lam), lam_of, self._block(b), start, tol, max_iter,
+                            tuple(map(self._block, precond.parts)), n_classes, radius)
+
+    def dots(self, A, B):
+        """Column sums of A * B as NumPy, the same bits in every run."""
+        (p, m), xp, vectors = A.shape, self.xp, self.device.module("cg.cu")
+        parts, sums = xp.empty((chunks(p), m)), xp.empty(m)
+        vectors.launch("dots", chunks(p), N_THREADS, p, m, self._block(A), self._block(B), parts)
+        vectors.launch("add_dots", 1, N_THREADS, chunks(p), m, parts, sums)
+        return to_host(sums)
+
+    def __copy__(self):
+        other = object.__new__(GpuDesign)
+        other.__dict__.update(self.__dict__)
+        return other
+
+
+def chunks(n):
+    """Blocks of a launch over n rows: of sizes only, so that sums are the same everywhere."""
+    return int(max(1, min(MOST_BLOCKS, n // N_THREADS)))
+
+
+def check_device_matrix(device, X):
+    """X on a GPU as the kernels read it; raises where that cannot be."""
+    arrays = [getattr(X, name) for name in ("data", "indices", "indptr")] if hasattr(X, "indptr") else [X]
+    if hasattr(X, "tocsr") and not hasattr(X, "indptr"):
+        raise ValueError(f"X on the GPU must be CSR or dense; got format {X.format!r}. Use X.tocsr()")
+    if not all(device.holds(array) for array in arrays):
+        raise ValueError("X is on another GPU than the current device. Copy it, or choose its device with cupy.cuda.Device(number).use()")
+    values = arrays[0]
+    if len(X.shape) != 2 or 0 in X.shape:
+        raise ValueError(f"X must have 2 dimensions, at least one row and one feature; got shape {X.shape}")
+    if values.dtype not in (np.float32, np.float64):
+        raise ValueError(f"X on the GPU must have float32 or float64 values; got dtype {values.dtype}")
+    total = float(values.sum(dtype=np.float64))
+    if total - total != 0:
+        check_finite(to_host(values), "X")
+    if hasattr(X, "indptr") and not X.has_canonical_format:  # duplicates are summed in a copy, the caller's matrix stays as it is
+        X = X.copy()
+        X.sum_duplicates()
+    return X
