@@ -242,7 +242,7 @@ class GpuDesign:
         self._asked, self.has_transpose = transpose, self._fits(transpose)
         self.tile = int(min(4096, max(256, self.n_stored // 1024)))  # of X only: the same sums on every device
         defines = ("FH_VALUE", "float" if self.dtype == np.float32 else "double"), ("FH_INDEX", "int" if self.index_type == np.int32 else "i64")
-        self._passes, self._kept = self.device.module("passes.cu", defines), OrderedDict()
+        self._types, self._kept = defines, OrderedDict()
         self.order = None if like is None else like.order
         self._load(X, is_free=like is None)
         self.n_hot = min(p, MAX_HOT) if self.order is not None or not self.is_sparse else 0
@@ -296,7 +296,7 @@ class GpuDesign:
             segments, long_rows, n_parts = cut_rows(*(np.full(int(self.has_intercept), v) for v in (p, 0, n)), self.tile)
             self._columns = Rows(p, none, None, data[:1], xp.zeros((0, 2), dtype=np.int64), xp.asarray(segments), xp.asarray(long_rows), n_parts)
             self._row_max = xp.empty(n)
-            self._passes.launch("largest_in_rows", chunks(n), N_THREADS, n, indptr, data, self._row_max)
+            self.device.module("scatter.cu", self._types).launch("largest_in_rows", chunks(n), N_THREADS, n, indptr, data, self._row_max)
         elif self.is_sparse:
             self._columns = share_rows(xp, *transpose(xp, indptr, indices, data, p, self.index_type, chunk), p, n_ones, self.tile)
         else:
@@ -370,9 +370,9 @@ class GpuDesign:
     def _gather(self, rows, V, out, *, is_squared=False, shift=None, scale=None, add=None, U=None, n_active=None):
         """A function that computes out = X V of these rows with an epilogue (csrc/cuda/passes.cu). It allocates nothing, so that it can be repeated."""
         m = out.shape[1]
-        lanes = 1
-        while 2 * lanes <= min(m, self.device.warp, self.device.n_threads):
-            lanes *= 2
+        lanes = self._lanes(m)
+        n_each = min(4, 1 << (-(-m // lanes) - 1).bit_length())
+        launch = self.device.module("passes.cu", (*self._types, ("FH_PER_LANE", n_each))).launch
         parts = self.xp.empty((rows.n_parts, m)) if rows.n_parts else None
         (scale, scale_of), (add, add_of) = scale or (None, None), add or (None, None)
         epilogue = (shift, scale, scale_of, 0 if scale is None else scale.shape[1], add, add_of, 0 if add is None else add.shape[1], U, out)
@@ -381,12 +381,16 @@ class GpuDesign:
 
         def run():
             if grid:
-                self._passes.launch("gather", grid, N_THREADS, rows.indptr, rows.indices, rows.data, rows.n_rows, rows.blocks, n_blocks, rows.segments, m, lanes,
-                                    is_squared, V, *epilogue, parts, n_active)
+                launch("gather", grid, N_THREADS, rows.indptr, rows.indices, rows.data, rows.n_rows, rows.blocks, n_blocks, rows.segments, m, lanes, is_squared,
+                       V, *epilogue, parts, n_active)
             if n_long:
-                self._passes.launch("add_segments", n_long, N_THREADS, rows.long_rows, m, parts, *epilogue, n_active)
+                launch("add_segments", n_long, N_THREADS, rows.long_rows, m, parts, *epilogue, n_active)
 
         return run
+
+    def _lanes(self, m):
+        """Columns that lie side by side in a warp: a power of two."""
+        return 1 << (min(m, self.device.warp, self.device.n_threads).bit_length() - 1)
 
     def _gather_rows(self, V, out, **options):
         p = self.shape[1]
@@ -398,12 +402,10 @@ class GpuDesign:
         return run if self.has_transpose else self._scatter(R, out, is_squared, run, **options)
 
     def _scatter(self, R, out, is_squared, add_ones, add=None, U=None, n_active=None):
-        xp, (n, p), m, rows, launch = self.xp, self.shape, out.shape[1], self._rows, self._passes.launch
+        xp, (n, p), m, rows = self.xp, self.shape, out.shape[1], self._rows
+        launch, lanes = self.device.module("scatter.cu", self._types).launch, self._lanes(m)
         n_parts, log2_n = chunks(n), int(n).bit_length()
         bound, unit, sums = xp.empty((n_parts, m)), xp.empty(m), xp.empty((p, m, 2), dtype=np.int64)
-        lanes = 1
-        while 2 * lanes <= min(m, self.device.warp, self.device.n_threads):
-            lanes *= 2
         add, add_of = add or (None, None)
         epilogue = (None, None, None, 0, add, add_of, 0 if add is None else add.shape[1], U, out)
         grid = len(rows.blocks) + len(rows.segments)
