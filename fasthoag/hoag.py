@@ -10,7 +10,7 @@ from fasthoag import linsolve, solvers
 from fasthoag.hypergradient import Accuracy, evaluate, moved
 from fasthoag.outer import METHODS
 from fasthoag.penalties import Ridge
-from fasthoag.problem import Problem, check_theta, split_theta
+from fasthoag.problem import Problem, check_theta, for_user, split_theta
 
 
 FEW = 16      # hyperparameters up to which their tangents are worth their columns
@@ -288,7 +288,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     def fold_mean(block):
         return sum(block[:, f * K:(f + 1) * K] for f in range(block.shape[1] // K)) / (block.shape[1] // K)
     W_all = fold_mean(W) if W_all is None else W_all + sum(fold_mean(t) * float(step) for t, step in zip(best.T, best.theta - theta0))
-    w, w_all = bound.inner.design.decode(W), bound.inner.design.decode(W_all)
+    w, w_all = (for_user(bound.inner.design, bound.inner.design.decode(block)) for block in (W, W_all))
     if K == 1:
         w_all = w_all[:, 0]
     else:

@@ -212,10 +212,10 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
         grad = inner.vjp(theta, products(W - V, Q), solution.Z, XQ)
         # what the Newton correction took away, and more for the change of q with w; of the linear solve the relative error of q in its norm
         share = energy[1] / np.maximum(np.sqrt(np.maximum(dots(Q, g_grad), 0.0)), 1e-300)
-        inner_error = 8 * float(np.linalg.norm(inner.penalty.strengths_vjp(split_theta(inner, theta)[0], products(np.abs(V), np.abs(Q)))))
+        inner_error = 8 * float(np.linalg.norm(inner.penalty.strengths_vjp(split_theta(inner, theta)[0], products(abs(V), abs(Q)))))
         inner_error += reached.inner * float(np.linalg.norm(grad)) if inner.tuned else 0.0
         # terms and folds cancel in the sum, their errors do not
-        terms = inner.penalty.strengths_vjp(split_theta(inner, theta)[0], products(np.abs(W), np.abs(Q) * np.repeat(np.minimum(share, 1.0), K)))
+        terms = inner.penalty.strengths_vjp(split_theta(inner, theta)[0], products(abs(W), abs(Q) * xp.asarray(np.repeat(np.minimum(share, 1.0), K))))
         linear_error = float(np.linalg.norm(terms) + (min(share.max(), 1.0) * np.linalg.norm(grad) if inner.tuned else 0.0))
     # what rounding stops short is still a solution, with its residual in the errors
     is_solved = bool(np.isin(solution.status, (linsolve.CONVERGED, linsolve.STALLED)).all()

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from fasthoag.design import is_on_device, to_host
+
 CONVERGED, MAX_ITER, INDEFINITE, NONFINITE, AT_RADIUS, STALLED, INTERRUPTED = range(7)  # as csrc/cg.hpp
 SMALL = 128  # coefficients up to which the preconditioner is the inverse of the whole Hessian
 SKETCH = 16  # columns of a randomised sketch of the Hessian: one full block of a pass
@@ -43,7 +45,7 @@ class Preconditioner:
             return self
         if lam.shape[1] != self.lam.shape[1]:
             lam = self.xp.sum(lam, axis=1, keepdims=True) / lam.shape[1]
-        old, new = np.asarray(self.lam), np.asarray(lam)
+        old, new = to_host(self.lam), to_host(lam)
         ratio = np.log(np.maximum(new, 1e-300) / np.maximum(old, 1e-300))[old > 0]
         if len(ratio) == 0 or np.ptp(ratio) < 1.0:
             return self
@@ -88,6 +90,9 @@ def dots(A, B):
     """Column sums of A * B as NumPy."""
     if isinstance(A, np.ndarray):
         return np.einsum("ij,ij->j", A, B)
+    if is_on_device(A):  # in two stages: a sum of few columns by itself would keep as few blocks of threads busy
+        product, k = A * B, len(A) // 512 * 512
+        return to_host(product[:k].reshape(512, k // 512, A.shape[1]).sum(axis=1).sum(axis=0) + product[k:].sum(axis=0))
     return np.asarray((A * B).sum(axis=0)) if not hasattr(A, "__array_namespace__") else np.asarray(A.__array_namespace__().sum(A * B, axis=0))
 
 
@@ -143,6 +148,14 @@ def cg(hess, b, x0=None, *, tol, precond=Preconditioner(), max_iter=1000):
     if hasattr(hess.design, "cg"):
         return SolveResult(*hess.design.cg(hess.curvature, hess.fold, hess.lam, hess.lam_of, b, x0, tol, max_iter, precond, hess.n_classes))
     return _cg_columns(hess, b, x0, tol, precond, max_iter)
+
+
+def cg_in_ball(hess, b, tol, precond, max_iter, radius):
+    """`cg` from 0 that stops a column where it would leave the ball of this radius (m,): Steihaug's, native where the design has a `cg`."""
+    if hasattr(hess.design, "cg"):
+        args = hess.curvature, hess.fold, hess.lam, hess.lam_of, b, None, tol, max_iter, precond, hess.n_classes
+        return SolveResult(*hess.design.cg(*args, radius=radius))
+    return _cg_columns(hess, b, None, tol, precond, max_iter, radius)
 
 
 def _cg_columns(hess, b, x0, tol, precond, max_iter, radius=None):
@@ -231,7 +244,7 @@ def make_precond(design, curvature, lam, is_quick=False, n_sketch=SKETCH):
 def from_parts(data, lam, damped, xp):
     """The preconditioner from the data's part of the Hessian (n_coef, n_coef), or of its diagonal (n_coef, n_diag), and strengths (n_coef, n_diag)."""
     if data.shape[1] != lam.shape[1]:
-        gram = np.asarray(data) + np.diag(np.asarray(lam)[:, 0])
+        gram = to_host(data) + np.diag(to_host(lam)[:, 0])
         diagonal = np.diag(gram)
         scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         gram = gram * scale[:, None] * scale
@@ -247,13 +260,13 @@ def _low_rank(design, curvature, diagonal, k, m=SKETCH):
     """B with ``diagonal - B Bᵀ`` the inverse where the diagonal alone leaves the largest eigenvalues, (k, rank), or None. The eigenvectors are
     sought among the first `k` coefficients, which a design that reorders features makes the most frequent ones."""
     xp, p, m = design.xp, design.n_coef, min(m, k)
-    scale = np.sqrt(np.asarray(diagonal[:k, :]))
+    scale = np.sqrt(to_host(diagonal[:k, :]))
     fold = np.zeros(m, np.int32)
 
     def product(G):  # of the data part of the scaled Hessian
         V = np.zeros((p, m))
         V[:k] = scale * G
-        return scale * np.asarray(design.hvp(curvature, fold, xp.asarray(V)))[:k]
+        return scale * to_host(design.hvp(curvature, fold, xp.asarray(V)))[:k]
 
     G = np.linalg.qr(product(np.random.default_rng(0).standard_normal((k, m))))[0]
     Y = product(G)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fasthoag.design import TRAIN, RowWeights, make_design
+from fasthoag.design import TRAIN, RowWeights, is_on_device, make_design, to_host
 from fasthoag.design.cpu import check_finite
 from fasthoag import linsolve, solvers
 from fasthoag.linsolve import Hessian
@@ -17,7 +17,7 @@ from fasthoag.penalties import Ridge
 def check_vector(v, n_rows, name):
     """`v` as a contiguous float64 vector of length `n_rows`."""
     try:
-        v = np.asarray(v)
+        v = to_host(v)
         if v.ndim == 2 and v.shape[1] == 1:
             v = v[:, 0]
         if v.dtype.kind == "c":
@@ -68,6 +68,8 @@ class Problem:
         Make neither a renumbered nor a transposed copy, at some cost in speed.
     deterministic : bool
         The same bits for every number of threads, at some cost in speed. (For one number of threads bits never change between runs.)
+    device : {None, "cpu", "gpu"}
+        Where the work is done. None: where X is, the GPU for arrays and CSR matrices of CuPy; coefficients are CuPy's then too. "gpu" copies X there once.
 
     Raises
     ------
@@ -91,9 +93,12 @@ class Problem:
     tuned: Any = ()
     low_memory: bool = False
     deterministic: bool = False
+    device: Any = None
 
     def __post_init__(self):
         loss = find_loss(self.loss)
+        if is_on_device(self.y):
+            object.__setattr__(self, "y", to_host(self.y))
         if loss.name == "multinomial" and loss.n_classes == 0 and np.size(self.y):
             loss.check_y(check_vector(self.y, len(self.y), "y"))
             loss = replace(loss, n_classes=max(2, int(np.max(self.y)) + 1))
@@ -109,7 +114,7 @@ class Problem:
         if loss.n_classes > 1 and len(self.y) and self.y.max() >= loss.n_classes:
             raise ValueError(f"y must contain class numbers below n_classes = {loss.n_classes}; found {self.y.max():g}")
         object.__setattr__(self, "design", make_design(self.X, fit_intercept=self.fit_intercept, low_memory=self.low_memory,
-                                                       deterministic=self.deterministic))
+                                                       deterministic=self.deterministic, device=self.device))
         self.penalty.check(self.n_features)
         if getattr(self.penalty, "is_per_class", False) and self.penalty.n_classes != loss.n_classes:
             raise ValueError(f"penalty is for {self.penalty.n_classes} classes; loss '{loss.name}' has {loss.n_classes}")
@@ -157,6 +162,11 @@ class Problem:
         other = copy.copy(self)
         object.__setattr__(other, "design", self.design.with_threads(n_threads))
         return other
+
+
+def for_user(design, w):
+    """Coefficients for the user: CuPy's where X was CuPy's."""
+    return design.xp.asarray(w) if getattr(design, "is_given_on_device", False) else w
 
 
 def n_hyper_of(problem):
@@ -255,9 +265,10 @@ class InnerProblem:
         """Of the multinomial loss the diagonal s p (1 - p), column by column."""
         if self.n_classes == 1:
             return curvature
-        a = np.asarray(curvature).reshape(self.n_rows, -1, self.n_classes)
-        s = a.sum(axis=2, keepdims=True)
-        return self.design.xp.asarray((a - a * a / np.where(s > 0, s, 1)).reshape(self.n_rows, -1))
+        xp = self.design.xp
+        a = xp.reshape(curvature, (self.n_rows, -1, self.n_classes))
+        s = xp.sum(a, axis=2, keepdims=True)
+        return xp.reshape(a - a * a / xp.where(s > 0, s, xp.ones_like(s)), (self.n_rows, -1))
 
     def strengths(self, theta):
         """λ in the design's order, (n_coef, 1), or (n_coef, n_classes) where they differ by class; 0 for the intercept."""
@@ -313,7 +324,7 @@ def refit(problem, theta, w0=None, *, tol=1e-3):
     inner = problem.inner().at(theta)
     lam = inner.strengths(theta)
     K = inner.n_classes
-    W = design.encode(np.zeros((design.n_coef, K)) if w0 is None else np.reshape(w0, (-1, K)))
+    W = design.encode(np.zeros((design.n_coef, K)) if w0 is None else np.reshape(to_host(w0), (-1, K)))
     _, _, grad, Z = design.loss_grad(inner.loss, inner.y, inner.rows, inner.fold, W)
     precond = linsolve.make_precond(design, inner.diagonal_curvature(inner.curvature(Z)), lam)
     unit = float(linsolve.norms(lam * W, K)[0]) or float(linsolve.norms(grad, K)[0])
@@ -324,5 +335,5 @@ def refit(problem, theta, w0=None, *, tol=1e-3):
         if error <= 1.5 * tol or result.status[0] != linsolve.CONVERGED or unit == 0:
             break
     is_converged = result.status[0] == linsolve.CONVERGED
-    w = design.decode(W)
+    w = for_user(design, design.decode(W))
     return w[:, 0] if K == 1 else w, 0.0 if unit == 0 else error, bool(is_converged)

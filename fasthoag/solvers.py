@@ -92,7 +92,7 @@ def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, 
         n_iter[is_active] = iteration + 1
         hess = Hessian(design, design.row_terms(loss, 2, y, rows, TRAIN, fold, Z), np.arange(m, dtype=np.int32) // K, lam, lam_of, K)
         cg_tol = np.where(is_active, np.maximum(forcing * norm, 0.3 * tol), np.inf)
-        step = linsolve._cg_columns(hess, -G, None, cg_tol, precond, max_cg, radius)
+        step = linsolve.cg_in_ball(hess, -G, cg_tol, precond, max_cg, radius)
         n_cg[is_active] += step.n_iter[is_active]
         is_flat = is_active & (step.status == linsolve.INDEFINITE) & (step.n_iter == 0)  # no curvature at all: down the gradient
         scale = np.where(is_flat, np.minimum(radius, 1 + norms(W)) / np.maximum(norm, 1e-300), 0.0)
@@ -129,5 +129,10 @@ def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, 
         is_longer = is_down & np.isfinite(radius)
         radius[is_longer] = np.maximum(radius, 4 * norms(step.x))[is_longer]
         W = W + xp.asarray(t) * step.x
-        train, held, G, Z, value, norm = trial if (t == 1).all() else evaluate(W)
+        if np.isin(t, (0.0, 1.0)).all():  # every column is where it was or where it tried to go
+            is_new, now = xp.asarray(t == 1), (train, held, G, Z, value, norm)
+            train, held, G, Z, value, norm = (np.where(t == 1, a, b) if isinstance(a, np.ndarray) and a.ndim == 1 else xp.where(is_new, a, b)
+                                              for a, b in zip(trial, now))
+        else:
+            train, held, G, Z, value, norm = evaluate(W)
     return InnerResult(W, G, Z, train, held, norm, n_iter, n_cg, status)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fasthoag.design import TRAIN
+from fasthoag.design import TRAIN, to_host
 from fasthoag.losses import find_loss
 
 
@@ -100,7 +100,7 @@ class SampleWeights:
     def vjp(self, theta, inner, Z, U):
         weight, slope, _ = LINKS[self.link]
         terms = inner.design.row_terms(inner.loss, 1, inner.y, inner.rows, TRAIN, inner.fold, Z)
-        rows = -np.asarray((terms * U).sum(axis=1))       # with the weight in; its log-derivative replaces it
+        rows = -to_host(terms * U).sum(axis=1)       # with the weight in; its log-derivative replaces it
         w = self._rows(weight(theta))
         return self._sum(rows * self._rows(slope(theta)) / np.where(w > 0, w, 1.0))
 
@@ -191,7 +191,7 @@ class Mixture:
 
     def vjp(self, theta, inner, Z, U):
         terms = inner.design.row_terms(inner.loss, 1, inner.y, inner.rows, TRAIN, inner.fold, Z)
-        rows = -np.asarray((terms * U).sum(axis=1))
+        rows = -to_host(terms * U).sum(axis=1)
         return np.array([np.sum(rows * np.where(self.is_second, sigmoid(-theta[0]), -sigmoid(theta[0])))])   # slope / weight
 
     def read(self, theta, problem):
@@ -256,9 +256,9 @@ class LossParameter:
         return replace(inner, loss=find_loss(inner.loss, **{**inner.loss.parameters, self.parameter: float(np.exp(theta[0]))}))
 
     def vjp(self, theta, inner, Z, U):
-        cross = CROSS[inner.loss.name, self.parameter](inner.y[:, None], np.asarray(Z), float(np.exp(theta[0])))
+        cross = CROSS[inner.loss.name, self.parameter](inner.y[:, None], to_host(Z), float(np.exp(theta[0])))
         weight = inner.rows.matrix(inner.design.shape[0], TRAIN)
-        return np.array([-np.sum(weight * cross * np.asarray(U))])
+        return np.array([-np.sum(weight * cross * to_host(U))])
 
     def read(self, theta, problem):
         return float(np.exp(theta[0]))

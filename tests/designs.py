@@ -4,8 +4,11 @@ import pathlib
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from host_device import HostDevice
 
+from fasthoag.design import to_host
 from fasthoag.design.cpu import CpuDesign
+from fasthoag.design.gpu import GpuDesign, find_device
 from fasthoag.design.reference import ReferenceDesign
 from fasthoag.losses import COUNTS, LOSSES, POSITIVE, REAL
 
@@ -16,6 +19,17 @@ EPS = np.finfo(np.float64).eps
 
 def dense(X):
     return X.toarray() if sp.issparse(X) else X
+
+
+def device():
+    """The GPU of this machine, or where there is none the CPU in its place, running the same kernels."""
+    try:
+        return find_device()
+    except ValueError:
+        return HostDevice()
+
+
+DEVICE = device()
 
 
 def strict_design(X, fit_intercept=False):
@@ -31,6 +45,9 @@ DESIGNS = {
     "cpu sparse deterministic": lambda X, fit_intercept=False: CpuDesign(X, fit_intercept=fit_intercept, n_threads=1, deterministic=True),
     "cpu dense": lambda X, fit_intercept=False: CpuDesign(dense(X), fit_intercept=fit_intercept, n_threads=1),
     "cpu dense deterministic": lambda X, fit_intercept=False: CpuDesign(dense(X), fit_intercept=fit_intercept, n_threads=1, deterministic=True),
+    "gpu sparse": lambda X, fit_intercept=False: GpuDesign(X, fit_intercept=fit_intercept, device=DEVICE),
+    "gpu sparse one copy": lambda X, fit_intercept=False: GpuDesign(X, fit_intercept=fit_intercept, device=DEVICE, transpose=False),
+    "gpu dense": lambda X, fit_intercept=False: GpuDesign(dense(X), fit_intercept=fit_intercept, device=DEVICE),
     "reference sparse": lambda X, fit_intercept=False: ReferenceDesign(X, fit_intercept=fit_intercept),
     "reference dense": lambda X, fit_intercept=False: ReferenceDesign(dense(X), fit_intercept=fit_intercept),
     "reference dense array_api_strict": strict_design,
@@ -38,7 +55,7 @@ DESIGNS = {
 
 
 # All losses on one design with kernels and on one over the protocol: a loss sees predictions only, not how X is stored. Two on every other design.
-ALL_LOSSES_ON = (("cpu sparse", "float64"), ("reference sparse", "float64"))
+ALL_LOSSES_ON = (("cpu sparse", "float64"), ("gpu sparse", "float64"), ("reference sparse", "float64"))
 FEW_LOSSES = ("squared", "logistic")
 
 
@@ -97,7 +114,7 @@ def real_data(*parts):
 
 def assert_near(actual, expected, scale=None, factor=1e3, message=""):
     """Equal up to ``factor * eps`` times the largest magnitude (or `scale`): rounding of sums of some hundred terms."""
-    actual, expected = np.asarray(actual), np.asarray(expected)
+    actual, expected = to_host(actual), to_host(expected)
     assert actual.shape == expected.shape, f"{message}: shape {actual.shape} for {expected.shape}"
     scale = max(np.abs(expected).max(initial=0), 1e-300) if scale is None else scale
     np.testing.assert_allclose(actual, expected, rtol=0, atol=factor * EPS * scale, err_msg=message)

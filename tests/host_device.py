@@ -126,13 +126,22 @@ class HostModule:
     def __init__(self, text, device):
         self.kernels, self.library, self.device = cuda.kernels(text), compiled(text, device.warp), device
 
-    def launch(self, name, grid, n_threads, *values):
+    def bind(self, name, grid, n_threads, *values):
+        """A function that launches this kernel with these arguments."""
         values = self.kernels[name].arguments(values)
         held = [ctypes.c_void_p(v.ctypes.data) if hasattr(v, "ctypes") and isinstance(v, np.ndarray) else
                 ctypes.c_void_p(v.array.ctypes.data) if isinstance(v, DeviceArray) else np.ctypeslib.as_ctypes_type(v.dtype)(v.item()) for v in values]
         pointers = (ctypes.c_void_p * len(held))(*(ctypes.addressof(v) for v in held))
-        if getattr(self.library, f"launch_{name}")(int(grid), min(n_threads, self.device.n_threads), pointers):
-            raise RuntimeError(f"kernel {name}: threads wait for each other for ever, or some have ended before a barrier")
+        run, grid, n_threads = getattr(self.library, f"launch_{name}"), int(grid), min(n_threads, self.device.n_threads)
+
+        def launch(held=(values, held)):
+            if run(grid, n_threads, pointers):
+                raise RuntimeError(f"kernel {name}: threads wait for each other for ever, or some have ended before a barrier")
+
+        return launch
+
+    def launch(self, *args):
+        self.bind(*args)()
 
 
 class HostDevice:
@@ -156,10 +165,10 @@ class HostDevice:
     def free_bytes(self):
         return self.free
 
-    def repeated(self, body):
-        """`body` as it is; on a GPU its launches become a graph."""
+    def repeated(self, steps):
+        """A function that does these launches; on a GPU they become a graph."""
         self.n_repeats += 1
-        return body
+        return lambda: [step() for step in steps]
 
     def __str__(self):
         return "CPU"

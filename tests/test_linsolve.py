@@ -4,6 +4,7 @@ import pytest
 from designs import EPS, assert_near, sparse_matrix
 
 from fasthoag import linsolve
+from fasthoag.design import to_host
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.design.reference import ReferenceDesign
 from fasthoag.linsolve import CONVERGED, INDEFINITE, MAX_ITER, NONFINITE, Hessian, Preconditioner, cg, make_precond
@@ -106,7 +107,7 @@ def test_exact_start_takes_no_iteration_and_one_product(system):
     assert one.design.n_passes == before + 1
     assert (result.n_iter == 0).all() and (result.status == CONVERGED).all()
     np.testing.assert_array_equal(one.design.decode(result.x), one.solution)
-    assert (np.asarray(result.energy) == -1).all()  # "no step was needed"
+    assert (to_host(result.energy) == -1).all()  # "no step was needed"
 
 
 def test_without_start_a_solve_takes_one_product_an_iteration(system):
@@ -232,12 +233,12 @@ def test_made_preconditioner_is_positive_definite_for_empty_columns_and_saturate
     precond = make_precond(design, design.xp.asarray(curvature * rng.random((40, 2))), design.encode(lam))
     assert (precond.inverse is not None) == (n_features < 128)
     if precond.inverse is not None:
-        P = np.asarray(precond.inverse)
+        P = to_host(precond.inverse)
         assert np.isfinite(P).all()
         unit = np.sqrt(np.diag(P))
         assert np.linalg.eigvalsh(0.5 * (P + P.T) / unit / unit[:, None]).min() > -1e-6
     else:
-        assert (np.asarray(precond.diagonal) > 0).all() and np.isfinite(np.asarray(precond.diagonal)).all()
+        assert (to_host(precond.diagonal) > 0).all() and np.isfinite(to_host(precond.diagonal)).all()
 
 
 @pytest.mark.parametrize("precond", ["none", "diagonal", "made"])
@@ -293,8 +294,8 @@ def test_sketch_finds_the_largest_eigenvalues(make_a_design):
     if design.n_hot == 0:
         assert made.low_rank is None
         return
-    P = np.diag(np.asarray(made.diagonal)[:, 0])
-    P[:200, :200] -= np.asarray(made.low_rank) @ np.asarray(made.low_rank).T
+    P = np.diag(to_host(made.diagonal)[:, 0])
+    P[:200, :200] -= to_host(made.low_rank) @ to_host(made.low_rank).T
     assert np.linalg.eigvalsh(P).min() > 0
     hess, b = Hessian(design, curvature, fold, lam, fold), design.encode(rng.normal(size=(201, 1)))
     with_it, without = (cg(hess, b, tol=1e-6, precond=precond).n_iter[0] for precond in (made, Preconditioner(made.diagonal)))

@@ -4,7 +4,7 @@ import pytest
 from designs import DESIGNS, sparse_matrix
 
 from fasthoag import FeatureRidge, HeldOut, KFold, PerClass, Problem, Ridge, SampleWeights, check_hypergrad, find_loss, hoag
-from fasthoag.design import HELD_OUT, TRAIN, RowWeights
+from fasthoag.design import HELD_OUT, TRAIN, RowWeights, to_host
 from fasthoag.hypergradient import Accuracy, evaluate
 from fasthoag.problem import refit
 
@@ -43,7 +43,7 @@ def test_passes(name, fit_intercept):
     H = design.decode(design.hvp(curvature, fold, design.encode(V), K))
     third = design.row_terms(LOSS, 3, y, rows, HELD_OUT, fold, Z)
     M = design.contract(curvature, -third, design.encode(Q), design.encode(np.hstack([V, W])), K)
-    np.testing.assert_allclose(np.asarray(Z), A @ W, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(to_host(Z), A @ W, rtol=0, atol=1e-12)
     label = np.eye(K)[y.astype(int)]
     for f in range(F):
         c = slice(f * K, (f + 1) * K)
@@ -59,7 +59,7 @@ def test_passes(name, fit_intercept):
         for a in range(2):
             for b in range(2):
                 expected = (p * centred[a] * centred[b]).sum(axis=1) @ s - (p * centred[a] * centred[b] * centred[2]).sum(axis=1) @ v
-                assert np.asarray(M)[f, a, b] == pytest.approx(expected, rel=1e-10, abs=1e-10)
+                assert to_host(M)[f, a, b] == pytest.approx(expected, rel=1e-10, abs=1e-10)
 
 
 @pytest.mark.parametrize("name", ["cpu sparse", "reference sparse", "cpu dense"])

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fasthoag.design import HELD_OUT, TRAIN, RowWeights
+from fasthoag.design import HELD_OUT, TRAIN, RowWeights, is_on_device
 from fasthoag.design.cpu import check_matrix
 from fasthoag.losses import find_loss
 from fasthoag.problem import InnerProblem, check_vector, check_weight
@@ -164,7 +164,8 @@ class HeldOut:
         loss = criterion_loss(self.loss, problem)
         loss.check_y(y, "y_val")
         weight = check_weight(self.sample_weight, shape[0])
-        design = self.X_val if hasattr(self.X_val, "loss_grad") else problem.design.like(check_matrix(self.X_val, "X_val"))
+        design = self.X_val if hasattr(self.X_val, "loss_grad") else problem.design.like(
+            self.X_val if is_on_device(self.X_val) else check_matrix(self.X_val, "X_val"))
         return BoundCriterion(problem.inner(), design, y, RowWeights(weight), TRAIN, loss)
 
 

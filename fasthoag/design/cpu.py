@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fasthoag import _core
-from fasthoag.design import MAX_HOT
+from fasthoag.design import MAX_HOT, is_on_device
 from fasthoag.losses import find_loss
 
 
@@ -22,6 +22,8 @@ def check_n_threads(n_threads):
 
 def check_matrix(X, name="X"):
     """X as C-ordered float array or canonical CSR matrix with float32 or float64 values, not copied when it is one already."""
+    if is_on_device(X):
+        raise ValueError(f"{name} is on the GPU and the problem is not. Pass {name}.get(), or device='gpu' with the problem")
     if sp.issparse(X):
         if X.ndim != 2:
             raise ValueError(f"{name} must have 2 dimensions; got shape {X.shape}")

@@ -7,6 +7,7 @@ import copy
 import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,14 +49,14 @@ class CupyDevice:
     def free_bytes(self):
         return self.xp.cuda.Device(self.number).mem_info[0] + self.xp.get_default_memory_pool().free_bytes()
 
-    def repeated(self, body):
-        """A function that does what `body` does by one launch: its kernels as a CUDA graph. `body` must allocate nothing."""
+    def repeated(self, steps):
+        """A function that does these launches as one: a CUDA graph. They must allocate nothing."""
         stream = self.xp.cuda.Stream(non_blocking=True)  # the default stream cannot be captured
         current = self.xp.cuda.get_current_stream()
         stream.wait_event(current.record())
         with stream:
             stream.begin_capture()
-            body()
+            gpu_cg.run(steps)
             graph = stream.end_capture()
 
         def launch():
@@ -73,10 +74,14 @@ class CupyModule:
         self._module = cupy.RawModule(code=text, options=("-std=c++17",))
         self._functions = {}
 
-    def launch(self, name, grid, n_threads, *values):
+    def bind(self, name, grid, n_threads, *values):
+        """A function that launches this kernel with these arguments: checked once, launched often."""
         if name not in self._functions:
             self._functions[name] = self._module.get_function(name)
-        self._functions[name]((int(grid),), (n_threads,), self.kernels[name].arguments(values))
+        return partial(self._functions[name], (int(grid),), (n_threads,), self.kernels[name].arguments(values))
+
+    def launch(self, *args):
+        self.bind(*args)()
 
 
 def find_device():
@@ -345,10 +350,8 @@ class GpuDesign:
         return to_host(self.decode_on_device(w))
 
     def decode_on_device(self, w):
-        if self.order is None:
-            return w.copy()
-        p = self.shape[1]
-        return self.xp.concatenate([w[:p][self.order[1]], w[p:]])
+        w, p = self.xp.asarray(w), self.shape[1]
+        return w.copy() if self.order is None else self.xp.concatenate([w[:p][self.order[1]], w[p:]])
 
     def _block(self, array):
         return None if array is None else self.xp.ascontiguousarray(array if array.dtype == np.float64 else array.astype(np.float64))
@@ -368,25 +371,24 @@ class GpuDesign:
     # ---- passes ----
 
     def _gather(self, rows, V, out, *, is_squared=False, shift=None, scale=None, add=None, U=None, n_active=None):
-        """A function that computes out = X V of these rows with an epilogue (csrc/cuda/passes.cu). It allocates nothing, so that it can be repeated."""
+        """Launches that compute out = X V of these rows with an epilogue (csrc/cuda/passes.cu). They allocate nothing, so that they can be repeated."""
         m = out.shape[1]
         lanes = self._lanes(m)
         n_each = min(4, 1 << (-(-m // lanes) - 1).bit_length())
-        launch = self.device.module("passes.cu", (*self._types, ("FH_PER_LANE", n_each))).launch
+        bind = self.device.module("passes.cu", (*self._types, ("FH_PER_LANE", n_each))).bind
         parts = self.xp.empty((rows.n_parts, m)) if rows.n_parts else None
         (scale, scale_of), (add, add_of) = scale or (None, None), add or (None, None)
         epilogue = (shift, scale, scale_of, 0 if scale is None else scale.shape[1], add, add_of, 0 if add is None else add.shape[1], U, out)
         n_blocks, n_long = len(rows.blocks), len(rows.long_rows)
         grid = n_blocks + len(rows.segments)
 
-        def run():
-            if grid:
-                launch("gather", grid, N_THREADS, rows.indptr, rows.indices, rows.data, rows.n_rows, rows.blocks, n_blocks, rows.segments, m, lanes, is_squared,
-                       V, *epilogue, parts, n_active)
-            if n_long:
-                launch("add_segments", n_long, N_THREADS, rows.long_rows, m, parts, *epilogue, n_active)
-
-        return run
+        steps = []
+        if grid:
+            steps.append(bind("gather", grid, N_THREADS, rows.indptr, rows.indices, rows.data, rows.n_rows, rows.blocks, n_blocks, rows.segments, m, lanes,
+                              is_squared, V, *epilogue, parts, n_active))
+        if n_long:
+            steps.append(bind("add_segments", n_long, N_THREADS, rows.long_rows, m, parts, *epilogue, n_active))
+        return steps
 
     def _lanes(self, m):
         """Columns that lie side by side in a warp: a power of two."""
@@ -398,62 +400,52 @@ class GpuDesign:
 
     def _gather_columns(self, R, out, is_squared=False, **options):
         """As `_gather` for out = X' R, in either form."""
-        run = self._gather(self._columns, R, out, is_squared=is_squared, **options)
-        return run if self.has_transpose else self._scatter(R, out, is_squared, run, **options)
+        steps = self._gather(self._columns, R, out, is_squared=is_squared, **options)
+        return steps if self.has_transpose else self._scatter(R, out, is_squared, steps, **options)
 
     def _scatter(self, R, out, is_squared, add_ones, add=None, U=None, n_active=None):
         xp, (n, p), m, rows = self.xp, self.shape, out.shape[1], self._rows
-        launch, lanes = self.device.module("scatter.cu", self._types).launch, self._lanes(m)
+        bind, lanes = self.device.module("scatter.cu", self._types).bind, self._lanes(m)
         n_parts, log2_n = chunks(n), int(n).bit_length()
         bound, unit, sums = xp.empty((n_parts, m)), xp.empty(m), xp.empty((p, m, 2), dtype=np.int64)
         add, add_of = add or (None, None)
         epilogue = (None, None, None, 0, add, add_of, 0 if add is None else add.shape[1], U, out)
         grid = len(rows.blocks) + len(rows.segments)
 
-        def run():
-            launch("row_bounds", n_parts, N_THREADS, n, m, self._row_max, R, is_squared, bound, n_active)
-            launch("fixed_units", 1, N_THREADS, n_parts, m, log2_n, bound, unit, n_active)
-            sums.fill(0)
-            if grid:
-                launch("scatter", grid, N_THREADS, rows.indptr, rows.indices, rows.data, p, rows.blocks, len(rows.blocks), rows.segments, m, lanes, log2_n,
-                       is_squared, R, unit, sums, n_active)
-            launch("from_fixed", chunks(p * m), N_THREADS, p, m, log2_n, sums, unit, *epilogue, n_active)
-            add_ones()
-
-        return run
+        steps = [bind("row_bounds", n_parts, N_THREADS, n, m, self._row_max, R, is_squared, bound, n_active),
+                 bind("fixed_units", 1, N_THREADS, n_parts, m, log2_n, bound, unit, n_active), partial(sums.fill, 0)]
+        if grid:
+            steps.append(bind("scatter", grid, N_THREADS, rows.indptr, rows.indices, rows.data, p, rows.blocks, len(rows.blocks), rows.segments, m, lanes,
+                              log2_n, is_squared, R, unit, sums, n_active))
+        return [*steps, bind("from_fixed", chunks(p * m), N_THREADS, p, m, log2_n, sums, unit, *epilogue, n_active), *add_ones]
 
     def _product(self, curvature, fold, K, V, out, *, lam=None, lam_of=None, n_active=None):
-        """A function that computes out = X' (c * (X V)) + lam V; it allocates nothing."""
+        """Launches that compute out = X' (c * (X V)) + lam V; they allocate nothing."""
         n, m = self.shape[0], V.shape[1]
         Z, fold = self.xp.empty((n, m)), self._here(np.ascontiguousarray(fold, np.int32))
         add = None if lam is None else (lam, self._here(np.ascontiguousarray(lam_of, np.int32)))
         to_rows = self._gather_rows(V, Z, scale=(curvature, fold) if K == 1 else None, n_active=n_active)
         to_columns = self._gather_columns(Z, out, add=add, U=None if lam is None else V, n_active=n_active)
-        rows = self._row_kernels(None)[0]
-
-        def run():
-            to_rows()
-            if K > 1:
-                rows.launch("curve", chunks(n * m // K), N_THREADS, n, m, K, curvature, curvature.shape[1] // K, fold, Z, n_active)
-            to_columns()
-
-        return run
+        if K > 1:
+            units = chunks(n * m // K), N_THREADS, n, m, K, curvature, curvature.shape[1] // K, fold, Z, n_active
+            to_rows.append(self._row_kernels(None)[0].bind("curve", *units))
+        return to_rows + to_columns
 
     def hvp(self, curvature, fold, V, n_classes=1):
         self.n_passes += 1
         out = self.xp.empty(V.shape)
-        self._product(self._block(curvature), fold, n_classes, self._block(V), out)()
+        gpu_cg.run(self._product(self._block(curvature), fold, n_classes, self._block(V), out))
         return out
 
     def hess_diag(self, curvature):
         self.n_passes += 1
         out = self.xp.empty((self.n_coef, curvature.shape[1]))
-        self._gather_columns(self._block(curvature), out, is_squared=True)()
+        gpu_cg.run(self._gather_columns(self._block(curvature), out, is_squared=True))
         return out
 
     def _predict(self, V):
         Z = self.xp.empty((self.shape[0], V.shape[1]))
-        self._gather_rows(self._block(V), Z)()
+        gpu_cg.run(self._gather_rows(self._block(V), Z))
         return Z
 
     def matvec(self, V):
@@ -462,7 +454,7 @@ class GpuDesign:
 
     def _rmatvec(self, R):
         out = self.xp.empty((self.n_coef, R.shape[1]))
-        self._gather_columns(self._block(R), out)()
+        gpu_cg.run(self._gather_columns(self._block(R), out))
         return out
 
     def rmatvec(self, R):
@@ -559,11 +551,6 @@ class GpuDesign:
         vectors.launch("dots", chunks(p), N_THREADS, p, m, self._block(A), self._block(B), parts)
         vectors.launch("add_dots", 1, N_THREADS, chunks(p), m, parts, sums)
         return to_host(sums)
-
-    def __copy__(self):
-        other = object.__new__(GpuDesign)
-        other.__dict__.update(self.__dict__)
-        return other
 
 
 def chunks(n):

@@ -6,6 +6,7 @@ from fasthoag.design import to_host
 N_THREADS, ONE_BLOCK, MOST_BLOCKS = 256, 512, 512
 RR, RZ, ALPHA, BETA, TOL, RADIUS, RING_ALPHA, RING_RZ, N_SCALARS = 0, 1, 2, 3, 4, 5, 10, 14, 18  # as csrc/cuda/cg.cu
 STATUS, N_ITER, IS_ACTIVE, N_STATES = 0, 1, 2, 4
+N_ACTIVE, N_PRODUCTS = 0, 1
 FIRST_LOOK, LOOK = 4, 8     # iterations before the host looks; those after the first are a graph, which costs about as much to make as they all
 REFRESH = 500               # as csrc/cg.hpp
 
@@ -23,12 +24,12 @@ def solve(design, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond
     r, d, hd = b.copy(), xp.zeros((p, m)), xp.empty((p, m))
     product = design._product(curvature, fold, K, d, hd, lam=lam, lam_of=lam_of, n_active=counts)
     has_radius = radius is not None and bool(np.isfinite(radius).any())
-    iteration, test = _iteration(design, product, precond, K, max_iter, has_radius, x, r, d, hd, s, state, counts)
+    iteration, test = _launches(design, product, precond, K, max_iter, has_radius, x, r, d, hd, s, state, counts)
 
     def recompute():  # r = b - H x of active columns
         kept = d.copy()
         d[:] = x
-        product()
+        run(product)
         r[:] = xp.where(state[IS_ACTIVE] != 0, b - hd, r)
         d[:] = kept
         design.n_passes += 1
@@ -37,55 +38,56 @@ def solve(design, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond
         recompute()
     test(0, 1.0 if start is None else START_TOL)
     for _ in range(FIRST_LOOK):
-        iteration()
-    done, repeat = FIRST_LOOK, None
-    while to_host(counts)[0] > 0:
+        run(iteration)
+    done, repeat, look = FIRST_LOOK, None, to_host(counts)
+    while look[N_ACTIVE] > 0:
         repeat = repeat or design.device.repeated(iteration)
         n = min(LOOK, REFRESH - done % REFRESH)
         for _ in range(n):
             repeat()
-        done += n
-        if done % REFRESH == 0 and to_host(counts)[0] > 0:  # invariant: r = b - H x up to rounding
+        done, look = done + n, to_host(counts)
+        if done % REFRESH == 0 and look[N_ACTIVE] > 0:  # invariant: r = b - H x up to rounding
             recompute()
             test(2, 1.0)
-    design.n_passes += int(to_host(counts)[1])
+    design.n_passes += int(look[N_PRODUCTS])
     scalars, state = to_host(s), to_host(state)
     energy = _energy_left(state[N_ITER], scalars[RING_ALPHA:RING_ALPHA + 4], scalars[RING_RZ:RING_RZ + 4], scalars[RZ])
     return x, r, state[N_ITER].copy(), np.sqrt(scalars[RR]), energy, state[STATUS].copy()
 
 
-def _iteration(design, product, precond, K, max_iter, has_radius, x, r, d, hd, s, state, counts):
-    """Two functions that allocate nothing: one iteration, and ``test(kind, start_tol)`` that measures r and lets finished columns go."""
-    xp, (p, m), launch = design.xp, r.shape, design.device.module("cg.cu").launch
+def _launches(design, product, precond, K, max_iter, has_radius, x, r, d, hd, s, state, counts):
+    """The launches of one iteration, which allocate nothing, and ``test(kind, start_tol)`` that measures r and lets finished columns go."""
+    xp, (p, m), bind = design.xp, r.shape, design.device.module("cg.cu").bind
     diagonal, low_rank, inverse = precond
     n_diag = 1 if diagonal is None else diagonal.shape[1]
     n_hot, rank = (0, 0) if low_rank is None else low_rank.shape
-    grid, n_parts, n_low = -(-p * m // N_THREADS), max(1, min(MOST_BLOCKS, p // 64)), max(1, min(64, n_hot // 64))
+    grid, n_parts, n_low = min(4096, -(-p * m // N_THREADS)), max(1, min(MOST_BLOCKS, p // 64)), max(1, min(64, n_hot // 64))
     parts, sums = xp.empty((n_parts, 4, m)), xp.empty((2, m))
-    z = None if inverse is None else xp.empty((p, m))
-    parts_inverse = None if inverse is None else xp.empty((n_parts, m))
+    z, parts_inverse = (None, None) if inverse is None else (xp.empty((p, m)), xp.empty((n_parts, m)))
     Br, parts_low = (None, None) if not rank else (xp.empty((rank, m)), xp.empty((n_low, rank * m)))
 
     def measure(steps):
-        launch("cg_update", n_parts, N_THREADS, p, m, d, hd, diagonal, n_diag, steps, x, r, parts, counts)
+        found = [bind("cg_update", n_parts, N_THREADS, p, m, d, hd, diagonal, n_diag, steps, x, r, parts, counts)]
         if inverse is not None:
-            launch("cg_inverse", n_parts, N_THREADS, p, m, inverse, r, z, parts_inverse, counts)
+            found.append(bind("cg_inverse", n_parts, N_THREADS, p, m, inverse, r, z, parts_inverse, counts))
         if rank:
-            launch("cg_low_rank", n_low, N_THREADS, n_hot, rank, m, low_rank, r, parts_low, counts)
+            found.append(bind("cg_low_rank", n_low, N_THREADS, n_hot, rank, m, low_rank, r, parts_low, counts))
+        return found
 
     def decide(kind, start_tol):
-        launch("cg_test", 1, ONE_BLOCK, n_parts, m, K, kind, start_tol, max_iter, parts, parts_inverse, n_low, parts_low, rank, Br, sums, s, state, counts)
+        return bind("cg_test", 1, ONE_BLOCK, n_parts, m, K, kind, start_tol, max_iter, parts, parts_inverse, n_low, parts_low, rank, Br, sums, s, state, counts)
 
-    def iteration():
-        launch("cg_direction", min(grid, 4096), N_THREADS, p, m, r, z, diagonal, n_diag, low_rank, n_hot, rank, Br, s, state, d, counts)
-        product()
-        launch("cg_dots", n_parts, N_THREADS, p, m, has_radius, d, hd, x, parts, counts)
-        launch("cg_step", 1, ONE_BLOCK, n_parts, m, K, has_radius, parts, s, state, counts)
-        measure(s)
-        decide(1, 1.0)
+    iteration = [
+        bind("cg_direction", grid, N_THREADS, p, m, r, z, diagonal, n_diag, low_rank, n_hot, rank, Br, s, state, d, counts),
+        *product,
+        bind("cg_dots", n_parts, N_THREADS, p, m, has_radius, d, hd, x, parts, counts),
+        bind("cg_step", 1, ONE_BLOCK, n_parts, m, K, has_radius, parts, s, state, counts),
+        *measure(s),
+        decide(1, 1.0),
+    ]
+    return iteration, lambda kind, start_tol: run([*measure(None), decide(kind, start_tol)])
 
-    def test(kind, start_tol):
-        measure(None)
-        decide(kind, start_tol)
 
-    return iteration, test
+def run(steps):
+    for step in steps:
+        step()
