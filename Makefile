@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-SOURCES = pyproject.toml setup.py $(wildcard csrc/*)
+SOURCES = pyproject.toml setup.py $(wildcard csrc/*) $(wildcard csrc/cuda/*)
 
 .PHONY: demo test bench clean
 

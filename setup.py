@@ -7,8 +7,21 @@ import tempfile
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
 ParallelCompile("FASTHOAG_BUILD_JOBS", default=2).install()
+
+
+class BuildWithCuda(build_py):
+    """The CUDA sources go into the package, where they are read at run time; a checkout reads them where they are."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            target = os.path.join(self.build_lib, "fasthoag", "cuda")
+            self.mkpath(target)
+            for source in ("csrc/losses.hpp", *sorted(glob.glob("csrc/cuda/*"))):
+                self.copy_file(source, target)
 
 
 def links(compile_flags, link_flags):
@@ -51,5 +64,5 @@ setup(
             extra_link_args=link_args,
         )
     ],
-    cmdclass={"build_ext": build_ext},
+    cmdclass={"build_ext": build_ext, "build_py": BuildWithCuda},
 )

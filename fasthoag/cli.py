@@ -52,6 +52,7 @@ IN_SAMPLE = {"loo": fasthoag.ApproximateLOO, "gcv": fasthoag.GCV, "aic": fasthoa
 Criterion = choice("Criterion", ["cv", *IN_SAMPLE])
 Loss, Per = choice("Loss", [*LOSSES, "multinomial"]), choice("Per", ["all", "feature", "class", "feature_class"])
 Method, Schedule = choice("Method", ["auto", *METHODS]), choice("Schedule", SCHEDULES)
+Device = choice("Device", ["cpu", "gpu"])
 Format, DemoData = choice("Format", ["fasthoag", "liblinear"]), choice("DemoData", ["digits", "breast_cancer", "20newsgroups"])
 
 
@@ -111,7 +112,7 @@ def describe(error):
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, MemoryError):
-        return "out of memory; --float32 and --low-memory need less."
+        return str(error) or "out of memory; --float32 and --low-memory need less."
     if isinstance(error, (ValueError, OSError)):
         return " ".join(str(error).split())
     return f"internal error, {type(error).__name__}: {error}. Please report it with what --debug prints."
@@ -321,6 +322,7 @@ def tune(
     float32: option(bool, "--float32", help="Store the values in half the memory; sums stay in double precision.") = False,
     low_memory: option(bool, "--low-memory", help="Make no second copy of the data, at some cost in speed.") = False,
     deterministic: option(bool, "--deterministic", help="The same bits for every number of threads; slower.") = False,
+    device: option(Device, "--device", help="gpu: one NVIDIA GPU through CuPy; see fasthoag info.") = "cpu",
     debug: Debug = False,
 ):
     """Find the strength of the penalty that gives the least loss on held-out rows, and the model for it."""
@@ -337,7 +339,7 @@ def tune(
     ((X, y), *others), classes = load_rows(files, loss, threads, zero_based, dtype)
     if file_format == "liblinear" and (classes != np.rint(classes)).any():
         raise ValueError(f"LIBLINEAR's labels are whole numbers; found {classes.tolist()}. Renumber them or drop --format.")
-    storage = {"low_memory": low_memory, "deterministic": deterministic}
+    storage = {"low_memory": low_memory, "deterministic": deterministic, "device": device.value}
     penalty = make_penalty(per, groups, loss, len(classes))
     problem = fasthoag.Problem(X, y, loss=parse_parameters(loss, param), penalty=penalty, fit_intercept=not no_intercept, **storage)
     judge, rule = others[0] if valid is not None else None, criterion
@@ -451,25 +453,15 @@ def info(is_json: Json = False, debug: Debug = False):
     """Say what was built and what it found on this machine."""
     from fasthoag import _core
 
-    cupy_version, device = find_gpu()
+    from fasthoag.design.gpu import describe_device
+
+    cupy_version, device = describe_device()
     facts = report.versions() | {"compiler": _core.compiler, "openmp": _core.has_openmp, "clones": _core.has_clones,
                                  "threads": _core.hardware_threads(), "cupy": cupy_version, "gpu": device}
     if is_json:
         typer.echo(report.dump(facts))
         return
-    print_table((name, "not found" if value is None else str(value).lower()) for name, value in facts.items())
-
-
-def find_gpu():
-    """(version of CuPy, name of the device), None for what is missing."""
-    try:
-        import cupy
-    except ImportError:
-        return None, None
-    try:
-        return cupy.__version__, cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
-    except cupy.cuda.runtime.CUDARuntimeError:
-        return cupy.__version__, None
+    print_table((name, "not found" if value is None else str(value).lower() if isinstance(value, bool) else str(value)) for name, value in facts.items())
 
 
 # ---- demo ----

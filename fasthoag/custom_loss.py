@@ -34,7 +34,7 @@ class CustomLoss(Loss):
     def __reduce__(self):
         from numba import cloudpickle  # ships functions by value where they cannot be imported: lambdas, closures, notebooks
 
-        arguments = self.compiled.functions, self.name, self.domain, self.is_classification, self.has_kinks
+        arguments = self.compiled.functions, self.name, self.domain, self.is_classification, self.has_kinks, self.cuda
         try:
             return _load, (cloudpickle.dumps(arguments),)
         except Exception as error:
@@ -48,7 +48,7 @@ class CustomLoss(Loss):
         return self
 
 
-def custom_loss(value, d1, d2, d3=None, *, name="custom", domain=None, is_classification=False, has_kinks=False, targets=None):
+def custom_loss(value, d1, d2, d3=None, *, name="custom", domain=None, is_classification=False, has_kinks=False, targets=None, cuda=None):
     """A loss of your own from plain Python functions ``f(y, z) -> float`` of one target and one prediction, compiled with Numba.
 
     The result goes wherever the name of a loss goes: ``Problem(X, y, loss=...)``, ``HeldOut(..., loss=...)``, ``KFold(5, loss=...)``. The functions
@@ -74,6 +74,9 @@ def custom_loss(value, d1, d2, d3=None, *, name="custom", domain=None, is_classi
         The second derivative jumps, as that of a squared hinge: derivatives are not checked at the jumps.
     targets : array, optional
         Typical targets, to check the derivatives with. Default: those of -2.5, -1, 0, 0.25, 0.5, 1, 2, 3, 4.5 and 10 that are in the domain.
+    cuda : tuple of four str, optional
+        value, d1, d2 and d3 as CUDA expressions of the doubles y and z, for the GPU, where Numba's functions cannot go: ``("0.5 * (z - y) * (z - y)",
+        "z - y", "1.0", "0.0")``. They are compared with the functions when they are first used there.
 
     Returns
     -------
@@ -114,14 +117,16 @@ def custom_loss(value, d1, d2, d3=None, *, name="custom", domain=None, is_classi
     functions = tuple(_check_function(f, role) for f, role in zip((value, d1, d2, d3), ROLES))
     domain = _check_domain(domain, is_classification)
     targets = _check_targets(targets, domain, name)
-    loss = _make(functions, name, domain, bool(is_classification), bool(has_kinks))
+    if cuda is not None and not (isinstance(cuda, (tuple, list)) and len(cuda) == 4 and all(isinstance(text, str) and text.strip() for text in cuda)):
+        raise TypeError(f"cuda must be four CUDA expressions of y and z: value, d1, d2 and d3; got {cuda!r}")
+    loss = _make(functions, name, domain, bool(is_classification), bool(has_kinks), cuda and tuple(cuda))
     _check_derivatives(loss, targets)
     return loss
 
 
-def _make(functions, name, domain, is_classification, has_kinks):
+def _make(functions, name, domain, is_classification, has_kinks, cuda):
     return CustomLoss(name, f"{functions[0].__name__}(y, z)", domain, is_classification=is_classification, has_kinks=has_kinks,
-                      compiled=Compiled(functions, has_kinks))
+                      compiled=Compiled(functions, has_kinks), cuda=cuda)
 
 
 @lru_cache(maxsize=32)  # a process that loads the same loss with every task compiles it once

@@ -54,6 +54,8 @@ _PARAMETERS = """
     scoring : str, callable, list or dict, optional
         scikit-learn's scorers, to be reported on the held-out rows of every fold: ``hoag_result_.scores``, and along its trace. They choose nothing.
         Labels are -1 and +1 there, or class numbers.
+    device : {{"cpu", "gpu"}}, default "cpu"
+        Where the work is done. X comes from the host and coefficients return there; arrays of CuPy are for `fasthoag.Problem`.
     callback : callable or None
         Called with the record of every evaluation; returning True stops the search.
 
@@ -98,6 +100,7 @@ class _TunedEstimator(BaseEstimator):
     low_memory: Any = False
     deterministic: Any = False
     scoring: Any = None
+    device: Any = "cpu"
     callback: Any = None
 
     def _penalty(self, n_classes=1):
@@ -137,7 +140,7 @@ class _TunedEstimator(BaseEstimator):
         """A model for every coding of the targets: w (n_coef, n_models), or (n_coef, n_classes) of the multinomial loss."""
         penalty = self._penalty(loss.n_classes)
         problem = Problem(X, codings[0](y), loss=loss, penalty=penalty, fit_intercept=self.fit_intercept, sample_weight=weight,
-                          low_memory=self.low_memory, deterministic=self.deterministic)
+                          low_memory=self.low_memory, deterministic=self.deterministic, device=self.device)
         n_threads = self.n_threads if self.n_threads is not None else self.n_jobs
         problem = problem if n_threads is None else problem.with_threads(n_threads)
         cv = self.cv

@@ -92,7 +92,7 @@ def dots(A, B):
         return np.einsum("ij,ij->j", A, B)
     if is_on_device(A):  # in two stages: a sum of few columns by itself would keep as few blocks of threads busy
         product, k = A * B, len(A) // 512 * 512
-        return to_host(product[:k].reshape(512, k // 512, A.shape[1]).sum(axis=1).sum(axis=0) + product[k:].sum(axis=0))
+        return to_host(product[:k].reshape(512, k // 512, product.shape[1]).sum(axis=1).sum(axis=0) + product[k:].sum(axis=0))
     return np.asarray((A * B).sum(axis=0)) if not hasattr(A, "__array_namespace__") else np.asarray(A.__array_namespace__().sum(A * B, axis=0))
 
 

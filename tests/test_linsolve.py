@@ -1,16 +1,19 @@
 """Conformance of the linear solves, native and over the Design protocol: the designs decide which of the two runs."""
+from functools import partial
+
 import numpy as np
 import pytest
-from designs import EPS, assert_near, sparse_matrix
+from designs import DEVICE, EPS, assert_near, sparse_matrix
 
 from fasthoag import linsolve
 from fasthoag.design import to_host
 from fasthoag.design.cpu import CpuDesign
+from fasthoag.design.gpu import GpuDesign
 from fasthoag.design.reference import ReferenceDesign
 from fasthoag.linsolve import CONVERGED, INDEFINITE, MAX_ITER, NONFINITE, Hessian, Preconditioner, cg, make_precond
 
 N_ROWS, N_FEATURES, N_FOLDS = 60, 14, 3
-TWINS = {"native": CpuDesign, "python": ReferenceDesign}
+TWINS = {"native": CpuDesign, "python": ReferenceDesign, "gpu": partial(GpuDesign, device=DEVICE)}
 
 
 class System:

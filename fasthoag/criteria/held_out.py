@@ -165,7 +165,7 @@ class HeldOut:
         loss.check_y(y, "y_val")
         weight = check_weight(self.sample_weight, shape[0])
         design = self.X_val if hasattr(self.X_val, "loss_grad") else problem.design.like(
-            self.X_val if is_on_device(self.X_val) else check_matrix(self.X_val, "X_val"))
+            self.X_val if is_on_device(self.X_val) and hasattr(problem.design, "is_given_on_device") else check_matrix(self.X_val, "X_val"))
         return BoundCriterion(problem.inner(), design, y, RowWeights(weight), TRAIN, loss)
 
 

@@ -33,6 +33,7 @@ class CupyDevice:
         import cupy
 
         self.xp, self._modules, self.number = cupy, {}, cupy.cuda.runtime.getDevice()
+        self._stream = cupy.cuda.Stream(non_blocking=True)  # for captures: the default stream cannot be captured
 
     def module(self, name, defines=(), custom=None):
         """The kernels of csrc/cuda/`name` with these definitions."""
@@ -51,18 +52,11 @@ class CupyDevice:
 
     def repeated(self, steps):
         """A function that does these launches as one: a CUDA graph. They must allocate nothing."""
-        stream = self.xp.cuda.Stream(non_blocking=True)  # the default stream cannot be captured
-        current = self.xp.cuda.get_current_stream()
-        stream.wait_event(current.record())
-        with stream:
-            stream.begin_capture()
+        with self._stream:
+            self._stream.begin_capture()
             gpu_cg.run(steps)
-            graph = stream.end_capture()
-
-        def launch():
-            graph.launch(current)
-
-        return launch
+            graph = self._stream.end_capture()
+        return partial(graph.launch, self.xp.cuda.get_current_stream())
 
     def __str__(self):
         return self.xp.cuda.runtime.getDeviceProperties(self.number)["name"].decode()

@@ -1,0 +1,478 @@
+"""The GPU path where there is no GPU: CUDA sources compiled by NVRTC, kernels run on the CPU with many threads, errors with a device that is made up.
+Tests marked `gpu` need a real one; the tests by design run on it too where there is one."""
+import itertools
+import pickle
+import sys
+import types
+import warnings
+
+import numpy as np
+import nvrtc
+import pytest
+import scipy.sparse as sp
+from designs import assert_near, sparse_matrix, sparse_problem
+from host_device import DeviceArray, HostDevice
+from test_custom_loss import log_cosh, log_cosh_d1, log_cosh_d2
+
+import fasthoag
+from fasthoag.design import HELD_OUT, TRAIN, RowWeights, cuda, to_host
+from fasthoag.design import gpu as gpu_module
+from fasthoag.design.cpu import CpuDesign
+from fasthoag.design.gpu import GpuDesign, cut_rows, find_device, share_rows, transpose
+from fasthoag.hypergradient import Accuracy, evaluate
+from fasthoag.losses import LOSSES, find_loss
+
+LOG_COSH = log_cosh, log_cosh_d1, log_cosh_d2
+CUDA_LOG_COSH = ("fabs(z - y) + log1p(exp(-2 * fabs(z - y))) - 0.69314718055994530942", "tanh(z - y)", "1 - tanh(z - y) * tanh(z - y)",
+                 "-2 * tanh(z - y) * (1 - tanh(z - y) * tanh(z - y))")
+PASSES = [("passes.cu", (("FH_VALUE", value), ("FH_INDEX", index), ("FH_PER_LANE", n))) for value, index, n in
+          (("double", "int", 1), ("float", "int", 2), ("double", "i64", 4))]
+SCATTER = [("scatter.cu", (("FH_VALUE", value), ("FH_INDEX", index))) for value, index in (("double", "int"), ("float", "i64"))]
+SOURCES = [*PASSES, *SCATTER, ("rows.cu", (("FH_LOSS", "logistic"),)), ("cg.cu", ())]
+ROUND_ROBIN = [(1, 1), (8, 4), (64, 8)]  # threads of a block, lanes of a warp
+
+
+# ---- sources ----
+
+@pytest.mark.parametrize("arch", ["sm_75", "sm_90", "sm_100"])
+@pytest.mark.parametrize("name, defines", SOURCES, ids=lambda part: part if isinstance(part, str) else " ".join(str(value) for _, value in part))
+def test_every_source_compiles_for(arch, name, defines):
+    if nvrtc.library() is None:
+        pytest.skip("the wheel nvidia-cuda-nvrtc is not installed; it is part of the extra 'test'")
+    assert len(nvrtc.compile_for(arch, cuda.source(name, defines), name)) > 1000
+
+
+@pytest.mark.parametrize("loss", [*(name for name in LOSSES if name != "logistic"), "custom"])
+def test_every_loss_compiles(loss):
+    if nvrtc.library() is None:
+        pytest.skip("the wheel nvidia-cuda-nvrtc is not installed; it is part of the extra 'test'")
+    nvrtc.compile_for("sm_90", cuda.source("rows.cu", (("FH_LOSS", loss),), CUDA_LOG_COSH if loss == "custom" else None), "rows.cu")
+
+
+def test_a_mistake_in_a_source_is_reported():
+    if nvrtc.library() is None:
+        pytest.skip("the wheel nvidia-cuda-nvrtc is not installed; it is part of the extra 'test'")
+    with pytest.raises(RuntimeError, match="undefined"):
+        nvrtc.compile_for("sm_90", 'extern "C" __global__ void f(double* x) { x[0] = undefined_name; }')
+
+
+def test_losses_are_those_of_the_header_for_the_cpu():
+    header = cuda._read("losses.hpp")
+    assert "struct Tweedie" in header and header in cuda.source("rows.cu", (("FH_LOSS", "gamma"),))
+
+
+def test_arguments_are_checked_against_the_kernel():
+    kernel = cuda.kernels(cuda.source("cg.cu"))["dots"]
+    A = np.ones((3, 2))
+    assert kernel.arguments((3, 2, A, A, None))[0].dtype == np.int64
+    with pytest.raises(TypeError, match="takes 5 arguments; got 1"):
+        kernel.arguments((3,))
+    for bad in (A.astype(np.float32), A.T, A[:, :1]):
+        with pytest.raises(TypeError, match="kernel dots takes a contiguous array of float64 as A"):
+            kernel.arguments((3, 2, bad, A, None))
+
+
+# ---- kernels with many threads ----
+
+def tall_matrix(dtype="float64"):
+    """Columns from full (many segments of the transpose) to empty, rows of 0 to 700 entries (a segment of X)."""
+    rng = np.random.default_rng(0)
+    share = np.r_[1, 0.5, 0.2, 0, 0.03 * np.ones(796)]
+    X = rng.normal(size=(3000, 800)) * (rng.random((3000, 800)) < share)
+    X[::5] = 0
+    X[7] = rng.normal(size=800)
+    return sp.csr_matrix(X.astype(dtype))
+
+
+def passes_of(design, m=5):
+    rng = np.random.default_rng(1)
+    n, xp = design.shape[0], design.xp
+    V, R, C = design.encode(rng.normal(size=(design.n_coef, m))), xp.asarray(rng.normal(size=(n, m))), xp.asarray(rng.random((n, 3)))
+    y, fold = np.where(rng.random(n) < 0.5, -1.0, 1.0), rng.integers(0, 3, m).astype(np.int32)
+    rows = RowWeights(rng.random(n), rng.integers(0, 4, (n, 3)).astype(np.uint8))
+    train, held_out, G, Z = design.loss_grad("logistic", y, rows, fold, V)
+    found = {"matvec": design.matvec(V), "rmatvec": design.decode(design.rmatvec(R)), "hvp": design.decode(design.hvp(C, fold, V)),
+             "hess_diag": design.decode(design.hess_diag(R)), "train": train, "held_out": held_out, "gradient": design.decode(G), "predictions": Z,
+             "contract": design.contract(C, C, V[:, :3], V[:, :3]), "row_terms": design.row_terms("logistic", 3, y, rows, TRAIN, fold, Z),
+             "loss_sum": design.loss_sum("logistic", y, rows, HELD_OUT, fold, Z)}
+    return {name: to_host(value) for name, value in found.items()}
+
+
+@pytest.mark.parametrize("n_threads, warp", ROUND_ROBIN)
+@pytest.mark.parametrize("has_transpose", [True, False])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_passes_with_many_threads_are_those_of_the_cpu(n_threads, warp, has_transpose, dtype):
+    X = tall_matrix(dtype)
+    expected = passes_of(CpuDesign(X, fit_intercept=True, n_threads=1))
+    design = GpuDesign(X, fit_intercept=True, transpose=has_transpose, device=HostDevice(n_threads, warp))
+    for rows in (design._rows, design._columns):
+        assert len(rows.segments)
+    assert len(design._columns.long_rows)
+    for m in (5,) if n_threads > 1 else (5, 3, 17):
+        found = passes_of(design, m)
+        for name, value in (expected if m == 5 else passes_of(CpuDesign(X, fit_intercept=True, n_threads=1), m)).items():
+            assert_near(found[name], value, message=name)
+
+
+@pytest.mark.parametrize("n_threads, warp", ROUND_ROBIN[1:])
+def test_solves_with_many_threads_are_those_of_one(n_threads, warp):
+    X, y = sparse_problem("logistic", 0, 300, 200, 0.1)
+    results = []
+    for device in (HostDevice(), HostDevice(n_threads, warp)):
+        problem = fasthoag.Problem(GpuDesign(X, fit_intercept=True, device=device), y)
+        results.append(fasthoag.hoag(problem, fasthoag.KFold(3)))
+    np.testing.assert_allclose(results[1].theta, results[0].theta, atol=1e-9)
+    np.testing.assert_allclose(results[1].value, results[0].value, rtol=1e-10)
+
+
+@pytest.mark.parametrize("has_transpose", [True, False])
+def test_two_runs_give_the_same_bits(has_transpose):
+    one, other = (passes_of(GpuDesign(tall_matrix(), fit_intercept=True, transpose=has_transpose, device=HostDevice(8, 4))) for _ in range(2))
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_sums_in_fixed_point_are_the_same_bits_in_any_order():
+    """Atomics add in an order that nobody knows. Here 1, 8 and 64 threads add in three orders."""
+    results = []
+    for n_threads, warp in ROUND_ROBIN:
+        design = GpuDesign(tall_matrix(), transpose=False, device=HostDevice(n_threads, warp))
+        R = design.xp.asarray(np.random.default_rng(0).normal(size=(3000, 4)) * 10.0 ** np.arange(-6, 6, 3))
+        results.append(to_host(design.rmatvec(R)))
+    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_array_equal(results[2], results[0])
+
+
+def test_sums_in_fixed_point_keep_what_is_not_finite_in_its_column():
+    design = GpuDesign(tall_matrix(), transpose=False, device=HostDevice())
+    R = np.ones((3000, 3))
+    R[1, 1], R[2, 2] = np.nan, np.inf
+    G = to_host(design.rmatvec(design.xp.asarray(R)))
+    assert np.isfinite(G[:, 0]).all() and np.isnan(G[:, 1]).all() and np.isnan(G[:, 2]).all()
+
+
+def test_sums_in_fixed_point_of_huge_tiny_and_no_values():
+    X = sp.csr_matrix(np.array([[1e200, 0, 1e-200], [0, 3.0, 0], [1e-300, 0, 0]]))
+    design = GpuDesign(X, transpose=False, device=HostDevice())
+    for scale in (1e-100, 1e-300, 1.0, 0.0, 1e100):
+        R = scale * np.array([[0.0, 1.0], [1.0, 1.0], [-2.0, 0.0]])
+        expected = X.toarray().T @ R
+        G = design.decode(design.rmatvec(design.xp.asarray(R)))
+        for j in range(2):
+            assert_near(G[:, j], expected[:, j], scale=max(np.abs(expected[:, j]).max(), 1e-280))
+
+
+def test_threads_that_wait_for_ever_are_found(monkeypatch):
+    device = HostDevice(4, 4)
+    monkeypatch.setattr(cuda, "source", lambda *_: 'extern "C" __global__ void half(int n) { if (threadIdx.x < n) __syncthreads(); else __shfl_xor_sync(0, 1.0, 1); }\n')
+    with pytest.raises(RuntimeError, match="wait for each other"):
+        device.module("made up").launch("half", 1, 4, 2)
+
+
+# ---- set-up ----
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("tile", [16, 600, 5000])
+def test_every_entry_is_in_one_block_or_segment(seed, tile):
+    rng = np.random.default_rng(seed)
+    lengths = np.where(rng.random(200) < 0.1, rng.integers(500, 3000, 200), rng.integers(0, 30, 200))
+    indptr = np.r_[0, np.cumsum(lengths)]
+    rows = share_rows(np, indptr, None, None, 200, 777, tile)
+    seen = np.zeros(indptr[-1], int)
+    for first, end in rows.blocks:
+        assert first < end and indptr[end] - indptr[first] <= tile + 512
+        seen[indptr[first]:indptr[end]] += 1
+    ones = np.zeros(777, int)
+    for row, begin, end, part in rows.segments:
+        assert end - begin <= tile
+        (ones if row == 200 else seen)[begin:end] += 1
+        assert part >= 0 or row == 200 or end - begin == lengths[row]
+    assert (seen == 1).all() and (ones == 1).all()
+    assert sorted(part for part in rows.segments[:, 3] if part >= 0) == list(range(rows.n_parts))
+    for row, first, end in rows.long_rows:
+        np.testing.assert_array_equal(rows.segments[np.isin(rows.segments[:, 3], np.arange(first, end)), 0], np.full(end - first, row))
+
+
+def test_no_long_row_gives_no_segment():
+    segments, long_rows, n_parts = cut_rows(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), 100)
+    assert segments.shape == (0, 4) and long_rows.shape == (0, 3) and n_parts == 0
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 100, 10**6])
+def test_transpose_is_scipys(chunk):
+    X = sparse_matrix(np.random.default_rng(0), 40, 30)
+    indptr, indices, data = transpose(np, X.indptr.astype(np.int64), X.indices, X.data, 30, np.int32, chunk)
+    expected = X.T.tocsr()
+    expected.sort_indices()
+    np.testing.assert_array_equal(indptr, expected.indptr)
+    np.testing.assert_array_equal(indices, expected.indices)
+    np.testing.assert_array_equal(data, expected.data)
+
+
+def test_matrices_without_entries():
+    for X in (sp.csr_matrix((4, 3)), np.zeros((4, 3))):
+        for has_transpose in (True, False):
+            design = GpuDesign(X, fit_intercept=True, transpose=has_transpose, device=HostDevice())
+            np.testing.assert_array_equal(design.decode(design.rmatvec(design.xp.asarray(np.ones((4, 2))))), [[0, 0]] * 3 + [[4, 4]])
+
+
+# ---- memory ----
+
+def test_too_little_memory_says_what_is_needed_and_had_before_anything_is_allocated(monkeypatch):
+    X = sp.random(2000, 50, 0.5, format="csr", random_state=0)
+    device = HostDevice(free=100_000)
+    monkeypatch.setattr(HostDevice.xp, "asarray", lambda *args, **kwargs: pytest.fail("allocated"), raising=False)
+    with pytest.raises(MemoryError, match=r"needs [\d,]+ bytes on the device; 90,000 of its 100,000 free bytes may be used. Use float32"):
+        GpuDesign(X, device=device)
+
+
+def test_memory_for_one_copy_only_is_said_and_used():
+    X = sp.random(2000, 50, 0.5, format="csr", random_state=0)
+    device = HostDevice(free=1_500_000)
+    with pytest.warns(UserWarning, match="one copy is kept"):
+        design = GpuDesign(X, device=device)
+    assert not design.has_transpose
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not GpuDesign(X, transpose=False, device=device).has_transpose
+        assert GpuDesign(X, device=HostDevice(free=10**9)).has_transpose
+    with pytest.raises(MemoryError, match="transpose=False"):
+        GpuDesign(X, transpose=True, device=device)
+
+
+# ---- what users call ----
+
+@pytest.fixture
+def on_host(monkeypatch):
+    """The device of device="gpu" is this CPU."""
+    monkeypatch.setattr(gpu_module, "find_device", HostDevice)
+
+
+class DeviceCsr:
+    """As much of cupyx.scipy.sparse.csr_matrix as is asked for."""
+
+    has_canonical_format = True
+
+    def __init__(self, X):
+        self.data, self.indices, self.indptr = (DeviceArray(a.copy()) for a in (X.data, X.indices, X.indptr))
+        self.shape, self.nnz, self.dtype = X.shape, X.nnz, X.dtype
+
+
+PENALTIES = {"ridge": fasthoag.Ridge(), "feature": fasthoag.FeatureRidge(), "group": fasthoag.GroupRidge(np.arange(8) % 3),
+             "structured": fasthoag.StructuredRidge(np.column_stack([np.ones(8), np.arange(8) / 8])), "sum": fasthoag.Ridge() + fasthoag.GroupRidge(np.arange(8) % 2)}
+
+
+@pytest.mark.parametrize("criterion", ["held_out", "k_fold"])
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_criterion_and_hypergradient_are_those_of_the_cpu(loss, penalty, criterion):
+    """Number 1 of the GPU path: the criterion to 1e-6, here 1e-8, and the hypergradient to 1e-8."""
+    X, y = sparse_problem(loss, 3, 60, 8)
+    X_val, y_val = sparse_problem(loss, 4, 30, 8)
+    found = []
+    for design in (CpuDesign(X, fit_intercept=True, n_threads=1), GpuDesign(X, fit_intercept=True, device=DEVICE)):
+        problem = fasthoag.Problem(design, y, loss=loss, penalty=PENALTIES[penalty])
+        bound = (fasthoag.HeldOut(X_val, y_val) if criterion == "held_out" else fasthoag.KFold(3)).bind(problem)
+        zero = design.encode(np.zeros((design.n_coef, len(bound.fold))))
+        at = evaluate(bound, np.full(problem.n_hyper, 0.5), zero, Accuracy(1e-11, 1e-11))
+        found.append((at.value, at.grad))
+    (value, grad), (on_device, grad_on_device) = found
+    assert on_device == pytest.approx(value, rel=1e-8)
+    np.testing.assert_allclose(grad_on_device, grad, rtol=0, atol=1e-8 * max(np.abs(grad).max(), 1e-3 * abs(value)))
+
+
+def test_device_gpu_copies_x_once_and_gives_numpy(on_host):
+    X, y = sparse_problem("logistic", 0)
+    here = fasthoag.hoag(fasthoag.Problem(X, y), fasthoag.KFold(5))
+    there = fasthoag.hoag(fasthoag.Problem(X, y, device="gpu"), fasthoag.KFold(5))
+    np.testing.assert_allclose(there.theta, here.theta, atol=1e-6)
+    np.testing.assert_allclose(there.value, here.value, rtol=1e-6)
+    assert isinstance(there.w, np.ndarray) and there.w.shape == here.w.shape
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("low_memory", [False, True])
+def test_what_comes_on_the_device_goes_back_on_the_device(on_host, kind, low_memory):
+    X, y = sparse_problem("logistic", 0)
+    given = DeviceArray(X.toarray()) if kind == "dense" else DeviceCsr(X)
+    before = [a.get() for a in ((given,) if kind == "dense" else (given.data, given.indices, given.indptr))]
+    result = fasthoag.hoag(fasthoag.Problem(given, DeviceArray(y), low_memory=low_memory), fasthoag.KFold(5))
+    assert isinstance(result.w, DeviceArray) and isinstance(result.w_all, DeviceArray) and isinstance(result.theta, np.ndarray)
+    expected = fasthoag.hoag(fasthoag.Problem(X if kind == "sparse" else X.toarray(), y), fasthoag.KFold(5))
+    np.testing.assert_allclose(result.theta, expected.theta, atol=1e-6)
+    np.testing.assert_allclose(to_host(result.w), expected.w, atol=1e-3 * np.abs(expected.w).max())
+    for a, b in zip(before, (given,) if kind == "dense" else (given.data, given.indices, given.indptr)):
+        np.testing.assert_array_equal(a, b.get())
+
+
+def test_rows_of_the_criterion_may_be_on_either_side(on_host):
+    X, y = sparse_problem("logistic", 0)
+    X_val, y_val = sparse_problem("logistic", 1)
+    problem = fasthoag.Problem(X, y, device="gpu")
+    one, other = (fasthoag.hoag(problem, fasthoag.HeldOut(rows, y_val)) for rows in (X_val, DeviceCsr(X_val)))
+    np.testing.assert_array_equal(one.theta, other.theta)
+
+
+def test_estimators_take_a_device(on_host):
+    X, y = sparse_problem("logistic", 0)
+    here, there = (fasthoag.LogisticRegressionCV(device=device).fit(X, y) for device in ("cpu", "gpu"))
+    assert there.C_ == pytest.approx(here.C_, rel=1e-3) and isinstance(there.coef_, np.ndarray)
+    np.testing.assert_array_equal(there.predict(X), here.predict(X))
+
+
+def test_many_hyperparameters_and_weights_of_rows(on_host):
+    X, y = sparse_problem("logistic", 0)
+    X_val, y_val = sparse_problem("logistic", 1)
+    for options in ({"penalty": fasthoag.FeatureRidge()}, {"tuned": [fasthoag.SampleWeights()]}, {"tuned": [fasthoag.ClassWeights()]}):
+        here, there = (fasthoag.hoag(fasthoag.Problem(X, y, device=device, **options), fasthoag.HeldOut(X_val, y_val), method="lbfgs", tol=1e-3, stop_on=None)
+                       for device in ("cpu", "gpu"))
+        assert there.value == pytest.approx(here.value, rel=2e-3)
+
+
+def test_leave_one_out(on_host):
+    X, y = sparse_problem("squared", 0)
+    here, there = (fasthoag.hoag(fasthoag.Problem(X, y, loss="squared", device=device), fasthoag.ApproximateLOO()) for device in ("cpu", "gpu"))
+    assert there.value == pytest.approx(here.value, rel=1e-6)
+
+
+# ---- losses of the user ----
+
+def test_custom_loss_with_cuda_expressions():
+    X, y = sparse_problem("huber", 0)
+    loss = fasthoag.custom_loss(*LOG_COSH, name="log_cosh", cuda=CUDA_LOG_COSH)
+    assert pickle.loads(pickle.dumps(loss)).cuda == CUDA_LOG_COSH
+    here, there = (fasthoag.hoag(fasthoag.Problem(design, y, loss=loss), fasthoag.KFold(3)) for design in (CpuDesign(X), GpuDesign(X, device=HostDevice())))
+    np.testing.assert_allclose(there.theta, here.theta, atol=1e-6)
+    assert there.value == pytest.approx(here.value, rel=1e-6)
+
+
+def test_custom_loss_without_cuda_expressions_says_what_to_do():
+    X, y = sparse_problem("huber", 0)
+    problem = fasthoag.Problem(GpuDesign(X, device=HostDevice()), y, loss=fasthoag.custom_loss(*LOG_COSH, name="log_cosh"))
+    with pytest.raises(ValueError, match=r"'log_cosh' is compiled by Numba for the CPU. .*cuda=\(value, d1, d2, d3\)"):
+        fasthoag.hoag(problem, fasthoag.KFold(3))
+
+
+def test_cuda_expressions_of_another_function_are_refused():
+    X, y = sparse_problem("huber", 0)
+    loss = fasthoag.custom_loss(*LOG_COSH, name="log_cosh", cuda=(*CUDA_LOG_COSH[:2], "0.5", "0.0"))
+    with pytest.raises(ValueError, match="the CUDA expression of d2 of loss 'log_cosh' is not its Python function: at y = "):
+        fasthoag.hoag(fasthoag.Problem(GpuDesign(X, device=HostDevice()), y, loss=loss), fasthoag.KFold(3))
+
+
+@pytest.mark.parametrize("bad", [("a", "b", "c"), "z - y", ("", "", "", ""), (1, 2, 3, 4)])
+def test_cuda_must_be_four_expressions(bad):
+    with pytest.raises(TypeError, match="cuda must be four CUDA expressions"):
+        fasthoag.custom_loss(*LOG_COSH, cuda=bad)
+
+
+# ---- no device, no driver, mixed devices ----
+
+def made_up_cupy(driver=12080, runtime=12080, n_devices=1):
+    class CUDARuntimeError(RuntimeError):
+        pass
+
+    def count():
+        if n_devices < 0:
+            raise CUDARuntimeError("cudaErrorUnknown")
+        return n_devices
+
+    return types.SimpleNamespace(__version__="14.2.0", cuda=types.SimpleNamespace(runtime=types.SimpleNamespace(
+        driverGetVersion=lambda: driver, runtimeGetVersion=lambda: runtime, getDeviceCount=count, getDevice=lambda: 0, CUDARuntimeError=CUDARuntimeError)))
+
+
+NO_DEVICE = {
+    "needs CuPy, which cannot be imported .* pip install 'fasthoag\\[gpu12\\]'": None,
+    "needs an NVIDIA driver, and this machine has none": made_up_cupy(driver=0),
+    "needs a newer NVIDIA driver: this one is for CUDA 11.4, CuPy for CUDA 12": made_up_cupy(driver=11040),
+    "this one is for CUDA 12.8, CuPy for CUDA 13. Update the driver": made_up_cupy(runtime=13000),
+    "this machine shows none. Check nvidia-smi": made_up_cupy(n_devices=0),
+    "CUDA reports: cudaErrorUnknown. Check nvidia-smi": made_up_cupy(n_devices=-1),
+}
+
+
+@pytest.mark.parametrize("sentence", NO_DEVICE)
+def test_a_device_that_cannot_be_used_is_an_error_that_says_what_to_do(sentence, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", NO_DEVICE[sentence])
+    X, y = sparse_problem("logistic", 0)
+    with pytest.raises(ValueError, match=sentence):
+        fasthoag.Problem(X, y, device="gpu")
+    with pytest.raises(ValueError, match=sentence):
+        fasthoag.LogisticRegressionCV(device="gpu").fit(X, y)
+    assert "device='cpu'" in gpu_module.describe_device()[1]
+
+
+def test_mixed_devices_are_refused(on_host):
+    X, y = sparse_problem("logistic", 0)
+    with pytest.raises(ValueError, match="device must be 'cpu', 'gpu' or None"):
+        fasthoag.Problem(X, y, device="cuda")
+    with pytest.raises(ValueError, match=r"X is on the GPU, and device='cpu'. Pass X.get\(\)"):
+        fasthoag.Problem(DeviceCsr(X), y, device="cpu")
+    with pytest.raises(ValueError, match="X_val is on the GPU and the problem is not"):
+        fasthoag.hoag(fasthoag.Problem(X, y), fasthoag.HeldOut(DeviceCsr(X), y))
+    with pytest.raises(ValueError, match="X is a design on the CPU, and device='gpu'"):
+        fasthoag.Problem(CpuDesign(X), y, device="gpu")
+    with pytest.raises(ValueError, match="on another GPU than the current device"):
+        elsewhere = HostDevice()
+        elsewhere.holds = lambda array: False
+        GpuDesign(DeviceArray(X.toarray()), device=elsewhere)
+
+
+@pytest.mark.parametrize("spoil, sentence", [
+    (lambda X: X.indices.array.__setitem__(3, 15), "column indices outside 0..14"), (lambda X: X.indptr.array.__setitem__(3, 10**6), "row pointers"),
+    (lambda X: X.data.array.__setitem__(3, np.nan), "contains NaN or infinity"), (lambda X: setattr(X, "data", DeviceArray(np.ones(X.nnz, int))), "float32 or float64"),
+])
+def test_damaged_matrices_on_the_device_are_refused(on_host, spoil, sentence):
+    X, y = sparse_problem("logistic", 0)
+    given = DeviceCsr(X)
+    spoil(given)
+    with pytest.raises(ValueError, match=sentence):
+        fasthoag.Problem(given, y)
+
+
+# ---- a real device ----
+
+def real_device():
+    try:
+        return find_device()
+    except ValueError as error:
+        return str(error)
+
+
+REAL = real_device()
+DEVICE = HostDevice() if isinstance(REAL, str) else REAL
+needs_gpu = [pytest.mark.gpu, pytest.mark.skipif(isinstance(REAL, str), reason=str(REAL))]
+
+
+class TestGpu:
+    pytestmark = needs_gpu
+
+    @pytest.mark.parametrize("has_transpose, dtype", [*itertools.product([True, False], ["float32", "float64"])])
+    def test_passes_are_those_of_the_cpu_in_the_same_bits_every_time(self, has_transpose, dtype):
+        X = tall_matrix(dtype)
+        expected = passes_of(CpuDesign(X, fit_intercept=True))
+        one, other = (passes_of(GpuDesign(X, fit_intercept=True, transpose=has_transpose)) for _ in range(2))
+        for name, value in expected.items():
+            assert_near(one[name], value, message=name)
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+    def test_graph_of_an_iteration_gives_the_bits_of_its_launches(self, monkeypatch):
+        X, y = sparse_problem("logistic", 0, 3000, 500, 0.05)
+        results = [fasthoag.hoag(fasthoag.Problem(X, y, device="gpu"), fasthoag.KFold(5))]
+        monkeypatch.setattr(gpu_module.CupyDevice, "repeated", lambda self, steps: lambda: [step() for step in steps])
+        results.append(fasthoag.hoag(fasthoag.Problem(X, y, device="gpu"), fasthoag.KFold(5)))
+        np.testing.assert_array_equal(results[0].theta, results[1].theta)
+
+    def test_cupy_in_cupy_out(self):
+        import cupy
+        import cupyx.scipy.sparse as csp
+
+        X, y = sparse_problem("logistic", 0, 3000, 500, 0.05)
+        expected = fasthoag.hoag(fasthoag.Problem(X, y), fasthoag.KFold(5))
+        for given in (csp.csr_matrix(X), cupy.asarray(X.toarray())):
+            result = fasthoag.hoag(fasthoag.Problem(given, cupy.asarray(y)), fasthoag.KFold(5))
+            assert isinstance(result.w, cupy.ndarray)
+            np.testing.assert_allclose(result.theta, expected.theta, atol=1e-6)
+
+    def test_info_shows_the_device(self):
+        assert "GB free" in gpu_module.describe_device()[1]
