@@ -1,7 +1,10 @@
 """The GPU path where there is no GPU: CUDA sources compiled by NVRTC, kernels run on the CPU with many threads, errors with a device that is made up.
 Tests marked `gpu` need a real one; the tests by design run on it too where there is one."""
 import itertools
+import json
+import pathlib
 import pickle
+import subprocess
 import sys
 import types
 import warnings
@@ -29,6 +32,7 @@ PASSES = [("passes.cu", (("FH_VALUE", value), ("FH_INDEX", index), ("FH_PER_LANE
           (("double", "int", 1), ("float", "int", 2), ("double", "i64", 4))]
 SCATTER = [("scatter.cu", (("FH_VALUE", value), ("FH_INDEX", index))) for value, index in (("double", "int"), ("float", "i64"))]
 SOURCES = [*PASSES, *SCATTER, ("rows.cu", (("FH_LOSS", "logistic"),)), ("cg.cu", ())]
+BENCH = pathlib.Path(__file__).resolve().parents[1] / "bench" / "gpu.py"
 ROUND_ROBIN = [(1, 1), (8, 4), (64, 8)]  # threads of a block, lanes of a warp
 
 
@@ -38,20 +42,20 @@ ROUND_ROBIN = [(1, 1), (8, 4), (64, 8)]  # threads of a block, lanes of a warp
 @pytest.mark.parametrize("name, defines", SOURCES, ids=lambda part: part if isinstance(part, str) else " ".join(str(value) for _, value in part))
 def test_every_source_compiles_for(arch, name, defines):
     if nvrtc.library() is None:
-        pytest.skip("the wheel nvidia-cuda-nvrtc is not installed; it is part of the extra 'test'")
+        pytest.skip("the wheel nvidia-cuda-nvrtc-cu12 is not installed; it is part of the extra 'test'")
     assert len(nvrtc.compile_for(arch, cuda.source(name, defines), name)) > 1000
 
 
 @pytest.mark.parametrize("loss", [*(name for name in LOSSES if name != "logistic"), "custom"])
 def test_every_loss_compiles(loss):
     if nvrtc.library() is None:
-        pytest.skip("the wheel nvidia-cuda-nvrtc is not installed; it is part of the extra 'test'")
+        pytest.skip("the wheel nvidia-cuda-nvrtc-cu12 is not installed; it is part of the extra 'test'")
     nvrtc.compile_for("sm_90", cuda.source("rows.cu", (("FH_LOSS", loss),), CUDA_LOG_COSH if loss == "custom" else None), "rows.cu")
 
 
 def test_a_mistake_in_a_source_is_reported():
     if nvrtc.library() is None:
-        pytest.skip("the wheel nvidia-cuda-nvrtc is not installed; it is part of the extra 'test'")
+        pytest.skip("the wheel nvidia-cuda-nvrtc-cu12 is not installed; it is part of the extra 'test'")
     with pytest.raises(RuntimeError, match="undefined"):
         nvrtc.compile_for("sm_90", 'extern "C" __global__ void f(double* x) { x[0] = undefined_name; }')
 
@@ -368,7 +372,7 @@ def test_cuda_must_be_four_expressions(bad):
 
 # ---- no device, no driver, mixed devices ----
 
-def made_up_cupy(driver=12080, runtime=12080, n_devices=1):
+def made_up_cupy(driver=12080, runtime=12080, n_devices=1, has_nvrtc=True):
     class CUDARuntimeError(RuntimeError):
         pass
 
@@ -377,7 +381,11 @@ def made_up_cupy(driver=12080, runtime=12080, n_devices=1):
             raise CUDARuntimeError("cudaErrorUnknown")
         return n_devices
 
-    return types.SimpleNamespace(__version__="14.2.0", cuda=types.SimpleNamespace(runtime=types.SimpleNamespace(
+    def version():
+        if not has_nvrtc:
+            raise ImportError("no libnvrtc")
+
+    return types.SimpleNamespace(__version__="14.2.0", cuda=types.SimpleNamespace(nvrtc=types.SimpleNamespace(getVersion=version), runtime=types.SimpleNamespace(
         driverGetVersion=lambda: driver, runtimeGetVersion=lambda: runtime, getDeviceCount=count, getDevice=lambda: 0, CUDARuntimeError=CUDARuntimeError)))
 
 
@@ -387,6 +395,7 @@ NO_DEVICE = {
     "needs a newer NVIDIA driver: this one is for CUDA 11.4, CuPy for CUDA 12": made_up_cupy(driver=11040),
     "this one is for CUDA 12.8, CuPy for CUDA 13. Update the driver": made_up_cupy(runtime=13000),
     "this machine shows none. Check nvidia-smi": made_up_cupy(n_devices=0),
+    r"needs NVRTC, .* \(no libnvrtc\). Install the CUDA toolkit, or pip install 'cupy-cuda12x\[ctk\]'": made_up_cupy(has_nvrtc=False),
     "CUDA reports: cudaErrorUnknown. Check nvidia-smi": made_up_cupy(n_devices=-1),
 }
 
@@ -428,6 +437,20 @@ def test_damaged_matrices_on_the_device_are_refused(on_host, spoil, sentence):
     spoil(given)
     with pytest.raises(ValueError, match=sentence):
         fasthoag.Problem(given, y)
+
+
+def test_the_benchmark_runs_where_only_its_few_needs_are(tmp_path):
+    """Emulated, and without scikit-learn, Numba and what else a bare machine lacks; every number has its line and its record."""
+    code = ("import runpy, sys\n"
+            "sys.modules.update(dict.fromkeys(('sklearn', 'numba', 'pytest', 'threadpoolctl', 'joblib', 'typer', 'rich', 'hypothesis')))\n"
+            f"sys.argv = ['gpu.py', '--emulate', '--records', {str(tmp_path)!r}]\nrunpy.run_path({str(BENCH)!r}, run_name='__main__')")
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "emulated on the CPU" in ran.stdout and " met" in ran.stdout
+    for number in "12345":
+        assert any(line.startswith(number) for line in ran.stdout.splitlines()), number
+    records = [json.loads(line) for line in (tmp_path / "gpu.jsonl").read_text().splitlines()]
+    assert {record["case"] for record in records} == {"gpu-parity", "gpu-product", "gpu-holdout", "gpu-small", "gpu-kfold-large", "gpu-memory"}
 
 
 # ---- a real device ----

@@ -22,6 +22,7 @@ MOST_BLOCKS = 1024    # of kernels over rows or coefficients
 LONG_ROW = 512        # entries from which a row has blocks of its own
 SHARE = 0.9           # of the free memory that X may take: blocks of coefficients and predictions need room too
 LEAST_CUDA = 12       # of the driver
+SCRATCH = 80          # bytes for an entry that is sorted
 
 
 class CupyDevice:
@@ -98,6 +99,11 @@ def find_device():
         raise ValueError(f"device='gpu' needs a CUDA device, and CUDA reports: {error}. Check nvidia-smi, or use device='cpu'") from None
     if n_devices == 0:
         raise ValueError("device='gpu' needs a CUDA device, and this machine shows none. Check nvidia-smi and CUDA_VISIBLE_DEVICES, or use device='cpu'")
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except ImportError as error:
+        raise ValueError(f"device='gpu' needs NVRTC, CUDA's compiler library, which CuPy does not find ({str(error).splitlines()[0]}). Install the CUDA toolkit, "
+                         f"or pip install 'cupy-cuda{library // 1000}x[ctk]', or use device='cpu'") from None
     return CupyDevice()
 
 
@@ -162,7 +168,7 @@ def cut_rows(row, begin, stop, tile):
 
 
 def transpose(xp, indptr, indices, data, n_cols, index_type, chunk):
-    """CSR of the transpose, by sorting `chunk` entries at a time: 40 bytes of scratch for each of these, whatever the size of X."""
+    """CSR of the transpose, by sorting `chunk` entries at a time: about `SCRATCH` bytes for each of these, whatever the size of X."""
     nnz = len(data)
     counts = count_columns(xp, indices, n_cols, chunk)
     t_indptr = xp.concatenate([xp.zeros(1, dtype=np.int64), xp.cumsum(counts)])
@@ -256,11 +262,11 @@ class GpuDesign:
             here = 0 if self.is_given_on_device else size
         else:
             here = (index if has_transpose else 0) if self.is_given_on_device else size + index
-        scratch = 40 * self._chunk() if has_transpose and self.is_sparse else 0
+        scratch = SCRATCH * self._chunk() if has_transpose and self.is_sparse else 0
         return self.n_stored * (here + has_transpose * (size + index)) + scratch + 16 * (n + p * has_transpose + 2)
 
     def _chunk(self):
-        return max(1, min(self.n_stored, max(1 << 20, self.n_stored // 32)))
+        return max(1, min(self.n_stored, max(1 << 20, self.n_stored // 64)))
 
     def _fits(self, asked):
         """Whether there will be a transpose; MemoryError when not even X fits."""

@@ -1,0 +1,448 @@
+"""The five numbers of the GPU path, in one command of at most 8 minutes: `python3 bench/gpu.py`. It builds the package in the checkout when it has to, needs CuPy,
+NumPy, SciPy, pybind11, setuptools and g++, no network, and appends its records to records/gpu.jsonl.
+
+`--nnz 1e8` takes a smaller large problem, `--skip-cpu` leaves out the slow comparison on it, `--emulate` runs everything at tiny sizes with the kernels on the CPU:
+that shows that it works, its times mean nothing and are not recorded.
+"""
+import argparse
+import datetime
+import gc
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE.parent / "tests")]
+
+import numpy as np  # noqa: E402
+import scipy.sparse as sp  # noqa: E402
+
+from run import FIELDS, commit, cpu, plain  # noqa: E402
+
+LIMIT = 480  # seconds of the whole run
+
+
+def build():
+    """The extension module in the checkout, unless it is there."""
+    if not list((HERE.parent / "fasthoag").glob("_core*.so")):
+        print("building fasthoag._core ...", flush=True)
+        subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=HERE.parent, check=True)
+
+
+class Bench:
+    """What all numbers share: the device, the clock, the records."""
+
+    def __init__(self, options):
+        import fasthoag
+        from fasthoag.design.gpu import find_device
+
+        self.options, self.began, self.records, self.rows = options, perf_counter(), [], []
+        if options.emulate:
+            from host_device import HostDevice
+
+            self.device, self.name = HostDevice(), "emulated on the CPU"
+        else:
+            self.device = find_device()
+            self.name = str(self.device)
+        installed = {name: getattr(__import__(name), "__version__", None) for name in ("numpy", "scipy")}
+        self.n_cores = len(os.sched_getaffinity(0))
+        self.shared = {"commit": commit(), "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "cpu": cpu(), "gpu": self.name,
+                       "n_cores": self.n_cores, "libraries": {"python": platform.python_version(), "fasthoag": fasthoag.__version__, **installed,
+                                                              "cupy": None if options.emulate else self.device.xp.__version__}}
+
+    def left(self):
+        return LIMIT - (perf_counter() - self.began)
+
+    def wait(self):
+        if not self.options.emulate:
+            self.device.xp.cuda.runtime.deviceSynchronize()
+
+    def times(self, call, repeats=5, warm=1):
+        """Seconds of every repeat; the device is idle before and after each."""
+        for _ in range(warm):
+            call()
+        seconds = []
+        for _ in range(repeats):
+            self.wait()
+            began = perf_counter()
+            call()
+            self.wait()
+            seconds.append(perf_counter() - began)
+        return seconds
+
+    def say(self, number, what, measured, target, is_met):
+        """A line of the table; `is_met` None: no target, or not measured."""
+        self.rows.append((number, what, measured, target, {True: "met", False: "MISSED", None: "-"}[is_met]))
+        print("  ".join(cell.ljust(width) for cell, width in zip(self.rows[-1], (3, 66, 48, 34, 6))).rstrip(), flush=True)
+
+    def record(self, case, contender, seconds, **fields):
+        self.records.append(plain({key: None for key in FIELDS} | self.shared | {"case": case, "contender": contender, "seconds": seconds} | fields))
+
+    def design(self, X, **options):
+        from fasthoag.design.gpu import GpuDesign
+
+        return GpuDesign(X, device=self.device, **options)
+
+
+# ---- 1: parity ----
+
+def targets(loss, score, rng):
+    """Targets in the domain of a loss that follow `score`."""
+    from fasthoag.losses import COUNTS, LOSSES, REAL
+
+    noisy, mean = score + rng.normal(size=len(score)) * max(1.0, 0.7 * score.std()), np.exp(score / max(1.0, score.std()))
+    if LOSSES[loss].is_classification:
+        return np.where(noisy > 0, 1.0, -1.0)
+    if LOSSES[loss].domain is REAL:
+        return noisy
+    return rng.poisson(mean).astype(float) if LOSSES[loss].domain is COUNTS else mean * (0.1 + rng.gamma(2.0, 0.5, len(score)))
+
+
+def small_problem(loss, seed, n=80, p=12):
+    rng = np.random.default_rng(seed)
+    X = sp.csr_matrix(rng.normal(size=(n, p)) * (rng.random((n, p)) < 0.4))
+    return X, targets(loss, 0.3 + X @ rng.normal(size=p), rng)
+
+
+def folds(n, F=3):
+    """A KFold without scikit-learn, which a bare machine does not have."""
+    import fasthoag
+
+    class Folds(fasthoag.KFold):
+        def splits(self, problem):
+            return self.cv
+
+    part = np.arange(n) % F
+    return Folds([(np.flatnonzero(part != f), np.flatnonzero(part == f)) for f in range(F)])
+
+
+def parity(bench):
+    """Criterion, hypergradient and tuned θ of every loss x penalty x criterion, on the device and on the CPU."""
+    import fasthoag
+    from fasthoag.design.cpu import CpuDesign
+    from fasthoag.hypergradient import Accuracy, evaluate
+    from fasthoag.losses import LOSSES
+
+    warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)  # an optimum at the bound is as good for this
+    p, worst, n, began = 12, {"value": 0.0, "hypergradient": 0.0, "theta": 0.0}, 0, perf_counter()
+    penalties = {"ridge": fasthoag.Ridge(), "group": fasthoag.GroupRidge(np.arange(p) % 3), "feature": fasthoag.FeatureRidge(),
+                 "structured": fasthoag.StructuredRidge(np.column_stack([np.ones(p), np.arange(p) / p])), "sum": fasthoag.Ridge() + fasthoag.GroupRidge(np.arange(p) % 2)}
+    for loss in LOSSES:
+        (X, y), (X_val, y_val) = small_problem(loss, 0), small_problem(loss, 1)
+        for name, penalty in penalties.items():
+            for criterion in (fasthoag.HeldOut(X_val, y_val), folds(len(y))):
+                found, tuned = [], []
+                for design in (CpuDesign(X, fit_intercept=True), bench.design(X, fit_intercept=True)):
+                    problem = fasthoag.Problem(design, y, loss=loss, penalty=penalty)
+                    bound = criterion.bind(problem)
+                    zero = design.encode(np.zeros((design.n_coef, len(bound.fold))))
+                    found.append(evaluate(bound, np.full(problem.n_hyper, 0.5), zero, Accuracy(1e-11, 1e-11)))
+                    if name == "ridge" and not LOSSES[loss].has_kinks:  # the search itself, to the rounding of its steps
+                        tuned.append(fasthoag.hoag(problem, criterion, tol=1e-7, bounds=(-6, 6)).theta)
+                here, there = found
+                size = max(np.abs(here.grad).max(), 1e-3 * abs(here.value))
+                worst["value"] = max(worst["value"], abs(there.value - here.value) / abs(here.value))
+                worst["hypergradient"] = max(worst["hypergradient"], np.abs(there.grad - here.grad).max() / size)
+                worst["theta"] = max(worst["theta"], np.abs(tuned[1] - tuned[0]).max() if tuned else 0.0)
+                n += 1
+    for name, penalty in {"multinomial": fasthoag.Ridge(), "multinomial by class": fasthoag.PerClass(fasthoag.Ridge(), 3)}.items():
+        X, y = small_problem("squared", 0)
+        y = np.digitize(y, np.quantile(y, [0.3, 0.7])).astype(float)
+        found = []
+        for design in (CpuDesign(X, fit_intercept=True), bench.design(X, fit_intercept=True)):
+            problem = fasthoag.Problem(design, y, loss="multinomial", penalty=penalty)
+            bound = folds(len(y)).bind(problem)
+            zero = design.encode(np.zeros((design.n_coef, len(bound.fold))))
+            found.append(evaluate(bound, np.full(problem.n_hyper, 0.5), zero, Accuracy(1e-11, 1e-11), has_tangents="by class" not in name))
+        worst["value"] = max(worst["value"], abs(found[1].value - found[0].value) / found[0].value)
+        worst["hypergradient"] = max(worst["hypergradient"], np.abs(found[1].grad - found[0].grad).max() / np.abs(found[0].grad).max())
+        n += 1
+    X, y = small_problem("squared", 0)
+    here, there = (fasthoag.hoag(fasthoag.Problem(design, y, loss="squared"), fasthoag.ApproximateLOO(), tol=1e-7)
+                   for design in (CpuDesign(X, fit_intercept=True), bench.design(X, fit_intercept=True)))
+    worst["value"] = max(worst["value"], abs(there.value - here.value) / here.value)
+    worst["theta"], n = max(worst["theta"], np.abs(there.theta - here.theta).max()), n + 1
+    text = ", ".join(f"{name} {value:.0e}" for name, value in worst.items())
+    bench.record("gpu-parity", "every loss x penalty x criterion", [perf_counter() - began], gap=worst["value"], extra=worst | {"n_cases": n})
+    is_met = worst["value"] <= 1e-6 and worst["theta"] <= 1e-6 and worst["hypergradient"] <= 1e-8
+    bench.say("1", f"largest relative difference from the CPU, {n} cases", text, "1e-6, hypergradient 1e-8", is_met)
+
+
+# ---- 2: one Hessian product ----
+
+def zipf_on_device(xp, n_rows, n_features, per_row, dtype, seed=0):
+    """Row pointers, indices and values on the device: feature j of a hidden order has frequency ~ 1/j. A row may have a feature twice, as two entries."""
+    rng = np.random.default_rng(seed)
+    name_of_rank, nnz = xp.asarray(rng.permutation(n_features).astype(np.int32)), n_rows * per_row
+    indices, data = xp.empty(nnz, dtype=np.int32), xp.empty(nnz, dtype=dtype)
+    random = xp.random.default_rng(seed) if hasattr(xp, "cuda") else np.random.default_rng(seed)
+    for a in range(0, nnz, 1 << 26):
+        b = min(nnz, a + (1 << 26))
+        rank = np.exp(np.log(n_features + 1) * random.random(b - a)) if not hasattr(xp, "cuda") else xp.exp(np.log(n_features + 1) * random.random(b - a))
+        rank = xp.asarray(rank) if not hasattr(xp, "cuda") else rank
+        indices[a:b] = name_of_rank[(rank - 1).astype(np.int64) % n_features]
+        values = random.standard_normal(b - a)
+        data[a:b] = (values if hasattr(xp, "cuda") else xp.asarray(values)).astype(dtype) / per_row**0.5
+    return xp.arange(n_rows + 1) * per_row, indices, data
+
+
+class Csr:
+    """CSR on the device, as little of it as `GpuDesign` asks for."""
+
+    has_canonical_format = True
+
+    def __init__(self, indptr, indices, data, shape):
+        self.indptr, self.indices, self.data, self.shape, self.nnz, self.dtype = indptr, indices, data, shape, len(data), data.dtype
+
+
+def copy_bandwidth(bench, n_bytes):
+    """Bytes a second of a copy within the device, reads and writes counted."""
+    a = bench.device.xp.zeros(n_bytes // 8)
+    b = a.copy()
+    seconds = bench.times(lambda: b.__setitem__(slice(None), a), 5)
+    return 2 * n_bytes / min(seconds)
+
+
+def spmv(bench, design):
+    """Two functions: cuSPARSE's products with X and with its stored transpose, and what they gave."""
+    import cupyx.cusparse
+    import cupyx.scipy.sparse as csp
+
+    xp, (n, p) = design.xp, design.shape
+    calls = []
+    for rows, shape in ((design._rows, (n, p)), (design._columns, (p, n))):
+        matrix = csp.csr_matrix((rows.data, rows.indices, rows.indptr.astype(np.int32)), shape=shape)
+        matrix.has_canonical_format = True
+        v, out = xp.ones(shape[1], dtype=rows.data.dtype), xp.zeros(shape[0], dtype=rows.data.dtype)
+        calls.append(lambda matrix=matrix, v=v, out=out: cupyx.cusparse.spmv(matrix, v, out))
+    return calls
+
+
+def product(bench, n_rows, n_features, per_row, dtype, name, bandwidth):
+    """Times of one Hessian product, of its two halves and of cuSPARSE's; says number 2 for one matrix."""
+    device, xp = bench.device, bench.device.xp
+    matrix = Csr(*zipf_on_device(xp, n_rows, n_features, per_row, dtype), (n_rows, n_features))
+    began = perf_counter()
+    design = bench.design(matrix)
+    bench.wait()
+    set_up = perf_counter() - began
+    C, fold = xp.asarray(np.ones((n_rows, 1))), np.zeros(1, np.int32)
+    V, R = xp.asarray(np.ones((n_features, 1))), xp.asarray(np.ones((n_rows, 1)))
+    seconds = bench.times(lambda: design.hvp(C, fold, V), 9, 2)
+    n_bytes = 2 * matrix.nnz * (np.dtype(dtype).itemsize + 4)
+    share = n_bytes / median(seconds) / bandwidth
+    halves = [median(bench.times(call, 5)) for call in (lambda: design.matvec(V), lambda: design.rmatvec(R))]
+    theirs = None
+    if not bench.options.emulate:
+        theirs = [median(bench.times(call, 5)) for call in spmv(bench, design)]
+    five = bench.times(lambda: design.hvp(xp.asarray(np.ones((n_rows, 5))), np.arange(5, dtype=np.int32), xp.asarray(np.ones((n_features, 5)))), 3) \
+        if matrix.nnz < 2e8 else None
+    bench.record("gpu-product", name, seconds, dtype=np.dtype(dtype).name, n_passes=1, extra={
+        "nnz": matrix.nnz, "n_features": n_features, "share_of_copy": share, "copy_bytes_per_second": bandwidth, "halves": halves, "cusparse": theirs,
+        "set_up": set_up, "five_columns": five})
+    shown = f"{median(seconds) * 1e3:.3g} ms, {share:.0%} of the copy's {bandwidth / 1e9:.0f} GB/s"
+    bench.say("2", f"Hessian product, {name}, {np.dtype(dtype).name}", shown, ">= 50 %" if matrix.nnz >= 5e8 else "", share >= 0.5 if matrix.nnz >= 5e8 else None)
+    if theirs:
+        ratios = [ours / their for ours, their in zip(halves, theirs)]
+        bench.say("2", f"  X v and X' r against cuSPARSE SpMV, {name}", f"{ratios[0]:.2f} and {ratios[1]:.2f} of its time", "<= 2", max(ratios) <= 2)
+    return design, matrix
+
+
+# ---- 3 and 4: whole tunings ----
+
+def read_news():
+    """20 newsgroups where the files are, else a look-alike; (X, y, X_val, y_val, name)."""
+    from fasthoag import load_svmlight
+
+    folder = Path(os.environ.get("FASTHOAG_DATA") or HERE.parents[1] / "shared" / "data") / "20newsgroups"
+    paths = [folder / f"20news-bydate.counts.{part}.bz2" for part in ("train", "test")]
+    if all(path.exists() for path in paths):
+        X, y = load_svmlight(str(paths[0]))
+        X_val, y_val = load_svmlight(str(paths[1]), n_features=X.shape[1])
+        return unit_rows(X), np.where(y > 10, 1.0, -1.0), unit_rows(X_val), np.where(y_val > 10, 1.0, -1.0), "20 newsgroups"
+    X, y = text_like(18846, 130107, 150)
+    return X[:11314], y[:11314], X[11314:], y[11314:], "look-alike of 20 newsgroups"
+
+
+def unit_rows(X):
+    norms = np.sqrt(np.asarray(X.multiply(X).sum(axis=1)).ravel())
+    return sp.diags(1 / np.where(norms > 0, norms, 1)) @ X.tocsr()
+
+
+def text_like(n_rows, n_features, n_words, seed=0):
+    """Rows of unit norm of `n_words` draws with frequency ~ 1/rank, and labels of a logistic model."""
+    rng = np.random.default_rng(seed)
+    rank = np.exp(np.log(n_features + 1) * rng.random(n_rows * n_words)).astype(np.int64) - 1
+    X = sp.csr_matrix((np.ones(len(rank)), (np.repeat(np.arange(n_rows), n_words), rng.permutation(n_features)[rank % n_features])), shape=(n_rows, n_features))
+    X = sp.csr_matrix(unit_rows(X))
+    z = X @ rng.normal(size=n_features)
+    return X, np.where(rng.random(n_rows) < 1 / (1 + np.exp(-3 * z / z.std())), 1.0, -1.0)
+
+
+def a9a_like(n_rows, seed=0):
+    """14 of 123 binary features a row, as a9a."""
+    rng = np.random.default_rng(seed)
+    columns = np.column_stack([rng.integers(9 * g, 9 * g + min(9, 123 - 9 * g), n_rows) for g in range(14)])
+    X = sp.csr_matrix((np.ones(columns.size), columns.ravel(), np.arange(0, columns.size + 1, 14)), shape=(n_rows, 123))
+    z = X @ rng.normal(size=123)
+    return X, np.where(rng.random(n_rows) < 1 / (1 + np.exp(-z)), 1.0, -1.0)
+
+
+def tune(bench, X, y, criterion, device, repeats):
+    """Seconds of whole tunings with X where it is worked on, warm, and the result."""
+    import fasthoag
+
+    design = bench.design(X) if device == "gpu" else X
+    results = []
+
+    def once():
+        results.append(fasthoag.hoag(fasthoag.Problem(design, y, fit_intercept=False), criterion))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return bench.times(once, repeats), results[-1]
+
+
+def compare(bench, case, X, y, criterion, name, repeats):
+    """Both devices on one problem: seconds, and how far apart the criteria are."""
+    seconds, results = zip(*(tune(bench, X, y, criterion, device, repeats) for device in ("gpu", "cpu")))
+    gap = abs(results[0].value - results[1].value) / abs(results[1].value)
+    ratio = median(seconds[1]) / median(seconds[0])
+    for device, spent, result in zip(("gpu", "cpu"), seconds, results):
+        bench.record(case, f"{name}, {device}", spent, dtype="float64", n_threads=None if device == "gpu" else bench.n_cores, n_passes=result.n_passes,
+                     criterion=result.value, gap=gap, status=result.status, ratio=median(spent) / median(seconds[1]), ratio_to=f"{name}, cpu",
+                     extra={"theta": result.theta})
+    shown = f"{median(seconds[0]):.3g} s against {median(seconds[1]):.3g} s, {results[0].n_passes:.0f} and {results[1].n_passes:.0f} passes"
+    return median(seconds[0]), ratio, shown
+
+
+def tunings(bench):
+    import fasthoag
+
+    tiny = bench.options.emulate
+    X, y, X_val, y_val, name = (*(a for i in (0, 1) for a in text_like(300, 200, 20, i)), "tiny text") if tiny else read_news()
+    spent, ratio, shown = compare(bench, "gpu-holdout", X, y, fasthoag.HeldOut(X_val, y_val), name, 1 if tiny else 5)
+    bench.say("3", f"{name}, hold-out, whole tuning against {bench.n_cores} cores", shown, "<= 0.3 s, >= 3 x faster", None if tiny else spent <= 0.3 and ratio >= 3)
+    X, y = a9a_like(400 if tiny else 32561)
+    spent, ratio, shown = compare(bench, "gpu-small", X, y, folds(len(y), 5), "like a9a", 1 if tiny else 5)
+    bench.say("4", f"like a9a, 5-fold, whole tuning against {bench.n_cores} cores", shown, "<= 2 x the CPU's time", None if tiny else ratio >= 0.5)
+
+
+def large_folds(bench, design, matrix):
+    """5-fold tuning of the matrix of number 2 on the device, then on the CPU, where it is copied first."""
+    import fasthoag
+
+    xp, (n, p) = design.xp, matrix.shape
+    rng = np.random.default_rng(5)
+    z = design.matvec(design.encode(rng.normal(size=(p, 1)) / np.sqrt(np.log(p)))).get().ravel()
+    y = np.where(rng.random(n) < 1 / (1 + np.exp(-2 * z / z.std())), 1.0, -1.0)
+
+    def run(X):
+        return fasthoag.hoag(fasthoag.Problem(X, y, fit_intercept=False), folds(n, 5), tol=1e-2)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warm = perf_counter()
+        result = run(design)
+        bench.wait()
+        here = perf_counter() - warm
+        bench.record("gpu-kfold-large", "gpu", [here], n_passes=result.n_passes, criterion=result.value, status=result.status, extra={"theta": result.theta})
+        what = f"{matrix.nnz:.0e} non-zeros, 5-fold tuning against {bench.n_cores} cores"
+        guess = result.n_passes * matrix.nnz * 24 / 100e9 + matrix.nnz * 60e-9  # seconds at 100 GB/s, and the copy
+        if bench.options.skip_cpu or guess > bench.left() - 60:
+            return bench.say("3", what, f"{here:.3g} s, {result.n_passes:.0f} passes; the CPU left out", ">= 15 x faster", None)
+        X = sp.csr_matrix((matrix.data.get(), matrix.indices.get(), matrix.indptr.get()), shape=matrix.shape)
+        X.has_canonical_format = True
+        problem = fasthoag.Problem(X, y, fit_intercept=False)
+        began = perf_counter()
+        seen = []
+        theirs = fasthoag.hoag(problem, folds(n, 5), tol=1e-2, callback=lambda record: seen.append(record) or bench.left() < 45)
+        there = perf_counter() - began
+    is_whole = theirs.status != "stopped"
+    bench.record("gpu-kfold-large", "cpu", [there], n_threads=bench.n_cores, n_passes=theirs.n_passes, criterion=theirs.value, status=theirs.status,
+                 ratio=there / here, ratio_to="gpu", extra={"theta": theirs.theta})
+    if bench.options.emulate:
+        return bench.say("3", what, f"{here:.3g} s against {there:.3g} s", ">= 15 x faster", None)
+    shown = f"{here:.3g} s against {'' if is_whole else 'more than '}{there:.3g} s, {result.n_passes:.0f} and {theirs.n_passes:.0f} passes"
+    bench.say("3", what, shown, ">= 15 x faster", there >= 15 * here if is_whole or there >= 15 * here else None)
+
+
+# ---- 5: memory ----
+
+def memory(bench):
+    """Peak device memory of set-up and 5-fold tuning of a matrix from the host, in bytes of X, with a transpose and without."""
+    import fasthoag
+
+    tiny = bench.options.emulate
+    n, p, k = (300, 200, 20) if tiny else (100_000, 100_000, 1000)
+    rng = np.random.default_rng(0)
+    X = sp.csr_matrix((rng.normal(size=n * k), rng.integers(0, p, n * k, np.int32), np.arange(0, n * k + 1, k)), shape=(n, p))
+    X.has_canonical_format = True  # as good as
+    y = np.where(rng.random(n) < 1 / (1 + np.exp(-2 * (X @ rng.normal(size=p)) / k**0.5)), 1.0, -1.0)
+    n_bytes = X.data.nbytes + X.indices.nbytes + X.indptr.nbytes
+    for has_transpose, most in ((True, 2.3), (False, 1.3)):
+        gc.collect()
+        pool = None if tiny else bench.device.xp.get_default_memory_pool()
+        if pool:
+            pool.free_all_blocks()
+        before = pool.total_bytes() if pool else 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            began = perf_counter()
+            design = bench.design(X, transpose=has_transpose)
+            result = fasthoag.hoag(fasthoag.Problem(design, y, fit_intercept=False), folds(len(y), 5), tol=1e-2)
+            seconds = perf_counter() - began
+        form = "X and X'" if has_transpose else "one copy"
+        ratio = (pool.total_bytes() - before) / n_bytes if pool else float("nan")  # the pool gives nothing back: its size is the peak
+        bench.record("gpu-memory", form, [seconds], n_passes=result.n_passes, criterion=result.value, status=result.status,
+                     extra={"bytes_of_X": n_bytes, "peak_over_X": ratio, "nnz": X.nnz})
+        bench.say("5", f"peak device memory, {form}, {X.nnz:.0e} non-zeros, 5-fold tuning", f"{ratio:.2f} x the bytes of X, {seconds:.3g} s", f"<= {most}",
+                  None if tiny else ratio <= most)
+        del design
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nnz", type=lambda text: int(float(text)), default=10**9, help="of the large problem")
+    parser.add_argument("--skip-cpu", action="store_true", help="no tuning of the large problem on the CPU")
+    parser.add_argument("--emulate", action="store_true", help="tiny sizes, kernels on the CPU")
+    parser.add_argument("--records", type=Path, help="folder of the records; bench/records by default")
+    options = parser.parse_args()
+    build()
+    bench = Bench(options)
+    print(f"{bench.name}; {bench.shared['cpu']}, {bench.n_cores} cores; commit {bench.shared['commit']}; {bench.shared['libraries']}\n")
+    parity(bench)
+    if options.emulate:
+        bandwidth, sizes = copy_bandwidth(bench, 1 << 20), [(200, 100, 20, np.float64, "2e2 x 1e2")]
+    else:
+        bandwidth = copy_bandwidth(bench, 1 << 32)
+        sizes = [(32561, 123, 14, np.float64, "as small as a9a"), (11314, 130107, 155, np.float64, "20 newsgroups' size"),
+                 (10**6, 10**6, 100, np.float32, "1e8, Zipf"), (options.nnz // 1000, 10**6, 1000, np.float64, f"{options.nnz:.0e}, Zipf, 1e6 features")]
+    tunings(bench)
+    memory(bench)
+    design = matrix = None
+    for size in sizes:
+        del design, matrix
+        gc.collect()
+        design, matrix = product(bench, *size, bandwidth)
+    large_folds(bench, design, matrix)
+    print(f"\n{perf_counter() - bench.began:.0f} seconds on {bench.name}")
+    folder = options.records or (None if options.emulate else HERE / "records")
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "gpu.jsonl", "a") as file:
+            file.writelines(json.dumps(record, allow_nan=False) + "\n" for record in bench.records)
+    return 0
+
+
+if __name__ == "__main__":
+    if importlib.util.find_spec("pybind11") is None and not list((HERE.parent / "fasthoag").glob("_core*.so")):
+        raise SystemExit("bench/gpu.py builds fasthoag first and needs pybind11 for that: pip install pybind11")
+    sys.exit(main())
