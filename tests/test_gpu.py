@@ -232,7 +232,7 @@ def test_too_little_memory_says_what_is_needed_and_had_before_anything_is_alloca
 
 def test_memory_for_one_copy_only_is_said_and_used():
     X = sp.random(2000, 50, 0.5, format="csr", random_state=0)
-    device = HostDevice(free=1_500_000)
+    device = HostDevice(free=5_400_000)
     with pytest.warns(UserWarning, match="one copy is kept"):
         design = GpuDesign(X, device=device)
     assert not design.has_transpose

@@ -1,12 +1,15 @@
 // X' R without a transpose of X, for where memory is short: every product is added by an atomic in fixed point, where the order of additions changes no bit.
 // With B_j >= max |x_ij r_ij| in column j and fewer than 2^`log2_n` additions, a product is q1 B 2^(log2_n - 62) + q2 B 2^(2 log2_n - 124) with integers q1, q2
 // whose sums stay below 2^62: finer than double for all but entries 2^-30 times smaller than the largest. It costs two atomics for every entry
-// and column, beside 12 bytes read; frequent columns queue at their own address.
+// and column, beside 12 bytes read. The first columns, the most frequent where they are renumbered, are added up in shared memory first: every row has
+// some of them, and all blocks would queue at their addresses.
 #include "columns.cuh"
 #include "epilogue.cuh"
 
 typedef FH_VALUE Value;
 typedef FH_INDEX Index;
+
+constexpr int n_shared = 256;  // sums of frequent columns that a block keeps
 
 namespace {
 
@@ -55,8 +58,11 @@ extern "C" __global__ void fixed_units(int n_parts, int m, int log2_n, const dou
 // sums (n_cols, m, 2) += X' R in fixed point, for the row blocks and row segments of X
 extern "C" __global__ void scatter(const i64* indptr, const Index* indices, const Value* data, i64 n_cols, const i64* blocks, i64 n_blocks, const i64* segments,
                                    int m, int C, int log2_n, int is_squared, const double* R, const double* unit, i64* sums, const int* n_active) {
+    __shared__ i64 frequent[2 * n_shared];
     if (n_active && *n_active == 0) return;
-    const i64 b = blockIdx.x;
+    for (int k = threadIdx.x; k < 2 * n_shared; k += blockDim.x) frequent[k] = 0;
+    __syncthreads();
+    const i64 b = blockIdx.x, n_frequent = n_shared / m < n_cols ? n_shared / m : n_cols;
     const bool is_block = b < n_blocks;
     const i64* segment = segments + 4 * (b - n_blocks);
     const i64 r0 = is_block ? blocks[2 * b] : segment[0], r1 = is_block ? blocks[2 * b + 1] : r0 + 1;
@@ -66,8 +72,7 @@ extern "C" __global__ void scatter(const i64* indptr, const Index* indices, cons
     if (!is_block) E = blockDim.x / C;
     const int t = threadIdx.x, G = E * C, n_groups = blockDim.x / G, e = t % G / C, c = t % C;
     const double finer = ldexp(1.0, 62 - log2_n);
-    if (t / G >= n_groups) return;
-    for (i64 row = r0 + t / G; row < r1; row += n_groups) {
+    for (i64 row = r0 + t / G; row < r1 && t / G < n_groups; row += n_groups) {
         const i64 first = indptr[row], begin = is_block ? first : segment[1], end = is_block ? indptr[row + 1] : segment[2];
         for (int j = c; j < m; j += C) {
             const double r = R[row * m + j], u = unit[j];
@@ -77,12 +82,16 @@ extern "C" __global__ void scatter(const i64* indptr, const Index* indices, cons
                 double x = double(data[k]);
                 if (is_squared) x *= x;
                 const double v = x * r * inverse, q1 = rint(v);
-                i64* at = sums + ((indices ? i64(indices[k]) : k - first) * m + j) * 2;
+                const i64 column = indices ? i64(indices[k]) : k - first;
+                i64* at = (column < n_frequent ? frequent : sums) + (column * m + j) * 2;
                 atomic_add(at, i64(q1));
                 atomic_add(at + 1, i64(rint((v - q1) * finer)));
             }
         }
     }
+    __syncthreads();
+    for (int k = t; k < 2 * m * n_frequent; k += blockDim.x)
+        if (frequent[k] != 0) atomic_add(sums + k, frequent[k]);
 }
 
 // out (n_cols, m) from the sums in fixed point, with the epilogue of a gather

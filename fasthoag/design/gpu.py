@@ -186,6 +186,15 @@ def transpose(xp, indptr, indices, data, n_cols, index_type, chunk):
     return t_indptr, t_indices, t_data
 
 
+def sort_rows(xp, indptr, indices, data, n_cols, chunk):
+    """Entries of every row by column number, in place: lanes side by side then read the same sectors of frequent features."""
+    for a in range(0, len(indices), chunk):
+        b = min(a + chunk, len(indices))
+        row = xp.searchsorted(indptr, xp.arange(a, b), side="right")
+        order = xp.argsort((row - row[0]) * n_cols + indices[a:b])
+        indices[a:b], data[a:b] = indices[a:b][order], data[a:b][order]
+
+
 def count_columns(xp, indices, n_cols, chunk):
     counts = xp.zeros(n_cols, dtype=np.int64)
     for a in range(0, len(indices), chunk):
@@ -244,7 +253,9 @@ class GpuDesign:
         self.n_coef = p + self.has_intercept
         self.n_stored = int(X.nnz) if self.is_sparse else n * p
         self.index_type = np.int32 if max(n, p) <= np.iinfo(np.int32).max else np.int64
-        self._asked, self.has_transpose = transpose, self._fits(transpose)
+        self._asked = transpose
+        self.has_transpose = self._fits(transpose)
+        self._is_own = not self.is_given_on_device or (self.has_transpose and self._has_room(True, is_own=True))
         self.tile = int(min(4096, max(256, self.n_stored // 1024)))  # of X only: the same sums on every device
         defines = ("FH_VALUE", "float" if self.dtype == np.float32 else "double"), ("FH_INDEX", "int" if self.index_type == np.int32 else "i64")
         self._types, self._kept = defines, OrderedDict()
@@ -254,16 +265,16 @@ class GpuDesign:
 
     # ---- memory and set-up ----
 
-    def _bytes(self, has_transpose):
-        """Of device memory to allocate: X (and its transpose), scratch of the sort, row pointers."""
-        (n, p), size, index = self.shape, self.dtype.itemsize, np.dtype(self.index_type).itemsize
-        index = index if self.is_sparse else 0
-        if not self.is_sparse:
-            here = 0 if self.is_given_on_device else size
-        else:
-            here = (index if has_transpose else 0) if self.is_given_on_device else size + index
-        scratch = SCRATCH * self._chunk() if has_transpose and self.is_sparse else 0
+    def _bytes(self, has_transpose, is_own=False):
+        """Of device memory to allocate: X (and its transpose), scratch of the sort, row pointers. X that came on the device is copied with `is_own` only."""
+        (n, p), size, index = self.shape, self.dtype.itemsize, np.dtype(self.index_type).itemsize if self.is_sparse else 0
+        here = size + index if is_own or not self.is_given_on_device else index if has_transpose else 0
+        scratch = SCRATCH * self._chunk() if self.is_sparse and (has_transpose or (self._asked and not self.is_given_on_device)) else 0
         return self.n_stored * (here + has_transpose * (size + index)) + scratch + 16 * (n + p * has_transpose + 2)
+
+    def _has_room(self, has_transpose, is_own):
+        free = self.device.free_bytes()
+        return free is None or self._bytes(has_transpose, is_own) <= SHARE * free
 
     def _chunk(self):
         return max(1, min(self.n_stored, max(1 << 20, self.n_stored // 64)))
@@ -318,16 +329,19 @@ class GpuDesign:
             raise ValueError(f"X has column indices outside 0..{p - 1}")
         if int(indptr[0]) != 0 or int(indptr[-1]) != len(indices) or bool((indptr[1:] < indptr[:-1]).any()):
             raise ValueError("X has row pointers that do not start at 0, decrease or go beyond its data")
-        renumbers = self._asked is not False and (self.has_transpose or not self.is_given_on_device)  # not where it would be a copy that memory lacks
+        renumbers = self.has_transpose or (self._asked is not False and self._is_own)  # one copy that came on the device stays as it is
         if is_free and renumbers:
             order, rank = _core.frequency_order(to_host(count_columns(xp, indices, p, chunk)))
             self.order = xp.asarray(order), xp.asarray(rank)
-        if self.order is not None:
-            rank = self.order[1].astype(self.index_type)
-            if self.is_given_on_device:
-                indices = indices.copy()
-            for a in range(0, len(indices), chunk):
-                indices[a:a + chunk] = rank[indices[a:a + chunk]]
+        if self.order is None:
+            return indptr, indices, data
+        if self.is_given_on_device:
+            indices, data = indices.copy(), data.copy() if self._is_own else data
+        rank = self.order[1].astype(self.index_type)
+        for a in range(0, len(indices), chunk):
+            indices[a:a + chunk] = rank[indices[a:a + chunk]]
+        if self._is_own:
+            sort_rows(xp, indptr, indices, data, p, chunk)
         return indptr, indices, data
 
     def with_threads(self, n_threads):

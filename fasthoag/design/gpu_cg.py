@@ -9,21 +9,45 @@ STATUS, N_ITER, IS_ACTIVE, N_STATES = 0, 1, 2, 4
 N_ACTIVE, N_PRODUCTS = 0, 1
 FIRST_LOOK, LOOK = 4, 8     # iterations before the host looks; those after the first are a graph, which costs about as much to make as they all
 REFRESH = 500               # as csrc/cg.hpp
+FRESH, STEPPED, REMEASURED = range(3)  # kinds of cg_test
 
 
 def solve(design, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, K, radius):
     """What `CpuDesign.cg` gives: x, residuals, iterations, residual norms, energies, statuses; `radius` (m,) makes it Steihaug's."""
     from fasthoag.linsolve import MAX_ITER, START_TOL, _energy_left
 
-    xp, (p, m) = design.xp, b.shape
+    xp, m = design.xp, b.shape[1]
     scalars, state = np.zeros((N_SCALARS, m)), np.zeros((N_STATES, m), np.int32)
     scalars[TOL], scalars[RADIUS] = tol, np.inf if radius is None else radius
     state[STATUS], state[IS_ACTIVE] = MAX_ITER, 1
-    s, state, counts = xp.asarray(scalars), xp.asarray(state), xp.asarray(np.array([m, 0], np.int32))
-    x = xp.zeros((p, m)) if start is None else xp.asarray(start, copy=True)
-    r, d, hd = b.copy(), xp.zeros((p, m)), xp.empty((p, m))
+    x = xp.zeros(b.shape) if start is None else xp.asarray(start, copy=True)
+    r, d, columns, done = b.copy(), xp.zeros(b.shape), np.arange(m), 0
+    kind, start_tol = FRESH, 1.0 if start is None else START_TOL
+    while len(columns):  # a round: iterations until a third of its columns are done and leave the block
+        block = [np.ascontiguousarray(a[:, columns]) for a in (scalars, state)] + [a if len(columns) == m else take(xp, a, columns) for a in (b, x, r, d)]
+        part, done = _round(design, (curvature, fold[columns], lam, lam_of[columns]), block, precond, K, max_iter, kind, start_tol, done)
+        scalars[:, columns], state[:, columns] = part[:2]
+        if len(columns) == m:
+            x, r, d = part[2:]
+        else:
+            for whole, some in zip((x, r, d), part[2:]):
+                whole[:, xp.asarray(columns)] = some
+        columns, kind, start_tol = np.flatnonzero(state[IS_ACTIVE]), REMEASURED, 1.0
+    energy = _energy_left(state[N_ITER], scalars[RING_ALPHA:RING_ALPHA + 4], scalars[RING_RZ:RING_RZ + 4], scalars[RZ])
+    return x, r, state[N_ITER].copy(), np.sqrt(scalars[RR]), energy, state[STATUS].copy()
+
+
+def take(xp, block, columns):
+    return xp.ascontiguousarray(block[:, xp.asarray(columns)])
+
+
+def _round(design, system, block, precond, K, max_iter, kind, start_tol, done):
+    """Iterations on some columns until two thirds of them at most are left. Returns scalars and states on the host, x, r and d, and all iterations so far."""
+    curvature, fold, lam, lam_of = system
+    scalars, state, b, x, r, d = block
+    xp, m, has_radius = design.xp, b.shape[1], bool(np.isfinite(scalars[RADIUS]).any())
+    s, state, counts, hd = xp.asarray(scalars), xp.asarray(state), xp.asarray(np.array([m, 0], np.int32)), xp.empty(b.shape)
     product = design._product(curvature, fold, K, d, hd, lam=lam, lam_of=lam_of, n_active=counts)
-    has_radius = radius is not None and bool(np.isfinite(radius).any())
     iteration, test = _launches(design, product, precond, K, max_iter, has_radius, x, r, d, hd, s, state, counts)
 
     def recompute():  # r = b - H x of active columns
@@ -34,13 +58,15 @@ def solve(design, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond
         d[:] = kept
         design.n_passes += 1
 
-    if start is not None:
+    if kind == FRESH and start_tol < 1:  # from a start
         recompute()
-    test(0, 1.0 if start is None else START_TOL)
-    for _ in range(FIRST_LOOK):
-        run(iteration)
-    done, repeat, look = FIRST_LOOK, None, to_host(counts)
-    while look[N_ACTIVE] > 0:
+    test(kind, start_tol)
+    if done == 0:
+        for _ in range(FIRST_LOOK):
+            run(iteration)
+        done = FIRST_LOOK
+    repeat, look = None, to_host(counts)
+    while 3 * look[N_ACTIVE] > 2 * m:
         repeat = repeat or design.device.repeated(iteration)
         n = min(LOOK, REFRESH - done % REFRESH)
         for _ in range(n):
@@ -48,11 +74,9 @@ def solve(design, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond
         done, look = done + n, to_host(counts)
         if done % REFRESH == 0 and look[N_ACTIVE] > 0:  # invariant: r = b - H x up to rounding
             recompute()
-            test(2, 1.0)
+            test(REMEASURED, 1.0)
     design.n_passes += int(look[N_PRODUCTS])
-    scalars, state = to_host(s), to_host(state)
-    energy = _energy_left(state[N_ITER], scalars[RING_ALPHA:RING_ALPHA + 4], scalars[RING_RZ:RING_RZ + 4], scalars[RZ])
-    return x, r, state[N_ITER].copy(), np.sqrt(scalars[RR]), energy, state[STATUS].copy()
+    return (to_host(s), to_host(state), x, r, d), done
 
 
 def _launches(design, product, precond, K, max_iter, has_radius, x, r, d, hd, s, state, counts):
@@ -83,7 +107,7 @@ def _launches(design, product, precond, K, max_iter, has_radius, x, r, d, hd, s,
         bind("cg_dots", n_parts, N_THREADS, p, m, has_radius, d, hd, x, parts, counts),
         bind("cg_step", 1, ONE_BLOCK, n_parts, m, K, has_radius, parts, s, state, counts),
         *measure(s),
-        decide(1, 1.0),
+        decide(STEPPED, 1.0),
     ]
     return iteration, lambda kind, start_tol: run([*measure(None), decide(kind, start_tol)])
 
