@@ -95,9 +95,10 @@ def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, 
         step = linsolve.cg_in_ball(hess, -G, cg_tol, precond, max_cg, radius)
         n_cg[is_active] += step.n_iter[is_active]
         is_flat = is_active & (step.status == linsolve.INDEFINITE) & (step.n_iter == 0)  # no curvature at all: down the gradient
-        scale = np.where(is_flat, np.minimum(radius, 1 + norms(W)) / np.maximum(norm, 1e-300), 0.0)
-        step = replace(step, x=step.x - xp.asarray(scale) * G)
-        slope = dots(G, step.x)
+        if is_flat.any():
+            scale = np.where(is_flat, np.minimum(radius, 1 + norms(W)) / np.maximum(norm, 1e-300), 0.0)
+            step = replace(step, x=step.x - xp.asarray(scale) * G)
+        slope, length = dots(G, step.x), norms(step.x)
         trial = evaluate(W + step.x)
         with np.errstate(invalid="ignore"):  # the part of the gradient that the linear model did not foresee (Eisenstat & Walker 1996, choice 1)
             unforeseen = np.abs(trial[5] - step.residual_norm) / np.maximum(norm, 1e-300)
@@ -108,9 +109,9 @@ def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, 
         is_floor = is_down & (value - trial[4] <= rounding) & (trial[5] > 0.5 * norm)
         n_stalls = np.where(is_floor, n_stalls + 1, np.where(is_down, 0, n_stalls))
         t = np.where(is_down & ~(is_floor & (trial[5] >= norm)), 1.0, 0.0)
-        is_lost = is_active & ~np.isfinite(trial[4] + norms(step.x))  # hardly any curvature: a ball around w keeps it finite
-        radius = np.where(is_lost, np.where(np.isfinite(radius), 0.1 * radius, 10 * (1 + norms(W))), radius)
+        is_lost = is_active & ~np.isfinite(trial[4] + length)  # hardly any curvature: a ball around w keeps it finite
         if is_lost.any():
+            radius = np.where(is_lost, np.where(np.isfinite(radius), 0.1 * radius, 10 * (1 + norms(W))), radius)
             step = replace(step, x=xp.where(xp.asarray(is_lost), xp.zeros_like(W), step.x))
         for j in np.flatnonzero(is_active & ~is_down & ~is_lost)[::K]:  # shorten on the cached predictions, a unit at a time
             unit = slice(j, j + K)
@@ -125,9 +126,9 @@ def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, 
             if not new <= value[j] + rounding[j]:
                 t[j], n_stalls[unit] = 0.0, 2
             t[unit] = t[j]
-            radius[unit] = t[j] * norms(step.x)[j] if t[j] else radius[j]
+            radius[unit] = t[j] * length[j] if t[j] else radius[j]
         is_longer = is_down & np.isfinite(radius)
-        radius[is_longer] = np.maximum(radius, 4 * norms(step.x))[is_longer]
+        radius[is_longer] = np.maximum(radius, 4 * length)[is_longer]
         W = W + xp.asarray(t) * step.x
         if np.isin(t, (0.0, 1.0)).all():  # every column is where it was or where it tried to go
             is_new, now = xp.asarray(t == 1), (train, held, G, Z, value, norm)

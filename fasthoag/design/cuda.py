@@ -9,6 +9,7 @@ HERE = pathlib.Path(__file__).resolve().parents[1]
 FOLDERS = (HERE / "cuda",) if (HERE / "cuda").is_dir() else (HERE.parent / "csrc" / "cuda", HERE.parent / "csrc")  # installed, or a checkout
 TYPES = {"double": np.float64, "float": np.float32, "int": np.int32, "i64": np.int64, "unsigned char": np.uint8}
 CUSTOM = "// custom loss\n"
+NULL = np.uint64(0)
 
 
 def source(name, defines=(), custom=None):
@@ -44,13 +45,12 @@ class Kernel:
         """`values` as NumPy numbers and arrays of the very types that the kernel declares; None is a null pointer."""
         if len(values) != len(self.parameters):
             raise TypeError(f"kernel {self.name} takes {len(self.parameters)} arguments; got {len(values)}")
-        return tuple(self._argument(*parameter, value) for parameter, value in zip(self.parameters, values))
+        return tuple([self._array(parameter, value) if parameter[2] else parameter[1](value) for parameter, value in zip(self.parameters, values)])
 
-    def _argument(self, name, kind, is_pointer, value):
-        if not is_pointer:
-            return kind(value)
+    def _array(self, parameter, value):
         if value is None:
-            return np.uint64(0)
+            return NULL
+        name, kind, _ = parameter
         if value.dtype != kind or not value.flags.c_contiguous:
             raise TypeError(f"kernel {self.name} takes a contiguous array of {np.dtype(kind).name} as {name}; got {value.dtype.name}, strides {value.strides}")
         return value
