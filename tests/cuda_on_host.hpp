@@ -1,6 +1,6 @@
-// What a .cu file needs to be compiled by g++ and run on the CPU: the blocks of a launch run one after the other, the threads of a block as fibers that take
-// turns. A fiber waits at __syncthreads for all threads that still run, in a shuffle for those of its warp; where these wait for each other for ever, or
-// some have ended, the launch fails with a sentence. So the indices, sums and barriers of the kernels are tested, if not their speed.
+// What a .cu file needs to be compiled by g++ and run on the CPU: the blocks of a launch run one after the other, the threads of a block as fibers
+// that take turns. A fiber waits at __syncthreads for all threads that still run, in a shuffle for those of its warp; where these wait for each other
+// for ever, or some have ended, the launch fails with a sentence. So the indices, sums and barriers of the kernels are tested, if not their speed.
 #pragma once
 #include <cmath>
 #include <cstdio>

@@ -18,7 +18,8 @@ FLAGS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-ffp-contract=off", "-Wall", 
 def compiled(text, warp):
     """The shared library of a source, kept for the next process."""
     kernels = cuda.kernels(text)
-    launchers = "".join(f'extern "C" int launch_{name}(int grid, int block, void** a) {{ return emulated::launch({name}, grid, block, a); }}\n' for name in kernels)
+    launchers = "".join(f'extern "C" int launch_{name}(int grid, int block, void** a) {{ return emulated::launch({name}, grid, block, a); }}\n'
+                        for name in kernels)
     whole = f'#define FH_WARP {warp}\n#include "{SHIM.name}"\n{text}\n{launchers}'
     key = hashlib.sha256((whole + SHIM.read_text() + " ".join(FLAGS)).encode()).hexdigest()[:24]
     target = CACHE / f"{key}.so"
@@ -82,8 +83,8 @@ def _operator(name):
     return apply
 
 
-for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv", "mod", "pow", "matmul", "rmatmul", "lt", "le", "gt", "ge", "eq",
-              "ne", "and", "or", "neg", "abs", "invert", "iadd", "isub", "imul", "ifloordiv"):
+for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv", "mod", "pow", "matmul", "rmatmul", "lt", "le", "gt", "ge",
+              "eq", "ne", "and", "or", "neg", "abs", "invert", "iadd", "isub", "imul", "ifloordiv"):
     setattr(DeviceArray, f"__{_name}__", _operator(f"__{_name}__"))
 
 
@@ -129,8 +130,7 @@ class HostModule:
     def bind(self, name, grid, n_threads, *values):
         """A function that launches this kernel with these arguments."""
         values = self.kernels[name].arguments(values)
-        held = [ctypes.c_void_p(v.ctypes.data) if hasattr(v, "ctypes") and isinstance(v, np.ndarray) else
-                ctypes.c_void_p(v.array.ctypes.data) if isinstance(v, DeviceArray) else np.ctypeslib.as_ctypes_type(v.dtype)(v.item()) for v in values]
+        held = [ctypes.c_void_p(v.array.ctypes.data) if isinstance(v, DeviceArray) else np.ctypeslib.as_ctypes_type(v.dtype)(v.item()) for v in values]
         pointers = (ctypes.c_void_p * len(held))(*(ctypes.addressof(v) for v in held))
         run, grid, n_threads = getattr(self.library, f"launch_{name}"), int(grid), min(n_threads, self.device.n_threads)
 

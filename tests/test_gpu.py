@@ -14,7 +14,7 @@ import nvrtc
 import pytest
 import scipy.sparse as sp
 from designs import assert_near, sparse_matrix, sparse_problem
-from host_device import DeviceArray, HostDevice
+from host_device import DeviceArray, HostDevice, HostModule, Namespace
 from test_custom_loss import log_cosh, log_cosh_d1, log_cosh_d2
 
 import fasthoag
@@ -168,7 +168,8 @@ def test_sums_in_fixed_point_of_huge_tiny_and_no_values():
 
 def test_threads_that_wait_for_ever_are_found(monkeypatch):
     device = HostDevice(4, 4)
-    monkeypatch.setattr(cuda, "source", lambda *_: 'extern "C" __global__ void half(int n) { if (threadIdx.x < n) __syncthreads(); else __shfl_xor_sync(0, 1.0, 1); }\n')
+    text = 'extern "C" __global__ void half(int n) { if (threadIdx.x < n) __syncthreads(); else __shfl_xor_sync(0, 1.0, 1); }\n'
+    monkeypatch.setattr(cuda, "source", lambda *_: text)
     with pytest.raises(RuntimeError, match="wait for each other"):
         device.module("made up").launch("half", 1, 4, 2)
 
@@ -263,7 +264,8 @@ class DeviceCsr:
 
 
 PENALTIES = {"ridge": fasthoag.Ridge(), "feature": fasthoag.FeatureRidge(), "group": fasthoag.GroupRidge(np.arange(8) % 3),
-             "structured": fasthoag.StructuredRidge(np.column_stack([np.ones(8), np.arange(8) / 8])), "sum": fasthoag.Ridge() + fasthoag.GroupRidge(np.arange(8) % 2)}
+             "structured": fasthoag.StructuredRidge(np.column_stack([np.ones(8), np.arange(8) / 8])),
+             "sum": fasthoag.Ridge() + fasthoag.GroupRidge(np.arange(8) % 2)}
 
 
 @pytest.mark.parametrize("criterion", ["held_out", "k_fold"])
@@ -328,7 +330,8 @@ def test_many_hyperparameters_and_weights_of_rows(on_host):
     X, y = sparse_problem("logistic", 0)
     X_val, y_val = sparse_problem("logistic", 1)
     for options in ({"penalty": fasthoag.FeatureRidge()}, {"tuned": [fasthoag.SampleWeights()]}, {"tuned": [fasthoag.ClassWeights()]}):
-        here, there = (fasthoag.hoag(fasthoag.Problem(X, y, device=device, **options), fasthoag.HeldOut(X_val, y_val), method="lbfgs", tol=1e-3, stop_on=None)
+        here, there = (fasthoag.hoag(fasthoag.Problem(X, y, device=device, **options), fasthoag.HeldOut(X_val, y_val), method="lbfgs", tol=1e-3,
+                                     stop_on=None)
                        for device in ("cpu", "gpu"))
         assert there.value == pytest.approx(here.value, rel=2e-3)
 
@@ -345,7 +348,8 @@ def test_custom_loss_with_cuda_expressions():
     X, y = sparse_problem("huber", 0)
     loss = fasthoag.custom_loss(*LOG_COSH, name="log_cosh", cuda=CUDA_LOG_COSH)
     assert pickle.loads(pickle.dumps(loss)).cuda == CUDA_LOG_COSH
-    here, there = (fasthoag.hoag(fasthoag.Problem(design, y, loss=loss), fasthoag.KFold(3)) for design in (CpuDesign(X), GpuDesign(X, device=HostDevice())))
+    here, there = (fasthoag.hoag(fasthoag.Problem(design, y, loss=loss), fasthoag.KFold(3))
+                   for design in (CpuDesign(X), GpuDesign(X, device=HostDevice())))
     np.testing.assert_allclose(there.theta, here.theta, atol=1e-6)
     assert there.value == pytest.approx(here.value, rel=1e-6)
 
@@ -385,8 +389,10 @@ def made_up_cupy(driver=12080, runtime=12080, n_devices=1, has_nvrtc=True):
         if not has_nvrtc:
             raise ImportError("no libnvrtc")
 
-    return types.SimpleNamespace(__version__="14.2.0", cuda=types.SimpleNamespace(nvrtc=types.SimpleNamespace(getVersion=version), runtime=types.SimpleNamespace(
-        driverGetVersion=lambda: driver, runtimeGetVersion=lambda: runtime, getDeviceCount=count, getDevice=lambda: 0, CUDARuntimeError=CUDARuntimeError)))
+    module = types.SimpleNamespace
+    found = module(driverGetVersion=lambda: driver, runtimeGetVersion=lambda: runtime, getDeviceCount=count, getDevice=lambda: 0,
+                   CUDARuntimeError=CUDARuntimeError)
+    return module(__version__="14.2.0", cuda=module(nvrtc=module(getVersion=version), runtime=found))
 
 
 NO_DEVICE = {
@@ -398,6 +404,75 @@ NO_DEVICE = {
     r"needs NVRTC, .* \(no libnvrtc\). Install the CUDA toolkit, or pip install 'cupy-cuda12x\[ctk\]'": made_up_cupy(has_nvrtc=False),
     "CUDA reports: cudaErrorUnknown. Check nvidia-smi": made_up_cupy(n_devices=-1),
 }
+
+
+class MadeUpCupy(Namespace):
+    """As much of CuPy as `CupyDevice` uses: launches run on the CPU at once, but while a stream captures they only go into its graph."""
+
+    __version__ = "14.2.0"
+
+    def __init__(self):
+        self.capturing, self.n_graph_launches, self.options = None, 0, None
+        self.cuda = made_up_cupy().cuda
+        self.cuda.runtime.getDeviceProperties = lambda number: {"name": b"Made up"}
+        self.cuda.Device = lambda number: types.SimpleNamespace(mem_info=(10**9, 2 * 10**9))
+        self.cuda.Stream = lambda non_blocking: Stream(self)
+        self.cuda.get_current_stream = lambda: "current"
+
+    def get_default_memory_pool(self):
+        return types.SimpleNamespace(free_bytes=lambda: 10**6)
+
+    def RawModule(self, code, options):
+        self.options = options
+        module = HostModule(code, HostDevice())
+
+        def get_function(name):
+            def launch(grid, block, args):
+                assert grid[0] >= 1 and block in ((256,), (512,)) and len(grid) == 1
+                step = module.bind(name, grid[0], block[0], *(None if a is cuda.NULL else a for a in args))
+                if self.capturing is None:
+                    step()
+                else:
+                    self.capturing.append(step)
+            return launch
+
+        return types.SimpleNamespace(get_function=get_function)
+
+
+class Stream:
+    def __init__(self, cupy):
+        self.cupy = cupy
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        assert self.cupy.capturing is None
+
+    def begin_capture(self):
+        self.cupy.capturing = []
+
+    def end_capture(self):
+        steps, self.cupy.capturing = self.cupy.capturing, None
+
+        def launch(stream):
+            assert stream == "current" and steps
+            self.cupy.n_graph_launches += 1
+            for step in steps:
+                step()
+
+        return types.SimpleNamespace(launch=launch)
+
+
+def test_the_device_over_cupy_compiles_launches_and_repeats(monkeypatch):
+    made_up = MadeUpCupy()
+    monkeypatch.setitem(sys.modules, "cupy", made_up)
+    monkeypatch.setattr(gpu_module.CupyDevice, "warp", 1)  # of kernels that run on the CPU
+    X, y = sparse_problem("logistic", 0, 300, 200, 0.1)
+    here, there = (fasthoag.hoag(fasthoag.Problem(X, y, device=device), fasthoag.KFold(3)) for device in ("cpu", "gpu"))
+    np.testing.assert_allclose(there.theta, here.theta, atol=1e-6)
+    assert made_up.n_graph_launches > 0 and made_up.options == ("-std=c++17",)
+    assert gpu_module.describe_device() == ("14.2.0", "Made up, 1.0 GB free")
 
 
 @pytest.mark.parametrize("sentence", NO_DEVICE)
@@ -429,7 +504,8 @@ def test_mixed_devices_are_refused(on_host):
 
 @pytest.mark.parametrize("spoil, sentence", [
     (lambda X: X.indices.array.__setitem__(3, 15), "column indices outside 0..14"), (lambda X: X.indptr.array.__setitem__(3, 10**6), "row pointers"),
-    (lambda X: X.data.array.__setitem__(3, np.nan), "contains NaN or infinity"), (lambda X: setattr(X, "data", DeviceArray(np.ones(X.nnz, int))), "float32 or float64"),
+    (lambda X: X.data.array.__setitem__(3, np.nan), "contains NaN or infinity"),
+    (lambda X: setattr(X, "data", DeviceArray(np.ones(X.nnz, int))), "float32 or float64"),
 ])
 def test_damaged_matrices_on_the_device_are_refused(on_host, spoil, sentence):
     X, y = sparse_problem("logistic", 0)

@@ -1,7 +1,7 @@
-// Batched preconditioned conjugate gradients: the algorithm of csrc/cg.hpp with every scalar on the device. One iteration is this file's kernels in order
-// around one Hessian product; a column that is done gets d = 0 and a step of 0, and when all are done every kernel returns at once, so that the host may
-// launch some iterations (a graph of them) before it looks. Floor of the vector part: 9 reads and writes of a block (p, m), 72 m bytes a coefficient,
-// beside 24 bytes for each of its stored entries.
+// Batched preconditioned conjugate gradients: the algorithm of csrc/cg.hpp with every scalar on the device. One iteration is this file's kernels in
+// order around one Hessian product; a column that is done gets d = 0 and a step of 0, and when all are done every kernel returns at once, so that the
+// host may launch some iterations (a graph of them) before it looks. Floor of the vector part: 9 reads and writes of a block (p, m), 72 m bytes a
+// coefficient, beside 24 bytes for each of its stored entries.
 #include "columns.cuh"
 
 namespace {
@@ -28,7 +28,8 @@ __device__ inline void unite(double* v, int m, int K) {
 }  // namespace
 
 // d = P^-1 r + beta d. z: P^-1 r of a dense inverse, or null; diagonal (p, n_diag) or null; Br (rank, m) = B' r with low_rank B (n_hot, rank)
-extern "C" __global__ void cg_direction(i64 p, int m, const double* r, const double* z, const double* diagonal, int n_diag, const double* low_rank, i64 n_hot, int rank,
+extern "C" __global__ void cg_direction(i64 p, int m, const double* r, const double* z, const double* diagonal, int n_diag,
+                                        const double* low_rank, i64 n_hot, int rank,
                                         const double* Br, const double* s, const int* state, double* d, const int* counts) {
     if (counts[N_ACTIVE] == 0) return;
     for (i64 at = i64(blockIdx.x) * blockDim.x + threadIdx.x; at < p * m; at += i64(gridDim.x) * blockDim.x) {
@@ -41,7 +42,8 @@ extern "C" __global__ void cg_direction(i64 p, int m, const double* r, const dou
 }
 
 // parts (B, 1 or 4, m): d'Hd, and with a radius x'd, d'd and x'x
-extern "C" __global__ void cg_dots(i64 p, int m, int has_radius, const double* d, const double* hd, const double* x, double* parts, const int* counts) {
+extern "C" __global__ void cg_dots(i64 p, int m, int has_radius, const double* d, const double* hd, const double* x, double* parts,
+                                   const int* counts) {
     if (counts[N_ACTIVE] == 0) return;
     if (!has_radius) return column_sums<1>(p, m, parts, [&](i64 k, int j, double* s) { s[0] += d[k * m + j] * hd[k * m + j]; });
     column_sums<4>(p, m, parts, [&](i64 k, int j, double* s) {
@@ -84,8 +86,8 @@ extern "C" __global__ void cg_step(i64 n_parts, int m, int K, int has_radius, co
 }
 
 // x += alpha d, r -= alpha Hd, parts (B, 2, m): r'r and r'Dr
-extern "C" __global__ void cg_update(i64 p, int m, const double* d, const double* hd, const double* diagonal, int n_diag, const double* s, double* x, double* r,
-                                     double* parts, const int* counts) {
+extern "C" __global__ void cg_update(i64 p, int m, const double* d, const double* hd, const double* diagonal, int n_diag, const double* s,
+                                     double* x, double* r, double* parts, const int* counts) {
     if (counts[N_ACTIVE] == 0) return;
     column_sums<2>(p, m, parts, [&](i64 k, int j, double* sum) {
         const i64 at = k * m + j;
@@ -119,8 +121,8 @@ extern "C" __global__ void cg_low_rank(i64 n_hot, int rank, int m, const double*
 
 // r'r and r'z of the new r, beta, and which columns are done: one block. sums (2, m) is scratch. kind 0: before the first step; 1: after a step;
 // 2: r was computed anew, which changes rz but makes no step
-extern "C" __global__ void cg_test(i64 n_parts, int m, int K, int kind, double start_tol, int max_iterations, const double* parts, const double* parts_inverse,
-                                   i64 n_parts_low, const double* parts_low, int rank, double* Br, double* sums, double* s, int* state, int* counts) {
+extern "C" __global__ void cg_test(i64 n_parts, int m, int K, int kind, double start_tol, int max_iterations, const double* parts,
+                                   const double* parts_inverse, i64 n_parts_low, const double* parts_low, int rank, double* Br, double* sums, double* s, int* state, int* counts) {
     if (counts[N_ACTIVE] == 0) return;
     add_parts<2>(n_parts, m, parts, sums);
     if (parts_inverse) add_parts<1>(n_parts, m, parts_inverse, sums + m);

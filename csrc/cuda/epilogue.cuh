@@ -18,4 +18,5 @@ struct Epilogue {
 };
 
 #define FH_EPILOGUE \
-    const double* shift, const double* scale, const int* scale_of, int n_scale, const double* add, const int* add_of, int n_add, const double* U, double* out
+    const double* shift, const double* scale, const int* scale_of, int n_scale, const double* add, const int* add_of, int n_add, const double* U, \
+    double* out

@@ -1,11 +1,12 @@
-// The two gathers of every pass over X, for m columns at once: Z = X V over the rows and G = X' R over the rows of a stored transpose; and the scatter that
-// takes the place of the second one where memory is short. FH_VALUE and FH_INDEX are the types of stored values and column numbers; blocks are double.
+// The two gathers of every pass over X, for m columns at once: Z = X V over the rows and G = X' R over the rows of a stored transpose; and the
+// scatter that takes the place of the second one where memory is short. FH_VALUE and FH_INDEX are the types of stored values and column numbers;
+// blocks are double.
 //
 // A pass has to read every stored value and index: 12 bytes an entry (8 with float32 values) over the bandwidth of the memory is its floor, and the
-// gathered row of V, 8 m bytes on one or more 32-byte sectors, comes from L2 while V fits there (columns renumbered by frequency help).
-// Rows of a block of about `tile` entries share its threads: groups of E x C lanes, C columns side by side so that a row of V is read coalesced and an
-// index is loaded once for all of them, E entries at a time, as many as the mean row of this block is worth. Rows of more than `long_row` entries
-// (frequent columns, in the transpose) are cut into segments of at most `tile` entries, a block each; their sums are added in a fixed order.
+// gathered row of V, 8 m bytes on one or more 32-byte sectors, comes from L2 while V fits there (columns renumbered by frequency help). Rows of a
+// block of about `tile` entries share its threads: groups of E x C lanes, C columns side by side so that a row of V is read coalesced and an index is
+// loaded once for all of them, E entries at a time, as many as the mean row of this block is worth. Rows of more than `long_row` entries (frequent
+// columns, in the transpose) are cut into segments of at most `tile` entries, a block each; their sums are added in a fixed order.
 #include "columns.cuh"
 #include "epilogue.cuh"
 
@@ -15,8 +16,8 @@ constexpr int P = FH_PER_LANE;
 
 namespace {
 
-// s[p] += x_k V[index_k, column + p C] for k = e, e + E, ... < n of n entries of a row. Without indices column numbers count from `first`, without data
-// every value is 1: dense rows, and the column of ones of the intercept.
+// s[p] += x_k V[index_k, column + p C] for k = e, e + E, ... < n of n entries of a row. Without indices column numbers count from `first`, without
+// data every value is 1: dense rows, and the column of ones of the intercept.
 __device__ inline void add_entries(const Index* __restrict__ indices, const Value* __restrict__ data, i64 first, int n, int e, int E, int is_squared,
                                    const double* __restrict__ V, int m, int column, int C, double* s) {
     V += column;
@@ -66,8 +67,8 @@ __device__ void gather_rows(const i64* __restrict__ indptr, const Index* indices
     }
 }
 
-__device__ void gather_segment(const i64* __restrict__ indptr, const Index* indices, const Value* data, i64 n_rows, const i64* segment, int is_squared,
-                               const double* V, int C, const Epilogue& epilogue, double* parts) {
+__device__ void gather_segment(const i64* __restrict__ indptr, const Index* indices, const Value* data, i64 n_rows, const i64* segment,
+                               int is_squared, const double* V, int C, const Epilogue& epilogue, double* parts) {
     __shared__ double sums[FH_MAX_THREADS];
     const int m = epilogue.m, t = threadIdx.x, c = t % C, e = t / C, E = blockDim.x / C;
     const i64 row = segment[0], begin = segment[1], part = segment[3];
@@ -76,7 +77,8 @@ __device__ void gather_segment(const i64* __restrict__ indptr, const Index* indi
     const i64 first = is_ones ? begin : begin - indptr[row];
     for (int j0 = 0; j0 < m; j0 += C * P) {
         double s[P] = {};
-        add_entries(is_ones || !indices ? nullptr : indices + begin, is_ones ? nullptr : data + begin, first, n, e, E, is_squared, V, m, j0 + c, C, s);
+        add_entries(is_ones || !indices ? nullptr : indices + begin, is_ones ? nullptr : data + begin, first, n, e, E, is_squared, V, m, j0 + c, C,
+                    s);
 #pragma unroll
         for (int p = 0; p < P; ++p) {
             const int j = j0 + c + p * C;
@@ -93,10 +95,11 @@ __device__ void gather_segment(const i64* __restrict__ indptr, const Index* indi
 
 }  // namespace
 
-// blocks (n_blocks, 2): first and end row. segments (., 4): row, first and end entry, part or -1 for all of the row. Row n_rows is the column of ones.
-// C columns side by side, a power of two. n_active: nothing is done where it is 0.
+// blocks (n_blocks, 2): first and end row. segments (., 4): row, first and end entry, part or -1 for all of the row. Row n_rows is the column of
+// ones. C columns side by side, a power of two. n_active: nothing is done where it is 0.
 extern "C" __global__ void gather(const i64* indptr, const Index* indices, const Value* data, i64 n_rows, const i64* blocks, i64 n_blocks,
-                                  const i64* segments, int m, int C, int is_squared, const double* V, FH_EPILOGUE, double* parts, const int* n_active) {
+                                  const i64* segments, int m, int C, int is_squared, const double* V, FH_EPILOGUE, double* parts,
+                                  const int* n_active) {
     if (n_active && *n_active == 0) return;
     const Epilogue epilogue = {shift, scale, scale_of, n_scale, add, add_of, n_add, U, out, m};
     const i64 b = blockIdx.x;

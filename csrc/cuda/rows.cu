@@ -1,8 +1,8 @@
 // What is done with the predictions Z (n, m) of rows: losses, their derivatives and sums, the contraction of the outer Hessian. Formulas are those of
 // losses.hpp, the same text that g++ compiles; FH_LOSS is the name of one of its losses, or `custom`, whose struct Loss_custom is put in below.
 //
-// These kernels are not fused into the gather: of a row with 50 entries the gather reads 600 bytes, and 16 m more for writing Z and reading it again are
-// a few percent of a loss and gradient, while Hessian products, nine of ten passes, have their curvature in the gather's epilogue.
+// These kernels are not fused into the gather: of a row with 50 entries the gather reads 600 bytes, and 16 m more for writing Z and reading it again
+// are a few percent of a loss and gradient, while Hessian products, nine of ten passes, have their curvature in the gather's epilogue.
 #include "losses.hpp"
 #include "columns.cuh"
 
@@ -62,7 +62,8 @@ extern "C" __global__ void row_terms(i64 n, int m, int K, FH_ROWS, double a0, do
         const double s = rows.at(i, fold[k % n_units * K], bit), z = Z[at];
         if (K == 1) {
             double v = 0.0;
-            if (s != 0.0) v = order == 0 ? Loss::value(y[i], z, a) : order == 1 ? Loss::d1(y[i], z, a) : order == 2 ? Loss::d2(y[i], z, a) : Loss::d3(y[i], z, a);
+            if (s != 0.0)
+                v = order == 0 ? Loss::value(y[i], z, a) : order == 1 ? Loss::d1(y[i], z, a) : order == 2 ? Loss::d2(y[i], z, a) : Loss::d3(y[i], z, a);
             out[at] = s != 0.0 ? s * v : 0.0;
             continue;
         }
@@ -81,8 +82,9 @@ extern "C" __global__ void curve(i64 n, int m, int K, const double* C, int n_fol
         fh::Softmax::curve(K, C + (k / n_units * n_folds + fold[k % n_units * K]) * K, Z + k * K, Z + k * K);
 }
 
-// parts (B, F k k): sums over rows of (A_if + B_if x_i q_f)(x_i u_a)(x_i u_e) from Z (n, k F K + F K) = X [U Q], where column (a F + f) K + c is class c of
-// u_a of fold f. B may be null. With K > 1 the covariance of u_a and u_e under p and their third central moment with q, as csrc/passes.hpp.
+// parts (B, F k k): sums over rows of (A_if + B_if x_i q_f)(x_i u_a)(x_i u_e) from Z (n, k F K + F K) = X [U Q], where column (a F + f) K + c is
+// class c of u_a of fold f. B may be null. With K > 1 the covariance of u_a and u_e under p and their third central moment with q, as
+// csrc/passes.hpp.
 extern "C" __global__ void contract(i64 n, int F, int k, int K, const double* A, const double* B, const double* Z, int m, double* parts) {
     column_sums<1>(n, F * k * k, parts, [&](i64 i, int o, double* sum) {
         const int f = o / (k * k), a = o / k % k, e = o % k;

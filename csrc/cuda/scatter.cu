@@ -1,8 +1,8 @@
-// X' R without a transpose of X, for where memory is short: every product is added by an atomic in fixed point, where the order of additions changes no bit.
-// With B_j >= max |x_ij r_ij| in column j and fewer than 2^`log2_n` additions, a product is q1 B 2^(log2_n - 62) + q2 B 2^(2 log2_n - 124) with integers q1, q2
-// whose sums stay below 2^62: finer than double for all but entries 2^-30 times smaller than the largest. It costs two atomics for every entry
-// and column, beside 12 bytes read. The first columns, the most frequent where they are renumbered, are added up in shared memory first: every row has
-// some of them, and all blocks would queue at their addresses.
+// X' R without a transpose of X, for where memory is short: every product is added by an atomic in fixed point, where the order of additions changes
+// no bit. With B_j >= max |x_ij r_ij| in column j and fewer than 2^`log2_n` additions, a product is q1 B 2^(log2_n - 62) + q2 B 2^(2 log2_n - 124)
+// with integers q1, q2 whose sums stay below 2^62: finer than double for all but entries 2^-30 times smaller than the largest. It costs two atomics
+// for every entry and column, beside 12 bytes read. The first columns, the most frequent where they are renumbered, are added up in shared memory
+// first: every row has some of them, and all blocks would queue at their addresses.
 #include "columns.cuh"
 #include "epilogue.cuh"
 
@@ -56,8 +56,8 @@ extern "C" __global__ void fixed_units(int n_parts, int m, int log2_n, const dou
 }
 
 // sums (n_cols, m, 2) += X' R in fixed point, for the row blocks and row segments of X
-extern "C" __global__ void scatter(const i64* indptr, const Index* indices, const Value* data, i64 n_cols, const i64* blocks, i64 n_blocks, const i64* segments,
-                                   int m, int C, int log2_n, int is_squared, const double* R, const double* unit, i64* sums, const int* n_active) {
+extern "C" __global__ void scatter(const i64* indptr, const Index* indices, const Value* data, i64 n_cols, const i64* blocks, i64 n_blocks,
+                                   const i64* segments, int m, int C, int log2_n, int is_squared, const double* R, const double* unit, i64* sums, const int* n_active) {
     __shared__ i64 frequent[2 * n_shared];
     if (n_active && *n_active == 0) return;
     for (int k = threadIdx.x; k < 2 * n_shared; k += blockDim.x) frequent[k] = 0;

@@ -81,8 +81,8 @@ class Design(Protocol):
 
 
 def make_design(X, *, fit_intercept=False, n_threads=None, low_memory=False, deterministic=False, device=None):
-    """A `CpuDesign` or `GpuDesign` for an array or sparse matrix, where `device` says or else where X is; a Design is returned as it is. A large array that
-    is mostly zeros becomes a sparse matrix, unless memory is short: MNIST, a fifth of it not 0, is 4 times as fast that way."""
+    """A `CpuDesign` or `GpuDesign` for an array or sparse matrix, where `device` says or else where X is; a Design is returned as it is. A large
+    array that is mostly zeros becomes a sparse matrix, unless memory is short: MNIST, a fifth of it not 0, is 4 times as fast that way."""
     if device not in (None, "cpu", "gpu"):
         raise ValueError(f"device must be 'cpu', 'gpu' or None for where X is; got {device!r}")
     if hasattr(X, "loss_grad"):

@@ -52,7 +52,8 @@ class Kernel:
             return NULL
         name, kind, _ = parameter
         if value.dtype != kind or not value.flags.c_contiguous:
-            raise TypeError(f"kernel {self.name} takes a contiguous array of {np.dtype(kind).name} as {name}; got {value.dtype.name}, strides {value.strides}")
+            raise TypeError(f"kernel {self.name} takes a contiguous array of {np.dtype(kind).name} as {name}; got {value.dtype.name}, "
+                            f"strides {value.strides}")
         return value
 
 

@@ -1,7 +1,7 @@
 """X on a GPU: passes in CUDA (csrc/cuda), the only file that imports CuPy.
 
-Kernels are compiled by `cupy.RawModule` when they are first used, a second or so each, and kept on disk by CuPy. `CupyDevice` is all that `GpuDesign` asks of a
-GPU: an array namespace, launches, free memory, repetition. Tests put another device in its place that runs the same kernels on the CPU.
+Kernels are compiled by `cupy.RawModule` when they are first used, a second or so each, and kept on disk by CuPy. `CupyDevice` is all that
+`GpuDesign` asks of a GPU: an array namespace, launches, free memory, repetition. Tests put another device in its place that runs the same kernels on the CPU.
 """
 import copy
 import warnings
@@ -91,19 +91,20 @@ def find_device():
     if driver == 0:
         raise ValueError("device='gpu' needs an NVIDIA driver, and this machine has none. Install one, or use device='cpu'")
     if driver // 1000 < max(library // 1000, LEAST_CUDA):
-        raise ValueError(f"device='gpu' needs a newer NVIDIA driver: this one is for CUDA {driver // 1000}.{driver % 1000 // 10}, CuPy for CUDA {library // 1000}. "
-                         f"Update the driver, install the CuPy of its version, or use device='cpu'")
+        raise ValueError(f"device='gpu' needs a newer NVIDIA driver: this one is for CUDA {driver // 1000}.{driver % 1000 // 10}, "
+                         f"CuPy for CUDA {library // 1000}. Update the driver, install the CuPy of its version, or use device='cpu'")
     try:
         n_devices = runtime.getDeviceCount()
     except runtime.CUDARuntimeError as error:
         raise ValueError(f"device='gpu' needs a CUDA device, and CUDA reports: {error}. Check nvidia-smi, or use device='cpu'") from None
     if n_devices == 0:
-        raise ValueError("device='gpu' needs a CUDA device, and this machine shows none. Check nvidia-smi and CUDA_VISIBLE_DEVICES, or use device='cpu'")
+        raise ValueError("device='gpu' needs a CUDA device, and this machine shows none. Check nvidia-smi and CUDA_VISIBLE_DEVICES, "
+                         "or use device='cpu'")
     try:
         cupy.cuda.nvrtc.getVersion()
     except ImportError as error:
-        raise ValueError(f"device='gpu' needs NVRTC, CUDA's compiler library, which CuPy does not find ({str(error).splitlines()[0]}). Install the CUDA toolkit, "
-                         f"or pip install 'cupy-cuda{library // 1000}x[ctk]', or use device='cpu'") from None
+        raise ValueError(f"device='gpu' needs NVRTC, CUDA's compiler library, which CuPy does not find ({str(error).splitlines()[0]}). "
+                         f"Install the CUDA toolkit, or pip install 'cupy-cuda{library // 1000}x[ctk]', or use device='cpu'") from None
     return CupyDevice()
 
 
@@ -206,8 +207,8 @@ class GpuDesign:
     """X on a GPU. Stored values are float32 or float64, everything computed is float64; two runs give the same bits.
 
     Columns are renumbered by frequency on the device, so that the coefficients of frequent features share cache lines. Products with X' read a stored
-    transpose. Where memory is short (``transpose=False``) X is there once and products with X' add in fixed point, exactly and in any order, by atomics:
-    the same bits in every run too, several times slower for that half of a pass.
+    transpose. Where memory is short (``transpose=False``) X is there once and products with X' add in fixed point, exactly and in any order, by
+    atomics: the same bits in every run too, several times slower for that half of a pass.
 
     Parameters
     ----------
@@ -266,7 +267,8 @@ class GpuDesign:
     # ---- memory and set-up ----
 
     def _bytes(self, has_transpose, is_own=False):
-        """Of device memory to allocate: X (and its transpose), scratch of the sort, row pointers. X that came on the device is copied with `is_own` only."""
+        """Of device memory to allocate: X (and its transpose), scratch of the sort, row pointers. X that came on the device is copied with `is_own`
+        only."""
         (n, p), size, index = self.shape, self.dtype.itemsize, np.dtype(self.index_type).itemsize if self.is_sparse else 0
         here = size + index if is_own or not self.is_given_on_device else index if has_transpose else 0
         scratch = SCRATCH * self._chunk() if self.is_sparse and (has_transpose or (self._asked and not self.is_given_on_device)) else 0
@@ -289,12 +291,13 @@ class GpuDesign:
             return True
         needed = self._bytes(bool(asked is True))
         if needed > room:
-            hint = "transpose=False (low_memory=True)" if asked is True and self._bytes(False) <= room else "float32 values or fewer rows, or device='cpu'"
-            raise MemoryError(f"X of {self.shape[0]} rows with {self.n_stored} stored values needs {needed:,} bytes on the device; {int(room):,} of its {free:,} free "
-                              f"bytes may be used. Use {hint}")
+            has_room = asked is True and self._bytes(False) <= room
+            hint = "transpose=False (low_memory=True)" if has_room else "float32 values or fewer rows, or device='cpu'"
+            raise MemoryError(f"X of {self.shape[0]} rows with {self.n_stored} stored values needs {needed:,} bytes on the device; "
+                              f"{int(room):,} of its {free:,} free bytes may be used. Use {hint}")
         if asked == "auto":
-            warnings.warn(f"X and its transpose need {self._bytes(True):,} bytes on the device and {free:,} are free: one copy is kept, and products with "
-                          "X' are slower. low_memory=True asks for this and says nothing", stacklevel=6)
+            warnings.warn(f"X and its transpose need {self._bytes(True):,} bytes on the device and {free:,} are free: one copy is kept, and "
+                          "products with X' are slower. low_memory=True asks for this and says nothing", stacklevel=6)
         return False
 
     def _load(self, X, is_free):
@@ -385,7 +388,8 @@ class GpuDesign:
     # ---- passes ----
 
     def _gather(self, rows, V, out, *, is_squared=False, shift=None, scale=None, add=None, U=None, n_active=None):
-        """Launches that compute out = X V of these rows with an epilogue (csrc/cuda/passes.cu). They allocate nothing, so that they can be repeated."""
+        """Launches that compute out = X V of these rows with an epilogue (csrc/cuda/passes.cu). They allocate nothing, so that they can be
+        repeated."""
         m = out.shape[1]
         lanes = self._lanes(m)
         n_each = min(4, 1 << (-(-m // lanes) - 1).bit_length())
@@ -398,8 +402,8 @@ class GpuDesign:
 
         steps = []
         if grid:
-            steps.append(bind("gather", grid, N_THREADS, rows.indptr, rows.indices, rows.data, rows.n_rows, rows.blocks, n_blocks, rows.segments, m, lanes,
-                              is_squared, V, *epilogue, parts, n_active))
+            steps.append(bind("gather", grid, N_THREADS, rows.indptr, rows.indices, rows.data, rows.n_rows, rows.blocks, n_blocks,
+                              rows.segments, m, lanes, is_squared, V, *epilogue, parts, n_active))
         if n_long:
             steps.append(bind("add_segments", n_long, N_THREADS, rows.long_rows, m, parts, *epilogue, n_active))
         return steps
@@ -429,8 +433,8 @@ class GpuDesign:
         steps = [bind("row_bounds", n_parts, N_THREADS, n, m, self._row_max, R, is_squared, bound, n_active),
                  bind("fixed_units", 1, N_THREADS, n_parts, m, log2_n, bound, unit, n_active), partial(sums.fill, 0)]
         if grid:
-            steps.append(bind("scatter", grid, N_THREADS, rows.indptr, rows.indices, rows.data, p, rows.blocks, len(rows.blocks), rows.segments, m, lanes,
-                              log2_n, is_squared, R, unit, sums, n_active))
+            steps.append(bind("scatter", grid, N_THREADS, rows.indptr, rows.indices, rows.data, p, rows.blocks, len(rows.blocks), rows.segments,
+                              m, lanes, log2_n, is_squared, R, unit, sums, n_active))
         return [*steps, bind("from_fixed", chunks(p * m), N_THREADS, p, m, log2_n, sums, unit, *epilogue, n_active), *add_ones]
 
     def _product(self, curvature, fold, K, V, out, *, lam=None, lam_of=None, n_active=None):
@@ -548,8 +552,8 @@ class GpuDesign:
             bad = np.flatnonzero(~(np.abs(found - expected) <= allowed))
             if len(bad):
                 i = bad[0]
-                raise ValueError(f"the CUDA expression of {role} of loss '{loss.name}' is not its Python function: at y = {yy[i]:g}, z = {zz[i]:g} it gives "
-                                 f"{found[i]:.10g} for {expected[i]:.10g}")
+                raise ValueError(f"the CUDA expression of {role} of loss '{loss.name}' is not its Python function: at y = {yy[i]:g}, "
+                                 f"z = {zz[i]:g} it gives {found[i]:.10g} for {expected[i]:.10g}")
         self._kept["checked", loss.cuda] = None, None
 
     # ---- solvers ----

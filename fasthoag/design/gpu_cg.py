@@ -24,7 +24,8 @@ def solve(design, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond
     r, d, columns, done = b.copy(), xp.zeros(b.shape), np.arange(m), 0
     kind, start_tol = FRESH, 1.0 if start is None else START_TOL
     while len(columns):  # a round: iterations until a third of its columns are done and leave the block
-        block = [np.ascontiguousarray(a[:, columns]) for a in (scalars, state)] + [a if len(columns) == m else take(xp, a, columns) for a in (b, x, r, d)]
+        block = [np.ascontiguousarray(a[:, columns]) for a in (scalars, state)]
+        block += [a if len(columns) == m else take(xp, a, columns) for a in (b, x, r, d)]
         part, done = _round(design, (curvature, fold[columns], lam, lam_of[columns]), block, precond, K, max_iter, kind, start_tol, done)
         scalars[:, columns], state[:, columns] = part[:2]
         if len(columns) == m:
@@ -42,7 +43,8 @@ def take(xp, block, columns):
 
 
 def _round(design, system, block, precond, K, max_iter, kind, start_tol, done):
-    """Iterations on some columns until two thirds of them at most are left. Returns scalars and states on the host, x, r and d, and all iterations so far."""
+    """Iterations on some columns until two thirds of them at most are left. Returns scalars and states on the host, x, r and d, and the number of
+    all iterations so far."""
     curvature, fold, lam, lam_of = system
     scalars, state, b, x, r, d = block
     xp, m, has_radius = design.xp, b.shape[1], bool(np.isfinite(scalars[RADIUS]).any())
@@ -99,7 +101,8 @@ def _launches(design, product, precond, K, max_iter, has_radius, x, r, d, hd, s,
         return found
 
     def decide(kind, start_tol):
-        return bind("cg_test", 1, ONE_BLOCK, n_parts, m, K, kind, start_tol, max_iter, parts, parts_inverse, n_low, parts_low, rank, Br, sums, s, state, counts)
+        return bind("cg_test", 1, ONE_BLOCK, n_parts, m, K, kind, start_tol, max_iter, parts, parts_inverse, n_low, parts_low, rank, Br, sums, s,
+                    state, counts)
 
     iteration = [
         bind("cg_direction", grid, N_THREADS, p, m, r, z, diagonal, n_diag, low_rank, n_hot, rank, Br, s, state, d, counts),
