@@ -370,6 +370,17 @@ def test_labels_that_liblinear_cannot_hold_are_refused_before_work(rows, tmp_pat
 
 # ---- info and demo ----
 
+def test_device_gpu_works_or_says_what_is_missing(rows):
+    from fasthoag.design.gpu import find_device
+
+    result = run("tune", rows(), "--device", "gpu", "--json")
+    try:
+        find_device()
+    except ValueError:
+        return assert_fails(result, "device='gpu' needs", "or use device='cpu'")
+    assert json.loads(result.stdout)["settings"]["device"] == "gpu"
+
+
 def test_info_names_what_was_built():
     facts = json.loads(run("info", "--json").stdout)
     assert facts["fasthoag"] == fasthoag.__version__ and facts["threads"] >= 1 and isinstance(facts["openmp"], bool)

@@ -16,8 +16,10 @@ import scipy.sparse as sp
 from designs import assert_near, sparse_matrix, sparse_problem
 from host_device import DeviceArray, HostDevice, HostModule, Namespace
 from test_custom_loss import log_cosh, log_cosh_d1, log_cosh_d2
+from test_leverage import WAYS, has_probes, set_way
 
 import fasthoag
+from fasthoag.criteria import CRITERIA, leverage
 from fasthoag.design import HELD_OUT, TRAIN, RowWeights, cuda, to_host
 from fasthoag.design import gpu as gpu_module
 from fasthoag.design.cpu import CpuDesign
@@ -336,10 +338,29 @@ def test_many_hyperparameters_and_weights_of_rows(on_host):
         assert there.value == pytest.approx(here.value, rel=2e-3)
 
 
-def test_leave_one_out(on_host):
+@pytest.mark.parametrize("rule, way", [(name, way) for name in CRITERIA if name not in ("held_out", "k_fold") for way in WAYS
+                                       if way != "probes" or has_probes(CRITERIA[name], "logistic")])
+def test_criteria_without_held_out_rows(rule, way, monkeypatch):
+    set_way(monkeypatch, way)
+    loss = "squared" if rule == "gcv" else "logistic"
+    X, y = sparse_problem(loss, 0, 60, 8)
+    found = []
+    for design in (CpuDesign(X, fit_intercept=True, n_threads=1), GpuDesign(X, fit_intercept=True, device=DEVICE)):
+        problem = fasthoag.Problem(design, y, loss=loss, penalty=fasthoag.GroupRidge(np.arange(8) % 3))
+        bound = CRITERIA[rule]().bind(problem)
+        at = bound.evaluate(np.array([0.5, 0.0, 1.0]), design.encode(np.zeros((design.n_coef, 1))), Accuracy(1e-11, 1e-11))
+        found.append((at.value, at.grad))
+    (value, grad), (on_device, grad_on_device) = found
+    assert on_device == pytest.approx(value, rel=1e-8)
+    np.testing.assert_allclose(grad_on_device, grad, rtol=0, atol=1e-8 * np.abs(grad).max())
+
+
+@pytest.mark.parametrize("rule", CRITERIA)
+def test_every_criterion_finds_the_same_on_the_device(on_host, rule):
     X, y = sparse_problem("squared", 0)
-    here, there = (fasthoag.hoag(fasthoag.Problem(X, y, loss="squared", device=device), fasthoag.ApproximateLOO()) for device in ("cpu", "gpu"))
-    assert there.value == pytest.approx(here.value, rel=1e-6)
+    criterion = fasthoag.HeldOut(*sparse_problem("squared", 1)) if rule == "held_out" else CRITERIA[rule]()
+    here, there = (fasthoag.hoag(fasthoag.Problem(X, y, loss="squared", device=device), criterion) for device in ("cpu", "gpu"))
+    assert there.value == pytest.approx(here.value, rel=1e-6) and there.status == here.status
 
 
 # ---- losses of the user ----

@@ -12,7 +12,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from fasthoag import linsolve
 from fasthoag.criteria.held_out import BoundCriterion
-from fasthoag.design import TRAIN, RowWeights
+from fasthoag.design import TRAIN, RowWeights, to_host
 from fasthoag.losses import derivative
 
 FEW_COEFFICIENTS, FEW_ROWS = 2000, 1000  # up to which H or the rows' Gram matrix is inverted
@@ -261,13 +261,13 @@ def _information(price):
 
 
 def _evidence(rows, hat, lam, W):
-    lam = np.asarray(lam)[:, 0]
+    lam = to_host(lam)[:, 0]
     is_penalised = lam > 0
-    h = float((rows.s * derivative(rows.loss, 0, rows.y, rows.u)).sum()) + 0.5 * float(lam @ np.asarray(W)[:, 0]**2)
+    h = float((rows.s * derivative(rows.loss, 0, rows.y, rows.u)).sum()) + 0.5 * float(lam @ to_host(W)[:, 0]**2)
     fit, factor = (h, 1.0) if rows.loss.name != "squared" else (0.5 * rows.n * np.log(2 * h / rows.n), 0.5 * rows.n / h)
     value = fit + 0.5 * (hat.log_det - float(np.log(lam[is_penalised]).sum()))
     # h stands still at w*; log det H depends on the leverages alone: d log det H = Σ h_i dc_i + Σ (H⁻¹)_jj dλ_j
-    in_lam = 0.5 * (factor * np.asarray(W)**2 + hat.inverse_diagonal[:, None] - np.where(is_penalised, 1 / np.where(is_penalised, lam, 1.0), 0.0)[:, None])
+    in_lam = 0.5 * (factor * to_host(W)**2 + hat.inverse_diagonal[:, None] - np.where(is_penalised, 1 / np.where(is_penalised, lam, 1.0), 0.0)[:, None])
     return Terms(value, 0.0 * rows.u, 0.0 * rows.u, 0.0, in_lam)
 
 
@@ -297,8 +297,8 @@ class BoundLeverage(BoundCriterion):
             design, inner.curvature(design.loss_grad(self.loss, self.y, inner.rows, self.fold, W)[3]), lam, is_quick=True)
         tight = replace(accuracy, inner=0.1 * accuracy.inner)  # leverages go with the curvature: of first order in w
         lam, solution, n_inner, n_cg = solve_inner(self, theta, W, tight, quick)
-        W, curvature, u = solution.W, inner.curvature(solution.Z), np.asarray(solution.Z)[:, 0]
-        weight = np.ones(len(u)) if inner.rows.weight is None else np.asarray(inner.rows.weight)
+        W, curvature, u = solution.W, inner.curvature(solution.Z), to_host(solution.Z)[:, 0]
+        weight = np.ones(len(u)) if inner.rows.weight is None else to_host(inner.rows.weight)
         precond = quick if precond else linsolve.make_precond(design, curvature, lam, n_sketch=SKETCH)
         rows = Rows(self.loss, self.y, u, weight, *(derivative(self.loss, k, self.y, u) for k in (1, 2, 3)), float(weight.sum()))
         if design.n_coef <= FEW_COEFFICIENTS:
@@ -341,8 +341,8 @@ class InverseHessian(_Exact):
     """By the inverse of H, (n_coef, n_coef)."""
 
     def __init__(self, design, curvature, lam):
-        self.design, self.c, self.eye = design, np.asarray(curvature)[:, 0], np.eye(design.n_coef)
-        H = self._gram(curvature) + np.diag(np.asarray(lam)[:, 0])
+        self.design, self.c, self.eye = design, to_host(curvature)[:, 0], np.eye(design.n_coef)
+        H = self._gram(curvature) + np.diag(to_host(lam)[:, 0])
         try:
             factor = cho_factor(H, lower=True)
             self.inverse, self.log_det = cho_solve(factor, self.eye), 2.0 * float(np.log(np.diag(factor[0])).sum())
@@ -356,7 +356,7 @@ class InverseHessian(_Exact):
         self.a = self.c * self.h
 
     def _gram(self, curvature):
-        return np.asarray(self.design.hvp(self.design.xp.asarray(curvature), np.zeros(self.design.n_coef, np.int32), self.design.xp.asarray(self.eye)))
+        return to_host(self.design.hvp(self.design.xp.asarray(curvature), np.zeros(self.design.n_coef, np.int32), self.design.xp.asarray(self.eye)))
 
     def _quadratic(self, A):
         """x_i' A x_i for every row."""
@@ -364,12 +364,12 @@ class InverseHessian(_Exact):
         step = max(1, CHUNK // design.shape[0])
         total = np.zeros(design.shape[0])
         for k in range(0, p, step):
-            left, right = (np.asarray(design.matvec(design.xp.asarray(np.ascontiguousarray(M[:, k:k + step])))) for M in (A, self.eye))
+            left, right = (to_host(design.matvec(design.xp.asarray(np.ascontiguousarray(M[:, k:k + step])))) for M in (A, self.eye))
             total += (left * right).sum(axis=1)
         return total
 
     def solve(self, b):
-        return self.design.xp.asarray(self.inverse @ np.asarray(b))
+        return self.design.xp.asarray(self.inverse @ to_host(b))
 
     def pull(self, in_a, in_v):
         """Derivatives of f in the curvatures and in the strengths, from those in the leverages."""
@@ -384,7 +384,7 @@ class InverseGram(_Exact):
 
     def __init__(self, design, curvature, lam):
         xp, n = design.xp, design.shape[0]
-        self.design, self.c, self.lam = design, np.asarray(curvature)[:, 0], np.asarray(lam)
+        self.design, self.c, self.lam = design, to_host(curvature)[:, 0], to_host(lam)
         is_free = self.lam[:, 0] <= 0
         if is_free.sum() > n:
             raise ValueError(f"{is_free.sum()} coefficients have no penalty but there are {n} rows only; penalise more of them")
@@ -392,10 +392,10 @@ class InverseGram(_Exact):
         self.free = np.flatnonzero(is_free)
         G = np.zeros((design.n_coef, len(self.free)))
         G[self.free, np.arange(len(self.free))] = 1.0
-        self.G = np.asarray(design.matvec(xp.asarray(G))) if len(self.free) else np.zeros((n, 0))
+        self.G = to_host(design.matvec(xp.asarray(G))) if len(self.free) else np.zeros((n, 0))
         self.step = max(1, CHUNK // design.n_coef)
         eye = np.eye(n)
-        K = np.concatenate([np.asarray(design.matvec(xp.asarray(self.over_lam * np.asarray(design.rmatvec(xp.asarray(np.ascontiguousarray(eye[:, k:k + self.step])))))))
+        K = np.concatenate([to_host(design.matvec(xp.asarray(self.over_lam * to_host(design.rmatvec(xp.asarray(np.ascontiguousarray(eye[:, k:k + self.step])))))))
                             for k in range(0, n, self.step)], axis=1)
         root = np.sqrt(self.c)
         factor = cho_factor(eye + root[:, None] * K * root, lower=True)
@@ -412,7 +412,7 @@ class InverseGram(_Exact):
         """Σ_k weight_k (Λ⁻¹ Xᵀ M)_jk² for every coefficient."""
         total = np.zeros((self.design.n_coef, 1))
         for k in range(0, M.shape[1], self.step):
-            block = self.over_lam * np.asarray(self.design.rmatvec(self.design.xp.asarray(np.ascontiguousarray(M[:, k:k + self.step]))))
+            block = self.over_lam * to_host(self.design.rmatvec(self.design.xp.asarray(np.ascontiguousarray(M[:, k:k + self.step]))))
             total[:, 0] += (block * block) @ weight[k:k + self.step]
         return total
 
@@ -423,10 +423,10 @@ class InverseGram(_Exact):
         return (self.over_lam - self._squares(vectors * np.sqrt(np.maximum(values, 0.0)), np.ones(len(values))))[:, 0]
 
     def solve(self, b):
-        xp, b = self.design.xp, np.asarray(b)
-        z = np.asarray(self.design.matvec(xp.asarray(self.over_lam * b)))
+        xp, b = self.design.xp, to_host(b)
+        z = to_host(self.design.matvec(xp.asarray(self.over_lam * b)))
         free = self.S @ (b[self.free] - self.G.T @ (self.T @ z))
-        x = self.over_lam * (b - np.asarray(self.design.rmatvec(xp.asarray(self.T @ (z + self.G @ free)))))
+        x = self.over_lam * (b - to_host(self.design.rmatvec(xp.asarray(self.T @ (z + self.G @ free)))))
         x[self.free] = free
         return xp.asarray(x)
 
@@ -442,12 +442,12 @@ class Probes:
 
     def __init__(self, design, curvature, lam, n_probes, tol, precond, start):
         self.design, self.curvature, self.lam, self.tol, self.precond, self.m = design, curvature, lam, tol, precond, n_probes
-        self.root = np.sqrt(np.asarray(curvature))
+        self.root = np.sqrt(to_host(curvature))
         self.signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(design.shape[0], n_probes))
         self.start, self.n_cg, self.is_solved, self.reached = start, 0, True, 0.0
         b = design.rmatvec(design.xp.asarray(self.root * self.signs))
         self.Y, self.left, self.share = self._solve(b, 1)
-        self.XY = np.asarray(design.matvec(self.Y))
+        self.XY = to_host(design.matvec(self.Y))
         self.each = self.root * self.signs * self.XY
         self.a = self.each.mean(axis=1)
         self.v = self.each.var(axis=1, ddof=1) / n_probes
@@ -461,7 +461,7 @@ class Probes:
         solved = linsolve.cg(linsolve.Hessian(self.design, self.curvature, fold, self.lam, fold), b, start, tol=tol, precond=self.precond)
         self.n_cg += int(solved.n_iter.max())
         self.is_solved &= bool(((solved.status == linsolve.CONVERGED) | (solved.residual_norm <= 0.5 * linsolve.norms(b))).all())
-        energy = np.where(solved.energy < 0, tol**2 / max(float(np.min(np.asarray(self.lam), where=np.asarray(self.lam) > 0, initial=np.inf)), 1e-300), solved.energy)
+        energy = np.where(solved.energy < 0, tol**2 / max(float(np.min(to_host(self.lam), where=to_host(self.lam) > 0, initial=np.inf)), 1e-300), solved.energy)
         size = np.maximum(linsolve.dots(solved.x, b), 1e-300)
         self.reached = max(self.reached, float(np.max(solved.residual_norm / np.maximum(linsolve.norms(b), 1e-300))))
         return solved.x, solved.residual, float(np.sqrt(np.max(np.minimum(energy / size, 1.0))))
@@ -477,7 +477,7 @@ class Probes:
         weight = self.signs * (np.broadcast_to(in_a, self.a.shape)[:, None] / m + np.broadcast_to(in_v, self.a.shape)[:, None] * spread)
         g = design.rmatvec(design.xp.asarray(self.root * weight))
         self.Q, _, self.share_q = self._solve(g, 2)
-        XQ = np.asarray(design.matvec(self.Q))
+        XQ = to_host(design.matvec(self.Q))
         in_root = weight * self.XY + self.signs * XQ
         in_c = (np.where(self.root > 1e-150, 0.5 * in_root / np.maximum(self.root, 1e-150), 0.0) - XQ * self.XY).sum(axis=1)
         self.by_coef = design.xp.sum(self.Q * self.Y, axis=1, keepdims=True)
