@@ -151,10 +151,10 @@ def cg(hess, b, x0=None, *, tol, precond=Preconditioner(), max_iter=1000):
 
 
 def cg_in_ball(hess, b, tol, precond, max_iter, radius):
-    """`cg` from 0 that stops a column where it would leave the ball of this radius (m,): Steihaug's, native where the design has a `cg`."""
-    if hasattr(hess.design, "cg"):
-        args = hess.curvature, hess.fold, hess.lam, hess.lam_of, b, None, tol, max_iter, precond, hess.n_classes
-        return SolveResult(*hess.design.cg(*args, radius=radius))
+    """`cg` from 0 that stops a column where it would leave the ball of this radius (m,): Steihaug's, native where the design has it."""
+    if hasattr(hess.design, "cg_in_ball"):
+        args = hess.curvature, hess.fold, hess.lam, hess.lam_of, b, tol, max_iter, precond, hess.n_classes
+        return SolveResult(*hess.design.cg_in_ball(*args, radius))
     return _cg_columns(hess, b, None, tol, precond, max_iter, radius)
 
 

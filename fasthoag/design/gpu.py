@@ -558,7 +558,13 @@ class GpuDesign:
 
     # ---- solvers ----
 
-    def cg(self, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, n_classes, radius=None):
+    def cg(self, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, n_classes):
+        return self._solve(curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, n_classes, None)
+
+    def cg_in_ball(self, curvature, fold, lam, lam_of, b, tol, max_iter, precond, n_classes, radius):
+        return self._solve(curvature, fold, lam, lam_of, b, None, tol, max_iter, precond, n_classes, radius)
+
+    def _solve(self, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, n_classes, radius):
         return gpu_cg.solve(self, self._block(curvature), fold, self._block(lam), lam_of, self._block(b), start, tol, max_iter,
                             tuple(map(self._block, precond.parts)), n_classes, radius)
 
