@@ -301,11 +301,11 @@ def a9a_like(n_rows, seed=0):
 
 
 def tune(bench, X, y, criterion, device, repeats):
-    """Seconds of whole tunings with X where it is worked on, warm, and the result."""
+    """Seconds of whole tunings with X where it is worked on, warm, and the result; rows of a criterion are set up in every run."""
     import fasthoag
+    from fasthoag.design.cpu import CpuDesign
 
-    design = bench.design(X) if device == "gpu" else X
-    results = []
+    design, results = bench.design(X) if device == "gpu" else CpuDesign(X), []
 
     def once():
         results.append(fasthoag.hoag(fasthoag.Problem(design, y, fit_intercept=False), criterion))

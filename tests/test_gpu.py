@@ -223,6 +223,19 @@ def test_matrices_without_entries():
             np.testing.assert_array_equal(design.decode(design.rmatvec(design.xp.asarray(np.ones((4, 2))))), [[0, 0]] * 3 + [[4, 4]])
 
 
+def test_targets_that_their_owner_changes_are_seen():
+    X = sp.random(2000, 5, 0.5, format="csr", random_state=0)
+    y, weight = np.ones(2000), np.ones(2000)
+    design, one = GpuDesign(X, device=HostDevice()), np.zeros(1, np.int32)
+    Z = design.xp.asarray(np.zeros((2000, 1)))
+    for change in (lambda: None, lambda: y.__imul__(3), lambda: weight.__setitem__(7, 5.0)):
+        change()
+        assert design.loss_sum("squared", y, RowWeights(weight), TRAIN, one, Z)[0] == pytest.approx(0.5 * weight @ y**2)
+    for _ in range(20):  # weights that are new each time, as those that are tuned, do not pile up
+        design.loss_sum("squared", y, RowWeights(np.ones(2000)), TRAIN, one, Z)
+    assert len(design._kept_long) <= 6
+
+
 # ---- memory ----
 
 def test_too_little_memory_says_what_is_needed_and_had_before_anything_is_allocated(monkeypatch):

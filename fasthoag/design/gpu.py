@@ -23,6 +23,7 @@ LONG_ROW = 512        # entries from which a row has blocks of its own
 SHARE = 0.9           # of the free memory that X may take: blocks of coefficients and predictions need room too
 LEAST_CUDA = 12       # of the driver
 SCRATCH = 80          # bytes for an entry that is sorted
+MOST_SHORT = 1024     # numbers in an array that is known by its values
 
 
 class CupyDevice:
@@ -259,7 +260,7 @@ class GpuDesign:
         self._is_own = not self.is_given_on_device or (self.has_transpose and self._has_room(True, is_own=True))
         self.tile = int(min(4096, max(256, self.n_stored // 1024)))  # of X only: the same sums on every device
         defines = ("FH_VALUE", "float" if self.dtype == np.float32 else "double"), ("FH_INDEX", "int" if self.index_type == np.int32 else "i64")
-        self._types, self._kept = defines, OrderedDict()
+        self._types, self._kept, self._kept_long, self._checked = defines, OrderedDict(), OrderedDict(), set()
         self.order = None if like is None else like.order
         self._load(X, is_free=like is None)
         self.n_hot = min(p, MAX_HOT) if self.order is not None or not self.is_sparse else 0
@@ -374,16 +375,18 @@ class GpuDesign:
         return None if array is None else self.xp.ascontiguousarray(array if array.dtype == np.float64 else array.astype(np.float64))
 
     def _here(self, array):
-        """A host array on the device, kept for the next call: short ones by their values, targets, weights and masks by being the same array."""
+        """A host array on the device, kept for the next call: short ones by their values, targets, weights and masks by being the same array with the
+        same values, which is looked at since its owner may change it."""
         if array is None or is_on_device(array):
             return array
-        key = (array.dtype.str, array.tobytes()) if array.size <= 4096 else id(array)
-        if key not in self._kept:
-            self._kept[key] = array, self.xp.asarray(array)
-            if len(self._kept) > 64:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return self._kept[key][1]
+        is_short = array.size <= MOST_SHORT
+        kept, key = (self._kept, (array.dtype.str, array.tobytes())) if is_short else (self._kept_long, id(array))
+        if key not in kept or not (is_short or np.array_equal(kept[key][1], array)):
+            kept[key] = array, None if is_short else array.copy(), self.xp.asarray(array)
+            if len(kept) > (64 if is_short else 6):
+                kept.popitem(last=False)
+        kept.move_to_end(key)
+        return kept[key][2]
 
     # ---- passes ----
 
@@ -538,7 +541,7 @@ class GpuDesign:
 
     def check_custom(self, loss, y):
         """Once for every custom loss: its CUDA expressions are those of its Python functions, at some targets and predictions."""
-        if loss.compiled is None or loss.cuda is None or ("checked", loss.cuda) in self._kept:
+        if loss.compiled is None or loss.cuda is None or loss in self._checked:
             return
         z = np.linspace(-5, 5, 21)
         targets = np.unique(y)[:: max(1, len(np.unique(y)) // 10)]
@@ -554,7 +557,7 @@ class GpuDesign:
                 i = bad[0]
                 raise ValueError(f"the CUDA expression of {role} of loss '{loss.name}' is not its Python function: at y = {yy[i]:g}, "
                                  f"z = {zz[i]:g} it gives {found[i]:.10g} for {expected[i]:.10g}")
-        self._kept["checked", loss.cuda] = None, None
+        self._checked.add(loss)
 
     # ---- solvers ----
 
