@@ -4,6 +4,8 @@ from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer
 
+from fasthoag.design import to_host
+
 LOG_LINK = ("poisson", "gamma", "tweedie")
 
 
@@ -67,7 +69,7 @@ def score_function(bound, problem, scoring):
         is_judged = is_judged & (weight > 0)[:, None]
 
     def scores(W):
-        Z = np.asarray(bound.design.matvec(W))
+        Z = to_host(bound.design.matvec(W))
         found = {name: np.empty(bound.n_folds) for name in scorers}
         for fold in range(bound.n_folds):
             rows = is_judged[:, fold]

@@ -30,6 +30,7 @@ from fasthoag.losses import LOSSES, find_loss
 LOG_COSH = log_cosh, log_cosh_d1, log_cosh_d2
 CUDA_LOG_COSH = ("fabs(z - y) + log1p(exp(-2 * fabs(z - y))) - 0.69314718055994530942", "tanh(z - y)", "1 - tanh(z - y) * tanh(z - y)",
                  "-2 * tanh(z - y) * (1 - tanh(z - y) * tanh(z - y))")
+WITHOUT_ROWS = [name for name, rule in CRITERIA.items() if not getattr(rule, "has_tangents", True)]
 PASSES = [("passes.cu", (("FH_VALUE", value), ("FH_INDEX", index), ("FH_PER_LANE", n))) for value, index, n in
           (("double", "int", 1), ("float", "int", 2), ("double", "i64", 4))]
 SCATTER = [("scatter.cu", (("FH_VALUE", value), ("FH_INDEX", index))) for value, index in (("double", "int"), ("float", "i64"))]
@@ -351,7 +352,7 @@ def test_many_hyperparameters_and_weights_of_rows(on_host):
         assert there.value == pytest.approx(here.value, rel=2e-3)
 
 
-@pytest.mark.parametrize("rule, way", [(name, way) for name in CRITERIA if name not in ("held_out", "k_fold") for way in WAYS
+@pytest.mark.parametrize("rule, way", [(name, way) for name in WITHOUT_ROWS for way in WAYS
                                        if way != "probes" or has_probes(CRITERIA[name], "logistic")])
 def test_criteria_without_held_out_rows(rule, way, monkeypatch):
     set_way(monkeypatch, way)
@@ -370,10 +371,20 @@ def test_criteria_without_held_out_rows(rule, way, monkeypatch):
 
 @pytest.mark.parametrize("rule", CRITERIA)
 def test_every_criterion_finds_the_same_on_the_device(on_host, rule):
-    X, y = sparse_problem("squared", 0)
-    criterion = fasthoag.HeldOut(*sparse_problem("squared", 1)) if rule == "held_out" else CRITERIA[rule]()
+    (X, y), (X_val, y_val) = sparse_problem("squared", 0), sparse_problem("squared", 1)
+    rows = {"held_out": (X_val, y_val), "custom": (X_val, lambda z: (0.5 * ((z - y_val) ** 2).sum(), z - y_val))}
+    criterion = CRITERIA[rule](*rows.get(rule, ()))
     here, there = (fasthoag.hoag(fasthoag.Problem(X, y, loss="squared", device=device), criterion) for device in ("cpu", "gpu"))
     assert there.value == pytest.approx(here.value, rel=1e-6) and there.status == here.status
+
+
+def test_scores_and_unseen_rows(on_host):
+    X, y = sparse_problem("logistic", 0)
+    options = {"unseen": fasthoag.HeldOut(*sparse_problem("logistic", 1)), "scoring": ["accuracy", "roc_auc"]}
+    here, there = (fasthoag.hoag(fasthoag.Problem(X, y, device=device), fasthoag.KFold(3), **options) for device in ("cpu", "gpu"))
+    assert there.unseen_value == pytest.approx(here.unseen_value, rel=1e-5)
+    for name in options["scoring"]:
+        np.testing.assert_allclose(there.scores[name], here.scores[name], atol=0.02)
 
 
 # ---- losses of the user ----

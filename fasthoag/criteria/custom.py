@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from fasthoag.criteria.held_out import BoundCriterion
-from fasthoag.design import TRAIN, RowWeights
-from fasthoag.design.cpu import check_matrix
+from fasthoag.criteria.held_out import BoundCriterion, design_of
+from fasthoag.design import TRAIN, RowWeights, to_host
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +51,7 @@ class CustomCriterion:
         shape = getattr(self.X_val, "shape", None) or np.shape(self.X_val)
         if len(shape) != 2 or shape[1] != problem.n_features:
             raise ValueError(f"X_val must have the {problem.n_features} features of X; got shape {tuple(shape)}")
-        design = self.X_val if hasattr(self.X_val, "loss_grad") else problem.design.like(check_matrix(self.X_val, "X_val"))
-        bound = BoundCustom(problem.inner(), design, None, RowWeights(), TRAIN, problem.loss, self.value_and_grad)
+        bound = BoundCustom(problem.inner(), design_of(self.X_val, problem), None, RowWeights(), TRAIN, problem.loss, self.value_and_grad)
         check_gradient(bound.phi, (shape[0], problem.loss.n_classes))
         return bound
 
@@ -96,19 +94,19 @@ class BoundCustom(BoundCriterion):
         return float(np.reshape(value, ())), grad
 
     def value_and_grad(self, W, Z):
-        z = np.asarray(self.design.matvec(W))
+        z = to_host(self.design.matvec(W))
         value, grad = self.phi(z)
         return np.array([value]), self.design.rmatvec(self.design.xp.asarray(grad)), z
 
     def values(self, W, fold, Z):
-        z, K = np.asarray(self.design.matvec(W)), self.inner.n_classes
+        z, K = to_host(self.design.matvec(W)), self.inner.n_classes
         return np.array([self.phi(z[:, j:j + K])[0] for j in range(0, z.shape[1], K)])
 
     def lagrangian_hessian(self, Q, U, Z, Z_criterion):
         inner, K = self.inner, self.inner.n_classes
         third = inner.design.row_terms(inner.loss, 3, inner.y, inner.rows, TRAIN, self.fold, Z)
         data = inner.design.contract(0 * third, -third, Q, U, K)
-        XU, z = np.asarray(self.design.matvec(U)), np.asarray(Z_criterion)
+        XU, z = to_host(self.design.matvec(U)), to_host(Z_criterion)
         columns = [XU[:, j:j + K] for j in range(0, XU.shape[1], K)]
         size = max(1.0, float(np.abs(z).max()))
         bent = []

@@ -110,6 +110,14 @@ def split_weight(weight, n_rows):
     return weight * ~is_back, weight * is_back
 
 
+def design_of(X_val, problem):
+    """The design of the rows of a criterion, where and as that of the problem."""
+    if hasattr(X_val, "loss_grad"):
+        return X_val
+    is_there = is_on_device(X_val) and hasattr(problem.design, "is_given_on_device")
+    return problem.design.like(X_val if is_there else check_matrix(X_val, "X_val"))
+
+
 def criterion_loss(loss, problem):
     """The loss of a criterion; unless it is given, that of the problem."""
     loss = problem.loss if loss is None else find_loss(loss)
@@ -164,8 +172,7 @@ class HeldOut:
         loss = criterion_loss(self.loss, problem)
         loss.check_y(y, "y_val")
         weight = check_weight(self.sample_weight, shape[0])
-        design = self.X_val if hasattr(self.X_val, "loss_grad") else problem.design.like(
-            self.X_val if is_on_device(self.X_val) and hasattr(problem.design, "is_given_on_device") else check_matrix(self.X_val, "X_val"))
+        design = design_of(self.X_val, problem)
         return BoundCriterion(problem.inner(), design, y, RowWeights(weight), TRAIN, loss)
 
 
