@@ -19,13 +19,13 @@ from test_custom_loss import log_cosh, log_cosh_d1, log_cosh_d2
 from test_leverage import WAYS, has_probes, set_way
 
 import fasthoag
-from fasthoag.criteria import CRITERIA, leverage
+from fasthoag.criteria import CRITERIA
 from fasthoag.design import HELD_OUT, TRAIN, RowWeights, cuda, to_host
 from fasthoag.design import gpu as gpu_module
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.design.gpu import GpuDesign, cut_rows, find_device, share_rows, transpose
 from fasthoag.hypergradient import Accuracy, evaluate
-from fasthoag.losses import LOSSES, find_loss
+from fasthoag.losses import LOSSES
 
 LOG_COSH = log_cosh, log_cosh_d1, log_cosh_d2
 CUDA_LOG_COSH = ("fabs(z - y) + log1p(exp(-2 * fabs(z - y))) - 0.69314718055994530942", "tanh(z - y)", "1 - tanh(z - y) * tanh(z - y)",

@@ -1,7 +1,8 @@
 """X on a GPU: passes in CUDA (csrc/cuda), the only file that imports CuPy.
 
 Kernels are compiled by `cupy.RawModule` when they are first used, a second or so each, and kept on disk by CuPy. `CupyDevice` is all that
-`GpuDesign` asks of a GPU: an array namespace, launches, free memory, repetition. Tests put another device in its place that runs the same kernels on the CPU.
+`GpuDesign` asks of a GPU: an array namespace, launches, free memory, repetition. Tests put another device in its place that runs
+the same kernels on the CPU.
 """
 import copy
 import warnings
@@ -214,7 +215,8 @@ class GpuDesign:
     Parameters
     ----------
     X : array or sparse matrix of NumPy, SciPy or CuPy, shape (n_rows, n_features)
-        From the host it is copied once. What is on the device stays there; its values are read in place.
+        From the host it is copied once. What is on the device is read in place, or copied with sorted rows where that takes no more than half of
+        the free memory.
     fit_intercept : bool
     transpose : "auto", True or False
         Whether a transposed copy is made; "auto": if memory allows, else a warning says that there is none.
@@ -257,7 +259,7 @@ class GpuDesign:
         self.index_type = np.int32 if max(n, p) <= np.iinfo(np.int32).max else np.int64
         self._asked = transpose
         self.has_transpose = self._fits(transpose)
-        self._is_own = not self.is_given_on_device or (self.has_transpose and self._has_room(True, is_own=True))
+        self._is_own = not self.is_given_on_device or (self.has_transpose and self._is_small(is_own=True))
         self.tile = int(min(4096, max(256, self.n_stored // 1024)))  # of X only: the same sums on every device
         defines = ("FH_VALUE", "float" if self.dtype == np.float32 else "double"), ("FH_INDEX", "int" if self.index_type == np.int32 else "i64")
         self._types, self._kept, self._kept_long, self._checked = defines, OrderedDict(), OrderedDict(), set()
@@ -275,9 +277,9 @@ class GpuDesign:
         scratch = SCRATCH * self._chunk() if self.is_sparse and (has_transpose or (self._asked and not self.is_given_on_device)) else 0
         return self.n_stored * (here + has_transpose * (size + index)) + scratch + 16 * (n + p * has_transpose + 2)
 
-    def _has_room(self, has_transpose, is_own):
+    def _is_small(self, is_own):
         free = self.device.free_bytes()
-        return free is None or self._bytes(has_transpose, is_own) <= SHARE * free
+        return free is None or self._bytes(True, is_own) <= 0.5 * free
 
     def _chunk(self):
         return max(1, min(self.n_stored, max(1 << 20, self.n_stored // 64)))
