@@ -403,7 +403,7 @@ void bind_convert(py::module_& m) {
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     m.doc() = "Native kernels of fasthoag: passes over X, conjugate gradients, Newton-CG, text reader. Shapes are checked here; the kernels trust them.";
     watch_fork();
-    // by name with its parameters, or by the addresses of two C functions of the shape of LossTable
+    // by name with its parameters, by the addresses of two C functions of the shape of LossTable, multinomial, or a mix of two
     py::class_<Loss>(m, "Loss")
         .def(py::init(&make_loss), py::arg("name"), py::arg("a0"), py::arg("a1"))
         .def(py::init([](intptr_t value_d1, intptr_t derivative) {
@@ -412,12 +412,20 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
             loss.derivative_of = reinterpret_cast<decltype(loss.derivative_of)>(derivative);
             return loss;
         }), py::arg("value_d1"), py::arg("derivative"))
-        .def(py::init([](int n_classes) {
+        .def(py::init([](int n_classes, double smoothing) {
             require(n_classes >= 2, "the multinomial loss needs at least 2 classes");
             Loss loss;
+            loss.a[0] = smoothing;
             loss.n_classes = n_classes;
             return loss;
-        }), py::arg("n_classes"))
+        }), py::arg("n_classes"), py::arg("smoothing"))
+        .def(py::init([](Loss loss, const Loss& other, double weight) {
+            require(loss.weight == 1.0 && other.weight == 1.0 && loss.n_classes == 1 && other.n_classes == 1, "a mix is of two losses of one output");
+            loss.other = other;
+            std::copy(other.a, other.a + 2, loss.other_a);
+            loss.weight = weight;
+            return loss;
+        }), py::arg("loss"), py::arg("other"), py::arg("weight"))
         .def_readonly("n_classes", &Loss::n_classes);
     bind_matrix(m);
     bind_convert(m);

@@ -90,7 +90,7 @@ struct Squared {  // (z - y)^2 / 2, y real
     static FH_FN void value_d1(double y, double z, const double*, double& v, double& g) { g = z - y; v = 0.5 * g * g; }
 };
 
-struct Logistic {  // log(1 + exp(-y z)), y in {-1, +1}
+struct Softplus {  // log(1 + exp(-y z)), y in {-1, +1}; no loss of its own, takes no parameter
     static FH_FN double value(double y, double z, const double* a) { double v, g; value_d1(y, z, a, v, g); return v; }
     static FH_FN double d1(double y, double z, const double* a) { double v, g; value_d1(y, z, a, v, g); return g; }
     static FH_FN double d2(double y, double z, const double*) {
@@ -106,6 +106,20 @@ struct Logistic {  // log(1 + exp(-y z)), y in {-1, +1}
         double t = y * z, e = exp_neg(-fabs_(t)), inverse = 1.0 / (1.0 + e);
         v = log1p_unit(e) + (t < 0.0 ? -t : 0.0);
         g = -y * (t < 0.0 ? inverse : e * inverse);
+    }
+};
+
+// log(1 + exp(-y z)) + (smoothing / 2) y z, y in {-1, +1}: the cross-entropy against the targets 1 - smoothing / 2 of the label and smoothing / 2
+// of the other one. Adding 0 times a number changes no bit: without smoothing it is Softplus.
+struct Logistic {
+    static FH_FN double value(double y, double z, const double* a) { double v, g; value_d1(y, z, a, v, g); return v; }
+    static FH_FN double d1(double y, double z, const double* a) { double v, g; value_d1(y, z, a, v, g); return g; }
+    static FH_FN double d2(double y, double z, const double* a) { return Softplus::d2(y, z, a); }
+    static FH_FN double d3(double y, double z, const double* a) { return Softplus::d3(y, z, a); }
+    static FH_FN void value_d1(double y, double z, const double* a, double& v, double& g) {
+        Softplus::value_d1(y, z, a, v, g);
+        v += 0.5 * a[0] * (y * z);
+        g += 0.5 * a[0] * y;
     }
 };
 
@@ -125,10 +139,10 @@ struct SquaredHinge : Apart<SquaredHinge> {  // max(0, 1 - y z)^2, y in {-1, +1}
 struct SmoothedHinge {  // with t = 1 - y z: h log(1 + exp(t / h)), the hinge max(0, t) but for a corner of width h, y in {-1, +1}
     static FH_FN double value(double y, double z, const double* a) { double v, g; value_d1(y, z, a, v, g); return v; }
     static FH_FN double d1(double y, double z, const double* a) { double v, g; value_d1(y, z, a, v, g); return g; }
-    static FH_FN double d2(double y, double z, const double* a) { return Logistic::d2(1.0, (y * z - 1.0) / a[0], a) / a[0]; }
-    static FH_FN double d3(double y, double z, const double* a) { return y * Logistic::d3(1.0, (y * z - 1.0) / a[0], a) / (a[0] * a[0]); }
+    static FH_FN double d2(double y, double z, const double* a) { return Softplus::d2(1.0, (y * z - 1.0) / a[0], a) / a[0]; }
+    static FH_FN double d3(double y, double z, const double* a) { return y * Softplus::d3(1.0, (y * z - 1.0) / a[0], a) / (a[0] * a[0]); }
     static FH_FN void value_d1(double y, double z, const double* a, double& v, double& g) {
-        Logistic::value_d1(1.0, (y * z - 1.0) / a[0], a, v, g);
+        Softplus::value_d1(1.0, (y * z - 1.0) / a[0], a, v, g);
         v *= a[0];
         g *= y;
     }
@@ -157,10 +171,10 @@ struct SquaredEpsilonInsensitive : Apart<SquaredEpsilonInsensitive> {  // max(0,
 struct Quantile {  // r = y - z: quantile r + h log(1 + exp(-r / h)), which is the pinball loss but for a corner of width h
     static FH_FN double value(double y, double z, const double* a) { double v, g; value_d1(y, z, a, v, g); return v; }
     static FH_FN double d1(double y, double z, const double* a) { double v, g; value_d1(y, z, a, v, g); return g; }
-    static FH_FN double d2(double y, double z, const double* a) { return Logistic::d2(1.0, (z - y) / a[1], a) / a[1]; }
-    static FH_FN double d3(double y, double z, const double* a) { return Logistic::d3(1.0, (z - y) / a[1], a) / (a[1] * a[1]); }
+    static FH_FN double d2(double y, double z, const double* a) { return Softplus::d2(1.0, (z - y) / a[1], a) / a[1]; }
+    static FH_FN double d3(double y, double z, const double* a) { return Softplus::d3(1.0, (z - y) / a[1], a) / (a[1] * a[1]); }
     static FH_FN void value_d1(double y, double z, const double* a, double& v, double& g) {
-        Logistic::value_d1(-1.0, (z - y) / a[1], a, v, g);
+        Softplus::value_d1(-1.0, (z - y) / a[1], a, v, g);
         v = a[0] * (y - z) + a[1] * v;
         g -= a[0];
     }
@@ -202,14 +216,34 @@ struct Tweedie : Apart<Tweedie> {  // exp(b z) / b - y exp(c z) / c + y^b / (b c
     }
 };
 
-// The multinomial loss log(sum_c exp(z_c)) - z_y of K classes, y in 0..K-1: one row, K predictions. p receives the probabilities.
+// The multinomial loss log(sum_c exp(z_c)) - (1 - smoothing) z_y - (smoothing / K) sum_c z_c of K classes, y in 0..K-1: one row, K predictions.
+// p receives the probabilities; its gradient is p - target. a[0] is the smoothing.
 struct Softmax {
-    static FH_FN double probabilities(int K, double y, const double* z, double* p) {
+    struct Target {
+        double others, label;
+        FH_FN Target(int K, const double* a) : others(a[0] / K), label(1.0 - a[0] + others) {}
+        FH_FN double at(int c, double y) const { return c == int(y) ? label : others; }
+        FH_FN void subtract_from(int K, double y, double* p) const {
+            p[int(y)] -= label - others;
+            if (others == 0.0) return;
+            for (int c = 0; c < K; ++c) p[c] -= others;
+        }
+    };
+    struct Scale { double top, sum; };  // sum_c exp(z_c) = sum exp(top)
+    static FH_FN Scale probabilities(int K, const double* z, double* p) {
         double top = z[0], sum = 0.0;
         for (int c = 1; c < K; ++c) top = z[c] > top ? z[c] : top;
         for (int c = 0; c < K; ++c) sum += p[c] = exp_neg(z[c] - top);
         for (int c = 0; c < K; ++c) p[c] /= sum;
-        return log(sum) + top - z[int(y)];
+        return {top, sum};
+    }
+    static FH_FN double value(int K, double y, const double* z, const double* a, double* p) {
+        const Scale scale = probabilities(K, z, p);
+        const double value = log(scale.sum) + scale.top - z[int(y)];
+        if (a[0] == 0.0) return value;
+        double above = 0.0;  // of the label's prediction over the mean of all
+        for (int c = 0; c < K; ++c) above += (z[int(y)] - z[c]) / K;
+        return value + a[0] * above;
     }
     // out = s (diag(p) - p p') u, from a = s p
     template <class U>

@@ -21,14 +21,38 @@ namespace fh {
 
 // A loss over a block of rows, as pointers: what losses.hpp lists, or (the same shape) what a user compiled. `a` are its parameters.
 struct LossTable {
-    void (*value_d1_of)(int64_t n, const double* y, const double* z, const double* a, double* value, double* d1);
-    void (*derivative_of)(int order, int64_t n, const double* y, const double* z, const double* a, double* out);
+    void (*value_d1_of)(int64_t n, const double* y, const double* z, const double* a, double* value, double* d1) = nullptr;
+    void (*derivative_of)(int order, int64_t n, const double* y, const double* z, const double* a, double* out) = nullptr;
 };
 struct Loss : LossTable {
     double a[2] = {0.0, 0.0};
     int n_classes = 1;  // more: the multinomial loss, whose unit of work is n_classes columns side by side; the table is not used
-    void value_d1(int64_t n, const double* y, const double* z, double* value, double* d1) const { value_d1_of(n, y, z, a, value, d1); }
-    void derivative(int order, int64_t n, const double* y, const double* z, double* out) const { derivative_of(order, n, y, z, a, out); }
+    LossTable other;    // of a mix: weight * this one + (1 - weight) * other. Without one weight is 1
+    double other_a[2] = {0.0, 0.0};
+    double weight = 1.0;
+    void value_d1(int64_t n, const double* y, const double* z, double* value, double* d1) const {
+        value_d1_of(n, y, z, a, value, d1);
+        if (weight == 1.0) return;
+        thread_local std::vector<double> other_value, other_d1;
+        other_value.resize(n);
+        other_d1.resize(n);
+        other.value_d1_of(n, y, z, other_a, other_value.data(), other_d1.data());
+        mix(n, other_value.data(), value);
+        mix(n, other_d1.data(), d1);
+    }
+    void derivative(int order, int64_t n, const double* y, const double* z, double* out) const {
+        derivative_of(order, n, y, z, a, out);
+        if (weight == 1.0) return;
+        thread_local std::vector<double> others;
+        others.resize(n);
+        other.derivative_of(order, n, y, z, other_a, others.data());
+        mix(n, others.data(), out);
+    }
+
+private:
+    void mix(int64_t n, const double* others, double* out) const {
+        for (int64_t i = 0; i < n; ++i) out[i] = weight * out[i] + (1.0 - weight) * others[i];
+    }
 };
 
 template <class L>
@@ -266,6 +290,7 @@ inline void loss_grad(Matrix& X, Team& team, const Loss& loss, const double* y, 
     const int64_t n_blocks = X.n_blocks();
     std::vector<double> parts(size_t(n_blocks) * 2 * m);
     const int K = loss.n_classes;
+    const Softmax::Target target(K, loss.a);
     apply<double>(X, team, W, m, G ? m : 0, G, [&](int64_t b, int64_t i0, int64_t i1, const double* z, double* r) {
         thread_local std::vector<double> yy, value, d1;
         if (K > 1) {                                  // the value of a unit is that of its first column
@@ -276,12 +301,12 @@ inline void loss_grad(Matrix& X, Team& team, const Loss& loss, const double* y, 
                     const int64_t k = (i - i0) * m + j;
                     const double in = s.at(i, fold[j], train_bit), out = s.at(i, fold[j], held_out_bit);
                     if (in != 0.0 || out != 0.0) {
-                        const double v = Softmax::probabilities(K, y[i], z + k, d1.data());
+                        const double v = Softmax::value(K, y[i], z + k, loss.a, d1.data());
                         if (in != 0.0) sums[j] += in * v;
                         if (out != 0.0) sums[m + j] += out * v;
                     }
                     for (int c = 0; c < K; ++c) {
-                        if (r) r[k + c] = in != 0.0 ? in * (d1[c] - (c == int(y[i]))) : 0.0;
+                        if (r) r[k + c] = in != 0.0 ? in * (d1[c] - target.at(c, y[i])) : 0.0;
                         if (Z) Z[i * m + j + c] = z[k + c];
                     }
                 }
@@ -319,15 +344,22 @@ inline void row_terms(int64_t n, Team& team, const Loss& loss, int order, const 
     parallel_chunks(team, n_chunks, [&](int64_t c) {
         std::vector<double> yy;
         const int K = loss.n_classes;
+        const Softmax::Target target(K, loss.a);
         for (int64_t b = n_blocks * c / n_chunks; b < n_blocks * (c + 1) / n_chunks; ++b) {
             const int64_t i0 = b * B, i1 = std::min(n, i0 + B);
             if (K > 1) {
                 for (int64_t i = i0; i < i1; ++i)
                     for (int j = 0; j < m; j += K) {
                         double* o = out + i * m + j;
-                        const double w = s.at(i, fold[j], bit), v = Softmax::probabilities(K, y[i], Z + i * m + j, o);
-                        if (order == 1) o[int(y[i])] -= 1.0;
-                        for (int e = 0; e < K; ++e) o[e] = order == 0 ? (e == 0 && w != 0.0 ? w * v : 0.0) : w != 0.0 ? w * o[e] : 0.0;
+                        const double w = s.at(i, fold[j], bit);
+                        if (order == 0) {
+                            const double v = Softmax::value(K, y[i], Z + i * m + j, loss.a, o);
+                            for (int e = 0; e < K; ++e) o[e] = e == 0 && w != 0.0 ? w * v : 0.0;
+                            continue;
+                        }
+                        Softmax::probabilities(K, Z + i * m + j, o);
+                        if (order == 1) target.subtract_from(K, y[i], o);
+                        for (int e = 0; e < K; ++e) o[e] = w != 0.0 ? w * o[e] : 0.0;
                     }
                 continue;
             }
@@ -357,7 +389,7 @@ inline void loss_sum(int64_t n, Team& team, const Loss& loss, const double* y, c
                 for (int64_t i = i0; i < i1; ++i)
                     for (int j = 0; j < m; j += K) {
                         const double w = s.at(i, fold[j], bit);
-                        if (w != 0.0) parts[b * m + j] += w * Softmax::probabilities(K, y[i], Z + i * m + j, d1.data());
+                        if (w != 0.0) parts[b * m + j] += w * Softmax::value(K, y[i], Z + i * m + j, loss.a, d1.data());
                     }
                 continue;
             }

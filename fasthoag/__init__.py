@@ -12,20 +12,20 @@ from fasthoag.criteria import AIC, BIC, GCV, ApproximateLOO, CustomCriterion, Ev
 from fasthoag.custom_loss import custom_loss
 from fasthoag.hoag import ConvergenceWarning, HoagResult, check_hypergrad, hoag  # here at once: later the module would hide the function
 from fasthoag.io import load_data, load_model, load_svmlight, save_liblinear, save_model
-from fasthoag.losses import find_loss
+from fasthoag.losses import find_loss, mix_losses
 from fasthoag.penalties import FeatureRidge, Fixed, GroupRidge, PerClass, Ridge, StructuredRidge, SumPenalty
 from fasthoag.problem import Problem
-from fasthoag.tuned import ClassWeights, LossParameter, Mixture, SampleWeights
+from fasthoag.tuned import ClassWeights, LossParameter, MixingWeight, Mixture, SampleWeights
 
 __version__ = "0.1.0"
 
 _ESTIMATORS = ("GammaRegressorCV", "HuberRegressorCV", "LinearSVCCV", "LinearSVRCV", "LogisticRegressionCV", "PoissonRegressorCV",
                "QuantileRegressorCV", "RidgeCV", "TweedieRegressorCV")  # imported on first use: scikit-learn takes a second
 
-__all__ = ["AIC", "ApproximateLOO", "BIC", "ClassWeights", "ConvergenceWarning", "CustomCriterion", "Evidence", "FeatureRidge", "Fixed", "GCV", "GroupRidge", "HeldOut",
-           "HoagResult", "KFold", "LossParameter", "Mixture", "PerClass", "Problem", "Ridge", "SampleWeights", "StructuredRidge", "SumPenalty",
-           "check_hypergrad", "custom_loss", "find_loss", "hoag", "load_data", "load_model", "load_svmlight", "save_liblinear", "save_model",
-           *_ESTIMATORS]
+__all__ = ["AIC", "ApproximateLOO", "BIC", "ClassWeights", "ConvergenceWarning", "CustomCriterion", "Evidence", "FeatureRidge", "Fixed", "GCV",
+           "GroupRidge", "HeldOut", "HoagResult", "KFold", "LossParameter", "MixingWeight", "Mixture", "PerClass", "Problem", "Ridge",
+           "SampleWeights", "StructuredRidge", "SumPenalty", "check_hypergrad", "custom_loss", "find_loss", "hoag", "load_data", "load_model",
+           "load_svmlight", "mix_losses", "save_liblinear", "save_model", *_ESTIMATORS]
 
 
 def __getattr__(name):

@@ -7,7 +7,7 @@ from types import FunctionType
 import numpy as np
 
 from fasthoag import _core
-from fasthoag.losses import LABELS, LOSSES, REAL, Loss, derivative
+from fasthoag.losses import LABELS, LOSSES, MULTINOMIAL, REAL, Loss, derivative
 
 EPS = np.finfo(float).eps
 ROLES = "value", "d1", "d2", "d3"
@@ -112,7 +112,7 @@ def custom_loss(value, d1, d2, d3=None, *, name="custom", domain=None, is_classi
     """
     if not isinstance(name, str) or not name:
         raise TypeError(f"name must be a string; got {name!r}")
-    if name in LOSSES:
+    if name in LOSSES or name == MULTINOMIAL.name:
         raise ValueError(f"name must not be that of a built-in loss; got {name!r}")
     functions = tuple(_check_function(f, role) for f, role in zip((value, d1, d2, d3), ROLES))
     domain = _check_domain(domain, is_classification)

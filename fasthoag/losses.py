@@ -9,7 +9,6 @@ from fasthoag import _core
 from fasthoag.design import TRAIN
 
 
-
 def is_label(y):
     return (y == 1) | (y == -1)
 
@@ -36,7 +35,7 @@ class Loss:
     domain : (str, callable)
         Which targets it accepts, in words and as a test of an array.
     parameters : dict
-        Up to two numbers, in the order of the kernel.
+        Up to two numbers, in the order of the kernel; of a mix its weight.
     limits : dict
         Open interval of each parameter.
     is_classification, is_quadratic, has_kinks : bool
@@ -54,15 +53,24 @@ class Loss:
     compiled: Any = None
     cuda: Any = None        # of a custom loss: value, d1, d2 and d3 as CUDA expressions
     n_classes: int = 1      # more: the multinomial loss
+    mixed: tuple = None     # the two losses of a mix
 
     @cached_property
     def native(self):
         if self.compiled is not None:
             return self.compiled.native
-        if self.n_classes > 1:
-            return _core.Loss(self.n_classes)
         a = [*(self.parameters or {}).values(), 0.0, 0.0]
-        return _core.Loss(self.name, a[0], a[1])
+        if self.mixed is not None:
+            first, second = (loss.native for loss in self.mixed)
+            return first if a[0] == 1 else second if a[0] == 0 else _core.Loss(first, second, a[0])  # 0 times an overflow would be NaN
+        return _core.Loss(n_classes=self.n_classes, smoothing=a[0]) if self.n_classes > 1 else _core.Loss(self.name, a[0], a[1])
+
+    @property
+    def has_third(self):
+        """Whether the third derivative is not 0 everywhere. Of built-in losses with kinks it is 0; others may curve between theirs."""
+        if self.mixed is not None:
+            return any(loss.has_third for loss in self.mixed)
+        return not self.is_quadratic and (not self.has_kinks or self.compiled is not None)
 
     def __getstate__(self):
         return {name: value for name, value in self.__dict__.items() if name != "native"}
@@ -78,9 +86,11 @@ class Loss:
             raise ValueError(f"{name} must contain {self.domain[0]} for loss '{self.name}'; found {shown}{hint}")
 
 
+NO_SMOOTHING, SMOOTHING = {"smoothing": 0.0}, {"smoothing": (-1e-300, 1)}
+
 LOSSES = {loss.name: loss for loss in (
     Loss("squared", "(z - y)^2 / 2", is_quadratic=True),
-    Loss("logistic", "log(1 + exp(-y z)), y in {-1, +1}", LABELS, is_classification=True),
+    Loss("logistic", "log(1 + exp(-y z)) + (smoothing / 2) y z, y in {-1, +1}", LABELS, NO_SMOOTHING, SMOOTHING, is_classification=True),
     Loss("squared_hinge", "max(0, 1 - y z)^2, y in {-1, +1}", LABELS, is_classification=True, has_kinks=True),
     Loss("smoothed_hinge", "width log(1 + exp((1 - y z) / width)): the hinge with a smooth corner, y in {-1, +1}", LABELS, {"width": 0.5},
          {"width": (0, np.inf)}, is_classification=True),
@@ -99,43 +109,58 @@ def is_class_number(y):
 
 
 # n_classes = 0: as many as y has, which Problem fills in
-MULTINOMIAL = Loss("multinomial", "log(sum_c exp(z_c)) - z_y, y in 0..n_classes-1, all classes at once", ("class numbers 0, 1, 2, ...", is_class_number),
-                   is_classification=True, n_classes=0)
+MULTINOMIAL = Loss("multinomial", "log(sum_c exp(z_c)) - (1 - smoothing) z_y - smoothing mean_c z_c, y in 0..n_classes-1, all classes at once",
+                   ("class numbers 0, 1, 2, ...", is_class_number), NO_SMOOTHING, SMOOTHING, is_classification=True, n_classes=0)
 
 
 def find_loss(loss, **parameters):
     """The `Loss` of this name with these parameters; a `Loss` is returned as it is.
+
+    ``smoothing`` s of "logistic" and "multinomial" is label smoothing: the label of a row has the share 1 - s of the targets, and s is spread over
+    all K classes (two with "logistic", targets 1 - s/2 and s/2). It is part of training only: `HeldOut`, `KFold` and `ApproximateLOO` judge without
+    it, so that models of every s compare; the first two may have a smoothed loss of their own.
 
     Parameters
     ----------
     loss : str or Loss
         One of ``fasthoag.losses.LOSSES``, or ``"multinomial"``.
     **parameters
-        ``delta`` of "huber", ``width`` of "smoothed_hinge", ``epsilon`` of "squared_epsilon_insensitive", ``quantile`` and ``smoothing`` of
-        "quantile", ``power`` of "tweedie".
+        ``smoothing`` of "logistic" and "multinomial", 0 <= smoothing < 1; ``n_classes`` of "multinomial"; ``delta`` of "huber", ``width`` of
+        "smoothed_hinge", ``epsilon`` of "squared_epsilon_insensitive", ``quantile`` and ``smoothing`` of "quantile", ``power`` of "tweedie";
+        ``weight`` of what `mix_losses` made.
 
     Raises
     ------
     ValueError
         For an unknown name or parameter, or one outside its interval.
 
+    References
+    ----------
+    Szegedy et al. (2016), "Rethinking the Inception architecture for computer vision", CVPR, section 7: label smoothing.
+
     Examples
     --------
     >>> import fasthoag
     >>> fasthoag.find_loss("huber", delta=2.0).parameters
     {'delta': 2.0}
+    >>> fasthoag.find_loss("logistic", smoothing=0.1).parameters
+    {'smoothing': 0.1}
     """
     if isinstance(loss, Loss) and not parameters:
         return loss
-    if loss == "multinomial":
-        n_classes = parameters.pop("n_classes", None)
-        if parameters or not (n_classes is None or (isinstance(n_classes, (int, np.integer)) and n_classes >= 2)):
-            raise ValueError(f"loss 'multinomial' has one parameter, n_classes, a whole number >= 2; got {n_classes!r} {parameters or ''}")
-        return replace(MULTINOMIAL, n_classes=int(n_classes or 0))
     name = loss.name if isinstance(loss, Loss) else loss
-    if not isinstance(name, str) or name not in LOSSES:
-        raise ValueError(f"loss must be one of {', '.join(map(repr, sorted(LOSSES)))}, or what custom_loss makes; got {loss!r}")
-    found = LOSSES[name]
+    if isinstance(loss, Loss) and (loss.mixed is not None or loss.n_classes != 1):
+        found = loss
+    elif isinstance(name, str) and (name in LOSSES or name == MULTINOMIAL.name):
+        found = LOSSES.get(name, MULTINOMIAL)
+    else:
+        known = ", ".join(map(repr, sorted(LOSSES)))
+        raise ValueError(f"loss must be one of {known}, 'multinomial', or what custom_loss or mix_losses makes; got {loss!r}")
+    if found.name == MULTINOMIAL.name and "n_classes" in parameters:
+        n_classes = parameters.pop("n_classes")
+        if not (n_classes is None or (isinstance(n_classes, (int, np.integer)) and n_classes >= 2)):
+            raise ValueError(f"n_classes of loss 'multinomial' must be a whole number >= 2; got {n_classes!r}")
+        found = replace(found, n_classes=int(n_classes or 0))
     for key, value in parameters.items():
         if key not in (found.parameters or {}):
             known = ", ".join(found.parameters or {}) or "none"
@@ -144,6 +169,86 @@ def find_loss(loss, **parameters):
         if not (isinstance(value, (int, float, np.number)) and low < value < high):
             raise ValueError(f"{key} of loss '{name}' must be a number between {max(low, 0):g} and {high:g}; got {value!r}")
     return replace(found, parameters={**found.parameters, **{k: float(v) for k, v in parameters.items()}}) if parameters else found
+
+
+@dataclass(frozen=True)
+class Both:
+    """The test of targets that two losses accept."""
+
+    first: Any
+    second: Any
+
+    def __call__(self, y):
+        return self.first(y) & self.second(y)
+
+
+def mix_losses(a, b, weight=0.5):
+    """The loss ``weight ℓ_a + (1 - weight) ℓ_b``, which goes wherever the name of a loss goes; `MixingWeight` tunes its weight.
+
+    Both are evaluated in the same passes over X. Targets must suit both; third derivatives, kinks and the rest follow from both.
+
+    Parameters
+    ----------
+    a, b : str or Loss
+        Names, or what `find_loss` and `custom_loss` make: two losses of one output, both for labels -1 and +1 or both for numbers.
+    weight : float
+        Share of `a`, 0 <= weight <= 1.
+
+    Returns
+    -------
+    fasthoag.losses.Loss
+
+    Raises
+    ------
+    ValueError
+        For a mix or "multinomial" in `a` or `b`, for two losses whose targets differ in kind, and for a weight outside [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np, fasthoag
+    >>> from fasthoag.losses import derivative
+    >>> loss = fasthoag.mix_losses("logistic", "squared_hinge", weight=0.25)
+    >>> loss.name, loss.has_kinks
+    ('logistic+squared_hinge', True)
+    >>> derivative(loss, 1, np.array([1.0]), np.array([0.0]))       # a quarter of -1/2, three quarters of -2
+    array([-1.625])
+    """
+    a, b = (_check_part(loss, name) for loss, name in ((a, "a"), (b, "b")))
+    if a.is_classification != b.is_classification:
+        labels, numbers = (a, b) if a.is_classification else (b, a)
+        raise ValueError("a and b must be losses for the same kind of targets; "
+                         f"'{labels.name}' is for labels -1 and +1, '{numbers.name}' for numbers")
+    mix = Loss(f"{a.name}+{b.name}", f"weight ({a.formula}) + (1 - weight) ({b.formula})", _common_domain(a.domain, b.domain), {"weight": 0.5},
+               {"weight": (-1e-300, np.nextafter(1, 2))}, is_classification=a.is_classification, is_quadratic=a.is_quadratic and b.is_quadratic,
+               has_kinks=a.has_kinks or b.has_kinks, mixed=(a, b))
+    return find_loss(mix, weight=weight)
+
+
+def _check_part(loss, name):
+    try:
+        loss = find_loss(loss)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if loss.mixed is not None or loss.n_classes != 1:
+        raise ValueError(f"{name} must be a loss of one output that is no mix itself; got '{loss.name}'")
+    return loss
+
+
+def _common_domain(first, second):
+    """Targets that both domains accept, each of the known ones within the next."""
+    known = [domain for domain in (POSITIVE, COUNTS, REAL) if domain in (first, second)]
+    if first == second or len(known) == 2:
+        return known[0] if known else first
+    if REAL in known:
+        return first if second == REAL else second
+    return f"{first[0]} and {second[0]}", Both(first[1], second[1])
+
+
+def without_smoothing(loss):
+    """The loss that judges a model trained with this one: without label smoothing, also in the parts of a mix."""
+    if loss.mixed is not None:
+        return replace(loss, mixed=tuple(map(without_smoothing, loss.mixed)))
+    return find_loss(loss, smoothing=0) if loss.name in ("logistic", MULTINOMIAL.name) else loss
 
 
 def derivative(loss, order, y, z):

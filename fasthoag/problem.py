@@ -56,14 +56,16 @@ class Problem:
     y : array, shape (n_rows,)
         Real numbers for ``"squared"``; -1 and +1 for ``"logistic"``.
     loss : str or Loss
-        One of ``fasthoag.losses.LOSSES``, with parameters from ``fasthoag.find_loss``, or one of your own from ``fasthoag.custom_loss``.
+        One of ``fasthoag.losses.LOSSES``, with parameters from ``fasthoag.find_loss``, a mix of two from ``fasthoag.mix_losses``, or one of
+        your own from ``fasthoag.custom_loss``.
     penalty : Penalty
     fit_intercept : bool
         Adds the coefficient b, which is not penalised; sparse data stay sparse. A Design brings its own setting.
     sample_weight : array, shape (n_rows,), optional
         Non-negative; a whole number means that many copies of the row.
     tuned : sequence
-        Hyperparameters outside the penalty: `SampleWeights`, `ClassWeights`, `Mixture`, `LossParameter`. Their θ follow those of the penalty.
+        Hyperparameters outside the penalty: `SampleWeights`, `ClassWeights`, `Mixture`, `LossParameter`, `MixingWeight`. Their θ follow those of the
+        penalty.
     low_memory : bool
         Make neither a renumbered nor a transposed copy, at some cost in speed.
     deterministic : bool

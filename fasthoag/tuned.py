@@ -29,6 +29,10 @@ def sigmoid(t):
     return 0.5 * (1.0 + np.tanh(0.5 * np.asarray(t)))
 
 
+def logit(share):
+    return np.log(share) - np.log1p(-np.asarray(share))
+
+
 LINKS = {"exp": (np.exp, np.exp, 12.0), "sigmoid": (sigmoid, lambda t: sigmoid(t) * sigmoid(-np.asarray(t)), 15.0)}  # weight, slope, bound of |θ|
 
 
@@ -198,25 +202,38 @@ class Mixture:
         return float(sigmoid(theta[0]))
 
 
-# ∂ℓ'/∂(log parameter) at (y, z), the parameter being a
+# ∂ℓ'/∂θ at (y, z), the parameter being a and θ its logarithm or, for label smoothing, its logit; y of the multinomial loss are columns of 0 and 1
 CROSS = {
     ("huber", "delta"): lambda y, z, a: np.where(np.abs(z - y) > a, a * np.sign(z - y), 0.0),
     ("squared_epsilon_insensitive", "epsilon"): lambda y, z, a: np.where(np.abs(z - y) > a, -2 * a * np.sign(z - y), 0.0),
     ("quantile", "smoothing"): lambda y, z, a: -((z - y) / a) * sigmoid((z - y) / a) * sigmoid((y - z) / a),
     ("smoothed_hinge", "width"): lambda y, z, a: y * ((1 - y * z) / a) * sigmoid((1 - y * z) / a) * sigmoid((y * z - 1) / a),
+    ("logistic", "smoothing"): lambda y, z, a: a * (1 - a) * 0.5 * y + 0 * z,
+    ("multinomial", "smoothing"): lambda y, z, a: a * (1 - a) * (y - y.mean(axis=1, keepdims=True)) + 0 * z,
 }
+SHARES = ("logistic", "smoothing"), ("multinomial", "smoothing")   # in (0, 1)
+SHARE_START, SHARE_LIMITS = 0.05, (1e-4, 0.9)                      # near 1 a loss does not see its labels any more: w = 0 fits them all
 
 
 @dataclass(frozen=True, eq=False)
 class LossParameter:
     """A parameter of the training loss, θ its logarithm: δ of "huber", ``smoothing`` of "quantile", ``width`` of "smoothed_hinge", ``epsilon`` of
-    "squared_epsilon_insensitive". The criterion keeps the parameter that the loss came with, or has a loss of its own: it does not change with θ.
+    "squared_epsilon_insensitive"; or label smoothing s, θ = log(s / (1 - s)): ``smoothing`` of "logistic" and "multinomial".
+
+    The criterion keeps the parameter that the loss came with, or has a loss of its own: it does not change with θ. Of label smoothing it keeps none
+    (see `find_loss`): what counts on rows that did not train are their labels as they are.
 
     Parameters
     ----------
     parameter : str
     low, high : float
-        Bounds of the parameter; by default 1/1000 and 1000 times what the loss has.
+        Bounds of the parameter; by default 1/1000 and 1000 times what the loss has, 0.0001 and 0.9 for label smoothing, which starts at 0.05 where
+        the loss has none.
+
+    Raises
+    ------
+    ValueError
+        From `Problem`, for a parameter that its loss does not have, and for bounds outside the interval of the parameter or in the wrong order.
 
     Examples
     --------
@@ -224,6 +241,9 @@ class LossParameter:
     >>> problem = fasthoag.Problem(np.eye(3), [1.0, 2.0, 30.0], loss="huber", tuned=[fasthoag.LossParameter("delta")])
     >>> problem.read(np.log([1.0, 2.0]))["delta"]
     2.0
+    >>> problem = fasthoag.Problem(np.eye(3), [1, -1, 1], loss="logistic", tuned=[fasthoag.LossParameter("smoothing")])
+    >>> round(problem.read([0.0, np.log(1 / 9)])["smoothing"], 12)
+    0.1
     """
 
     parameter: str
@@ -238,30 +258,101 @@ class LossParameter:
         if (problem.loss.name, self.parameter) not in CROSS:
             known = ", ".join(f"{p} of {loss}" for loss, p in CROSS)
             raise ValueError(f"parameter {self.parameter!r} of loss '{problem.loss.name}' cannot be tuned; known are {known}")
+        low, high = self._limits(problem)
+        most = 1 if self._is_share(problem) else np.inf
+        if not 0 < low < high < most:
+            raise ValueError(f"low and high of LossParameter('{self.parameter}') must satisfy 0 < low < high < {most:g}; got {low:g} and {high:g}")
 
     def n_hyper(self, problem):
         return 1
 
+    def _is_share(self, problem):
+        return (problem.loss.name, self.parameter) in SHARES
+
     def _now(self, problem):
-        return float(problem.loss.parameters[self.parameter])
+        now = float(problem.loss.parameters[self.parameter])
+        return now or SHARE_START if self._is_share(problem) else now
+
+    def _limits(self, problem):
+        low, high = SHARE_LIMITS if self._is_share(problem) else (self._now(problem) / 1000, self._now(problem) * 1000)
+        return low if self.low is None else self.low, high if self.high is None else self.high
+
+    def _theta(self, values, problem):
+        return logit(values) if self._is_share(problem) else np.log(values)
 
     def start(self, problem):
-        return np.log([self._now(problem)])
+        return self._theta([self._now(problem)], problem)
 
     def box(self, problem):
-        now = self._now(problem)
-        return np.log([now / 1000 if self.low is None else self.low]), np.log([now * 1000 if self.high is None else self.high])
+        return tuple(self._theta([bound], problem) for bound in self._limits(problem))
 
     def apply(self, theta, inner):
-        return replace(inner, loss=find_loss(inner.loss, **{**inner.loss.parameters, self.parameter: float(np.exp(theta[0]))}))
+        return replace(inner, loss=find_loss(inner.loss, **{**inner.loss.parameters, self.parameter: self.read(theta, inner)}))
 
     def vjp(self, theta, inner, Z, U):
-        cross = CROSS[inner.loss.name, self.parameter](inner.y[:, None], to_host(Z), float(np.exp(theta[0])))
-        weight = inner.rows.matrix(inner.design.shape[0], TRAIN)
+        cross = CROSS[inner.loss.name, self.parameter](_columns(inner), to_host(Z), self.read(theta, inner))
+        weight = inner.rows.matrix(inner.design.shape[0], TRAIN)[:, inner.fold]
         return np.array([-np.sum(weight * cross * to_host(U))])
 
     def read(self, theta, problem):
-        return float(np.exp(theta[0]))
+        return float((sigmoid if self._is_share(problem) else np.exp)(theta[0]))
 
 
-TUNED = {"sample_weights": SampleWeights, "class_weights": ClassWeights, "mixture": Mixture, "loss_parameter": LossParameter}
+def _columns(inner):
+    """Targets beside predictions: (n_rows, 1), and of the multinomial loss 1 in the column of the class, (n_rows, n_folds n_classes)."""
+    if inner.n_classes == 1:
+        return inner.y[:, None]
+    return np.tile(np.eye(inner.n_classes)[inner.y.astype(int)], inner.n_folds)
+
+
+@dataclass(frozen=True, eq=False)
+class MixingWeight:
+    """The weight α = σ(θ) of a training loss ``α ℓ_a + (1 - α) ℓ_b`` that `mix_losses` made. It starts at the weight of the mix, or at 0.05 or
+    0.95 where that is 0 or 1.
+
+    The criterion keeps the mix that the problem came with, or has a loss of its own: it does not change with θ.
+
+    Raises
+    ------
+    ValueError
+        From `Problem`, for a loss that is no mix.
+
+    Examples
+    --------
+    >>> import numpy as np, fasthoag
+    >>> loss = fasthoag.mix_losses("logistic", "squared_hinge")
+    >>> problem = fasthoag.Problem(np.eye(3), [1, -1, 1], loss=loss, tuned=[fasthoag.MixingWeight()])
+    >>> problem.read(np.zeros(2))["mixing_weight"]
+    0.5
+    """
+
+    name = "mixing_weight"
+
+    def check(self, problem):
+        if problem.loss.mixed is None:
+            raise ValueError(f"MixingWeight needs a loss made by mix_losses; got loss '{problem.loss.name}'")
+
+    def n_hyper(self, problem):
+        return 1
+
+    def start(self, problem):
+        weight = problem.loss.parameters["weight"]
+        return logit([weight if 0 < weight < 1 else np.clip(weight, SHARE_START, 1 - SHARE_START)])
+
+    def box(self, problem):
+        return np.array([-15.0]), np.array([15.0])
+
+    def apply(self, theta, inner):
+        return replace(inner, loss=find_loss(inner.loss, weight=self.read(theta, inner)))
+
+    def vjp(self, theta, inner, Z, U):
+        first, second = (inner.design.row_terms(loss, 1, inner.y, inner.rows, TRAIN, inner.fold, Z) for loss in inner.loss.mixed)
+        slope = float(sigmoid(theta[0]) * sigmoid(-theta[0]))
+        return np.array([-slope * float(np.sum(to_host((first - second) * U)))])
+
+    def read(self, theta, problem):
+        return float(sigmoid(theta[0]))
+
+
+TUNED = {"sample_weights": SampleWeights, "class_weights": ClassWeights, "mixture": Mixture, "loss_parameter": LossParameter,
+         "mixing_weight": MixingWeight}

@@ -24,6 +24,7 @@ from typer.testing import CliRunner  # noqa: E402
 
 import fasthoag  # noqa: E402
 from fasthoag import cli  # noqa: E402
+from fasthoag.problem import refit  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(fasthoag.__file__)))
 COMPRESS = {".bz2": bz2.compress, ".gz": gzip.compress, ".xz": lzma.compress}
@@ -469,3 +470,17 @@ def test_rows_of_test_are_judged_by_the_written_model(loss, tmp_path):
     assert np.mean(np.array(said.stdout.split(), float) == y[800:1000]) == pytest.approx(found["unseen"]["accuracy"])
     assert 0 < found["unseen"]["mean_loss"] < 1
     assert run("tune", tmp_path / "train.txt", "--test-labels", tmp_path / "x.npy").exit_code == 2
+
+
+def test_label_smoothing_by_command_line_trains_with_it_and_judges_without(tmp_path):
+    X, y = datasets.load_breast_cancer(return_X_y=True)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    dump_svmlight_file(X, y, str(tmp_path / "two.txt"), zero_based=False)
+    assert run("tune", tmp_path / "two.txt", "--param", "smoothing=0.3", "--cv", "3", "--out", tmp_path / "model.npz").exit_code in (0, 3)
+    model, y = fasthoag.load_model(tmp_path / "model.npz"), np.where(y > 0, 1.0, -1.0)
+    problem = fasthoag.Problem(X, y, loss=fasthoag.find_loss("logistic", smoothing=0.3))
+    folds = fasthoag.KFold(StratifiedKFold(3, shuffle=True, random_state=0))
+    assert model.value == pytest.approx(fasthoag.hoag(problem, folds).value, rel=1e-3)
+    np.testing.assert_allclose(model.coef[0], refit(problem, model.theta, tol=1e-8)[0][:-1], rtol=0, atol=0.02 * np.abs(model.coef).max())
+    assert model.loss == "logistic" and np.mean((model.predict(X) > 0) == (y > 0)) > 0.95
+    assert_fails(run("tune", tmp_path / "two.txt", "--param", "smoothing=1"), "smoothing of loss 'logistic' must be a number between 0 and 1")

@@ -41,8 +41,9 @@ extern "C" __global__ void losses(i64 n, int m, int K, FH_ROWS, double a0, doubl
         const double in = rows.at(i, fold[u * K], train_bit), out = rows.at(i, fold[u * K], held_out_bit);
         double v = 0.0, g = 0.0;
         if (K > 1) {
-            if (in != 0.0 || out != 0.0) v = fh::Softmax::probabilities(K, y[i], Z + at, R + at);
-            for (int c = 0; wants_grad && c < K; ++c) R[at + c] = in != 0.0 ? in * (R[at + c] - (c == int(y[i]))) : 0.0;
+            const fh::Softmax::Target target(K, a);
+            if (in != 0.0 || out != 0.0) v = fh::Softmax::value(K, y[i], Z + at, a, R + at);
+            for (int c = 0; wants_grad && c < K; ++c) R[at + c] = in != 0.0 ? in * (R[at + c] - target.at(c, y[i])) : 0.0;
         } else {
             if (in != 0.0 || out != 0.0) Loss::value_d1(y[i], Z[at], a, v, g);
             if (wants_grad) R[at] = in != 0.0 ? in * g : 0.0;
@@ -68,8 +69,8 @@ extern "C" __global__ void row_terms(i64 n, int m, int K, FH_ROWS, double a0, do
             continue;
         }
         double* o = out + at;
-        const double v = fh::Softmax::probabilities(K, y[i], Z + at, o);
-        if (order == 1) o[int(y[i])] -= 1.0;
+        const double v = fh::Softmax::value(K, y[i], Z + at, a, o);
+        if (order == 1) fh::Softmax::Target(K, a).subtract_from(K, y[i], o);
         for (int c = 0; c < K; ++c) o[c] = order == 0 ? (c == 0 && s != 0.0 ? s * v : 0.0) : s != 0.0 ? s * o[c] : 0.0;
     }
 }

@@ -6,7 +6,7 @@ import numpy as np
 
 from fasthoag.design import HELD_OUT, TRAIN, RowWeights, is_on_device
 from fasthoag.design.cpu import check_matrix
-from fasthoag.losses import find_loss
+from fasthoag.losses import find_loss, without_smoothing
 from fasthoag.problem import InnerProblem, check_vector, check_weight
 
 
@@ -86,9 +86,8 @@ class BoundCriterion:
         second = self.design.row_terms(self.loss, 2, self.y, self.rows, self.part, self.fold, Z_criterion)
         if self.is_shared:
             return self.design.contract(second, -third, Q, U, inner.n_classes)
-        has_third = not inner.loss.is_quadratic and not inner.loss.has_kinks
         held = self.design.contract(second, None, None, U, inner.n_classes)
-        return held + inner.design.contract(0 * third, -third, Q, U, inner.n_classes) if has_third else held
+        return held + inner.design.contract(0 * third, -third, Q, U, inner.n_classes) if inner.loss.has_third else held
 
     def at(self, theta):
         """The criterion with its inner problem at these hyperparameters."""
@@ -119,10 +118,10 @@ def design_of(X_val, problem):
 
 
 def criterion_loss(loss, problem):
-    """The loss of a criterion; unless it is given, that of the problem."""
-    loss = problem.loss if loss is None else find_loss(loss)
+    """The loss of a criterion; unless it is given, that of the problem without label smoothing, which is about training."""
+    loss = without_smoothing(problem.loss) if loss is None else find_loss(loss)
     if loss.name == "multinomial" and problem.loss.name == "multinomial":
-        loss = problem.loss
+        loss = replace(loss, n_classes=problem.loss.n_classes)
     if loss.n_classes != problem.loss.n_classes:
         raise ValueError(f"loss of the criterion must predict as many columns as loss '{problem.loss.name}'; '{loss.name}' does not")
     if loss.is_classification and not problem.loss.is_classification:
@@ -140,7 +139,7 @@ class HeldOut:
     y_val : array, shape (n_val,)
     sample_weight : array, shape (n_val,), optional
     loss : str or Loss, optional
-        Of the criterion; by default that of the problem.
+        Of the criterion; by default that of the problem as it came, without label smoothing.
 
     Examples
     --------
@@ -188,7 +187,7 @@ class KFold:
     groups : array, shape (n_rows,), optional
         Passed to the splitter.
     loss : str or Loss, optional
-        Of the criterion; by default that of the problem.
+        Of the criterion; by default that of the problem as it came, without label smoothing.
 
     Examples
     --------

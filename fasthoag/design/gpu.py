@@ -489,7 +489,8 @@ class GpuDesign:
     def _row_kernels(self, loss):
         """The kernels with the formulas of a loss, its parameters and its number of classes."""
         if loss is None or loss.n_classes > 1:
-            return self.device.module("rows.cu", (("FH_LOSS", "squared"),)), (0.0, 0.0), 1 if loss is None else loss.n_classes
+            a = (0.0, 0.0) if loss is None else (loss.parameters["smoothing"], 0.0)
+            return self.device.module("rows.cu", (("FH_LOSS", "squared"),)), a, 1 if loss is None else loss.n_classes
         if loss.compiled is None:
             return self.device.module("rows.cu", (("FH_LOSS", loss.name),)), tuple((*(loss.parameters or {}).values(), 0.0, 0.0)[:2]), 1
         if loss.cuda is None:
@@ -503,6 +504,9 @@ class GpuDesign:
 
     def _losses(self, loss, y, rows, fold, Z, wants_grad):
         """Training and held-out values (2, m) as NumPy, and s * (first derivative)."""
+        if loss.mixed is not None:
+            (first, R_first), (second, R_second) = (self._losses(one, y, rows, fold, Z, wants_grad) for one in loss.mixed)
+            return _mixed(loss, first, second), _mixed(loss, R_first, R_second) if wants_grad else None
         (kernels, a, K), (n, m), xp = self._row_kernels(loss), Z.shape, self.xp
         R = xp.empty((n, m)) if wants_grad or K > 1 else None
         n_parts, n_units = chunks(n), m // K
@@ -521,7 +525,10 @@ class GpuDesign:
         return train, held_out, self._rmatvec(R) if want_grad else None, Z
 
     def row_terms(self, loss, order, y, rows, part, fold, Z):
-        (kernels, a, K), Z = self._row_kernels(find_loss(loss)), self._block(Z)
+        loss = find_loss(loss)
+        if loss.mixed is not None:
+            return _mixed(loss, *(self.row_terms(one, order, y, rows, part, fold, Z) for one in loss.mixed))
+        (kernels, a, K), Z = self._row_kernels(loss), self._block(Z)
         out = self.xp.empty(Z.shape)
         kernels.launch("row_terms", chunks(Z.size // K), N_THREADS, *Z.shape, K, *self._row_arguments(y, rows, fold), *a, order, part, Z, out)
         return out
@@ -543,6 +550,8 @@ class GpuDesign:
 
     def check_custom(self, loss, y):
         """Once for every custom loss: its CUDA expressions are those of its Python functions, at some targets and predictions."""
+        for one in loss.mixed or ():
+            self.check_custom(one, y)
         if loss.compiled is None or loss.cuda is None or loss in self._checked:
             return
         z = np.linspace(-5, 5, 21)
@@ -580,6 +589,10 @@ class GpuDesign:
         vectors.launch("dots", chunks(p), N_THREADS, p, m, self._block(A), self._block(B), parts)
         vectors.launch("add_dots", 1, N_THREADS, chunks(p), m, parts, sums)
         return to_host(sums)
+
+
+def _mixed(loss, first, second):
+    return loss.parameters["weight"] * first + (1.0 - loss.parameters["weight"]) * second
 
 
 def chunks(n):

@@ -48,22 +48,22 @@ class ReferenceDesign:
         return rows.matrix(self.shape[0], part)[:, fold if rows.mask is not None else np.zeros(len(fold), int)]
 
     def _loss(self, loss, order, y, Z):
-        K = find_loss(loss).n_classes
-        if K > 1:
-            return self._softmax(K, order, y, Z)
-        return _core.row_terms(find_loss(loss).native, order, y, None, None, TRAIN, np.zeros(Z.shape[1], np.int32), np.ascontiguousarray(np.asarray(Z)), 1)
+        loss = find_loss(loss)
+        if loss.n_classes > 1:
+            return self._softmax(loss.n_classes, loss.parameters["smoothing"], order, y, Z)
+        return _core.row_terms(loss.native, order, y, None, None, TRAIN, np.zeros(Z.shape[1], np.int32), np.ascontiguousarray(np.asarray(Z)), 1)
 
-    def _softmax(self, K, order, y, Z):
+    def _softmax(self, K, smoothing, order, y, Z):
         """Of the multinomial loss: value in the first column of a unit (0), gradient (1), probabilities (2, 3)."""
         z = np.asarray(Z).reshape(len(y), -1, K)
         top = z.max(axis=2, keepdims=True)
         e = np.exp(z - top)
-        label = np.eye(K)[y.astype(int)][:, None]
+        target = (smoothing / K + (1 - smoothing) * np.eye(K)[y.astype(int)])[:, None]
         if order == 0:
             out = np.zeros_like(z)
-            out[:, :, 0] = np.log(e.sum(axis=2)) + top[:, :, 0] - (z * label).sum(axis=2)
+            out[:, :, 0] = np.log(e.sum(axis=2)) + top[:, :, 0] - (z * target).sum(axis=2)
             return out.reshape(Z.shape)
-        return (e / e.sum(axis=2, keepdims=True) - label * (order == 1)).reshape(Z.shape)
+        return (e / e.sum(axis=2, keepdims=True) - target * (order == 1)).reshape(Z.shape)
 
     def loss_grad(self, loss, y, rows, fold, W, want_grad=True):
         self.n_passes += 1
