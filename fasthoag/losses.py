@@ -84,6 +84,8 @@ class Loss:
             hint = ". Map two labels with 2*y - 1, or use an estimator, which maps labels itself" if self.domain is LABELS else \
                 ". Choose a loss for such targets, or correct them"
             raise ValueError(f"{name} must contain {self.domain[0]} for loss '{self.name}'; found {shown}{hint}")
+        if self.n_classes > 1 and len(y) and y.max() >= self.n_classes:
+            raise ValueError(f"{name} must contain class numbers below n_classes = {self.n_classes}; found {y.max():g}")
 
 
 NO_SMOOTHING, SMOOTHING = {"smoothing": 0.0}, {"smoothing": (-1e-300, 1)}

@@ -113,8 +113,6 @@ class Problem:
         object.__setattr__(self, "y", check_vector(self.y, shape[0], "y"))
         object.__setattr__(self, "sample_weight", check_weight(self.sample_weight, shape[0]))
         loss.check_y(self.y)
-        if loss.n_classes > 1 and len(self.y) and self.y.max() >= loss.n_classes:
-            raise ValueError(f"y must contain class numbers below n_classes = {loss.n_classes}; found {self.y.max():g}")
         object.__setattr__(self, "design", make_design(self.X, fit_intercept=self.fit_intercept, low_memory=self.low_memory,
                                                        deterministic=self.deterministic, device=self.device))
         self.penalty.check(self.n_features)

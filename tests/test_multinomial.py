@@ -133,3 +133,9 @@ def test_penalty_for_other_classes_is_refused():
         Problem(X, y, loss="multinomial", penalty=PerClass(Ridge(), 3))
     with pytest.raises(ValueError, match="loss of the criterion must predict as many columns"):
         hoag(Problem(X, y, loss="multinomial"), KFold(3, loss="squared"))
+
+
+def test_classes_of_the_criterion_that_the_model_does_not_have_are_refused():
+    X, y = np.eye(6), np.array([0.0, 1, 2, 0, 1, 2])
+    with pytest.raises(ValueError, match="y_val must contain class numbers below n_classes = 3; found 3"):
+        hoag(Problem(X, y, loss="multinomial"), HeldOut(X, y + 1))
