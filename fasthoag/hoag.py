@@ -259,7 +259,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
             accuracy = Accuracy(0.05, 0.05, tangents=0.01)
             found = evaluate(bound.one_fold(0), theta0, found.predict(0 * theta0), accuracy, Q=found.Q, T=found.T)
             hess, status = found.hess, "stopped" if record("one fold", found, accuracy, True) else status
-        rule.accuracy = Accuracy(0.05, 0.05, tangents=0.3)  # the optimum of all folds is some tenths of a unit from that of one
+        rule.accuracy = Accuracy(0.2, 0.1, tangents=0.3)  # the optimum of all folds is some tenths of a unit from that of one
         rule.hint = (bound.n_folds * hess, 0.2)
         if status != "stopped":
             W = W_all = solve_all_rows(bound.inner, theta0, found.W, found.precond)
