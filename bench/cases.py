@@ -350,16 +350,50 @@ def mnist(options):
     20,000 others. Criterion: log-loss a row on the last 20,000, which neither has seen; gap: to the lower."""
     X, y = problems.digits()
     train, judge, unseen = np.array_split(np.random.default_rng(11).permutation(len(y)), 3)
-    kinds = {"one strength": fasthoag.Ridge(), "a strength for every feature and class": fasthoag.PerClass(fasthoag.FeatureRidge(), 10)}
+    each = fasthoag.PerClass(fasthoag.FeatureRidge(), 10)
+    kinds = {"one strength": (fasthoag.Ridge(), {}), "a strength for every feature and class": (each, {}),
+             "the same, 20 steps, no rows held back": (each, {"stop_on": None, "max_iter": 20})}
 
-    def tune(penalty):
-        return fasthoag.hoag(fasthoag.Problem(X[train], y[train], loss="multinomial", penalty=penalty), fasthoag.HeldOut(X[judge], y[judge]))
+    def tune(penalty, options):
+        return fasthoag.hoag(fasthoag.Problem(X[train], y[train], loss="multinomial", penalty=penalty), fasthoag.HeldOut(X[judge], y[judge]), **options)
 
-    records, results = alternate([Contender(name, lambda penalty=penalty: tune(penalty), ALL) for name, penalty in kinds.items()], 1)
+    records, results = alternate([Contender(name, lambda kind=kind: tune(*kind), ALL) for name, kind in kinds.items()], 1)
     for record, result in zip(records, results):
         z = X[unseen] @ result.w[:-1, 0] + result.w[-1, 0]
         record |= outcome(result) | {"criterion": float(np.mean(logsumexp(z, axis=1) - z[np.arange(len(z)), y[unseen].astype(int)]))}
-        record["extra"] = {"n_hyper": len(result.theta), "n_evaluations": len(result.trace)}
+        record["extra"] = {"n_hyper": len(result.theta), "n_iter": result.n_iter, "n_evaluations": len(result.trace)}
+    yield from add_ratios(records, 0)
+
+
+def ijcnn1(options):
+    """22 strengths, one for every feature of ijcnn1, tuned on its test rows from 5 random starts until the hypergradient is below 1e-8 of the number of
+    rows, by Newton's method, and by gradient steps (L-BFGS) from the first. Criterion: held-out loss; gap: to the lowest end."""
+    X, y = problems.read("ijcnn1/ijcnn1.bz2")
+    X_val, y_val = problems.read("ijcnn1/ijcnn1.t.bz2", X.shape[1])
+    problem, criterion = fasthoag.Problem(X, y, penalty=fasthoag.FeatureRidge()), fasthoag.HeldOut(X_val, y_val)
+    starts = [2 * np.random.default_rng(seed).normal(size=X.shape[1]) for seed in range(5)]
+
+    def tune(start, method="newton"):
+        return fasthoag.hoag(problem, criterion, start, method=method, tol=1e-12, max_iter=150 if method == "newton" else 1000)
+
+    contenders = [Contender(f"Newton, start {k}", lambda start=start: tune(start), ALL) for k, start in enumerate(starts)]
+    contenders.append(Contender("gradients, start 0", lambda: tune(starts[0], "lbfgs"), ALL))
+    records, results = alternate(contenders, 1)
+    for record, result in zip(records, results):
+        record |= outcome(result) | {"criterion": result.value, "extra": {"n_iter": result.n_iter, "grad_error": result.grad_error}}
+    yield from add_ratios(records, 0)
+
+
+def leave_one_out(options):
+    """20 newsgroups, one strength: by hold-out from theta = 0, and by criteria that hold no rows out. Criterion: log-loss a row on the test rows, which
+    only hold-out has seen; gap: to the lowest."""
+    X, y, X_val, y_val = problems.news(options.quick)
+    problem = fasthoag.Problem(X, y)
+    kinds = {"hold-out": (fasthoag.HeldOut(X_val, y_val), [0.0]), "approximate leave-one-out": (fasthoag.ApproximateLOO(), None), "AIC": (fasthoag.AIC(), None)}
+    records, results = alternate([Contender(name, lambda kind=kind: fasthoag.hoag(problem, *kind), ALL) for name, kind in kinds.items()], options.repeats or 3)
+    for record, result in zip(records, results):
+        w = result.w[:, 0]
+        record |= outcome(result) | {"criterion": float(np.logaddexp(0, -y_val * (X_val @ w[:-1] + w[-1])).mean())}
     yield from add_ratios(records, 0)
 
 
@@ -394,5 +428,6 @@ def cleaning(options):
     yield from add_ratios(records, 0)
 
 
-CASES = {"strengths": strengths, "mnist": mnist, "cleaning": cleaning, "holdout-20news": holdout, "kfold-20news": kfold, "passes": passes, "memory": memory, "linear": linear, "reader": reader,
-         "start-up": start_up, "small-ridge": small_ridge, "microarray": microarray}
+CASES = {"strengths": strengths, "mnist": mnist, "ijcnn1": ijcnn1, "leave-one-out": leave_one_out, "cleaning": cleaning, "holdout-20news": holdout,
+         "kfold-20news": kfold, "passes": passes, "memory": memory, "linear": linear, "reader": reader, "start-up": start_up,
+         "small-ridge": small_ridge, "microarray": microarray}
