@@ -21,8 +21,8 @@ struct Product {
     ProductOf<float> in_float;
 };
 
-// z = P^-1 r for every system: nothing, an inverse diagonal (p), or one for each column of a unit (p, n_diag), an inverse diagonal less B B' in the first `n_hot` coefficients with B
-// (n_hot, rank), or an inverse matrix (p, p)
+// z = P^-1 r for every system: nothing, an inverse diagonal (p), or one for each column of a unit (p, n_diag), an inverse diagonal less B B' with B
+// (n_hot, rank) in the first n_hot - 1 coefficients and the last one, where an intercept is, or an inverse matrix (p, p)
 struct Preconditioner {
     const double* diagonal = nullptr;
     int n_diag = 1;
@@ -128,10 +128,11 @@ void cg_in(Team& team, int64_t p, int m, int K, const ProductOf<U>& product, con
                 double* s = sums.data() + block * size;
                 for (int64_t k = k0; k < k1; ++k) {
                     double v[M ? M : 1];
-                    for (int j = 0; j < M; ++j) v[j] = r[k * m_ + j];
+                    const U* r_k = r.get() + (k + 1 < pre.n_hot ? k : p - 1) * m_;
+                    for (int j = 0; j < M; ++j) v[j] = r_k[j];
                     for (int c = 0; c < pre.rank; ++c) {
                         const double b = pre.low_rank[k * pre.rank + c];
-                        for (int j = 0; j < m_; ++j) s[c * m_ + j] += b * (M ? v[j] : double(r[k * m_ + j]));
+                        for (int j = 0; j < m_; ++j) s[c * m_ + j] += b * (M ? v[j] : double(r_k[j]));
                     }
                 }
             });
@@ -234,15 +235,17 @@ void cg_in(Team& team, int64_t p, int m, int K, const ProductOf<U>& product, con
                     const U scale = pre.diagonal ? U(pre.diagonal[k]) : U(1);
                     for (int j = 0; j < m_; ++j) dd[k * m_ + j] = scale * zz[k * m_ + j] + (M ? local[j] : U(beta[j])) * dd[k * m_ + j];
                 }
-                for (int64_t k = k0; k < std::min(k1, pre.n_hot); ++k) {
+                auto take = [&](int64_t k, int64_t row) {  // row of B from coefficient k
                     double z[max_width] = {};
                     for (int c = 0; c < pre.rank; ++c) {
-                        const double b = pre.low_rank[k * pre.rank + c];
+                        const double b = pre.low_rank[row * pre.rank + c];
                         if (M) for (int j = 0; j < M; ++j) z[j] += b * Br[c * M + j];
                         else for (int j = 0; j < n; ++j) dd[k * n + j] -= U(b * Br[c * n + j]);
                     }
                     for (int j = 0; j < M; ++j) dd[k * M + j] -= U(z[j]);
-                }
+                };
+                for (int64_t k = k0; k < std::min(k1, pre.n_hot - 1); ++k) take(k, k);
+                if (pre.rank && k0 < p && p <= k1) take(p - 1, pre.n_hot - 1);
             });
         });
         product(cols.data(), n, d.get(), hd.get(), [&](int64_t block, int64_t k0, int64_t k1) {

@@ -24,7 +24,7 @@ except ImportError:
 
 import fasthoag
 from fasthoag import report
-from fasthoag.losses import LOSSES, derivative, find_loss
+from fasthoag.losses import LOSSES, derivative, find_loss, without_smoothing
 from fasthoag.outer import METHODS
 from fasthoag.outer.classic import SCHEDULES
 
@@ -376,7 +376,7 @@ def judge_rows(problem, w, X, y):
 
         losses, is_right = logsumexp(z, axis=1) - z[np.arange(len(y)), y.astype(int)], z.argmax(axis=1) == y
     else:
-        losses, is_right = derivative(loss, 0, y, z), (z > 0) == (y > 0)
+        losses, is_right = derivative(without_smoothing(loss), 0, y, z), (z > 0) == (y > 0)
     return {"n_rows": len(y), "mean_loss": float(losses.mean())} | ({"accuracy": float(is_right.mean())} if loss.is_classification else {})
 
 

@@ -170,6 +170,10 @@ class _TunedEstimator(BaseEstimator):
     def _tune_one(self, problem, cv, validation, stop_on):
         """Result, strengths and the model on all rows."""
         criterion = HeldOut(*validation) if validation is not None else self._leave_one_out() if cv is None else KFold(cv)
+        if isinstance(criterion, ApproximateLOO):
+            for name, is_asked in (("one_se", self.one_se), ("scoring", self.scoring is not None), ("method", self.method == "newton")):
+                if is_asked:
+                    raise ValueError(f"{name}={getattr(self, name)!r} needs rows that are held out, and cv=None is leave-one-out; pass cv=5 or validation=")
         bounds = self._bounds(problem)
         result = hoag(problem, criterion, method=self.method, bounds=bounds, tol=self.tol, max_iter=self.max_iter, callback=self.callback, scoring=self.scoring,
                       stop_on="auto" if stop_on is None else HeldOut(*stop_on))
@@ -377,7 +381,7 @@ class RidgeCV(_TunedRegressor):
     Minimises ``Σ_i s_i (y_i - x_i w - b)² + alpha ||w||²``, as scikit-learn's Ridge does, and chooses alpha, a continuous value.
     """ + _doc(cv="""int, splitter, iterable of (train, test) pairs or None, default None
         None is leave-one-out as in scikit-learn: exact up to 2,000 features or 1,000 rows, beyond by probes, without a matrix of either size squared;
-        see `fasthoag.ApproximateLOO`.""") + """
+        see `fasthoag.ApproximateLOO`. It has no folds for ``one_se`` and ``scoring``. With more strengths than one, which overfit it, None is 5 folds.""") + """
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
@@ -390,7 +394,8 @@ class RidgeCV(_TunedRegressor):
     cv: Any = None
 
     def _leave_one_out(self):
-        return ApproximateLOO()
+        is_all = isinstance(self.penalty_per, str) and self.penalty_per == "all"
+        return ApproximateLOO() if is_all else super()._leave_one_out()
 
     def _make_loss(self, y, weight):
         return find_loss("squared")

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from fasthoag import linsolve, solvers
+from fasthoag.criteria import HeldOut
 from fasthoag.hypergradient import Accuracy, evaluate, moved
 from fasthoag.outer import METHODS
 from fasthoag.penalties import Ridge
@@ -104,7 +105,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     Parameters
     ----------
     problem : Problem
-    criterion : HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC or Evidence
+    criterion : HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, Evidence or CustomCriterion
     theta0 : array, shape (n_hyper,), optional
         Start, log scale. Without it a loose sweep over strengths finds one.
     method : {"auto", "newton", "lbfgs", "hoag"}
@@ -166,7 +167,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     if not isinstance(problem, Problem):
         raise TypeError(f"problem must be a fasthoag.Problem; got {type(problem).__name__}")
     if not hasattr(criterion, "bind"):
-        raise TypeError(f"criterion must be one of fasthoag.HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, Evidence; got {type(criterion).__name__}")
+        raise TypeError(f"criterion must be one of fasthoag.HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, Evidence, CustomCriterion; got {type(criterion).__name__}")
     if method not in ("auto", *METHODS):
         raise ValueError(f"method must be 'auto', {' or '.join(map(repr, METHODS))}; got {method!r}")
     if isinstance(criterion, type):
@@ -195,9 +196,9 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
                          f"{len(problem.tuned)} kinds of them outside the penalty. Use method='lbfgs'")
     rule = METHODS[method](schedule)
     max_iter = max_iter or getattr(rule, "max_iter", 50)
-    if not (unseen is None or hasattr(unseen, "bind")):
+    if not (unseen is None or isinstance(unseen, HeldOut)):
         raise TypeError(f"unseen must be a fasthoag.HeldOut or None; got {unseen!r}")
-    if not (stop_on is None or hasattr(stop_on, "bind") or (isinstance(stop_on, str) and stop_on == "auto")):
+    if not (stop_on is None or isinstance(stop_on, HeldOut) or (isinstance(stop_on, str) and stop_on == "auto")):
         raise TypeError(f"stop_on must be a fasthoag.HeldOut, 'auto' or None; got {stop_on!r}")
     began = time.perf_counter()
     if isinstance(stop_on, str):

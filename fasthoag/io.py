@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse
 
 from fasthoag import _core
+from fasthoag.losses import is_log_link
 
 __all__ = ["Model", "load_data", "load_model", "load_svmlight", "save_liblinear", "save_model"]
 
@@ -247,7 +248,6 @@ def _npy_labels(path, labels):
 # ---- models ----
 
 
-LOG_LINK = ("poisson", "gamma", "tweedie")  # losses whose prediction is exp(z)
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,7 +322,7 @@ class Model:
         """Labels for a classifier, predictions for a regression."""
         z = self.decision_function(X)
         if self.classes.size == 0:
-            return np.exp(z) if self.loss in LOG_LINK else z
+            return np.exp(z) if is_log_link(self.loss) else z
         return self.classes[(z > 0).astype(np.intp) if z.ndim == 1 else z.argmax(axis=1)]
 
     def predict_proba(self, X):

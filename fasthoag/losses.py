@@ -21,6 +21,11 @@ def is_positive(y):
     return y > 0
 
 
+def is_log_link(name):
+    """Whether predictions are ``exp(z)``, from the name of a loss or of a mix."""
+    return all(part in ("poisson", "gamma", "tweedie") for part in name.split("+"))
+
+
 LABELS, REAL = ("only -1 and +1", is_label), ("real numbers", np.isfinite)
 COUNTS, POSITIVE = ("numbers >= 0", is_not_negative), ("numbers > 0", is_positive)
 
@@ -64,6 +69,10 @@ class Loss:
             first, second = (loss.native for loss in self.mixed)
             return first if a[0] == 1 else second if a[0] == 0 else _core.Loss(first, second, a[0])  # 0 times an overflow would be NaN
         return _core.Loss(n_classes=self.n_classes, smoothing=a[0]) if self.n_classes > 1 else _core.Loss(self.name, a[0], a[1])
+
+    @property
+    def has_log_link(self):
+        return is_log_link(self.name)
 
     @property
     def has_third(self):

@@ -1,12 +1,12 @@
 """scikit-learn's scorers on predictions of the criterion's rows: reported, never differentiated."""
+from inspect import signature
+
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer
 
 from fasthoag.design import to_host
-
-LOG_LINK = ("poisson", "gamma", "tweedie")
 
 
 class _Predicted(BaseEstimator):
@@ -21,7 +21,7 @@ class _Predicted(BaseEstimator):
 
 class _PredictedNumbers(RegressorMixin, _Predicted):
     def predict(self, X):
-        return np.exp(self.z[:, 0]) if self.loss.name in LOG_LINK else self.z[:, 0]
+        return np.exp(self.z[:, 0]) if self.loss.has_log_link else self.z[:, 0]
 
 
 class _PredictedLabels(ClassifierMixin, _Predicted):
@@ -57,8 +57,14 @@ def find_scorers(scoring):
         raise ValueError(f"scoring: {error}") from None
 
 
+def takes_weights(scorer):
+    """Whether the scorer, or the metric that scikit-learn made it of, has the argument sample_weight."""
+    return "sample_weight" in signature(getattr(scorer, "_score_func", scorer)).parameters
+
+
 def score_function(bound, problem, scoring):
-    """W (n_coef, n_folds * n_classes) -> {name: scores of the folds (n_folds,)}, on the rows that the criterion judges."""
+    """W (n_coef, n_folds * n_classes) -> {name: scores of the folds (n_folds,)}, on the rows that the criterion judges, with their weights where the
+    scorer takes weights."""
     if hasattr(bound, "evaluate") or bound.y is None:
         raise ValueError("scoring needs a criterion with rows and targets of its own, HeldOut or KFold")
     scorers, loss, K = find_scorers(scoring), problem.loss, problem.loss.n_classes
@@ -74,8 +80,8 @@ def score_function(bound, problem, scoring):
         for fold in range(bound.n_folds):
             rows = is_judged[:, fold]
             model = kind(Z[rows, fold * K:(fold + 1) * K], loss)
-            options = {} if weight is None else {"sample_weight": weight[rows]}
             for name, scorer in scorers.items():
+                options = {} if weight is None or not takes_weights(scorer) else {"sample_weight": weight[rows]}
                 try:
                     found[name][fold] = scorer(model, np.empty((len(model.z), 0)), bound.y[rows], **options)
                 except (AttributeError, TypeError, ValueError) as error:

@@ -281,3 +281,12 @@ def test_ridge_on_sparse_rows_needs_no_square_matrix():
     tracemalloc.stop()
     assert np.isfinite(model.score_mean_) and model.hoag_result_.status in ("converged", "at_bound")
     assert peak < 20000 * 400 * 8  # some blocks of 33 columns; a Gram matrix of the features would take 3.2 GB
+
+
+@pytest.mark.parametrize("options, name", [({"one_se": True}, "one_se=True"), ({"scoring": "r2"}, "scoring='r2'"), ({"method": "newton"}, "method='newton'")])
+def test_what_needs_folds_is_refused_by_leave_one_out_before_any_work(options, name):
+    X, y = load_diabetes(return_X_y=True)
+    calls = []
+    with pytest.raises(ValueError, match=f"{name} needs rows that are held out, .* pass cv=5"):
+        fasthoag.RidgeCV(callback=calls.append, **options).fit(X, y)
+    assert not calls

@@ -157,3 +157,45 @@ def test_what_makes_no_sense_is_refused(rule):
     else:
         with pytest.raises(ValueError, match="n_probes must be an integer >= 2; got 1"):
             hoag(Problem(X, y, loss="squared"), rule(n_probes=1))
+
+
+@pytest.mark.parametrize("theta", [-6.0, -10.0, -14.0])
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_rows_that_nearly_fit_keep_their_digits(loss, theta):
+    """Fewer rows than coefficients and hardly a penalty: 1 - a is far below the rounding of a."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30, 400))
+    y = X[:, :3].sum(axis=1) if loss == "squared" else np.sign(X[:, 0] + rng.normal(size=30))
+    at = value_at(Problem(X, y, loss=loss, fit_intercept=False), ApproximateLOO(), theta)
+    assert at.is_solved
+    if loss == "squared":  # in the limit the minimum-norm interpolation, whose leave-one-out residual is (K⁻¹ y)_i / (K⁻¹)_ii
+        inverse = np.linalg.inv(X @ X.T + np.exp(theta) * np.eye(30))
+        assert at.value == pytest.approx(0.5 * np.sum((inverse @ y / np.diag(inverse)) ** 2), rel=1e-8)
+    step = 0.05
+    above, below = (value_at(Problem(X, y, loss=loss, fit_intercept=False), ApproximateLOO(), theta + d).value for d in (step, -step))
+    assert at.grad[0] == pytest.approx((above - below) / (2 * step), rel=1e-2, abs=1e-7 * abs(at.value))
+
+
+def test_ill_conditioned_least_squares_takes_no_conjugate_gradients():
+    x = np.linspace(0, 1, 200)
+    X, y = np.exp(-50 * (x[:, None] - np.linspace(0, 1, 100)) ** 2), np.sin(8 * x)
+    result = hoag(Problem(X, y, loss="squared"), ApproximateLOO())
+    assert sum(record["n_cg"] for record in result.trace) == 0
+
+
+def test_whole_weights_are_repeated_rows_for_the_sums_of_rows():
+    X, y = sparse_problem("squared", 0, N, P)
+    times = np.random.default_rng(0).integers(1, 4, N)
+    again = np.repeat(np.arange(N), times)
+    for rule in (GCV, AIC, BIC, Evidence):
+        weighted = value_at(Problem(X, y, loss="squared", sample_weight=times), rule(), 0.5)
+        assert weighted.value == pytest.approx(value_at(Problem(X[again], y[again], loss="squared"), rule(), 0.5).value, rel=1e-9)
+
+
+def test_a_perfect_fit_has_no_information_criterion():
+    X, y = sparse_problem("squared", 0, 20, 50)
+    with pytest.raises(ValueError, match="AIC of least squares needs more rows than coefficients"):
+        hoag(Problem(X, y, loss="squared"), AIC())
+    X, _ = sparse_problem("squared", 0, N, P)
+    with pytest.raises(ValueError, match="Evidence of least squares estimates the noise of y; all targets are 2"):
+        hoag(Problem(X, np.full(N, 2.0), loss="squared"), Evidence())

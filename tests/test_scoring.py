@@ -5,7 +5,7 @@ from designs import sparse_problem
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import get_scorer, mean_absolute_error
 
-from fasthoag import GCV, HeldOut, KFold, LogisticRegressionCV, Problem, hoag
+from fasthoag import GCV, HeldOut, KFold, LogisticRegressionCV, Problem, hoag, mix_losses
 from fasthoag.losses import derivative
 
 N, P = 120, 6
@@ -76,3 +76,26 @@ def test_criteria_without_rows_have_no_scores():
     X, y = sparse_problem("squared", 0, N, P)
     with pytest.raises(ValueError, match="scoring needs a criterion with rows and targets of its own"):
         hoag(Problem(X, y, loss="squared"), GCV(), scoring="r2")
+
+
+def test_weights_go_to_the_scorers_that_take_them():
+    X, y = sparse_problem("squared", 0, N, P)
+
+    def worst(model, X, y):
+        return np.abs(y - model.predict(X)).max()
+    problem = Problem(X, y, loss="squared", sample_weight=np.linspace(0.5, 2, N))
+    scores = hoag(problem, KFold(3), scoring={"worst": worst, "max": "neg_max_error", "r2": "r2"}).scores
+    np.testing.assert_allclose(scores["worst"], -scores["max"])
+
+
+def test_mixes_of_log_links_predict_exponentials():
+    X, y = sparse_problem("poisson", 0, N, P)
+    one, mixed = (hoag(Problem(X, y + 0.5, loss=loss), KFold(3), scoring="r2").scores["r2"] for loss in ("poisson", mix_losses("poisson", "gamma", 0.9)))
+    np.testing.assert_allclose(one, mixed, atol=0.1)
+
+
+@pytest.mark.parametrize("what", ["unseen", "stop_on"])
+def test_watched_rows_are_rows(what):
+    X, y = sparse_problem("logistic", 0, N, P)
+    with pytest.raises(TypeError, match=f"{what} must be a fasthoag.HeldOut"):
+        hoag(Problem(X, y), KFold(3), **{what: KFold(3)})

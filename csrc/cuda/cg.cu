@@ -27,7 +27,8 @@ __device__ inline void unite(double* v, int m, int K) {
 
 }  // namespace
 
-// d = P^-1 r + beta d. z: P^-1 r of a dense inverse, or null; diagonal (p, n_diag) or null; Br (rank, m) = B' r with low_rank B (n_hot, rank)
+// d = P^-1 r + beta d. z: P^-1 r of a dense inverse, or null; diagonal (p, n_diag) or null; Br (rank, m) = B' r with low_rank B (n_hot, rank), whose last
+// row is that of the last coefficient
 extern "C" __global__ void cg_direction(i64 p, int m, const double* r, const double* z, const double* diagonal, int n_diag,
                                         const double* low_rank, i64 n_hot, int rank,
                                         const double* Br, const double* s, const int* state, double* d, const int* counts) {
@@ -36,7 +37,8 @@ extern "C" __global__ void cg_direction(i64 p, int m, const double* r, const dou
         const i64 k = at / m;
         const int j = int(at % m);
         double v = z ? z[at] : diagonal ? diagonal[k * n_diag + j % n_diag] * r[at] : r[at];
-        for (int c = 0; k < n_hot && c < rank; ++c) v -= low_rank[k * rank + c] * Br[c * m + j];
+        const i64 row = k == p - 1 ? n_hot - 1 : k;
+        for (int c = 0; row < n_hot - (k < p - 1) && c < rank; ++c) v -= low_rank[row * rank + c] * Br[c * m + j];
         d[at] = state[IS_ACTIVE * m + j] ? v + s[BETA * m + j] * d[at] : 0.0;
     }
 }
@@ -113,10 +115,10 @@ extern "C" __global__ void cg_inverse(i64 p, int m, const double* inverse, const
     });
 }
 
-// parts (B, rank m): B' r over the first n_hot coefficients
-extern "C" __global__ void cg_low_rank(i64 n_hot, int rank, int m, const double* low_rank, const double* r, double* parts, const int* counts) {
+// parts (B, rank m): B' r over the first n_hot - 1 coefficients and the last
+extern "C" __global__ void cg_low_rank(i64 n_hot, i64 p, int rank, int m, const double* low_rank, const double* r, double* parts, const int* counts) {
     if (counts[N_ACTIVE] == 0) return;
-    column_sums<1>(n_hot, rank * m, parts, [&](i64 k, int o, double* s) { s[0] += low_rank[k * rank + o / m] * r[k * m + o % m]; });
+    column_sums<1>(n_hot, rank * m, parts, [&](i64 k, int o, double* s) { s[0] += low_rank[k * rank + o / m] * r[(k + 1 < n_hot ? k : p - 1) * m + o % m]; });
 }
 
 // r'r and r'z of the new r, beta, and which columns are done: one block. sums (2, m) is scratch. kind 0: before the first step; 1: after a step;

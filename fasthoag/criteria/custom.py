@@ -83,7 +83,10 @@ class BoundCustom(BoundCriterion):
 
     def phi(self, z):
         """Value and gradient at predictions (n_val, n_classes), checked."""
-        value, grad = self.value_and_grad_of(z[:, 0].copy() if z.shape[1] == 1 else z.copy())
+        found = self.value_and_grad_of(z[:, 0].copy() if z.shape[1] == 1 else z.copy())
+        if not (isinstance(found, (tuple, list)) and len(found) == 2):
+            raise ValueError(f"value_and_grad must return a number and an array of the shape of z, {z.shape}; got {type(found).__name__}")
+        value, grad = found
         grad = np.asarray(grad, np.float64)
         grad = grad[:, None] if grad.ndim == 1 and z.shape[1] == 1 else grad
         if np.size(value) != 1 or grad.shape != z.shape:

@@ -54,13 +54,13 @@ class ApproximateLOO:
     has_tangents = False
 
     def bind(self, problem):
-        return _bind(problem, self, _leave_one_out, None)
+        return _bind(problem, self, _leave_one_out)
 
 
 @dataclass(frozen=True, eq=False)
 class GCV:
     """Generalised cross-validation of least squares: ``f = Σ_i s_i r_i²/2 / (1 - tr/n)²`` with r the residuals, tr the trace of the hat matrix and n the
-    number of rows. Leave-one-out with the same leverage for all rows.
+    sum of the weights. Leave-one-out with the same leverage for all rows.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ class Evidence:
     True
     """
 
-    n_probes = 0
+    n_probes = None
     has_tangents = False
 
     def bind(self, problem):
@@ -183,22 +183,29 @@ LIKELIHOODS = ("squared", "logistic", "poisson")
 FLAT = ("quantile", "smoothed_hinge")
 
 
-def _bind(problem, criterion, formula, losses):
-    name, n_probes = type(criterion).__name__, criterion.n_probes
-    if problem.loss.n_classes > 1 or problem.loss.has_kinks or problem.tuned:
-        raise ValueError(f"{name} needs a smooth loss of one output and hyperparameters of the penalty only; got loss '{problem.loss.name}' and "
+def _bind(problem, criterion, formula, losses=None):
+    name, n_probes, loss = type(criterion).__name__, criterion.n_probes, problem.loss
+    if loss.n_classes > 1 or loss.has_kinks or problem.tuned:
+        raise ValueError(f"{name} needs a smooth loss of one output and hyperparameters of the penalty only; got loss '{loss.name}' and "
                          f"{len(problem.tuned)} kinds of other hyperparameters. Use KFold")
-    if losses is not None and problem.loss.name not in losses:
-        raise ValueError(f"{name} is for loss {' or '.join(map(repr, losses))}; got '{problem.loss.name}'. Use KFold or ApproximateLOO")
+    if losses is not None and loss.name not in losses:
+        raise ValueError(f"{name} is for loss {' or '.join(map(repr, losses))}; got '{loss.name}'. Use KFold or ApproximateLOO")
     n, p = problem.design.shape[0], problem.design.n_coef
-    if n_probes == 0 and p > FEW_COEFFICIENTS and n > FEW_ROWS:
+    is_exact = p <= FEW_COEFFICIENTS or n <= FEW_ROWS
+    if n_probes is None and not is_exact:
         raise ValueError(f"{name} takes up to {FEW_COEFFICIENTS} coefficients or {FEW_ROWS} rows; there are {p} and {n}. Use ApproximateLOO or KFold")
-    if formula is _leave_one_out and problem.loss.name in FLAT and p > FEW_COEFFICIENTS and n > FEW_ROWS:  # h = a / c drowns where c is nearly 0
-        raise ValueError(f"{name} of loss '{problem.loss.name}', which is straight for most rows, takes up to {FEW_COEFFICIENTS} coefficients or {FEW_ROWS} "
-                         f"rows; there are {p} and {n}. Use KFold")
-    if n_probes != 0 and not (isinstance(n_probes, (int, np.integer)) and n_probes >= 2):
+    if n_probes is not None and not (isinstance(n_probes, (int, np.integer)) and not isinstance(n_probes, bool) and n_probes >= 2):
         raise ValueError(f"n_probes must be an integer >= 2; got {n_probes!r}")
-    return BoundLeverage(problem.inner(), problem.design, problem.y, RowWeights(problem.sample_weight), TRAIN, problem.loss, formula, n_probes)
+    is_flat = any(one.name in FLAT for one in loss.mixed or (loss,))
+    if formula is _leave_one_out and is_flat and not is_exact:  # h = a / c drowns where c is nearly 0
+        raise ValueError(f"{name} of loss '{loss.name}', which is straight for most rows, takes up to {FEW_COEFFICIENTS} coefficients or {FEW_ROWS} "
+                         f"rows; there are {p} and {n}. Use KFold")
+    if loss.name == "squared" and name in ("AIC", "BIC") and p >= n:
+        raise ValueError(f"{name} of least squares needs more rows than coefficients, else a perfect fit makes it minus infinity; there are {n} and {p}. "
+                         "Use GCV, ApproximateLOO or KFold")
+    if loss.name == "squared" and losses is LIKELIHOODS and np.ptp(problem.y[problem.sample_weight > 0] if problem.sample_weight is not None else problem.y) == 0:
+        raise ValueError(f"{name} of least squares estimates the noise of y; all targets are {problem.y[0]:g}. Use KFold")
+    return BoundLeverage(problem.inner(), problem.design, problem.y, RowWeights(problem.sample_weight), TRAIN, loss, formula, n_probes, {})
 
 
 class Terms(NamedTuple):
@@ -228,7 +235,7 @@ class Rows(NamedTuple):
 def _leave_one_out(rows, hat, **_):
     """1 / (1 - a) from an estimate of standard error √v is biased by v / (1 - a)²; ``e / (e² + v)``, e = 1 - a, is not to first order. Where e < √v
     the estimate says no more than that; there its largest value, 1 / (2√v), is taken."""
-    e = 1.0 - hat.a
+    e = hat.e
     root, s, l2 = np.sqrt(hat.v), rows.s, np.maximum(rows.l2, 1e-200)
     is_known, total = e > root, e * e + hat.v
     inverse = np.where(is_known, e / np.where(is_known, total, 1.0), 0.5 / np.where(is_known, 1.0, np.maximum(root, 1e-300)))
@@ -246,7 +253,7 @@ def _leave_one_out(rows, hat, **_):
 
 
 def _gcv(rows, hat, **_):
-    n = np.count_nonzero(rows.s)
+    n = rows.n
     left = max(1.0 - hat.a.sum() / n, 1e-6)
     value = 0.5 * float((rows.s * rows.l1**2).sum()) / left**2
     return Terms(value, rows.s * rows.l1 / left**2, np.full(len(rows.u), 2 * value / (left * n)), 0.0)
@@ -278,6 +285,7 @@ class BoundLeverage(BoundCriterion):
 
     formula: Any
     n_probes: int
+    cache: dict   # dense rows, where they are small
 
     @property
     def floor(self):
@@ -290,24 +298,44 @@ class BoundLeverage(BoundCriterion):
     def evaluate(self, theta, W, accuracy, precond=None, Q=None):
         """f and ∇f at `theta`; `Q` are the solutions of the linear systems at a θ nearby."""
         from fasthoag.hypergradient import Accuracy, Evaluation, solve_inner
+        from fasthoag.solvers import InnerResult
 
         inner, design = self.inner, self.design
         xp = design.xp
         lam = inner.strengths(theta)
-        quick = precond.at(lam) if precond else linsolve.make_precond(
-            design, inner.curvature(design.loss_grad(self.loss, self.y, inner.rows, self.fold, W)[3]), lam, is_quick=True)
-        tight = replace(accuracy, inner=0.1 * accuracy.inner)  # leverages go with the curvature: of first order in w
-        lam, solution, n_inner, n_cg = solve_inner(self, theta, W, tight, quick)
-        W, curvature, u = solution.W, inner.curvature(solution.Z), to_host(solution.Z)[:, 0]
-        weight = np.ones(len(u)) if inner.rows.weight is None else to_host(inner.rows.weight)
-        precond = quick if precond else linsolve.make_precond(design, curvature, lam, n_sketch=SKETCH)
-        rows = Rows(self.loss, self.y, u, weight, *(derivative(self.loss, k, self.y, u) for k in (1, 2, 3)), float(weight.sum()))
-        if design.n_coef <= FEW_COEFFICIENTS:
-            hat = InverseHessian(design, curvature, lam)
-        elif design.shape[0] <= FEW_ROWS:
-            hat = InverseGram(design, curvature, lam)
+        is_gram = design.shape[0] <= FEW_ROWS and (design.shape[0] < design.n_coef or design.n_coef > FEW_COEFFICIENTS)
+        is_exact = is_gram or design.n_coef <= FEW_COEFFICIENTS
+
+        def exact(curvature):
+            return InverseGram(design, curvature, lam) if is_gram else InverseHessian(design, curvature, lam, self.cache)
+        if is_exact and self.loss.is_quadratic:  # the solution comes with the inverse
+            train, held, grad, Z = design.loss_grad(self.loss, self.y, inner.rows, self.fold, W)
+            hat, grad = exact(inner.curvature(Z)), grad + lam * W
+            for n_inner in range(1, 6):  # the first is the solution, the others take away its rounding
+                trial = W - hat.solve(grad)
+                train, held, new, Z_new = design.loss_grad(self.loss, self.y, inner.rows, self.fold, trial)
+                new = new + lam * trial
+                is_better = linsolve.norms(new)[0] < linsolve.norms(grad)[0]
+                is_enough = not linsolve.norms(new)[0] < 0.1 * linsolve.norms(grad)[0]
+                if is_better:
+                    W, grad, Z = trial, new, Z_new
+                if is_enough:
+                    break
+            solution, n_inner, n_cg = InnerResult(W, grad, Z, train, held, linsolve.norms(grad), n_inner, 0, np.array([linsolve.CONVERGED])), n_inner, 0
         else:
-            hat = Probes(design, curvature, lam, self.n_probes, min(accuracy.linear, 0.01), precond, Q)
+            quick = precond.at(lam) if precond else linsolve.make_precond(
+                design, inner.curvature(design.loss_grad(self.loss, self.y, inner.rows, self.fold, W)[3]), lam, is_quick=True)
+            tight = replace(accuracy, inner=0.1 * accuracy.inner)  # leverages go with the curvature: of first order in w
+            lam, solution, n_inner, n_cg = solve_inner(self, theta, W, tight, quick)
+            curvature = inner.curvature(solution.Z)
+            if is_exact:
+                hat, precond = exact(curvature), quick
+            else:
+                precond = quick if precond else linsolve.make_precond(design, curvature, lam, n_sketch=SKETCH)
+                hat = Probes(design, curvature, lam, self.n_probes, min(accuracy.linear, 0.01), precond, Q)
+        W, u = solution.W, to_host(solution.Z)[:, 0]
+        weight = np.ones(len(u)) if inner.rows.weight is None else to_host(inner.rows.weight)
+        rows = Rows(self.loss, self.y, u, weight, *(derivative(self.loss, k, self.y, u) for k in (1, 2, 3)), float(weight.sum()))
         terms = self.formula(rows, hat, lam=lam, W=W)
         in_c, in_lam = hat.pull(terms.in_a, terms.in_v) if self.formula is not _evidence else (0.5 * hat.h, 0.0)
         omega = terms.in_u + in_c * weight * rows.l3
@@ -339,11 +367,14 @@ class _Exact:
 
 
 class InverseHessian(_Exact):
-    """By the inverse of H, (n_coef, n_coef)."""
+    """By the inverse of H, (n_coef, n_coef). `cache` keeps the rows as a dense matrix between evaluations where that is small."""
 
-    def __init__(self, design, curvature, lam):
+    def __init__(self, design, curvature, lam, cache):
         self.design, self.c, self.eye = design, to_host(curvature)[:, 0], np.eye(design.n_coef)
-        H = self._gram(curvature) + np.diag(to_host(lam)[:, 0])
+        if design.shape[0] * design.n_coef <= CHUNK and "X" not in cache:
+            cache["X"] = to_host(design.matvec(design.xp.asarray(self.eye)))
+        self.X = cache.get("X")
+        H = self._gram(self.c) + np.diag(to_host(lam)[:, 0])
         try:
             factor = cho_factor(H, lower=True)
             self.inverse, self.log_det = cho_solve(factor, self.eye), 2.0 * float(np.log(np.diag(factor[0])).sum())
@@ -355,12 +386,19 @@ class InverseHessian(_Exact):
         self.inverse_diagonal = np.diag(self.inverse)
         self.h = self._quadratic(self.inverse)
         self.a = self.c * self.h
+        self.e = 1.0 - self.a
 
-    def _gram(self, curvature):
-        return to_host(self.design.hvp(self.design.xp.asarray(curvature), np.zeros(self.design.n_coef, np.int32), self.design.xp.asarray(self.eye)))
+    def _gram(self, c):
+        """Xᵀ diag(c) X."""
+        if self.X is not None:
+            return self.X.T @ (c[:, None] * self.X)
+        xp, p = self.design.xp, self.design.n_coef
+        return to_host(self.design.hvp(xp.asarray(c[:, None]), np.zeros(p, np.int32), xp.asarray(self.eye)))
 
     def _quadratic(self, A):
         """x_i' A x_i for every row."""
+        if self.X is not None:
+            return ((self.X @ A) * self.X).sum(axis=1)
         design, p = self.design, self.design.n_coef
         step = max(1, CHUNK // design.shape[0])
         total = np.zeros(design.shape[0])
@@ -375,7 +413,7 @@ class InverseHessian(_Exact):
     def pull(self, in_a, in_v):
         """Derivatives of f in the curvatures and in the strengths, from those in the leverages."""
         b = self.c * in_a
-        A = self.inverse @ self._gram(b[:, None]) @ self.inverse
+        A = self.inverse @ self._gram(b) @ self.inverse
         return self.h * in_a - self._quadratic(A), -self.design.xp.asarray(np.diag(A)[:, None].copy())
 
 
@@ -400,14 +438,21 @@ class InverseGram(_Exact):
                             for k in range(0, n, self.step)], axis=1)
         root = np.sqrt(self.c)
         factor = cho_factor(eye + root[:, None] * K * root, lower=True)
-        self.T = root[:, None] * cho_solve(factor, np.diag(root))
+        inverse = cho_solve(factor, eye)
+        self.T = root[:, None] * inverse * root
         self.S = np.linalg.pinv(self.G.T @ self.T @ self.G, hermitian=True)
-        F = self.G - K @ (self.T @ self.G)
+        F, R = self.G - K @ (self.T @ self.G), inverse @ (root[:, None] * self.G)
+        M = inverse - R @ self.S @ R.T                            # I - D½ X H⁻¹ Xᵀ D½
         self.P = K - K @ (self.T @ K) + F @ self.S @ F.T
         self.N = eye - self.T @ (K + self.G @ self.S @ F.T)       # H⁻¹ Xᵀ = Λ⁻¹ Xᵀ N on the penalised coefficients
+        # differences of large numbers where rows nearly fit; there the same by way of M, which divides by the root instead
+        is_large = self.c * np.diag(K) > 1
+        over = 1 / np.where(is_large, root, 1.0)
+        self.P = np.where(is_large[:, None] & is_large, (eye - M) * over[:, None] * over, self.P)
+        self.N = np.where(is_large, root[:, None] * M * over, self.N)
         self.log_det = float(np.log(self.lam[self.lam > 0]).sum()) + 2.0 * float(np.log(np.diag(factor[0])).sum()) - float(np.linalg.slogdet(self.S)[1])
         self.h = np.diag(self.P)
-        self.a = self.c * self.h
+        self.a, self.e = self.c * self.h, np.diag(M)
 
     def _squares(self, M, weight):
         """Σ_k weight_k (Λ⁻¹ Xᵀ M)_jk² for every coefficient."""
@@ -451,6 +496,7 @@ class Probes:
         self.XY = to_host(design.matvec(self.Y))
         self.each = self.root * self.signs * self.XY
         self.a = self.each.mean(axis=1)
+        self.e = 1.0 - self.a
         self.v = self.each.var(axis=1, ddof=1) / n_probes
 
     def _solve(self, b, part):

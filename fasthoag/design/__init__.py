@@ -21,7 +21,7 @@ MAX_HOT = 8192  # of Design.n_hot: 20 newsgroups has 84 % of its entries in as m
 
 def is_on_device(array):
     """Whether an array or a sparse matrix (its values) is in the memory of a GPU."""
-    return any(hasattr(type(a), "__cuda_array_interface__") for a in (array, getattr(array, "data", None)))
+    return any(hasattr(type(a), "__cuda_array_interface__") and hasattr(a, "get") for a in (array, getattr(array, "data", None)))
 
 
 def to_host(array):

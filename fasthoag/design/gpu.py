@@ -592,7 +592,8 @@ class GpuDesign:
 
 
 def _mixed(loss, first, second):
-    return loss.parameters["weight"] * first + (1.0 - loss.parameters["weight"]) * second
+    weight = loss.parameters["weight"]  # 0 times an overflow would be NaN
+    return first if weight == 1 else second if weight == 0 else weight * first + (1.0 - weight) * second
 
 
 def chunks(n):

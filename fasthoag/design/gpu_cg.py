@@ -97,7 +97,7 @@ def _launches(design, product, precond, K, max_iter, has_radius, x, r, d, hd, s,
         if inverse is not None:
             found.append(bind("cg_inverse", n_parts, N_THREADS, p, m, inverse, r, z, parts_inverse, counts))
         if rank:
-            found.append(bind("cg_low_rank", n_low, N_THREADS, n_hot, rank, m, low_rank, r, parts_low, counts))
+            found.append(bind("cg_low_rank", n_low, N_THREADS, n_hot, p, rank, m, low_rank, r, parts_low, counts))
         return found
 
     def decide(kind, start_tol):
