@@ -62,10 +62,10 @@ class Preconditioner:
         n_diag = self.diagonal.shape[1]
         z = (self.diagonal if n_diag == 1 else self.xp.concat([self.diagonal] * (r.shape[1] // n_diag), axis=1)) * r
         if self.low_rank is not None:
-            k = self.low_rank.shape[0] - 1
-            taken = self.low_rank @ (self.low_rank.T @ self.xp.concat([r[:k, :], r[-1:, :]], axis=0))
-            z[:k, :] -= taken[:k, :]
-            z[-1:, :] -= taken[k:, :]
+            k, B = self.low_rank.shape[0] - 1, self.low_rank
+            taken = B[:k, :].T @ r[:k, :] + B[k:, :].T @ r[-1:, :]
+            z[:k, :] -= B[:k, :] @ taken
+            z[-1:, :] -= B[k:, :] @ taken
         return z
 
 

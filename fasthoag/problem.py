@@ -52,7 +52,7 @@ class Problem:
     Parameters
     ----------
     X : array, sparse matrix or Design, shape (n_rows, n_features)
-        float32 or float64 values are read in place. CSR is fastest; other formats are converted once.
+        float32 or float64 values are read in place. CSR is fastest; other formats are converted once, and so are large arrays that are mostly zeros.
     y : array, shape (n_rows,)
         Real numbers for ``"squared"``; -1 and +1 for ``"logistic"``.
     loss : str or Loss

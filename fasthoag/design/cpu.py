@@ -68,7 +68,7 @@ def check_finite(values, name):
 
 
 class CpuDesign:
-    """X on this machine: the user's values are read in place, never copied; columns are renumbered by frequency in a copy of the indices.
+    """X on this machine: the user's values are read in place; columns are renumbered by frequency in a copy of the indices.
 
     Parameters
     ----------
