@@ -10,7 +10,7 @@ demo: $(VENV)/.built
 	$(BIN)/fasthoag demo
 
 test: $(VENV)/.built-test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 bench: $(VENV)/.built-bench
 	$(BIN)/python bench/run.py --all
