@@ -164,20 +164,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     >>> result.status, bool(result.lam[0] > 1)
     ('converged', True)
     """
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem must be a fasthoag.Problem; got {type(problem).__name__}")
-    if not hasattr(criterion, "bind"):
-        raise TypeError(f"criterion must be one of fasthoag.HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, Evidence, CustomCriterion; got {type(criterion).__name__}")
-    if method not in ("auto", *METHODS):
-        raise ValueError(f"method must be 'auto', {' or '.join(map(repr, METHODS))}; got {method!r}")
-    if isinstance(criterion, type):
-        raise TypeError(f"criterion must be an instance such as {criterion.__name__}(...); got the class")
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable; got {callback!r}")
-    if not (isinstance(tol, (int, float, np.number)) and not isinstance(tol, bool) and 0 < tol < np.inf):
-        raise ValueError(f"tol must be a positive number; got {tol!r}")
-    if not (max_iter is None or (isinstance(max_iter, (int, np.integer)) and max_iter >= 1)):
-        raise ValueError(f"max_iter must be an integer >= 1; got {max_iter!r}")
+    check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, callback)
     if n_threads is not None:
         problem = problem.with_threads(n_threads)
     n_hyper = problem.n_hyper
@@ -196,49 +183,12 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
                          f"{len(problem.tuned)} kinds of them outside the penalty. Use method='lbfgs'")
     rule = METHODS[method](schedule)
     max_iter = max_iter or getattr(rule, "max_iter", 50)
-    if not (unseen is None or isinstance(unseen, HeldOut)):
-        raise TypeError(f"unseen must be a fasthoag.HeldOut or None; got {unseen!r}")
-    if not (stop_on is None or isinstance(stop_on, HeldOut) or (isinstance(stop_on, str) and stop_on == "auto")):
-        raise TypeError(f"stop_on must be a fasthoag.HeldOut, 'auto' or None; got {stop_on!r}")
     began = time.perf_counter()
     if isinstance(stop_on, str):
         criterion, stop_on = criterion.hold_back(problem) if n_hyper > MANY and hasattr(criterion, "hold_back") else (criterion, None)
-    if scoring is not None:
-        from fasthoag.scoring import score_function  # scikit-learn takes a second to import
     bound = criterion.bind(problem)
-    watched = {name: rule.bind(problem) for name, rule in (("stop_value", stop_on), ("unseen_value", unseen)) if rule is not None}
-    scores = score_function(bound, problem, scoring) if scoring is not None else None
+    run = Run(bound, problem, stop_on, unseen, scoring, callback, began)
     lower, upper = box or default_box(bound.inner)
-    apart = {id(w.design): w for w in watched.values() if w.design not in (bound.design, bound.inner.design)}.values()
-
-    def n_passes():
-        return bound.n_passes + sum(w.other_passes for w in apart)
-    trace, passes_before, best_seen, n_worse = [], n_passes(), None, 0
-
-    def look(W):
-        """Loss on the rows that are watched, the mean over folds, and scores, at these inner solutions."""
-        fold = np.zeros(len(bound.fold), np.int32)
-        found = {name: float(w.values(W, fold, None).mean()) for name, w in watched.items()}
-        return found | ({} if scores is None else {"scores": scores(W)})
-
-    def record(phase, evaluation, accuracy, is_accepted):
-        nonlocal best_seen, n_worse
-        trace.append({
-            "phase": phase, "theta": evaluation.theta.tolist() if n_hyper <= 1000 else evaluation.theta,
-            "value": evaluation.value, "value_error": evaluation.value_error,
-            "grad_norm": float(np.linalg.norm(evaluation.grad)), "grad_error": evaluation.grad_error, "inner_tol": accuracy.inner,
-            "linear_tol": accuracy.linear, "n_inner": evaluation.n_inner, "n_cg": evaluation.n_cg, "n_passes": n_passes() - passes_before,
-            "seconds": time.perf_counter() - began, "is_accepted": bool(is_accepted)})
-        if is_accepted and phase == "all":
-            W = evaluation.predict(0 * evaluation.theta)
-            trace[-1] |= look(W)
-            if stop_on is not None:
-                n_worse += 1
-                if best_seen is None or trace[-1]["stop_value"] < best_seen[0]:
-                    best_seen, n_worse = (trace[-1]["stop_value"], evaluation), 0
-        is_stopped = callback is not None and bool(callback(trace[-1]))
-        return is_stopped or n_worse >= PATIENCE
-
     xp, K = bound.inner.design.xp, bound.inner.n_classes
     is_fixed = bound.inner.penalty.n_hyper(problem.n_features) == 0
     has_rows = not hasattr(bound, "evaluate")  # other than those that train: else a sweep over training losses would tell nothing
@@ -254,12 +204,12 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         # θ is found on one fold; the others join for the last steps only. They start from the solution on all rows: leaving rows out moves it
         # little, while rows that a fold never saw would have to be unlearned (measured: 1 Newton step each against 6 to 9)
         pilot = METHODS[method]()
-        found, status, n_iter = minimise(bound.one_fold(0), pilot, theta0, W, lower, upper, max(30 * tol, 0.01), max_iter, partial(record, "one fold"))
+        found, status, n_iter = minimise(bound.one_fold(0), pilot, theta0, W, lower, upper, max(30 * tol, 0.01), max_iter, partial(run.record, "one fold"))
         theta0, (hess, hess_error) = found.theta, pilot.hessian(found)
         if hess_error > 0.2 and status != "stopped":  # the Hessian of one fold, well solved, serves all: theirs would need as good tangents, one a fold
             accuracy = Accuracy(0.05, 0.05, tangents=0.01)
             found = evaluate(bound.one_fold(0), theta0, found.predict(0 * theta0), accuracy, Q=found.Q, T=found.T)
-            hess, status = found.hess, "stopped" if record("one fold", found, accuracy, True) else status
+            hess, status = found.hess, "stopped" if run.record("one fold", found, accuracy, True) else status
         rule.accuracy = Accuracy(0.2, 0.1, tangents=0.3)  # the optimum of all folds is some tenths of a unit from that of one
         rule.hint = (bound.n_folds * hess, 0.2)
         if status != "stopped":
@@ -270,10 +220,9 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         best = found
     else:
         W = xp.concat([W] * (len(bound.fold) // W.shape[1]), axis=1)
-        best, status, n_more = minimise(bound, rule, theta0, W, lower, upper, tol, max(1, max_iter - n_iter), partial(record, "all"), T, found and found.precond)
+        best, status, n_more = minimise(bound, rule, theta0, W, lower, upper, tol, max(1, max_iter - n_iter), partial(run.record, "all"), T, found and found.precond)
         n_iter += n_more
-    if best_seen is not None and best_seen[1] is not best and (n_worse >= PATIENCE or best_seen[0] < trace[-1].get("stop_value", np.inf)):
-        best, status = best_seen[1], "stopped_early"
+    best, status = run.best_for_stop_on(best, status)
     at_bound = np.flatnonzero((best.theta <= lower) | (best.theta >= upper))
     if status == "at_bound" and n_hyper > FEW:  # that some of many are taken out, or let go, is what they are for
         status, message = "converged", f"The hypergradient is below its tolerance; {len(at_bound)} of {n_hyper} hyperparameters are at their bounds."
@@ -284,7 +233,7 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     if status not in ("converged", "stopped", "stopped_early"):
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     W = best.predict(0 * best.theta)
-    last = look(W) if W.shape[1] == len(bound.fold) else {}  # stopped before all folds were looked at: nothing to say
+    last = run.look(W) if W.shape[1] == len(bound.fold) else {}  # stopped before all folds were looked at: nothing to say
 
     def fold_mean(block):
         return sum(block[:, f * K:(f + 1) * K] for f in range(block.shape[1] // K)) / (block.shape[1] // K)
@@ -296,8 +245,83 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         w = w.reshape(len(w), -1, K)
     return HoagResult(best.theta, np.exp(best.theta), best.value, best.value_error, best.grad, best.grad_error, best.fold_values,
                       bound.fold_weights, w, w_all, best.accuracy.inner, status, message, n_iter,
-                      n_passes() - passes_before, time.perf_counter() - began, method, trace, last.get("unseen_value", np.nan),
+                      run.n_passes(), run.seconds(), method, run.trace, last.get("unseen_value", np.nan),
                       last.get("scores", {}))
+
+
+def check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, callback):
+    """Raises for what `hoag` cannot use, before any work."""
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem must be a fasthoag.Problem; got {type(problem).__name__}")
+    if not hasattr(criterion, "bind"):
+        raise TypeError(f"criterion must be one of fasthoag.HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, Evidence, CustomCriterion; "
+                        f"got {type(criterion).__name__}")
+    if method not in ("auto", *METHODS):
+        raise ValueError(f"method must be 'auto', {' or '.join(map(repr, METHODS))}; got {method!r}")
+    if isinstance(criterion, type):
+        raise TypeError(f"criterion must be an instance such as {criterion.__name__}(...); got the class")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable; got {callback!r}")
+    if not (isinstance(tol, (int, float, np.number)) and not isinstance(tol, bool) and 0 < tol < np.inf):
+        raise ValueError(f"tol must be a positive number; got {tol!r}")
+    if not (max_iter is None or (isinstance(max_iter, (int, np.integer)) and max_iter >= 1)):
+        raise ValueError(f"max_iter must be an integer >= 1; got {max_iter!r}")
+    if not (unseen is None or isinstance(unseen, HeldOut)):
+        raise TypeError(f"unseen must be a fasthoag.HeldOut or None; got {unseen!r}")
+    if not (stop_on is None or isinstance(stop_on, HeldOut) or (isinstance(stop_on, str) and stop_on == "auto")):
+        raise TypeError(f"stop_on must be a fasthoag.HeldOut, 'auto' or None; got {stop_on!r}")
+
+
+class Run:
+    """What a run writes down: the trace, the passes, the losses on rows that are watched, and whether those of `stop_on` have seen enough."""
+
+    def __init__(self, bound, problem, stop_on, unseen, scoring, callback, began):
+        self.bound, self.callback, self.n_hyper, self.trace, self._began = bound, callback, problem.n_hyper, [], began
+        self._watched = {name: rule.bind(problem) for name, rule in (("stop_value", stop_on), ("unseen_value", unseen)) if rule is not None}
+        self._apart = {id(w.design): w for w in self._watched.values() if w.design not in (bound.design, bound.inner.design)}.values()
+        self._scores, self._best, self._n_worse, self._passes_before = None, None, 0, 0.0
+        if scoring is not None:
+            from fasthoag.scoring import score_function  # scikit-learn takes a second to import
+
+            self._scores = score_function(bound, problem, scoring)
+        self._passes_before = self.n_passes()
+
+    def n_passes(self):
+        return self.bound.n_passes + sum(w.other_passes for w in self._apart) - self._passes_before
+
+    def seconds(self):
+        return time.perf_counter() - self._began
+
+    def look(self, W):
+        """Loss on the rows that are watched, the mean over folds, and scores, at these inner solutions."""
+        fold = np.zeros(len(self.bound.fold), np.int32)
+        found = {name: float(w.values(W, fold, None).mean()) for name, w in self._watched.items()}
+        return found | ({} if self._scores is None else {"scores": self._scores(W)})
+
+    def record(self, phase, evaluation, accuracy, is_accepted):
+        """Appends to the trace; returns whether to stop."""
+        theta = evaluation.theta.tolist() if self.n_hyper <= 1000 else evaluation.theta
+        self.trace.append({
+            "phase": phase, "theta": theta, "value": evaluation.value, "value_error": evaluation.value_error,
+            "grad_norm": float(np.linalg.norm(evaluation.grad)), "grad_error": evaluation.grad_error, "inner_tol": accuracy.inner,
+            "linear_tol": accuracy.linear, "n_inner": evaluation.n_inner, "n_cg": evaluation.n_cg, "n_passes": self.n_passes(),
+            "seconds": self.seconds(), "is_accepted": bool(is_accepted)})
+        if is_accepted and phase == "all":
+            self.trace[-1] |= self.look(evaluation.predict(0 * evaluation.theta))
+            value = self.trace[-1].get("stop_value")
+            if value is not None:
+                self._n_worse += 1
+                if self._best is None or value < self._best[0]:
+                    self._best, self._n_worse = (value, evaluation), 0
+        is_stopped = self.callback is not None and bool(self.callback(self.trace[-1]))
+        return is_stopped or self._n_worse >= PATIENCE
+
+    def best_for_stop_on(self, best, status):
+        """The evaluation that the rows of `stop_on` like best, if it is not the last."""
+        if self._best is None or self._best[1] is best:
+            return best, status
+        is_worse = self._n_worse >= PATIENCE or self._best[0] < self.trace[-1].get("stop_value", np.inf)
+        return (self._best[1], "stopped_early") if is_worse else (best, status)
 
 
 def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None, precond=None):
