@@ -352,7 +352,7 @@ def mnist(options):
     train, judge, unseen = np.array_split(np.random.default_rng(11).permutation(len(y)), 3)
     each = fasthoag.PerClass(fasthoag.FeatureRidge(), 10)
     kinds = {"one strength": (fasthoag.Ridge(), {}), "a strength for every feature and class": (each, {}),
-             "the same, 20 steps, no rows held back": (each, {"stop_on": None, "max_iter": 20})}
+             "the same, 20 steps, no rows held back": (each, {"stop_on": None, "max_iter": 20, "bounds": (-5, 9)})}
 
     def tune(penalty, options):
         return fasthoag.hoag(fasthoag.Problem(X[train], y[train], loss="multinomial", penalty=penalty), fasthoag.HeldOut(X[judge], y[judge]), **options)
