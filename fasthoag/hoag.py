@@ -10,11 +10,10 @@ from fasthoag import linsolve, solvers
 from fasthoag.criteria import HeldOut
 from fasthoag.hypergradient import Accuracy, evaluate, moved
 from fasthoag.outer import METHODS
+from fasthoag.outer.trust_region import FEW
 from fasthoag.penalties import Ridge
 from fasthoag.problem import Problem, check_theta, for_user, split_theta
 
-
-FEW = 16      # hyperparameters up to which their tangents are worth their columns
 MANY = 128    # hyperparameters from which the criterion is overfitted unless something stops it
 PATIENCE = 5  # steps without a lower loss on the rows of stop_on
 

@@ -4,7 +4,7 @@ import pytest
 from designs import sparse_problem
 from scipy.stats import multivariate_normal
 
-from fasthoag import AIC, BIC, GCV, ApproximateLOO, Evidence, FeatureRidge, KFold, Problem, Ridge, hoag
+from fasthoag import AIC, BIC, GCV, ApproximateLOO, Evidence, FeatureRidge, KFold, Problem, Ridge, find_loss, hoag
 from fasthoag.criteria import CRITERIA, leverage
 from fasthoag.hypergradient import Accuracy, evaluate
 from fasthoag.losses import LOSSES, derivative
@@ -199,3 +199,23 @@ def test_a_perfect_fit_has_no_information_criterion():
     X, _ = sparse_problem("squared", 0, N, P)
     with pytest.raises(ValueError, match="Evidence of least squares estimates the noise of y; all targets are 2"):
         hoag(Problem(X, np.full(N, 2.0), loss="squared"), Evidence())
+
+
+def test_smoothed_labels_have_no_likelihood():
+    X, y = sparse_problem("logistic", 0, N, P)
+    with pytest.raises(ValueError, match="AIC needs a likelihood; loss 'logistic' with smoothing=0.1 is none"):
+        hoag(Problem(X, y, loss=find_loss("logistic", smoothing=0.1)), AIC())
+
+
+@pytest.mark.parametrize("theta", [-8.0, -14.0, -20.0])
+def test_rounding_of_nearly_singular_problems_is_in_the_error(theta):
+    """Few more rows than coefficients, two of these nearly alike: the inverse of H against the singular value decomposition."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 38)), rng.normal(size=40)
+    X[:, 1] = X[:, 0] + 1e-6 * rng.normal(size=40)
+    U, s, _ = np.linalg.svd(X, full_matrices=False)
+    shrink = s**2 / (s**2 + np.exp(theta))
+    residual, e = y - U @ (shrink * (U.T @ y)), 1 - (U**2) @ shrink
+    at = value_at(Problem(X, y, loss="squared", fit_intercept=False), ApproximateLOO(), theta)
+    assert abs(at.value - 0.5 * np.sum((residual / e) ** 2)) <= at.value_error + 1e-9 * at.value
+    assert at.value_error < 1e-2 * at.value

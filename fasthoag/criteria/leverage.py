@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from fasthoag import linsolve
 from fasthoag.criteria.held_out import BoundCriterion
@@ -190,6 +189,8 @@ def _bind(problem, criterion, formula, losses=None):
                          f"{len(problem.tuned)} kinds of other hyperparameters. Use KFold")
     if losses is not None and loss.name not in losses:
         raise ValueError(f"{name} is for loss {' or '.join(map(repr, losses))}; got '{loss.name}'. Use KFold or ApproximateLOO")
+    if losses is LIKELIHOODS and (loss.parameters or {}).get("smoothing"):
+        raise ValueError(f"{name} needs a likelihood; loss '{loss.name}' with smoothing={loss.parameters['smoothing']:g} is none. Use KFold or ApproximateLOO")
     n, p = problem.design.shape[0], problem.design.n_coef
     is_exact = p <= FEW_COEFFICIENTS or n <= FEW_ROWS
     if n_probes is None and not is_exact:
@@ -354,10 +355,15 @@ class BoundLeverage(BoundCriterion):
 
 
 class _Exact:
-    """What the two exact ways share: leverages ``a = c h`` without an error."""
+    """What the two exact ways share: leverages ``a = c h`` with no error but that of rounding, relative `rounding`."""
 
-    value_left = value_error = reached = 0.0
+    value_left = value_error = reached = rounding = 0.0
     n_cg, is_solved, v = 0, True, 0.0
+
+    def bound_rounding(self, in_a, matrix, inverse):
+        """The error of f from that of the leverages: the condition of what was inverted times the unit of rounding."""
+        self.rounding = np.finfo(np.float64).eps * float(np.linalg.norm(matrix, 1) * np.linalg.norm(inverse, 1))
+        self.value_error = min(1.0, self.rounding) * float(np.abs(in_a * self.a).sum())
 
     def grad_error(self, vjp):
         return 0.0
@@ -370,15 +376,17 @@ class InverseHessian(_Exact):
     """By the inverse of H, (n_coef, n_coef). `cache` keeps the rows as a dense matrix between evaluations where that is small."""
 
     def __init__(self, design, curvature, lam, cache):
+        from scipy.linalg import cho_factor, cho_solve  # here: it would double the time that importing fasthoag takes
+
         self.design, self.c, self.eye = design, to_host(curvature)[:, 0], np.eye(design.n_coef)
         if design.shape[0] * design.n_coef <= CHUNK and "X" not in cache:
             cache["X"] = to_host(design.matvec(design.xp.asarray(self.eye)))
         self.X = cache.get("X")
-        H = self._gram(self.c) + np.diag(to_host(lam)[:, 0])
+        self.H = H = self._gram(self.c) + np.diag(to_host(lam)[:, 0])
         try:
             factor = cho_factor(H, lower=True)
             self.inverse, self.log_det = cho_solve(factor, self.eye), 2.0 * float(np.log(np.diag(factor[0])).sum())
-        except LinAlgError:  # coefficients without a penalty that the data do not determine
+        except np.linalg.LinAlgError:  # coefficients without a penalty that the data do not determine
             values, vectors = np.linalg.eigh(H)
             is_there = values > 1e-13 * values[-1]
             self.inverse = (vectors[:, is_there] / values[is_there]) @ vectors[:, is_there].T
@@ -413,6 +421,7 @@ class InverseHessian(_Exact):
     def pull(self, in_a, in_v):
         """Derivatives of f in the curvatures and in the strengths, from those in the leverages."""
         b = self.c * in_a
+        self.bound_rounding(in_a, self.H, self.inverse)
         A = self.inverse @ self._gram(b) @ self.inverse
         return self.h * in_a - self._quadratic(A), -self.design.xp.asarray(np.diag(A)[:, None].copy())
 
@@ -422,6 +431,8 @@ class InverseGram(_Exact):
     kriging): with ``K = X Λ⁻¹ Xᵀ`` and ``T = D½ (I + D½ K D½)⁻¹ D½``, ``X H⁻¹ Xᵀ = K - K T K + F S⁻¹ Fᵀ``, ``S = Gᵀ T G``, ``F = G - K T G``."""
 
     def __init__(self, design, curvature, lam):
+        from scipy.linalg import cho_factor, cho_solve
+
         xp, n = design.xp, design.shape[0]
         self.design, self.c, self.lam = design, to_host(curvature)[:, 0], to_host(lam)
         is_free = self.lam[:, 0] <= 0

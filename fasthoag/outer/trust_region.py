@@ -4,7 +4,7 @@ import numpy as np
 from fasthoag.hypergradient import V_TOL, Accuracy
 
 TIGHTEST = 1e-11
-FEW = 16  # hyperparameters; more come with as few coefficients only, see hoag.py
+FEW = 16  # hyperparameters up to which their tangents are worth their columns; more come with as few coefficients only, see hoag.py
 
 
 def loosest(n_hyper):
