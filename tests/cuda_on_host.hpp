@@ -15,6 +15,8 @@
 #define __global__
 #define __device__
 #define __shared__ static
+#define __launch_bounds__(...)
+template <class T> inline T __ldcs(const T* p) { return *p; }
 
 struct Dim { int x; };
 static Dim blockIdx, blockDim, gridDim, threadIdx;

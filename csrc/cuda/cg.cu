@@ -156,10 +156,3 @@ extern "C" __global__ void cg_test(i64 n_parts, int m, int K, int kind, double s
         counts[N_ACTIVE] = n;
     }
 }
-
-// parts (B, m) of the column sums of A * B
-extern "C" __global__ void dots(i64 p, int m, const double* A, const double* B, double* parts) {
-    column_sums<1>(p, m, parts, [&](i64 k, int j, double* s) { s[0] += A[k * m + j] * B[k * m + j]; });
-}
-
-extern "C" __global__ void add_dots(i64 n_parts, int m, const double* parts, double* out) { add_parts<1>(n_parts, m, parts, out); }

@@ -17,28 +17,29 @@ constexpr int P = FH_PER_LANE;
 namespace {
 
 // s[p] += x_k V[index_k, column + p C] for k = e, e + E, ... < n of n entries of a row. Without indices column numbers count from `first`, without
-// data every value is 1: dense rows, and the column of ones of the intercept.
+// data every value is 1: dense rows, and the column of ones of the intercept. A batch of U entries is loaded before the first of them is used, so
+// that a lane waits for the memory twice a batch, not twice an entry; beyond the end the last entry takes part with the value 0. X is read once
+// (ldcs), V many times.
+template <bool has_indices>
 __device__ inline void add_entries(const Index* __restrict__ indices, const Value* __restrict__ data, i64 first, int n, int e, int E, int is_squared,
                                    const double* __restrict__ V, int m, int column, int C, double* s) {
-    V += column;
-    if (indices) {
-#pragma unroll 4
-        for (int k = e; k < n; k += E) {
-            double x = double(data[k]);
-            const double* v = V + i64(indices[k]) * m;
-            if (is_squared) x *= x;
+    constexpr int U = P > 2 ? 2 : 4;
+    for (int k0 = e; k0 < n; k0 += U * E) {
+        i64 row[U];
+        double x[U];
 #pragma unroll
-            for (int p = 0; p < P; ++p)
-                if (column + p * C < m) s[p] += x * v[p * C];
+        for (int u = 0; u < U; ++u) {
+            const int k = k0 + u * E < n ? k0 + u * E : n - 1;
+            row[u] = has_indices ? i64(__ldcs(indices + k)) : first + k;
+            x[u] = has_indices || data ? double(__ldcs(data + k)) : 1.0;
         }
-        return;
-    }
-#pragma unroll 1
-    for (int k = e; k < n; k += E) {
-        double x = data ? double(data[k]) : 1.0;
-        if (is_squared) x *= x;
-        for (int p = 0; p < P; ++p)
-            if (column + p * C < m) s[p] += x * V[(first + k) * m + p * C];
+#pragma unroll
+        for (int u = 0; u < U; ++u) {
+            if (is_squared) x[u] *= x[u];
+            if (k0 + u * E >= n) x[u] = 0.0;
+#pragma unroll
+            for (int p = 0; p < P; ++p) s[p] += x[u] * V[row[u] * m + (column + p * C < m ? column + p * C : m - 1)];
+        }
     }
 }
 
@@ -56,7 +57,8 @@ __device__ void gather_rows(const i64* __restrict__ indptr, const Index* indices
         const int n = is_row ? int(indptr[row + 1] - begin) : 0;
         for (int j0 = 0; j0 < m; j0 += C * P) {
             double s[P] = {};
-            add_entries(indices ? indices + begin : nullptr, data + begin, 0, n, e, E, is_squared, V, m, j0 + c, C, s);
+            if (indices) add_entries<true>(indices + begin, data + begin, 0, n, e, E, is_squared, V, m, j0 + c, C, s);
+            else add_entries<false>(nullptr, data + begin, 0, n, e, E, is_squared, V, m, j0 + c, C, s);
 #pragma unroll
             for (int p = 0; p < P; ++p) {
                 for (int far = C; far < G; far *= 2) s[p] += __shfl_xor_sync(0xffffffffu, s[p], far);
@@ -77,8 +79,8 @@ __device__ void gather_segment(const i64* __restrict__ indptr, const Index* indi
     const i64 first = is_ones ? begin : begin - indptr[row];
     for (int j0 = 0; j0 < m; j0 += C * P) {
         double s[P] = {};
-        add_entries(is_ones || !indices ? nullptr : indices + begin, is_ones ? nullptr : data + begin, first, n, e, E, is_squared, V, m, j0 + c, C,
-                    s);
+        if (indices && !is_ones) add_entries<true>(indices + begin, data + begin, 0, n, e, E, is_squared, V, m, j0 + c, C, s);
+        else add_entries<false>(nullptr, is_ones ? nullptr : data + begin, first, n, e, E, is_squared, V, m, j0 + c, C, s);
 #pragma unroll
         for (int p = 0; p < P; ++p) {
             const int j = j0 + c + p * C;
@@ -96,8 +98,9 @@ __device__ void gather_segment(const i64* __restrict__ indptr, const Index* indi
 }  // namespace
 
 // blocks (n_blocks, 2): first and end row. segments (., 4): row, first and end entry, part or -1 for all of the row. Row n_rows is the column of
-// ones. C columns side by side, a power of two. n_active: nothing is done where it is 0.
-extern "C" __global__ void gather(const i64* indptr, const Index* indices, const Value* data, i64 n_rows, const i64* blocks, i64 n_blocks,
+// ones. C columns side by side, a power of two. n_active: nothing is done where it is 0. (64 registers: with fewer, for 5 blocks a multiprocessor, it
+// spills; 4 blocks of 8 loads a lane are twice what the memory's latency takes at full bandwidth.)
+extern "C" __global__ void __launch_bounds__(256, 4) gather(const i64* indptr, const Index* indices, const Value* data, i64 n_rows, const i64* blocks, i64 n_blocks,
                                   const i64* segments, int m, int C, int is_squared, const double* V, FH_EPILOGUE, double* parts,
                                   const int* n_active) {
     if (n_active && *n_active == 0) return;

@@ -62,7 +62,7 @@ def kernels(text):
     text = text.replace("\\\n", "")
     macros = dict(re.findall(r"#define (\w+) +(.+)", text))
     types = TYPES | {name: TYPES[macros[macro]] for macro, name in re.findall(r"typedef (FH_\w+) (\w+);", text) if macros.get(macro) in TYPES}
-    found = re.findall(r'extern "C" __global__ void (\w+)\(([^)]*)\)', text)
+    found = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\(.*?\) )?(\w+)\(([^)]*)\)', text)
     return {name: Kernel(name, tuple(_parameter(p, types) for p in _expand(listed, macros).split(","))) for name, listed in found}
 
 

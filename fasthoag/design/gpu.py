@@ -20,7 +20,8 @@ from fasthoag.losses import derivative, find_loss
 
 N_THREADS = 256       # of a block
 MOST_BLOCKS = 1024    # of kernels over rows or coefficients
-LONG_ROW = 512        # entries from which a row has blocks of its own
+LEAST_TILE, MOST_TILE = 256, 8192  # entries of a block
+LONG_ROW = 512        # entries, and a quarter of a tile, from which a row has blocks of its own: shorter ones have a warp
 SHARE = 0.9           # of the free memory that X may take: blocks of coefficients and predictions need room too
 LEAST_CUDA = 12       # of the driver
 SCRATCH = 80          # bytes for an entry that is sorted
@@ -140,7 +141,7 @@ class Rows:
 def share_rows(xp, indptr, indices, data, n_rows, n_ones, tile):
     """`Rows` whose blocks have about `tile` entries; with `n_ones` there is one more row, the transposed column of ones of an intercept."""
     lengths = indptr[1:] - indptr[:-1]
-    is_long = lengths > LONG_ROW
+    is_long = lengths > max(LONG_ROW, tile // 4)
     key = (indptr[:-1] + 8 * xp.arange(n_rows)) // tile    # an empty row costs about as much as 8 entries
     is_first = xp.ones(n_rows, dtype=bool)
     is_first[1:] = (key[1:] != key[:-1]) | is_long[1:] | is_long[:-1]
@@ -260,7 +261,7 @@ class GpuDesign:
         self._asked = transpose
         self.has_transpose = self._fits(transpose)
         self._is_own = not self.is_given_on_device or (self.has_transpose and self._is_small(is_own=True))
-        self.tile = int(min(4096, max(256, self.n_stored // 1024)))  # of X only: the same sums on every device
+        self.tile = int(min(MOST_TILE, max(LEAST_TILE, self.n_stored // 1024)))  # of X only: the same sums on every device
         defines = ("FH_VALUE", "float" if self.dtype == np.float32 else "double"), ("FH_INDEX", "int" if self.index_type == np.int32 else "i64")
         self._types, self._kept, self._kept_long, self._checked = defines, OrderedDict(), OrderedDict(), set()
         self.order = None if like is None else like.order
@@ -282,7 +283,7 @@ class GpuDesign:
         return free is None or self._bytes(True, is_own) <= 0.5 * free
 
     def _chunk(self):
-        return max(1, min(self.n_stored, max(1 << 20, self.n_stored // 64)))
+        return max(1, min(self.n_stored, max(1 << 18, self.n_stored // 64)))
 
     def _fits(self, asked):
         """Whether there will be a transpose; MemoryError when not even X fits."""
@@ -581,14 +582,6 @@ class GpuDesign:
     def _solve(self, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, n_classes, radius):
         return gpu_cg.solve(self, self._block(curvature), fold, self._block(lam), lam_of, self._block(b), start, tol, max_iter,
                             tuple(map(self._block, precond.parts)), n_classes, radius)
-
-    def dots(self, A, B):
-        """Column sums of A * B as NumPy, the same bits in every run."""
-        (p, m), xp, vectors = A.shape, self.xp, self.device.module("cg.cu")
-        parts, sums = xp.empty((chunks(p), m)), xp.empty(m)
-        vectors.launch("dots", chunks(p), N_THREADS, p, m, self._block(A), self._block(B), parts)
-        vectors.launch("add_dots", 1, N_THREADS, chunks(p), m, parts, sums)
-        return to_host(sums)
 
 
 def _mixed(loss, first, second):

@@ -7,7 +7,7 @@ N_THREADS, ONE_BLOCK, MOST_BLOCKS = 256, 512, 512
 RR, RZ, ALPHA, BETA, TOL, RADIUS, RING_ALPHA, RING_RZ, N_SCALARS = 0, 1, 2, 3, 4, 5, 10, 14, 18  # as csrc/cuda/cg.cu
 STATUS, N_ITER, IS_ACTIVE, N_STATES = 0, 1, 2, 4
 N_ACTIVE, N_PRODUCTS = 0, 1
-FIRST_LOOK, LOOK = 4, 8     # iterations before the host looks; those after the first are a graph, which costs about as much to make as they all
+FIRST_LOOK, LOOK = 4, 8     # iterations before the host looks; those after the first look are a graph, which costs about as much to make as they all
 REFRESH = 500               # as csrc/cg.hpp
 FRESH, STEPPED, REMEASURED = range(3)  # kinds of cg_test
 
@@ -63,10 +63,10 @@ def _round(design, system, block, precond, K, max_iter, kind, start_tol, done):
     if kind == FRESH and start_tol < 1:  # from a start
         recompute()
     test(kind, start_tol)
-    if done == 0:
-        for _ in range(FIRST_LOOK):
-            run(iteration)
-        done = FIRST_LOOK
+    n_first = FIRST_LOOK if done == 0 else 1  # by themselves, since a kernel may be loaded at its first launch, which no graph can hold
+    for _ in range(n_first):
+        run(iteration)
+    done += n_first
     repeat, look = None, to_host(counts)
     while 3 * look[N_ACTIVE] > 2 * m:
         repeat = repeat or design.device.repeated(iteration)
