@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax, softmax
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.linear_model._base import LinearClassifierMixin
-from sklearn.metrics import d2_tweedie_score
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score, d2_tweedie_score, r2_score
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted, validate_data
 
 from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
+from fasthoag.design import is_on_device, to_host
 from fasthoag.hoag import default_box, hoag, one_standard_error
 from fasthoag.losses import find_loss
 from fasthoag.penalties import FeatureRidge, GroupRidge, PerClass, Ridge
@@ -54,8 +54,9 @@ _PARAMETERS = """
     scoring : str, callable, list or dict, optional
         scikit-learn's scorers, to be reported on the held-out rows of every fold: ``hoag_result_.scores``, and along its trace. They choose nothing.
         Labels are -1 and +1 there, or class numbers.
-    device : {{"cpu", "gpu"}}, default "cpu"
-        Where the work is done. X comes from the host and coefficients return there; arrays of CuPy are for `fasthoag.Problem`.
+    device : {{None, "cpu", "gpu"}}
+        Where the work is done. None: where X is. "gpu" copies X there once. Coefficients, predictions and probabilities are CuPy's where X is CuPy's
+        (labels that are no numbers are NumPy's); a fitted model takes rows from either side.
     callback : callable or None
         Called with the record of every evaluation; returning True stops the search.
 
@@ -82,6 +83,22 @@ def _doc(own="", per='"all", "feature" or groups', strength="alpha_", shapes="an
     return _PARAMETERS.format(low=low, cv=cv, own=own, per=per, strength=strength, shapes=shapes, lam=lam, folds=folds)
 
 
+def _host(array):
+    """`array` as NumPy if it is CuPy's; anything else as it is."""
+    return to_host(array) if is_on_device(array) else array
+
+
+def _beside(X, array):
+    """`array` in the memory that X is in."""
+    if not is_on_device(X):
+        return _host(array)
+    if is_on_device(array):
+        return array
+    from fasthoag.design.gpu import find_device
+
+    return find_device().xp.asarray(array)
+
+
 @_parameters
 class _TunedEstimator(BaseEstimator):
     """What the estimators share: parameters, the penalty, the call of `hoag`, the choice of the strength, the refit."""
@@ -100,7 +117,7 @@ class _TunedEstimator(BaseEstimator):
     low_memory: Any = False
     deterministic: Any = False
     scoring: Any = None
-    device: Any = "cpu"
+    device: Any = None
     callback: Any = None
 
     def _penalty(self, n_classes=1):
@@ -129,12 +146,44 @@ class _TunedEstimator(BaseEstimator):
             X, y = pair
         except (TypeError, ValueError):
             raise ValueError(f"{name} must be a pair (X, y) of rows and their targets") from None
-        return validate_data(self, X, reset=False, **_MATRIX), np.asarray(y)
+        return self._matrix(X), to_host(y)
 
-    def _weight(self, sample_weight, X):
+    def _matrix(self, X, reset=False):
+        """X as it is read; on a GPU it stays there, and its values are checked by the design."""
+        if not is_on_device(X):
+            return validate_data(self, X, reset=reset, **_MATRIX)
+        if len(X.shape) != 2:
+            raise ValueError(f"X must have 2 dimensions; got shape {X.shape}")
+        if reset:
+            self.n_features_in_ = X.shape[1]
+        elif X.shape[1] != self.n_features_in_:
+            raise ValueError(f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} features as input")
+        return X
+
+    def _training(self, X, y, y_numeric=False):
+        """X as it is read and y as NumPy."""
+        y = _host(y)
+        if not is_on_device(X):
+            return validate_data(self, X, y, y_numeric=y_numeric, ensure_min_samples=2, **_MATRIX)
+        X, y = self._matrix(X, reset=True), _check_y(y, y_numeric=y_numeric, estimator=self)
+        if len(y) != X.shape[0] or len(y) < 2:
+            raise ValueError(f"y has {len(y)} values and X has {X.shape[0]} rows; they must be equal, and 2 at least")
+        return X, y
+
+    def _weight(self, sample_weight, y):
         if sample_weight is None:
             return None
-        return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        return _check_sample_weight(_host(sample_weight), y, dtype=np.float64, ensure_non_negative=True)
+
+    def _linear(self, X):
+        """X w + b, beside X."""
+        check_is_fitted(self)
+        X = self._matrix(X)
+        return X @ _beside(X, self.coef_).T + _beside(X, self.intercept_)
+
+    def score(self, X, y, sample_weight=None):
+        """How good `predict` is for these rows: the accuracy of a classifier, R² of a regressor, D² where targets are not negative; a float."""
+        return self._score(_host(y), to_host(self.predict(X)), sample_weight=_host(sample_weight))
 
     def _tune(self, X, y, loss, weight, validation, stop_on, codings):
         """A model for every coding of the targets: w (n_coef, n_models), or (n_coef, n_classes) of the multinomial loss."""
@@ -163,7 +212,7 @@ class _TunedEstimator(BaseEstimator):
         self.lam_ = lam[0] if is_one else np.array(lam)
         with np.errstate(divide="ignore"):
             setattr(self, self._strength, self.lam_ if self._strength == "alpha_" else 1.0 / self.lam_)
-        w = np.column_stack(w)
+        w = np.column_stack([to_host(one) for one in w])
         n = X.shape[1]
         return w[:n], w[n] if self.fit_intercept else np.zeros(w.shape[1])
 
@@ -202,8 +251,9 @@ class _TunedEstimator(BaseEstimator):
 
 
 @_parameters
-class _TunedClassifier(LinearClassifierMixin, _TunedEstimator):
+class _TunedClassifier(ClassifierMixin, _TunedEstimator):
     class_weight: Any = None
+    score, _score = _TunedEstimator.score, staticmethod(accuracy_score)
     _strength = "C_"
     _is_joint = False  # more than 2 classes: one multinomial model, or a model for each class against the rest
 
@@ -220,7 +270,7 @@ class _TunedClassifier(LinearClassifierMixin, _TunedEstimator):
         stop_on : (X, y), optional
             Rows that neither train nor tune: the search ends when their loss falls no more. For many strengths; see `fasthoag.hoag`.
         """
-        X, y = validate_data(self, X, y, ensure_min_samples=2, **_MATRIX)
+        X, y = self._training(X, y)
         check_classification_targets(y)
         self.classes_, index = np.unique(y, return_inverse=True)
         K = len(self.classes_)
@@ -229,7 +279,7 @@ class _TunedClassifier(LinearClassifierMixin, _TunedEstimator):
         is_joint = self._is_joint and K > 2
         loss = find_loss("multinomial", n_classes=K) if is_joint else self._make_loss()
         validation, stop_on = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
-        weight = self._weight(sample_weight, X)
+        weight = self._weight(sample_weight, y)
         if self.class_weight is not None:
             by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y, **(
                 {} if weight is None or self.class_weight != "balanced" else {"sample_weight": weight}))
@@ -242,8 +292,19 @@ class _TunedClassifier(LinearClassifierMixin, _TunedEstimator):
         coef, intercept = self._tune(X, index, loss, weight, validation, stop_on, codings)
         if is_joint:
             intercept = intercept - intercept.mean()  # only differences between classes count
-        self.coef_, self.intercept_ = np.ascontiguousarray(coef.T), intercept
+        self.coef_, self.intercept_ = _beside(X, np.ascontiguousarray(coef.T)), _beside(X, intercept)
         return self
+
+    def decision_function(self, X):
+        """``X w + b``: (n_rows,) for two classes, positive for the second, else (n_rows, n_classes)."""
+        z = self._linear(X)
+        return z[:, 0] if z.shape[1] == 1 else z
+
+    def predict(self, X):
+        """Labels, (n_rows,)."""
+        z = to_host(self.decision_function(X))
+        labels = self.classes_[(z > 0).astype(int) if z.ndim == 1 else z.argmax(axis=1)]
+        return _beside(X, labels) if labels.dtype.kind in "biuf" else labels
 
     def _bounds(self, problem):
         """Classes that can be separated drive λ down to where double precision no longer tells models apart: 1e-8 is as good as 0."""
@@ -264,6 +325,7 @@ class _TunedClassifier(LinearClassifierMixin, _TunedEstimator):
 
 @_parameters
 class _TunedRegressor(RegressorMixin, _TunedEstimator):
+    score, _score = _TunedEstimator.score, staticmethod(r2_score)
     _strength = "alpha_"
     _inverse_link = staticmethod(lambda z: z)
 
@@ -280,18 +342,16 @@ class _TunedRegressor(RegressorMixin, _TunedEstimator):
         stop_on : (X, y), optional
             Rows that neither train nor tune: the search ends when their loss falls no more. For many strengths; see `fasthoag.hoag`.
         """
-        X, y = validate_data(self, X, y, y_numeric=True, ensure_min_samples=2, **_MATRIX)
-        y, weight = np.asarray(y, np.float64), self._weight(sample_weight, X)
+        X, y = self._training(X, y, y_numeric=True)
+        y, weight = np.asarray(y, np.float64), self._weight(sample_weight, y)
         coef, intercept = self._tune(X, y, self._make_loss(y, weight), weight, self._rows(validation, "validation"), self._rows(stop_on, "stop_on"),
                                      [lambda y: y])
-        self.coef_, self.intercept_ = coef[:, 0], float(intercept[0])
+        self.coef_, self.intercept_ = _beside(X, coef[:, 0]), float(intercept[0])
         return self
 
     def predict(self, X):
         """Predictions, (n_rows,)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, **_MATRIX)
-        return self._inverse_link(X @ self.coef_ + self.intercept_)
+        return _beside(X, self._inverse_link(to_host(self._linear(X))))
 
 
 @_parameters
@@ -300,9 +360,8 @@ class _LogLinkRegressor(_TunedRegressor):
 
     _inverse_link = staticmethod(np.exp)
 
-    def score(self, X, y, sample_weight=None):
-        """D², the share of the deviance that the model explains, as scikit-learn's own."""
-        return d2_tweedie_score(y, self.predict(X), sample_weight=sample_weight, power=self._power())
+    def _score(self, y, predicted, sample_weight):
+        return d2_tweedie_score(y, predicted, sample_weight=sample_weight, power=self._power())
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -336,13 +395,13 @@ class LogisticRegressionCV(_TunedClassifier):
 
     def predict_log_proba(self, X):
         """Logarithms of `predict_proba`, without cancellation."""
-        z = self.decision_function(X)
-        return np.column_stack([-np.logaddexp(0, z), -np.logaddexp(0, -z)]) if z.ndim == 1 else log_softmax(z, axis=1)
+        z = to_host(self.decision_function(X))
+        return _beside(X, np.column_stack([-np.logaddexp(0, z), -np.logaddexp(0, -z)]) if z.ndim == 1 else log_softmax(z, axis=1))
 
     def predict_proba(self, X):
         """Probabilities of ``classes_``, (n_rows, n_classes)."""
-        z = self.decision_function(X)
-        return softmax(np.column_stack([0 * z, z]) if z.ndim == 1 else z, axis=1)
+        z = to_host(self.decision_function(X))
+        return _beside(X, softmax(np.column_stack([0 * z, z]) if z.ndim == 1 else z, axis=1))
 
 
 @_parameters

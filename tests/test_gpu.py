@@ -16,6 +16,7 @@ import pytest
 import scipy.sparse as sp
 from designs import assert_near, sparse_matrix, sparse_problem
 from host_device import DeviceArray, HostDevice, HostModule, Namespace
+from sklearn.base import is_classifier
 from test_custom_loss import log_cosh, log_cosh_d1, log_cosh_d2
 from test_leverage import WAYS, has_probes, set_way
 
@@ -262,6 +263,16 @@ def test_memory_for_one_copy_only_is_said_and_used():
         GpuDesign(X, transpose=True, device=device)
 
 
+def test_too_little_memory_for_the_linear_systems_is_said_before_any_work():
+    X, y = sparse_problem("logistic", 0, 2000, 500, 0.01)
+    design = GpuDesign(X, device=HostDevice(free=3_000_000))
+    began = design.n_passes
+    with pytest.raises(MemoryError, match=r"15 columns need at least 540,000 bytes on the device beside X, and 500,000 are free. Use fewer folds"):
+        design.device.free = 500_000
+        fasthoag.hoag(fasthoag.Problem(design, y), fasthoag.KFold(5))
+    assert design.n_passes == began
+
+
 @pytest.mark.parametrize("has_transpose", [True, False])
 def test_set_up_allocates_no_more_than_it_said(has_transpose):
     rng = np.random.default_rng(0)
@@ -294,6 +305,9 @@ class DeviceCsr:
     def __init__(self, X):
         self.data, self.indices, self.indptr = (DeviceArray(a.copy()) for a in (X.data, X.indices, X.indptr))
         self.shape, self.nnz, self.dtype = X.shape, X.nnz, X.dtype
+
+    def __matmul__(self, V):
+        return DeviceArray(sp.csr_matrix(tuple(a.array for a in (self.data, self.indices, self.indptr)), shape=self.shape) @ V.array)
 
 
 PENALTIES = {"ridge": fasthoag.Ridge(), "feature": fasthoag.FeatureRidge(), "group": fasthoag.GroupRidge(np.arange(8) % 3),
@@ -357,6 +371,46 @@ def test_estimators_take_a_device(on_host):
     here, there = (fasthoag.LogisticRegressionCV(device=device).fit(X, y) for device in ("cpu", "gpu"))
     assert there.C_ == pytest.approx(here.C_, rel=1e-3) and isinstance(there.coef_, np.ndarray)
     np.testing.assert_array_equal(there.predict(X), here.predict(X))
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("Estimator", [getattr(fasthoag, name) for name in fasthoag._ESTIMATORS], ids=lambda E: E.__name__)
+def test_estimators_work_where_x_is(on_host, Estimator, kind):
+    X, z = sparse_problem("squared", 0, 80, 6)
+    y = np.array([0, 5])[(z > np.median(z)).astype(int)] if is_classifier(Estimator()) else np.exp(z / np.abs(z).max())
+    weight = np.random.default_rng(0).random(80) + 0.5
+    X = X.toarray() if kind == "dense" else X
+    X_there = DeviceArray(X) if kind == "dense" else DeviceCsr(X)
+    here = Estimator(cv=3).fit(X, y, weight)
+    there = Estimator(cv=3).fit(X_there, DeviceArray(y), DeviceArray(weight))
+    assert isinstance(there.coef_, DeviceArray) and there.n_features_in_ == 6
+    np.testing.assert_allclose(to_host(there.coef_), here.coef_, atol=1e-3 * np.abs(here.coef_).max())
+    for name in ("predict", "decision_function", "predict_proba", "predict_log_proba"):
+        if hasattr(there, name):
+            expected, found = getattr(here, name)(X), getattr(there, name)(X_there)
+            assert isinstance(found, DeviceArray)
+            np.testing.assert_allclose(found.get(), expected, atol=3e-3 * np.abs(expected).max())
+            np.testing.assert_allclose(getattr(there, name)(X), expected, atol=3e-3 * np.abs(expected).max())     # rows of the other side
+            np.testing.assert_array_equal(getattr(here, name)(X_there).get(), expected)
+    assert there.score(X_there, DeviceArray(y), DeviceArray(weight)) == pytest.approx(here.score(X, y, weight), abs=0.01)
+
+
+def test_estimators_on_the_device_say_what_is_wrong(on_host):
+    X, y = sparse_problem("logistic", 0, 80, 6)
+    model = fasthoag.LogisticRegressionCV().fit(DeviceCsr(X), np.where(y > 0, "yes", "no"))
+    assert set(model.predict(DeviceCsr(X))) == {"yes", "no"}  # words cannot be on a GPU
+    with pytest.raises(ValueError, match="X has 5 features, but LogisticRegressionCV is expecting 6 features as input"):
+        model.predict(DeviceCsr(X[:, :5]))
+    with pytest.raises(ValueError, match="y has 79 values and X has 80 rows"):
+        model.fit(DeviceCsr(X), y[1:])
+    with pytest.raises(ValueError, match="X must have 2 dimensions"):
+        model.fit(DeviceArray(y), y)
+    with pytest.raises(ValueError, match="device='cpu'"):
+        fasthoag.LogisticRegressionCV(device="cpu").fit(DeviceCsr(X), y)
+    X_val = sparse_problem("logistic", 1, 30, 6)
+    expected = fasthoag.LogisticRegressionCV().fit(X, y, validation=X_val)
+    found = fasthoag.LogisticRegressionCV().fit(DeviceCsr(X), y, validation=(DeviceCsr(X_val[0]), X_val[1]))
+    assert found.C_ == pytest.approx(expected.C_, rel=1e-3)
 
 
 def test_many_hyperparameters_and_weights_of_rows(on_host):

@@ -304,6 +304,13 @@ class GpuDesign:
                           "products with X' are slower. low_memory=True asks for this and says nothing", stacklevel=6)
         return False
 
+    def check_room(self, n_columns):
+        """Raises MemoryError unless block solves with this many columns may fit: five blocks of coefficients and one of predictions at least."""
+        needed, free = 8 * n_columns * (5 * self.n_coef + self.shape[0]), self.device.free_bytes()
+        if free is not None and needed > free:
+            raise MemoryError(f"linear systems of {n_columns} columns need at least {needed:,} bytes on the device beside X, and {free:,} are free. "
+                              "Use fewer folds or rows of your own (HeldOut), low_memory=True for one copy of X, fewer hyperparameters, or device='cpu'")
+
     def _load(self, X, is_free):
         xp, (n, p), chunk = self.xp, self.shape, self._chunk()
         if self.is_sparse:
