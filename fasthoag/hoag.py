@@ -187,10 +187,10 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         criterion, stop_on = criterion.hold_back(problem) if n_hyper > MANY and hasattr(criterion, "hold_back") else (criterion, None)
     bound = criterion.bind(problem)
     run = Run(bound, problem, stop_on, unseen, scoring, callback, began)
-    lower, upper = box or default_box(bound.inner)
-    xp, K = bound.inner.design.xp, bound.inner.n_classes
     if hasattr(problem.design, "check_room"):
         problem.design.check_room(len(bound.fold) * (2 + (n_hyper if rule.has_tangents else 0)))
+    lower, upper = box or default_box(bound.inner)
+    xp, K = bound.inner.design.xp, bound.inner.n_classes
     is_fixed = bound.inner.penalty.n_hyper(problem.n_features) == 0
     has_rows = not hasattr(bound, "evaluate")  # other than those that train: else a sweep over training losses would tell nothing
     if theta0 is None and not is_fixed and has_rows:
