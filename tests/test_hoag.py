@@ -14,6 +14,7 @@ from conftest import OF_USE, MakeDesign
 from fasthoag import ConvergenceWarning, HeldOut, KFold, Problem, hoag
 from fasthoag.losses import LOSSES, derivative
 from fasthoag.outer import METHODS
+from fasthoag.outer.lbfgs import bent
 from fasthoag.outer.classic import SCHEDULES
 
 LOW, HIGH = -9.0, 9.0
@@ -490,3 +491,15 @@ def test_twenty_newsgroups_optimum_is_that_of_the_paper():
     (X, y), (X_val, y_val) = load("train"), load("test")
     result = run(Problem(X, y, fit_intercept=False), HeldOut(X_val, y_val), [0.0])
     assert result.status == "converged" and abs(result.theta[0] + 4.564) < 0.02 and abs(result.value - 1610.08) < 0.02
+
+
+def test_a_bent_step_finds_the_zero_of_a_parabola():
+    theta, slope_of = np.array([-1.0, -2.0, -2.6]), np.poly1d([0.7, 6.0, 9.0])  # nearest zero at -1.95
+    gradients = slope_of(theta)
+    pairs = [(np.array([a]), np.array([b]), a * b) for a, b in zip(np.diff(theta), np.diff(gradients))]
+    secant = np.array([-gradients[2] * np.diff(theta)[1] / np.diff(gradients)[1]])
+    zero = max(slope_of.roots)
+    assert theta[2] + bent(secant, gradients[2:], *pairs)[0] == pytest.approx(zero, abs=1e-12)
+    straight = [(s, 3 * s, 3 * s * s) for s, _, _ in pairs]
+    np.testing.assert_allclose(bent(np.array([-0.5]), np.array([1.5]), *straight), [-0.5])
+    assert bent(np.array([-0.1]), gradients[2:], *pairs)[0] in (-0.05, -0.2)  # not far from the secant

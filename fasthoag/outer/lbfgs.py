@@ -45,6 +45,8 @@ class LBFGS:
             d = d / max(np.abs(d).max(), 1e-300)  # the first step: one log unit
         for (s, y, sy), alpha in zip(pairs, reversed(alphas)):
             d = d + (alpha - (y @ d) / sy) * s
+        if len(grad) == 1 and len(pairs) > 1:
+            d = bent(d, grad, *pairs[-2:])
         return d if grad @ d < 0 else -grad * free
 
     def step(self, evaluation, lower, upper, target):
@@ -66,7 +68,8 @@ class LBFGS:
         if self._n_rejected == 3:  # perhaps the value that nothing goes below is the wrong one: look at it again, as accurately
             d, self._reference, self._n_rejected = np.zeros_like(d), None, 0
         predicted = max(-float(grad @ d), 0.0)
-        self._aim(evaluation, max(0.1 * float(np.linalg.norm(grad * free)), 0.3 * target), max(0.1 * predicted, 0.3 * target))
+        left = 0.01 if len(grad) == 1 and len(self._pairs) > 1 else 0.1  # of the gradient, after this step; a bent one may be the last
+        self._aim(evaluation, max(left * float(np.linalg.norm(grad * free)), 0.3 * target), max(0.1 * predicted, 0.3 * target))
         return d, predicted
 
     def error_after(self, evaluation, d):
@@ -95,3 +98,15 @@ class LBFGS:
         self._reference = (AVERAGE * self._weight * self._reference + trial.value) / weight
         self._weight = weight
         return True
+
+
+def bent(d, grad, before, last):
+    """The secant step `d` of one hyperparameter, bent to the nearest zero of the parabola through the last three gradients; half to twice as long.
+    (20 newsgroups, leave-one-out: 4 evaluations for 8.)"""
+    (s0, y0), (s1, y1) = ((float(s[0]), float(y[0])) for s, y, _ in (before, last))
+    bend = (y1 / s1 - y0 / s0) / (s0 + s1) if s0 + s1 else 0.0
+    slope = y1 / s1 + bend * s1                # at the last point, where the gradient is `grad`
+    root = slope**2 - 4 * bend * float(grad[0])
+    if slope <= 0 or root < 0:
+        return d
+    return d * np.clip(-2 * float(grad[0]) / (slope + np.sqrt(root)) / float(d[0]), 0.5, 2.0)
