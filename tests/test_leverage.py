@@ -13,7 +13,7 @@ from fasthoag.problem import refit
 N, P = 50, 6
 ALL = [rule for rule in CRITERIA.values() if not getattr(rule, "has_tangents", True)]
 SMOOTH = [name for name, loss in LOSSES.items() if not loss.has_kinks]
-WAYS = {"inverse": (2000, 0), "gram": (0, 1000), "probes": (0, 0)}
+WAYS = {"inverse": (2000, 0, 0), "gram": (0, 1000, 0), "probes": (0, 0, 0), "spectrum": (2000, 1000, 1 << 23)}
 EXACT = Accuracy(1e-12, 1e-12)
 
 
@@ -25,6 +25,7 @@ def value_at(problem, rule, theta):
 def set_way(monkeypatch, way):
     monkeypatch.setattr(leverage, "FEW_COEFFICIENTS", WAYS[way][0])
     monkeypatch.setattr(leverage, "FEW_ROWS", WAYS[way][1])
+    monkeypatch.setattr(leverage, "MOST_DENSE", WAYS[way][2])
 
 
 def losses_of(rule):
@@ -45,9 +46,9 @@ def refitted(problem, theta):
     return total
 
 
-@pytest.mark.parametrize("way", ["inverse", "gram"])
 @pytest.mark.parametrize("has_weights", [False, True], ids=["alike", "weighted"])
-@pytest.mark.parametrize("loss, tol", [("squared", 1e-8), ("logistic", 1e-2), ("poisson", 2e-2)])
+@pytest.mark.parametrize("way, loss, tol", [("spectrum", "squared", 1e-8), *((way, *case) for way in ("inverse", "gram") for case in (
+    ("squared", 1e-8), ("logistic", 1e-2), ("poisson", 2e-2)))])
 def test_leave_one_out_is_that_of_refits(loss, tol, has_weights, way, monkeypatch):
     set_way(monkeypatch, way)
     X, y = sparse_problem(loss, 0, N, P)
@@ -78,13 +79,20 @@ def test_evidence_is_the_density_of_the_targets():
         minus_log_density(one) - minus_log_density(other), rel=1e-9)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("penalty", [Ridge(), FeatureRidge(), FeatureRidge(np.array([1.0, 0, 2, 1, 1, 1]))], ids=["one", "each", "one unpenalised"])
-@pytest.mark.parametrize("rule, loss", [(rule, loss) for rule in ALL for loss in losses_of(rule)], ids=lambda v: getattr(v, "__name__", v))
+PENALTIES = {"one": Ridge(), "each": FeatureRidge(), "one unpenalised": FeatureRidge(np.array([1.0, 0, 2, 1, 1, 1]))}
+
+
+def ways_of(rule, loss, penalty="one"):
+    """The ways of leverages that take this."""
+    refused = {"probes": not has_probes(rule, loss), "spectrum": loss != "squared" or penalty != "one"}
+    return [way for way in WAYS if not refused.get(way)]
+
+
+@pytest.mark.parametrize("rule, loss, penalty, way", [(rule, loss, penalty, way) for rule in ALL for loss in losses_of(rule) for penalty in PENALTIES
+                                                      for way in ways_of(rule, loss, penalty)], ids=lambda v: getattr(v, "__name__", v))
 def test_hypergradient_is_the_difference_quotient(rule, loss, penalty, way, monkeypatch):
     set_way(monkeypatch, way)
-    if way == "probes" and not has_probes(rule, loss):
-        pytest.skip("refused")
+    penalty = PENALTIES[penalty]
     X, y = sparse_problem(loss, 1, N, P)
     problem = Problem(X, y, loss=loss, penalty=penalty, sample_weight=np.random.default_rng(0).uniform(0.5, 2, N))
     theta = problem.inner().start(1.0)
@@ -98,13 +106,40 @@ def test_hypergradient_is_the_difference_quotient(rule, loss, penalty, way, monk
 def test_the_ways_agree(rule, loss, monkeypatch):
     X, y = sparse_problem(loss, 2, N, P)
     problem, found = Problem(X, y, loss=loss), {}
-    for way in ["inverse", "gram"] + ["probes"] * has_probes(rule, loss):
+    for way in ways_of(rule, loss):
         set_way(monkeypatch, way)
         found[way] = value_at(problem, rule() if way != "probes" else rule(n_probes=4000), 0.5)
     assert found["gram"].value == pytest.approx(found["inverse"].value, rel=1e-9)
     np.testing.assert_allclose(found["gram"].grad, found["inverse"].grad, rtol=1e-7)
+    if loss == "squared":
+        assert found["spectrum"].value == pytest.approx(found["inverse"].value, rel=1e-11)
+        np.testing.assert_allclose(found["spectrum"].grad, found["inverse"].grad, rtol=1e-10)
     if has_probes(rule, loss):
         assert found["probes"].value == pytest.approx(found["inverse"].value, rel=0.01)
+
+
+@pytest.mark.parametrize("shape, rank", [((30, 50), 30), ((50, 12), 12), ((40, 60), 9), ((40, 12), 5)], ids=str)
+@pytest.mark.parametrize("n_free", [0, 1, 3])
+def test_leverages_and_solves_from_singular_values(shape, rank, n_free):
+    """Wide, tall and rank-deficient rows, coefficients without a penalty, weights: against the plain inverse."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(shape[0], rank)) @ rng.normal(size=(rank, shape[1]))
+    factor, weight = np.where(np.arange(shape[1]) < n_free, 0.0, rng.uniform(0.5, 2, shape[1])), rng.uniform(0, 2, shape[0])
+    problem = Problem(X, rng.normal(size=shape[0]), loss="squared", penalty=Ridge(factor), sample_weight=weight)
+    inner = problem.inner()
+    for theta in (-3.0, 0.0, 5.0):
+        lam, b = inner.strengths(np.array([theta])), rng.normal(size=(shape[1] + 1, 1))
+        hat = leverage.Spectrum(problem.design, weight[:, None], lam, {})
+        A = np.hstack([X, np.ones((len(X), 1))])
+        H = A.T @ (weight[:, None] * A) + np.diag(lam[:, 0])
+        inverse = np.linalg.inv(H)
+        a = weight * np.einsum("ij,jk,ik->i", A, inverse, A)
+        np.testing.assert_allclose(hat.a, a, atol=1e-9)
+        np.testing.assert_allclose(hat.e, 1 - a, atol=1e-9)
+        np.testing.assert_allclose(hat.solve(b), inverse @ b, atol=1e-8 * np.abs(inverse @ b).max())
+        assert hat.log_det == pytest.approx(np.linalg.slogdet(H)[1], rel=1e-9)
+        is_penalised = lam[:, 0] > 0
+        np.testing.assert_allclose(hat.inverse_diagonal[is_penalised], np.diag(inverse)[is_penalised], rtol=1e-7)
 
 
 @pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.__name__)

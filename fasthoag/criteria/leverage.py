@@ -17,6 +17,8 @@ from fasthoag.losses import derivative, without_smoothing
 FEW_COEFFICIENTS, FEW_ROWS = 2000, 1000  # up to which H or the rows' Gram matrix is inverted
 SKETCH = 64                              # columns of the sketch: it serves some ten solves of many columns (20 newsgroups: 77 -> 40 products each)
 CHUNK = 1 << 23                          # numbers in one block of products
+MOST_DENSE = 1 << 23                     # numbers of X up to which its singular values are sought
+MOST_FREE = 20                           # coefficients without a penalty then
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,6 +298,13 @@ class BoundLeverage(BoundCriterion):
     def one_fold(self, index):
         return self
 
+    def _has_spectrum(self, theta, lam):
+        """Whether every θ has the same singular vectors: least squares, and one strength times what is fixed."""
+        if not (self.loss.is_quadratic and len(theta) == 1 and not self.inner.tuned and self.design.shape[0] * self.design.n_coef <= MOST_DENSE):
+            return False
+        lam = to_host(lam)
+        return int((lam <= 0).sum()) <= MOST_FREE and np.array_equal(to_host(self.inner.strengths_jac(theta)), lam)
+
     def evaluate(self, theta, W, accuracy, precond=None, Q=None):
         """f and ∇f at `theta`; `Q` are the solutions of the linear systems at a θ nearby."""
         from fasthoag.hypergradient import Accuracy, Evaluation, solve_inner
@@ -307,7 +316,12 @@ class BoundLeverage(BoundCriterion):
         is_gram = design.shape[0] <= FEW_ROWS and (design.shape[0] < design.n_coef or design.n_coef > FEW_COEFFICIENTS)
         is_exact = is_gram or design.n_coef <= FEW_COEFFICIENTS
 
+        has_spectrum = self._has_spectrum(theta, lam)
+        is_exact |= has_spectrum
+
         def exact(curvature):
+            if has_spectrum:
+                return Spectrum(design, curvature, lam, self.cache)
             return InverseGram(design, curvature, lam) if is_gram else InverseHessian(design, curvature, lam, self.cache)
         if is_exact and self.loss.is_quadratic:  # the solution comes with the inverse
             train, held, grad, Z = design.loss_grad(self.loss, self.y, inner.rows, self.fold, W)
@@ -370,6 +384,80 @@ class _Exact:
 
     def solutions(self, t):
         return None
+
+
+class Spectrum(_Exact):
+    """By the singular values of X, once for all strengths λ f_j of least squares: with weighted rows, columns over √f, and the coefficients without a
+    penalty eliminated, ``A = U diag(σ) Vᵀ`` and ``a = Σ_k U_k² σ_k² / (σ_k² + λ)`` beside what those coefficients take. `cache` keeps U, σ, V."""
+
+    def __init__(self, design, curvature, lam, cache):
+        from scipy.linalg import svd
+
+        self.design, self.c = design, to_host(curvature)[:, 0]
+        lam = to_host(lam)[:, 0]
+        is_penalised = lam > 0
+        self.lam = float(lam[is_penalised].max()) if is_penalised.any() else 1.0
+        if "spectrum" not in cache:
+            A = np.sqrt(self.c)[:, None] * dense_rows(design)
+            root = np.sqrt(lam[is_penalised] / self.lam)
+            Q, sizes, Z = svd(A[:, ~is_penalised], full_matrices=False)
+            is_there = sizes > 1e-10 * sizes.max(initial=0.0)
+            Q, Z, sizes = Q[:, is_there], Z[is_there] / sizes[is_there, None], sizes[is_there]
+            A = A[:, is_penalised] / root
+            taken = Q.T @ A
+            U, sigma, V = svd(A - Q @ taken, full_matrices=False, check_finite=False, overwrite_a=True)
+            is_there = sigma > 1e-13 * sigma.max(initial=0.0)  # the others lie anywhere, along Q too
+            U, sigma, V = U[:, is_there], sigma[is_there], V[is_there]
+            rest = 1.0 - (Q * Q).sum(axis=1) - (U * U).sum(axis=1)  # of the unit of a row, what no coefficient reaches
+            rest = np.maximum(rest, 0.0) if Q.shape[1] + len(sigma) < len(U) else 0.0 * rest
+            cache["spectrum"] = is_penalised, root, Z, taken, U * U, sigma, V, rest, (Q * Q).sum(axis=1), 2 * float(np.log(sizes).sum())
+        self.is_penalised, self.root, self.Z, self.taken, self.U2, sigma, self.V, rest, free, log_free = cache["spectrum"]
+        self.total = sigma**2 + self.lam
+        shares = sigma**2 / self.total
+        self.a, self.e = free + self.U2 @ shares, rest + self.U2 @ (self.lam / self.total)
+        self.slope = self.U2 @ (shares * (self.lam / self.total))   # -∂a/∂ log λ
+        self.h = 0.0 * self.a                                       # curvatures stand still: nobody asks what they would change
+        self.relative = 10 * np.finfo(np.float64).eps * float(sigma.max(initial=0.0) / np.sqrt(self.total.min(initial=1.0)))
+        n_beyond = len(self.root) - len(sigma)
+        self.log_det = (log_free + float(np.log(self.total).sum()) + n_beyond * float(np.log(self.lam)) + 2 * float(np.log(self.root).sum()))
+
+    @property
+    def inverse_diagonal(self):
+        """Of H⁻¹ on the penalised coefficients, else 0."""
+        diagonal = np.zeros(len(self.is_penalised))
+        squares = self.V**2
+        diagonal[self.is_penalised] = (squares.T @ (1 / self.total) + np.maximum(1 - squares.sum(axis=0), 0.0) / self.lam) / self.root**2
+        return diagonal
+
+    def solve(self, b):
+        b, x = to_host(b)[:, 0], np.zeros(len(self.is_penalised))
+        free = self.Z @ b[~self.is_penalised]
+        t = b[self.is_penalised] / self.root - self.taken.T @ free
+        Vt = self.V @ t
+        beyond = t - self.V.T @ Vt
+        if np.linalg.norm(beyond) <= 100 * np.finfo(np.float64).eps * np.linalg.norm(t):  # rounding: a tiny λ would make it large
+            beyond = 0.0
+        t = self.V.T @ (Vt / self.total) + beyond / self.lam
+        x[self.is_penalised] = t / self.root
+        x[~self.is_penalised] = self.Z.T @ (free - self.taken @ t)
+        return self.design.xp.asarray(x[:, None])
+
+    def pull(self, in_a, in_v):
+        """Derivatives of f in the curvatures, which no coefficient changes, and in the strengths: a vector that has the right product with λ."""
+        self.rounding = self.relative
+        self.value_error = min(1.0, self.relative) * float(np.abs(in_a * self.a).sum())
+        in_lam = np.zeros((len(self.is_penalised), 1))
+        in_lam[self.is_penalised, 0] = -float((in_a * self.slope).sum()) / (self.lam * self.root**2 * max(1, len(self.root)))
+        return np.zeros(len(self.c)), self.design.xp.asarray(in_lam)
+
+
+def dense_rows(design):
+    """X as one array, with the ones of an intercept, in the order of coefficient blocks."""
+    n, p = design.shape[0], design.n_coef
+    array = getattr(design, "array", None)
+    if array is not None:
+        return np.hstack([array, np.ones((n, p - array.shape[1]))])
+    return to_host(design.rmatvec(design.xp.asarray(np.eye(n)))).T if n < p else to_host(design.matvec(design.xp.asarray(np.eye(p))))
 
 
 class InverseHessian(_Exact):

@@ -101,13 +101,14 @@ class CpuDesign:
         self.n_coef = X.shape[1] + self.has_intercept
         self.low_memory, self.deterministic = low_memory, deterministic
         self.n_hot = 0 if low_memory else min(X.shape[1], MAX_HOT)
-        self.is_sparse = sp.issparse(X)
+        self.is_sparse, self.array = sp.issparse(X), None  # dense X in the order of coefficients, which is shared with what came
         self.order = None if like is None else like.order  # (order, rank) of the renumbering, shared with designs of other rows
         if sp.issparse(X):
             self._matrix = self._csr(X, is_free=like is None)
         else:
             if self.order is not None:
                 X = np.ascontiguousarray(X[:, self.order[0]])
+            self.array = X
             self._matrix = _core.Matrix(X, self.has_intercept, np.ascontiguousarray(X.T) if deterministic else None, deterministic)
         self.n_stored = self._matrix.n_stored
 
