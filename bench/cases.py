@@ -186,12 +186,12 @@ def small_ridge(options):
     for name in ["housing"] if options.quick else ["housing", "abalone", "cadata", "cpusmall"]:
         X, y = problems.regression(name)
         models = {"scikit-learn RidgeCV": RidgeCV(alphas, cv=cv, scoring="neg_mean_squared_error"), "scikit-learn RidgeCV, LOO": RidgeCV(alphas),
-                  "fasthoag": fasthoag.RidgeCV(cv=cv)}
+                  "fasthoag": fasthoag.RidgeCV(cv=cv), "fasthoag, LOO": fasthoag.RidgeCV()}
         records, results = alternate([Contender(peer, lambda model=model: model.fit(X, y), ALL, settings={"data": name})
                                       for peer, model in models.items()], options.repeats or 5)
         error = ridge_error(X, y, list(cv.split(X)))
-        records[-1] |= outcome(results[-1].hoag_result_)
         for record, model in zip(records, results):
+            record |= outcome(model.hoag_result_) if hasattr(model, "hoag_result_") else {}
             record["criterion"], record["extra"]["alpha"] = error(model.alpha_), float(model.alpha_)
         near = min(np.arange(-40, 40, 0.5), key=lambda step: error(np.exp(step)))
         best = minimize_scalar(lambda step: error(np.exp(step)), bounds=(near - 1, near + 1), method="bounded", options={"xatol": 1e-8}).fun
