@@ -8,7 +8,7 @@ import numpy as np
 
 from fasthoag import linsolve, solvers
 from fasthoag.criteria import HeldOut
-from fasthoag.hypergradient import Accuracy, evaluate, moved
+from fasthoag.hypergradient import Accuracy, evaluate, moved, solve_inner
 from fasthoag.outer import METHODS
 from fasthoag.outer.trust_region import FEW
 from fasthoag.penalties import Ridge
@@ -192,10 +192,9 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     lower, upper = box or default_box(bound.inner)
     xp, K = bound.inner.design.xp, bound.inner.n_classes
     is_fixed = bound.inner.penalty.n_hyper(problem.n_features) == 0
-    has_rows = not hasattr(bound, "evaluate")  # other than those that train: else a sweep over training losses would tell nothing
-    if theta0 is None and not is_fixed and has_rows:
+    if theta0 is None and not is_fixed:
         theta0, W = sweep(bound, lower, upper)
-        if not rule.has_tangents and (n_hyper > 1):
+        if not rule.has_tangents and n_hyper > 1 and not hasattr(bound, "evaluate"):
             theta0, W = best_single(bound, theta0, W, lower, upper, max_iter)
     else:
         theta0 = np.clip(bound.inner.start(scale_of(bound.inner)) if theta0 is None else theta0, lower, upper)
@@ -389,14 +388,62 @@ def best_single(bound, theta, W, lower, upper, max_iter):
 
 
 def sweep(bound, lower, upper):
-    """A loose look at three strengths, from ten times the scale of the data downwards, on the first fold, all as columns of one block. Returns the
-    best start (θ, w) among those that came near their solution: one that is still far looks like a larger strength."""
+    """A loose look at some strengths on the first fold. Returns the best start (θ, w) among those that came near their solution: one that is still
+    far looks like a larger strength.
+
+    Three about the scale of the data, as columns of one block. Where features have scales that differ by more than a thousand f has a valley for each
+    of them (cpusmall as it comes: 70 % above the best in the first): there one after the other down to a tenth of the smaller scales.
+    """
     first = bound.one_fold(0)
     inner = first.inner
-    design, xp = inner.design, inner.design.xp
-    center = scale_of(inner)
-    levels = [np.clip(inner.start(center + step * np.log(10)), lower, upper) for step in (1, 0, -1)]
-    K, m = inner.n_classes, len(levels) * inner.n_classes
+    scales = diagonal_at_zero(inner)
+    center, decade = np.log(scales.mean()), np.log(10)
+    n_decades = (center - np.log(np.quantile(scales, 0.1))) / decade
+    has_valleys = n_decades > 3
+    step = 1 if inner.design.n_coef <= linsolve.SMALL else 2  # decades between levels: with many coefficients each costs some tens of passes
+    below = step * np.arange(min(np.ceil((n_decades + 1) / step), 12) + 1) if has_valleys else np.arange(2)
+    levels = [np.clip(inner.start(center - k * decade), lower, upper) for k in (-1, *below)]
+    if not hasattr(bound, "evaluate"):
+        look = look_at_each if has_valleys else look_at_all
+    elif has_valleys:
+        look = look_at_criterion
+    else:  # no rows but those that train, whose losses would tell nothing
+        return levels[1], inner.design.encode(np.zeros((inner.design.n_coef, inner.n_classes)))
+    values, W = look(first, levels)
+    best = int(np.argmin(values))  # the strongest where none was solved
+    return levels[best], W[best]
+
+
+def look_at_each(first, levels):
+    """Criterion and inner solution at every level, from the last one; infinite where the few steps found none, and below a level like that or one that
+    is a fifth worse than the best."""
+    inner, design = first.inner, first.inner.design
+    values, solutions = np.full(len(levels), np.inf), [design.encode(np.zeros((design.n_coef, inner.n_classes)))] * len(levels)
+    W, precond, zero = solutions[0], None, design.xp.zeros((design.shape[0], inner.n_classes))
+    limits = {} if design.n_coef <= linsolve.SMALL else {"max_iter": 6, "max_cg": 12}
+    for i, theta in enumerate(levels):
+        lam = inner.strengths(theta)
+        precond = precond.at(lam) if precond else linsolve.make_precond(design, inner.diagonal_curvature(inner.curvature(zero)), lam)
+        _, result, _, _ = solve_inner(first, theta, W, Accuracy(0.3, 0.3), precond, **limits)
+        if not result.grad_norm[0] <= 2 * linsolve.norms(inner.spread(lam) * result.W, inner.n_classes)[0]:
+            break
+        values[i], W, solutions[i] = first.values(result.W, first.fold, result.Z)[0], result.W, result.W
+        if not values[i] <= 1.2 * values.min():
+            break
+    return values, solutions
+
+
+def look_at_criterion(bound, levels):
+    """The same for a criterion that is no function of w alone."""
+    W = bound.design.encode(np.zeros((bound.design.n_coef, bound.inner.n_classes)))
+    found = [evaluate(bound, theta, W, Accuracy(0.1, 0.1)) for theta in levels]
+    return np.array([one.value if one.is_solved else np.inf for one in found]), [one.W for one in found]
+
+
+def look_at_all(first, levels):
+    """The same for three levels as columns of one block, with few iterations."""
+    inner, design = first.inner, first.inner.design
+    xp, K, m = design.xp, inner.n_classes, len(levels) * inner.n_classes
     lam = xp.concat([inner.strengths(theta)[:, :1] for theta in levels], axis=1)
     fold, lam_of = np.zeros(m, np.int32), np.repeat(np.arange(len(levels), dtype=np.int32), K)
     zero = design.encode(np.zeros((design.n_coef, m)))
@@ -405,8 +452,7 @@ def sweep(bound, lower, upper):
     result = solvers.newton_cg(inner, lam, zero, tol=0.1 * unit, fold=fold, lam_of=lam_of, precond=precond, max_iter=4, max_cg=8)
     values = first.values(result.W, fold, result.Z)
     is_near = np.isfinite(values) & (result.grad_norm[::K] <= 2 * linsolve.norms(xp.take(lam, xp.asarray(lam_of), axis=1) * result.W, K))
-    best = int(np.argmin(np.where(is_near, values, np.inf))) if is_near.any() else 0
-    return levels[best], result.W[:, best * K:(best + 1) * K]
+    return np.where(is_near, values, np.inf), [result.W[:, i * K:(i + 1) * K] for i in range(len(levels))]
 
 
 def diagonal_at_zero(inner):

@@ -102,8 +102,9 @@ def moved(evaluation, step, hess, hess_error, grad_error):
                    accuracy=replace(evaluation.accuracy, inner=evaluation.accuracy.inner ** 2 + float(np.linalg.norm(step)) ** 2))
 
 
-def solve_inner(bound, theta, W, accuracy, precond):
-    """Inner solutions of this accuracy for every fold. At w = 0, where ||λ w|| tells nothing, the gradient itself is the unit."""
+def solve_inner(bound, theta, W, accuracy, precond, **limits):
+    """Inner solutions of this accuracy for every fold. At w = 0, where ||λ w|| tells nothing, the gradient itself is the unit. `limits` are the
+    solver's ``max_iter`` and ``max_cg``."""
     inner, K = bound.inner, bound.inner.n_classes
     lam = inner.strengths(theta)
     mu = smallest_strength(inner, theta)
@@ -114,7 +115,7 @@ def solve_inner(bound, theta, W, accuracy, precond):
         unit = np.where(unit == 0, norms(start, K), unit)
     n_iter = n_cg = 0
     for _ in range(20):  # the unit shrinks as w settles
-        result = solvers.newton_cg(inner, lam, W, tol=np.repeat(accuracy.inner_tol(unit, mu), K), precond=precond)
+        result = solvers.newton_cg(inner, lam, W, tol=np.repeat(accuracy.inner_tol(unit, mu), K), precond=precond, **limits)
         n_iter, n_cg, W = n_iter + int(result.n_iter.max()), n_cg + int(result.n_cg.max()), result.W
         now = norms(spread * W, K)
         is_open = (result.grad_norm[::K] > 1.5 * accuracy.inner_tol(now, mu)) & (result.status[::K] == linsolve.CONVERGED) & (now > 0)

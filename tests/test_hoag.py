@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from closed_form import exact, minimum
 from designs import DESIGNS, FEW_LOSSES, has_log_link, real_data, sparse_problem, with_losses
 from test_hypergradient import WITH_ROWS, Plain, splits_of, tuning
@@ -503,3 +504,23 @@ def test_a_bent_step_finds_the_zero_of_a_parabola():
     straight = [(s, 3 * s, 3 * s * s) for s, _, _ in pairs]
     np.testing.assert_allclose(bent(np.array([-0.5]), np.array([1.5]), *straight), [-0.5])
     assert bent(np.array([-0.1]), gradients[2:], *pairs)[0] in (-0.05, -0.2)  # not far from the secant
+
+
+@pytest.mark.parametrize("rule", ["k_fold", "loo"])
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+@pytest.mark.parametrize("n_small", [10, 300])
+def test_features_of_very_different_scales_do_not_hide_the_best_valley(loss, rule, n_small):
+    """Two features are a million times as large as the others and tell a little: a valley of its own at strengths where the others are nothing."""
+    rng = np.random.default_rng(0)
+    n = 400
+    small = (rng.random((n, n_small)) < (1 if n_small == 10 else 0.05)) * rng.normal(size=(n, n_small))
+    large, noise = rng.normal(size=(n, 2)), rng.normal(size=n)
+    z = large.sum(axis=1) * 0.5 + small @ rng.normal(size=n_small) + 0.5 * noise
+    X, y = sp.csr_matrix(np.hstack([1e6 * large, small])), z if loss == "squared" else np.sign(z)
+    criterion, problem = KFold(5) if rule == "k_fold" else fasthoag.ApproximateLOO(), Problem(X, y, loss=loss)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        best = min((hoag(problem, criterion, np.array([theta]), bounds=(theta - 1, theta + 1)) for theta in np.arange(-9.0, 30.0, 2.0)),
+                   key=lambda result: result.value)
+        result = hoag(problem, criterion)
+    assert result.value <= 1.01 * best.value
