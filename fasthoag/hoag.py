@@ -396,10 +396,15 @@ def sweep(bound, lower, upper):
     """
     first = bound.one_fold(0)
     inner = first.inner
-    scales = diagonal_at_zero(inner)
-    center, decade = np.log(scales.mean()), np.log(10)
-    n_decades = (center - np.log(np.quantile(scales, 0.1))) / decade
-    has_valleys = n_decades > 3
+    diagonal, decade = diagonal_at_zero(inner), np.log(10)
+    counts = getattr(inner.design, "counts", None)
+    counts = np.ones(len(diagonal)) if counts is None else np.maximum(counts, 1)
+    is_there = diagonal > 0
+    diagonal, counts = (diagonal[is_there], counts[is_there]) if is_there.any() else (np.ones(1), np.ones(1))
+    squares = diagonal / counts   # of a feature where it is not 0: rare features are not small ones
+    has_valleys = diagonal.sum() / counts.sum() > 1000 * np.quantile(squares, 0.1)
+    center = np.log(diagonal.mean())
+    n_decades = (center - np.log(np.quantile(diagonal, 0.1))) / decade
     step = 1 if inner.design.n_coef <= linsolve.SMALL else 2  # decades between levels: with many coefficients each costs some tens of passes
     below = step * np.arange(min(np.ceil((n_decades + 1) / step), 12) + 1) if has_valleys else np.arange(2)
     levels = [np.clip(inner.start(center - k * decade), lower, upper) for k in (-1, *below)]
@@ -456,17 +461,21 @@ def look_at_all(first, levels):
 
 
 def diagonal_at_zero(inner):
-    """The positive entries of diag(XᵀDX) at w = 0 on all rows: what λ is measured against, feature by feature. 1 for all-zero data."""
+    """diag(XᵀDX) at w = 0 on all rows: what λ is measured against, feature by feature."""
     design = inner.design
     whole = inner.all_rows()
     curvature = whole.diagonal_curvature(whole.curvature(design.xp.zeros((design.shape[0], inner.n_classes))))[:, :1]
-    diagonal = np.asarray(design.decode(design.hess_diag(curvature)))[:design.shape[1], 0]
+    return np.asarray(design.decode(design.hess_diag(curvature)))[:design.shape[1], 0]
+
+
+def positive(diagonal):
+    """Its positive entries, or 1 where there is none."""
     return diagonal[diagonal > 0] if (diagonal > 0).any() else np.ones(1)
 
 
 def scale_of(inner):
     """The θ where penalty and data weigh about the same for the average feature."""
-    return float(np.log(diagonal_at_zero(inner).mean()))
+    return float(np.log(positive(diagonal_at_zero(inner)).mean()))
 
 
 def one_standard_error(problem, criterion, result, bounds=None):
@@ -495,7 +504,7 @@ def one_standard_error(problem, criterion, result, bounds=None):
 
 def default_box(inner):
     """Bounds of θ from 1e-12 times the smallest to 1e6 times the largest scale of a feature: beyond them λ is nothing or everything."""
-    diagonal = diagonal_at_zero(inner)
+    diagonal = positive(diagonal_at_zero(inner))
     return inner.box(np.log(diagonal.min()) - 12 * np.log(10), np.log(diagonal.max()) + 6 * np.log(10))
 
 

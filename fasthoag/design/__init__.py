@@ -62,6 +62,7 @@ class Design(Protocol):
     dtype: Any         # of the stored values; everything computed is float64
     xp: Any            # array namespace of coefficient blocks
     n_stored: int      # stored entries: the size of one pass
+    counts: Any        # of every feature, in the user's order; None: all alike
     n_passes: int      # passes so far
     n_hot: int         # the first coefficients, where a preconditioner may look for the largest eigenvalues; 0: nowhere
 
@@ -77,7 +78,7 @@ class Design(Protocol):
     def matvec(self, V): ...                      # X V
     def rmatvec(self, R): ...                     # X' R
     def contract(self, A, B, Q, U, n_classes=1): ...      # (n_folds, k, k): sum_i (A_if + B_if x_i q_f)(x_i u_a)(x_i u_b)
-    # optional: array, dense X as it is; check_room(n_columns) raises MemoryError where block solves will not fit. Native: cg(...), cg_in_ball(...) and newton_cg(...) as linsolve.cg, linsolve.cg_in_ball and solvers.newton_cg call them
+    # optional: array, dense X in the order of coefficients; check_room(n_columns) raises MemoryError where block solves will not fit. Native: cg(...), cg_in_ball(...) and newton_cg(...) as linsolve.cg, linsolve.cg_in_ball and solvers.newton_cg call them
 
 
 def make_design(X, *, fit_intercept=False, n_threads=None, low_memory=False, deterministic=False, device=None):

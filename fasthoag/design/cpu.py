@@ -101,7 +101,7 @@ class CpuDesign:
         self.n_coef = X.shape[1] + self.has_intercept
         self.low_memory, self.deterministic = low_memory, deterministic
         self.n_hot = 0 if low_memory else min(X.shape[1], MAX_HOT)
-        self.is_sparse, self.array = sp.issparse(X), None  # dense X in the order of coefficients, which is shared with what came
+        self.is_sparse, self.array, self.counts = sp.issparse(X), None, None
         self.order = None if like is None else like.order  # (order, rank) of the renumbering, shared with designs of other rows
         if sp.issparse(X):
             self._matrix = self._csr(X, is_free=like is None)
@@ -124,6 +124,7 @@ class CpuDesign:
         counts = _core.count_columns(indices, p, threads)
         if counts is None:
             raise ValueError(f"X has column indices outside 0..{p - 1}")
+        self.counts = counts
         if is_free and not self.low_memory:
             self.order = _core.frequency_order(counts)
         if self.order is not None:

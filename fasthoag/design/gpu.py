@@ -252,7 +252,7 @@ class GpuDesign:
             X = check_device_matrix(self.device, X)
         else:
             X = check_matrix(X)
-        self.is_sparse = hasattr(X, "indptr")
+        self.is_sparse, self.counts = hasattr(X, "indptr"), None
         self.shape, self.dtype, self.has_intercept = tuple(X.shape), np.dtype(X.dtype), bool(fit_intercept)
         n, p = self.shape
         self.n_coef = p + self.has_intercept
@@ -344,8 +344,12 @@ class GpuDesign:
         if int(indptr[0]) != 0 or int(indptr[-1]) != len(indices) or bool((indptr[1:] < indptr[:-1]).any()):
             raise ValueError("X has row pointers that do not start at 0, decrease or go beyond its data")
         renumbers = self.has_transpose or (self._asked is not False and self._is_own)  # one copy that came on the device stays as it is
+        if not self.is_given_on_device:
+            self.counts = _core.count_columns(np.ascontiguousarray(X.indices[:X.indptr[-1]]), p, _core.hardware_threads())
+        elif is_free and renumbers:
+            self.counts = to_host(count_columns(xp, indices, p, chunk))
         if is_free and renumbers:
-            order, rank = _core.frequency_order(to_host(count_columns(xp, indices, p, chunk)))
+            order, rank = _core.frequency_order(self.counts)
             self.order = xp.asarray(order), xp.asarray(rank)
         if self.order is None:
             return indptr, indices, data
