@@ -259,6 +259,9 @@ class LossParameter:
             known = ", ".join(f"{p} of {loss}" for loss, p in CROSS)
             raise ValueError(f"parameter {self.parameter!r} of loss '{problem.loss.name}' cannot be tuned; known are {known}")
         low, high = self._limits(problem)
+        for name, value in (("low", low), ("high", high)):
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+                raise ValueError(f"{name} of LossParameter('{self.parameter}') must be a number; got {value!r}")
         most = 1 if self._is_share(problem) else np.inf
         if not 0 < low < high < most:
             raise ValueError(f"low and high of LossParameter('{self.parameter}') must satisfy 0 < low < high < {most:g}; got {low:g} and {high:g}")

@@ -1,6 +1,7 @@
 """Criteria without rows of their own: leave-one-out, GCV, AIC, BIC and the evidence, by the inverse of H, by the rows' Gram matrix and by probes."""
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from designs import sparse_problem
 from scipy.stats import multivariate_normal
 
@@ -254,3 +255,14 @@ def test_rounding_of_nearly_singular_problems_is_in_the_error(theta):
     at = value_at(Problem(X, y, loss="squared", fit_intercept=False), ApproximateLOO(), theta)
     assert abs(at.value - 0.5 * np.sum((residual / e) ** 2)) <= at.value_error + 1e-9 * at.value
     assert at.value_error < 1e-2 * at.value
+
+
+def test_a_row_that_cannot_be_left_out_is_named():
+    X, y = sparse_problem("squared", 0, N, P)
+    X = sp.hstack([X, sp.csr_matrix((np.ones(1), ([5], [0])), shape=(N, 1))]).tocsr()
+    with pytest.raises(ValueError, match=r"row 5 alone determines a coefficient without a penalty \(1 such rows\)"):
+        hoag(Problem(X, y, loss="squared", penalty=Ridge(np.r_[np.ones(P), 0.0])), ApproximateLOO())
+    assert hoag(Problem(X, y, loss="squared"), ApproximateLOO()).status == "converged"
+    weight = np.ones(N)
+    weight[5] = 0  # it does not train
+    hoag(Problem(X, y, loss="squared", penalty=Ridge(np.r_[np.ones(P), 0.0]), sample_weight=weight), ApproximateLOO())

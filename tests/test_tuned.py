@@ -90,6 +90,7 @@ def test_wrong_labels_lose_their_weight():
     (LossParameter("delta"), "logistic", "parameter 'delta' of loss 'logistic' cannot be tuned"),
     (Mixture(np.zeros(N, bool)), "logistic", "is_second must be a boolean for each of the 36 rows"),
     (MixingWeight(), "logistic", "MixingWeight needs a loss made by mix_losses; got loss 'logistic'"),
+    (LossParameter("delta", low="a"), "huber", r"low of LossParameter\(.delta.\) must be a number; got .a."),
     (LossParameter("smoothing", low=0.0), "logistic", r"low and high of LossParameter\('smoothing'\) must satisfy 0 < low < high < 1; got 0 and 0.9"),
     (LossParameter("smoothing", high=1), "logistic", "< 1; got 0.0001 and 1"),
     (LossParameter("width", low=2, high=1), "smoothed_hinge", "0 < low < high < inf; got 2 and 1"),

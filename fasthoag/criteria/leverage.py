@@ -208,7 +208,25 @@ def _bind(problem, criterion, formula, losses=None):
                          "Use GCV, ApproximateLOO or KFold")
     if loss.name == "squared" and losses is LIKELIHOODS and np.ptp(problem.y[problem.sample_weight > 0] if problem.sample_weight is not None else problem.y) == 0:
         raise ValueError(f"{name} of least squares estimates the noise of y; all targets are {problem.y[0]:g}. Use KFold")
+    if formula is _leave_one_out:
+        check_every_row_can_be_left_out(problem)
     return BoundLeverage(problem.inner(), problem.design, problem.y, RowWeights(problem.sample_weight), TRAIN, loss, formula, n_probes, {})
+
+
+def check_every_row_can_be_left_out(problem):
+    """Raises for a row that alone determines a coefficient without a penalty: without it nothing predicts it."""
+    design, inner = problem.design, problem.inner()
+    free = np.flatnonzero(to_host(inner.strengths(inner.start(0.0)))[:, 0] <= 0)
+    trains = np.flatnonzero(np.ones(design.shape[0]) if problem.sample_weight is None else problem.sample_weight)
+    if len(free) == int(design.has_intercept) or len(free) * design.shape[0] > CHUNK:
+        return
+    unit = np.zeros((design.n_coef, len(free)))
+    unit[free, np.arange(len(free))] = 1.0
+    U, sizes, _ = np.linalg.svd(to_host(design.matvec(design.xp.asarray(unit)))[trains], full_matrices=False)
+    alone = np.flatnonzero((U[:, sizes > 1e-10 * sizes[0]] ** 2).sum(axis=1) > 1 - 1e-10)
+    if len(alone):
+        raise ValueError(f"row {trains[alone[0]]} alone determines a coefficient without a penalty ({len(alone)} such rows): nothing predicts it when it is "
+                         "left out. Give the coefficient a positive penalty_factor, drop the rows, or use KFold")
 
 
 class Terms(NamedTuple):
