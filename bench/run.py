@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import platform
+import shutil
 import subprocess
 import warnings
 from importlib import metadata
@@ -17,6 +18,9 @@ FIELDS = ("commit", "date", "cpu", "gpu", "n_cores", "n_threads", "libraries", "
 
 def commit():
     """Short hash, with "+dirty" when anything but the records differs from it."""
+    if shutil.which("git") is None:
+        return "unknown"
+
     def git(*arguments):
         return subprocess.run(["git", "-C", HERE.parent, *arguments], capture_output=True, text=True).stdout.strip()
 

@@ -18,7 +18,7 @@ using std::log;
 #endif
 
 #ifdef __CUDACC__
-FH_FN double exp_neg(double x) { return exp(x); }
+FH_FN double exp_neg(double x) { return exp(x < -708.0 ? -708.0 : x); }  // as below
 FH_FN double log1p_unit(double e) { return log1p(e); }
 #else
 // exp(x) for x <= 0 to about 1 ulp, without a branch or a call so that loops over rows vectorise.

@@ -158,7 +158,7 @@ class _TunedEstimator(BaseEstimator):
             self.n_features_in_ = X.shape[1]
         elif X.shape[1] != self.n_features_in_:
             raise ValueError(f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} features as input")
-        return X
+        return X if getattr(X, "has_canonical_format", True) else X.copy()  # CuPy's product would sum duplicates in the caller's matrix
 
     def _training(self, X, y, y_numeric=False):
         """X as it is read and y as NumPy."""

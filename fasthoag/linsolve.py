@@ -264,14 +264,14 @@ def _low_rank(design, curvature, diagonal, k, m=SKETCH):
     among the first k - 1 coefficients, which a design that reorders features makes the most frequent ones, and the last, an intercept: without it
     the solves take twice as many steps (20 newsgroups: it is nearly a combination of frequent features)."""
     xp, p, m = design.xp, design.n_coef, min(m, k)
-    hot = np.append(np.arange(k - 1), p - 1)
-    scale = np.sqrt(to_host(diagonal)[hot])
+    scale = np.sqrt(to_host(diagonal)[np.append(np.arange(k - 1), p - 1)])
     fold = np.zeros(m, np.int32)
 
-    def product(G):  # of the data part of the scaled Hessian
-        V = np.zeros((p, m))
-        V[hot] = scale * G
-        return scale * to_host(design.hvp(curvature, fold, xp.asarray(V)))[hot]
+    def product(G):  # of the data part of the scaled Hessian; only the rows that count move between host and device
+        G = scale * G
+        V = xp.concat([xp.asarray(np.ascontiguousarray(G[:-1])), xp.zeros((p - k, m)), xp.asarray(np.ascontiguousarray(G[-1:]))], axis=0)
+        H = design.hvp(curvature, fold, V)
+        return scale * to_host(xp.concat([H[:k - 1, :], H[-1:, :]], axis=0))
 
     G = np.linalg.qr(product(np.random.default_rng(0).standard_normal((k, m))))[0]
     Y = product(G)

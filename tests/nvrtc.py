@@ -15,7 +15,8 @@ def library():
 def compile_for(arch, text, name="source.cu"):
     """The cubin of `text` for an architecture such as sm_90; RuntimeError with the compiler's words, for a warning too."""
     nvrtc = ctypes.CDLL(str(library()))
-    program, options = ctypes.c_void_p(), (ctypes.c_char_p * 2)(f"--gpu-architecture={arch}".encode(), b"-std=c++17")
+    program = ctypes.c_void_p()
+    options = (ctypes.c_char_p * 4)(f"--gpu-architecture={arch}".encode(), b"-std=c++17", b"-ftz=true", b"--device-as-default-execution-space")  # as CuPy
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), name.encode(), 0, None, None)
     try:
         code, size = nvrtc.nvrtcCompileProgram(program, len(options), options), ctypes.c_size_t()

@@ -25,7 +25,7 @@ from fasthoag.criteria import CRITERIA
 from fasthoag.design import HELD_OUT, TRAIN, RowWeights, cuda, to_host
 from fasthoag.design import gpu as gpu_module
 from fasthoag.design.cpu import CpuDesign
-from fasthoag.design.gpu import GpuDesign, cut_rows, find_device, share_rows, transpose
+from fasthoag.design.gpu import GpuDesign, count_columns, cut_rows, find_device, share_rows, transpose
 from fasthoag.hypergradient import Accuracy, evaluate
 from fasthoag.losses import LOSSES
 
@@ -211,7 +211,7 @@ def test_no_long_row_gives_no_segment():
 @pytest.mark.parametrize("chunk", [1, 7, 100, 10**6])
 def test_transpose_is_scipys(chunk):
     X = sparse_matrix(np.random.default_rng(0), 40, 30)
-    indptr, indices, data = transpose(np, X.indptr.astype(np.int64), X.indices, X.data, 30, np.int32, chunk)
+    indptr, indices, data = transpose(np, X.indptr.astype(np.int64), X.indices, X.data, count_columns(np, X.indices, 30, chunk), np.int32, chunk)
     expected = X.T.tocsr()
     expected.sort_indices()
     np.testing.assert_array_equal(indptr, expected.indptr)
@@ -224,6 +224,23 @@ def test_matrices_without_entries():
         for has_transpose in (True, False):
             design = GpuDesign(X, fit_intercept=True, transpose=has_transpose, device=HostDevice())
             np.testing.assert_array_equal(design.decode(design.rmatvec(design.xp.asarray(np.ones((4, 2))))), [[0, 0]] * 3 + [[4, 4]])
+
+
+def test_large_arrays_go_to_the_device_in_pieces_and_wide_products_in_groups(monkeypatch):
+    X = tall_matrix()
+    expected, V = CpuDesign(X, n_threads=1), np.random.default_rng(0).normal(size=(800, 12))
+    C, fold, of_classes = np.random.default_rng(1).random((3000, 2)), np.arange(12, dtype=np.int32) % 2, np.repeat(np.arange(4, dtype=np.int32) % 2, 3)
+    monkeypatch.setattr(gpu_module, "PIECE", 1000)
+    monkeypatch.setattr(gpu_module, "WIDE", 3000 * 5)
+    for given in (X, X.toarray()):
+        design = GpuDesign(given, device=HostDevice())
+        xp, began = design.xp, design.n_passes
+        found = design.decode(design.hvp(xp.asarray(C), fold, design.encode(V)))
+        assert_near(found, expected.decode(expected.hvp(C, fold, expected.encode(V))))
+        probabilities = np.tile(C / 3, (1, 3))
+        found = design.decode(design.hvp(xp.asarray(probabilities), of_classes, design.encode(V), 3))
+        assert_near(found, expected.decode(expected.hvp(probabilities, of_classes, expected.encode(V), 3)))
+        assert design.n_passes == began + 2
 
 
 def test_targets_that_their_owner_changes_are_seen():
@@ -300,7 +317,10 @@ def on_host(monkeypatch):
 class DeviceCsr:
     """As much of cupyx.scipy.sparse.csr_matrix as is asked for."""
 
-    has_canonical_format = True
+    has_canonical_format, format = True, "csr"
+
+    def tocsr(self):
+        return self
 
     def __init__(self, X):
         self.data, self.indices, self.indptr = (DeviceArray(a.copy()) for a in (X.data, X.indices, X.indptr))
@@ -622,6 +642,7 @@ def test_mixed_devices_are_refused(on_host):
     (lambda X: X.indices.array.__setitem__(3, 15), "column indices outside 0..14"), (lambda X: X.indptr.array.__setitem__(3, 10**6), "row pointers"),
     (lambda X: X.data.array.__setitem__(3, np.nan), "contains NaN or infinity"),
     (lambda X: setattr(X, "data", DeviceArray(np.ones(X.nnz, int))), "float32 or float64"),
+    (lambda X: setattr(X, "format", "csc"), "X on the GPU must be CSR or dense; got format 'csc'. Use X.tocsr"),
 ])
 def test_damaged_matrices_on_the_device_are_refused(on_host, spoil, sentence):
     X, y = sparse_problem("logistic", 0)
@@ -683,8 +704,8 @@ class TestGpu:
         import cupyx.scipy.sparse as csp
 
         X, y = sparse_problem("logistic", 0, 3000, 500, 0.05)
-        expected = fasthoag.hoag(fasthoag.Problem(X, y), fasthoag.KFold(5))
-        for given in (csp.csr_matrix(X), cupy.asarray(X.toarray())):
+        for given, here in ((csp.csr_matrix(X), X), (cupy.asarray(X.toarray()), CpuDesign(X.toarray(), fit_intercept=True))):
+            expected = fasthoag.hoag(fasthoag.Problem(here, y), fasthoag.KFold(5))
             result = fasthoag.hoag(fasthoag.Problem(given, cupy.asarray(y)), fasthoag.KFold(5))
             assert isinstance(result.w, cupy.ndarray)
             np.testing.assert_allclose(result.theta, expected.theta, atol=1e-6)

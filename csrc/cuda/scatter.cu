@@ -83,9 +83,14 @@ extern "C" __global__ void scatter(const i64* indptr, const Index* indices, cons
                 if (is_squared) x *= x;
                 const double v = x * r * inverse, q1 = rint(v);
                 const i64 column = indices ? i64(indices[k]) : k - first;
-                i64* at = (column < n_frequent ? frequent : sums) + (column * m + j) * 2;
-                atomic_add(at, i64(q1));
-                atomic_add(at + 1, i64(rint((v - q1) * finer)));
+                const i64 at = (column * m + j) * 2, q2 = i64(rint((v - q1) * finer));
+                if (column < n_frequent) {  // two branches: through one pointer to either memory the compiler makes atomics that wait for an answer
+                    atomic_add(frequent + at, i64(q1));
+                    atomic_add(frequent + at + 1, q2);
+                } else {
+                    atomic_add(sums + at, i64(q1));
+                    atomic_add(sums + at + 1, q2);
+                }
             }
         }
     }

@@ -25,6 +25,8 @@ LONG_ROW = 512        # entries, and a quarter of a tile, from which a row has b
 SHARE = 0.9           # of the free memory that X may take: blocks of coefficients and predictions need room too
 LEAST_CUDA = 12       # of the driver
 SCRATCH = 80          # bytes for an entry that is sorted
+PIECE = 1 << 25       # numbers of a large array that are copied to the device at a time
+WIDE = 1 << 27        # numbers of a block of predictions that a Hessian product makes at a time
 MOST_SHORT = 1024     # numbers in an array that is known by its values
 
 
@@ -171,10 +173,10 @@ def cut_rows(row, begin, stop, tile):
     return segments.reshape(-1, 4), long_rows.reshape(-1, 3), int((n_each * is_cut).sum())
 
 
-def transpose(xp, indptr, indices, data, n_cols, index_type, chunk):
-    """CSR of the transpose, by sorting `chunk` entries at a time: about `SCRATCH` bytes for each of these, whatever the size of X."""
-    nnz = len(data)
-    counts = count_columns(xp, indices, n_cols, chunk)
+def transpose(xp, indptr, indices, data, counts, index_type, chunk):
+    """CSR of the transpose; `counts` are the entries of every column. By sorting `chunk` entries at a time: about `SCRATCH` bytes for each of these,
+    whatever the size of X."""
+    nnz, columns = len(data), xp.arange(len(counts) + 1)
     t_indptr = xp.concatenate([xp.zeros(1, dtype=np.int64), xp.cumsum(counts)])
     t_indices, t_data, following = xp.empty(nnz, dtype=index_type), xp.empty(nnz, dtype=data.dtype), t_indptr[:-1].copy()
     for a in range(0, nnz, chunk):
@@ -182,11 +184,11 @@ def transpose(xp, indptr, indices, data, n_cols, index_type, chunk):
         number = xp.arange(b - a)
         key = xp.sort(indices[a:b].astype(np.int64) * (b - a) + number)  # by column, then by place
         column, place = key // (b - a), key % (b - a)
-        here = xp.bincount(column, minlength=n_cols)
-        to = following[column] + number - (xp.cumsum(here) - here)[column]
+        first = xp.searchsorted(column, columns)
+        to = following[column] + number - first[:-1][column]
         t_data[to] = data[a:b][place]
         t_indices[to] = (xp.searchsorted(indptr, place + a, side="right") - 1).astype(index_type)
-        following += here
+        following += first[1:] - first[:-1]
     return t_indptr, t_indices, t_data
 
 
@@ -200,10 +202,22 @@ def sort_rows(xp, indptr, indices, data, n_cols, chunk):
 
 
 def count_columns(xp, indices, n_cols, chunk):
-    counts = xp.zeros(n_cols, dtype=np.int64)
+    """Entries of every column. By sorting too: the histogram of CuPy takes gigabytes for a million columns."""
+    counts, columns = xp.zeros(n_cols, dtype=np.int64), xp.arange(n_cols + 1)
     for a in range(0, len(indices), chunk):
-        counts += xp.bincount(indices[a:a + chunk], minlength=n_cols)
+        first = xp.searchsorted(xp.sort(indices[a:a + chunk]), columns)
+        counts += first[1:] - first[:-1]
     return counts
+
+
+def upload(xp, array, dtype):
+    """A large host array on the device piece by piece: what CuPy copies from goes through pinned memory of that size, which it keeps."""
+    if is_on_device(array) or array.size <= PIECE:
+        return xp.asarray(array, dtype=dtype)
+    out = xp.empty(array.shape, dtype=dtype)
+    for a in range(0, len(array), PIECE):
+        out[a:a + PIECE] = xp.asarray(array[a:a + PIECE], dtype=dtype)
+    return out
 
 
 class GpuDesign:
@@ -276,7 +290,7 @@ class GpuDesign:
         (n, p), size, index = self.shape, self.dtype.itemsize, np.dtype(self.index_type).itemsize if self.is_sparse else 0
         here = size + index if is_own or not self.is_given_on_device else index if has_transpose else 0
         scratch = SCRATCH * self._chunk() if self.is_sparse and (has_transpose or (self._asked and not self.is_given_on_device)) else 0
-        return self.n_stored * (here + has_transpose * (size + index)) + scratch + 16 * (n + p * has_transpose + 2)
+        return self.n_stored * (here + has_transpose * (size + index)) + scratch + 64 * (n + p * has_transpose + 2)
 
     def _is_small(self, is_own):
         free = self.device.free_bytes()
@@ -316,8 +330,9 @@ class GpuDesign:
         if self.is_sparse:
             indptr, indices, data = self._csr(X, is_free, chunk)
         else:
-            data = xp.asarray(X) if self.order is None else xp.asarray(X)[:, self.order[0]]
-            data, indices = xp.ascontiguousarray(data).reshape(-1), None
+            data = X if self.is_given_on_device else upload(xp, np.ravel(X), self.dtype).reshape(n, p)
+            data = xp.ascontiguousarray(data if self.order is None else data[:, self.order[0]]).reshape(-1)
+            indices = None
             indptr = xp.arange(n + 1) * p
         self._rows = share_rows(xp, indptr, indices, data, n, 0, self.tile)
         n_ones = n if self.has_intercept else 0
@@ -328,17 +343,18 @@ class GpuDesign:
             self._row_max = xp.empty(n)
             self.device.module("scatter.cu", self._types).launch("largest_in_rows", chunks(n), N_THREADS, n, indptr, data, self._row_max)
         elif self.is_sparse:
-            self._columns = share_rows(xp, *transpose(xp, indptr, indices, data, p, self.index_type, chunk), p, n_ones, self.tile)
+            counts = xp.asarray(self.counts if self.order is None else self.counts[to_host(self.order[0])])
+            self._columns = share_rows(xp, *transpose(xp, indptr, indices, data, counts, self.index_type, chunk), p, n_ones, self.tile)
         else:
             self._columns = share_rows(xp, xp.arange(p + 1) * n, None, xp.ascontiguousarray(data.reshape(n, p).T).reshape(-1), p, n_ones, self.tile)
 
     def _csr(self, X, is_free, chunk):
         """Row pointers, renumbered column numbers and values on the device."""
         xp, p = self.xp, self.shape[1]
-        indptr, indices, data = xp.asarray(X.indptr, dtype=np.int64), X.indices, xp.asarray(X.data)
+        indptr, indices, data = xp.asarray(X.indptr, dtype=np.int64), X.indices, X.data
         if not self.is_given_on_device and X.indptr[-1] != len(indices):
-            indices, data = indices[:X.indptr[-1]], data[:int(X.indptr[-1])]
-        indices = xp.asarray(indices, dtype=self.index_type)
+            indices, data = indices[:X.indptr[-1]], data[:X.indptr[-1]]
+        indices, data = upload(xp, indices, self.index_type), upload(xp, data, self.dtype)
         if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < p:
             raise ValueError(f"X has column indices outside 0..{p - 1}")
         if int(indptr[0]) != 0 or int(indptr[-1]) != len(indices) or bool((indptr[1:] < indptr[:-1]).any()):
@@ -346,7 +362,7 @@ class GpuDesign:
         renumbers = self.has_transpose or (self._asked is not False and self._is_own)  # one copy that came on the device stays as it is
         if not self.is_given_on_device:
             self.counts = _core.count_columns(np.ascontiguousarray(X.indices[:X.indptr[-1]]), p, _core.hardware_threads())
-        elif is_free and renumbers:
+        elif renumbers:
             self.counts = to_host(count_columns(xp, indices, p, chunk))
         if is_free and renumbers:
             order, rank = _core.frequency_order(self.counts)
@@ -468,9 +484,14 @@ class GpuDesign:
 
     def hvp(self, curvature, fold, V, n_classes=1):
         self.n_passes += 1
-        out = self.xp.empty(V.shape)
-        gpu_cg.run(self._product(self._block(curvature), fold, n_classes, self._block(V), out))
-        return out
+        m = V.shape[1]
+        width = max(1, WIDE // (self.shape[0] * n_classes)) * n_classes  # the unit matrix has as many columns as there are coefficients
+        curvature, V = self._block(curvature), self._block(V)
+        parts = [V] if width >= m else [self._block(V[:, a:a + width]) for a in range(0, m, width)]
+        out = [self.xp.empty(part.shape) for part in parts]
+        for i, part in enumerate(parts):
+            gpu_cg.run(self._product(curvature, fold[i * width:i * width + part.shape[1]], n_classes, part, out[i]))
+        return out[0] if len(out) == 1 else self.xp.concat(out, axis=1)
 
     def hess_diag(self, curvature):
         self.n_passes += 1
@@ -608,7 +629,7 @@ def chunks(n):
 def check_device_matrix(device, X):
     """X on a GPU as the kernels read it; raises where that cannot be."""
     arrays = [getattr(X, name) for name in ("data", "indices", "indptr")] if hasattr(X, "indptr") else [X]
-    if hasattr(X, "tocsr") and not hasattr(X, "indptr"):
+    if hasattr(X, "tocsr") and getattr(X, "format", "csr") != "csr":
         raise ValueError(f"X on the GPU must be CSR or dense; got format {X.format!r}. Use X.tocsr()")
     if not all(device.holds(array) for array in arrays):
         raise ValueError("X is on another GPU than the current device. Copy it, or choose its device with cupy.cuda.Device(number).use()")

@@ -87,7 +87,8 @@ def _launches(design, product, precond, K, max_iter, has_radius, x, r, d, hd, s,
     diagonal, low_rank, inverse = precond
     n_diag = 1 if diagonal is None else diagonal.shape[1]
     n_hot, rank = (0, 0) if low_rank is None else low_rank.shape
-    grid, n_parts, n_low = min(4096, -(-p * m // N_THREADS)), max(1, min(MOST_BLOCKS, p // 64)), max(1, min(64, n_hot // 64))
+    grid, n_low = min(4096, -(-p * m // N_THREADS)), max(1, min(64, n_hot // 64))
+    n_parts = max(1, min(MOST_BLOCKS, p // (64 if inverse is None else 8)))  # a row of an inverse is work for more than one thread
     parts, sums = xp.empty((n_parts, 4, m)), xp.empty((2, m))
     z, parts_inverse = (None, None) if inverse is None else (xp.empty((p, m)), xp.empty((n_parts, m)))
     Br, parts_low = (None, None) if not rank else (xp.empty((rank, m)), xp.empty((n_low, rank * m)))
