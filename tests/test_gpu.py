@@ -378,6 +378,15 @@ def test_what_comes_on_the_device_goes_back_on_the_device(on_host, kind, low_mem
         np.testing.assert_array_equal(a, b.get())
 
 
+@pytest.mark.parametrize("n_features", [10, 200])
+@pytest.mark.parametrize("rule", [fasthoag.KFold, fasthoag.ApproximateLOO])
+def test_features_of_very_different_scales(on_host, rule, n_features):
+    X, y = sparse_problem("logistic", 0, 120, n_features)
+    X = sp.csr_matrix(X.multiply(np.where(np.arange(n_features) < 2, 1e5, 1.0)))
+    here, there = (fasthoag.hoag(fasthoag.Problem(X, y, device=device), rule(), tol=1e-5) for device in ("cpu", "gpu"))
+    assert there.value == pytest.approx(here.value, rel=1e-4)
+
+
 def test_rows_of_the_criterion_may_be_on_either_side(on_host):
     X, y = sparse_problem("logistic", 0)
     X_val, y_val = sparse_problem("logistic", 1)
