@@ -34,7 +34,9 @@ struct Dense {  // row-major
     const T* data;
 };
 
-constexpr int64_t prefetch_distance = 16;  // entries: about the latency of the last-level cache
+// Entries that a gather looks ahead. With a block of 8 to 64 MB (1e6 features, Zipf) 64 against 16 takes 0.64, 0.65, 0.72, 0.9 of the time for 1, 3, 5, 8
+// columns, and no prefetch at all 1.2; with one of 1 to 8 MB (20 newsgroups) 0.85 to 0.9; where the block is in L2 it makes no difference.
+constexpr int64_t prefetch_distance = 64;
 // columns that one call of gather or scatter handles: those of one cache line
 template <class U> constexpr int max_group = 64 / sizeof(U);
 
