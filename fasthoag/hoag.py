@@ -396,10 +396,8 @@ def sweep(bound, lower, upper):
     """
     first = bound.one_fold(0)
     inner = first.inner
-    diagonal, decade = diagonal_at_zero(inner), np.log(10)
-    counts = getattr(inner.design, "counts", None)
-    counts = np.ones(len(diagonal)) if counts is None else np.maximum(counts, 1)
-    is_there = diagonal > 0
+    diagonal, counts, decade = diagonal_at_zero(inner), inner.design.counts, np.log(10)
+    is_there = (diagonal > 0) & (counts > 0)
     diagonal, counts = (diagonal[is_there], counts[is_there]) if is_there.any() else (np.ones(1), np.ones(1))
     squares = diagonal / counts   # of a feature where it is not 0: rare features are not small ones
     has_valleys = diagonal.sum() / counts.sum() > 1000 * np.quantile(squares, 0.1)

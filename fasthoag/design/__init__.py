@@ -62,7 +62,7 @@ class Design(Protocol):
     dtype: Any         # of the stored values; everything computed is float64
     xp: Any            # array namespace of coefficient blocks
     n_stored: int      # stored entries: the size of one pass
-    counts: Any        # of every feature, in the user's order; None: all alike
+    counts: Any        # of entries that are not 0 (sparse: stored) of every feature, in the user's order
     n_passes: int      # passes so far
     n_hot: int         # the first coefficients, where a preconditioner may look for the largest eigenvalues; 0: nowhere
 

@@ -101,7 +101,7 @@ class CpuDesign:
         self.n_coef = X.shape[1] + self.has_intercept
         self.low_memory, self.deterministic = low_memory, deterministic
         self.n_hot = 0 if low_memory else min(X.shape[1], MAX_HOT)
-        self.is_sparse, self.array, self.counts = sp.issparse(X), None, None
+        self.is_sparse, self.array, self._counts = sp.issparse(X), None, None
         self.order = None if like is None else like.order  # (order, rank) of the renumbering, shared with designs of other rows
         if sp.issparse(X):
             self._matrix = self._csr(X, is_free=like is None)
@@ -124,7 +124,7 @@ class CpuDesign:
         counts = _core.count_columns(indices, p, threads)
         if counts is None:
             raise ValueError(f"X has column indices outside 0..{p - 1}")
-        self.counts = counts
+        self._counts = counts
         if is_free and not self.low_memory:
             self.order = _core.frequency_order(counts)
         if self.order is not None:
@@ -137,6 +137,13 @@ class CpuDesign:
     @property
     def n_passes(self):
         return self._matrix.n_passes
+
+    @property
+    def counts(self):
+        if self._counts is None:  # dense; some rows at a time
+            step = max(1, (1 << 22) // self.shape[1])
+            self._counts = sum(np.count_nonzero(self.array[i:i + step], axis=0) for i in range(0, self.shape[0], step))
+        return self._counts
 
     def with_threads(self, n_threads):
         other = copy.copy(self)

@@ -266,7 +266,7 @@ class GpuDesign:
             X = check_device_matrix(self.device, X)
         else:
             X = check_matrix(X)
-        self.is_sparse, self.counts = hasattr(X, "indptr"), None
+        self.is_sparse, self._counts = hasattr(X, "indptr"), None
         self.shape, self.dtype, self.has_intercept = tuple(X.shape), np.dtype(X.dtype), bool(fit_intercept)
         n, p = self.shape
         self.n_coef = p + self.has_intercept
@@ -361,9 +361,9 @@ class GpuDesign:
             raise ValueError("X has row pointers that do not start at 0, decrease or go beyond its data")
         renumbers = self.has_transpose or (self._asked is not False and self._is_own)  # one copy that came on the device stays as it is
         if not self.is_given_on_device:
-            self.counts = _core.count_columns(np.ascontiguousarray(X.indices[:X.indptr[-1]]), p, _core.hardware_threads())
+            self._counts = _core.count_columns(np.ascontiguousarray(X.indices[:X.indptr[-1]]), p, _core.hardware_threads())
         elif renumbers:
-            self.counts = to_host(count_columns(xp, indices, p, chunk))
+            self._counts = to_host(count_columns(xp, indices, p, chunk))
         if is_free and renumbers:
             order, rank = _core.frequency_order(self.counts)
             self.order = xp.asarray(order), xp.asarray(rank)
@@ -377,6 +377,14 @@ class GpuDesign:
         if self._is_own:
             sort_rows(xp, indptr, indices, data, p, chunk)
         return indptr, indices, data
+
+    @property
+    def counts(self):
+        if self._counts is None and self.is_sparse:  # what came on the device and stays as it is
+            self._counts = to_host(count_columns(self.xp, self._rows.indices, self.shape[1], self._chunk()))
+        elif self._counts is None:
+            self._counts = to_host(self.xp.count_nonzero(self._rows.data.reshape(self.shape), axis=0))
+        return self._counts
 
     def with_threads(self, n_threads):
         """This design: threads are those of the host, and none of its kernels runs there."""

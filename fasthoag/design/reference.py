@@ -26,7 +26,7 @@ class ReferenceDesign:
         self.n_hot = min(X.shape[1], MAX_HOT)
         self.n_stored = X.nnz if sp.issparse(X) else X.size
         self.is_sparse, self.n_passes = sp.issparse(X), 0
-        self.counts = X.getnnz(axis=0) if self.is_sparse else None
+        self.counts = X.getnnz(axis=0) if self.is_sparse else np.count_nonzero(X, axis=0)
         X = X.astype(np.float64)  # products in float64 whatever is stored
         if self.has_intercept:
             X = sp.hstack([X, np.ones((X.shape[0], 1))]).tocsr() if sp.issparse(X) else np.hstack([X, np.ones((X.shape[0], 1))])
