@@ -91,9 +91,12 @@ def dots(A, B):
     """Column sums of A * B as NumPy."""
     if isinstance(A, np.ndarray):
         return np.einsum("ij,ij->j", A, B)
-    if is_on_device(A):  # in two stages: a sum of few columns by itself would keep as few blocks of threads busy
-        product, k = A * B, len(A) // 512 * 512
-        return to_host(product[:k].reshape(512, k // 512, product.shape[1]).sum(axis=1).sum(axis=0) + product[k:].sum(axis=0))
+    if is_on_device(A):
+        product = A * B
+        k = len(A) // 512 * 512 if len(A) > 1 << 16 else 0
+        if k:  # in two stages: a sum of few columns by itself would keep as few blocks of threads busy
+            return to_host(product[:k].reshape(512, k // 512, product.shape[1]).sum(axis=1).sum(axis=0) + product[k:].sum(axis=0))
+        return to_host(product.sum(axis=0))
     return np.asarray((A * B).sum(axis=0)) if not hasattr(A, "__array_namespace__") else np.asarray(A.__array_namespace__().sum(A * B, axis=0))
 
 

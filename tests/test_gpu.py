@@ -27,6 +27,7 @@ from fasthoag.design import gpu as gpu_module
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.design.gpu import GpuDesign, count_columns, cut_rows, find_device, share_rows, transpose
 from fasthoag.hypergradient import Accuracy, evaluate
+from fasthoag.linsolve import dots
 from fasthoag.losses import LOSSES
 
 LOG_COSH = log_cosh, log_cosh_d1, log_cosh_d2
@@ -177,6 +178,12 @@ def test_threads_that_wait_for_ever_are_found(monkeypatch):
     monkeypatch.setattr(cuda, "source", lambda *_: text)
     with pytest.raises(RuntimeError, match="wait for each other"):
         device.module("made up").launch("half", 1, 4, 2)
+
+
+@pytest.mark.parametrize("n", [3, 1000, 70_001])
+def test_dots_of_columns(n):
+    A, B = np.random.default_rng(0).normal(size=(2, n, 3))
+    np.testing.assert_allclose(dots(DeviceArray(A), DeviceArray(B)), np.einsum("ij,ij->j", A, B), rtol=0, atol=1e-11 * n**0.5)
 
 
 # ---- set-up ----
