@@ -392,7 +392,7 @@ def sweep(bound, lower, upper):
     far looks like a larger strength.
 
     Three about the scale of the data, as columns of one block. Where features have scales that differ by more than a thousand f has a valley for each
-    of them (cpusmall as it comes: 70 % above the best in the first): there one after the other down to a tenth of the smaller scales.
+    of them (cpusmall as it comes: 70 % above the best in the first): there one after the other down to a tenth of the smallest.
     """
     first = bound.one_fold(0)
     inner = first.inner
@@ -400,46 +400,50 @@ def sweep(bound, lower, upper):
     is_there = (diagonal > 0) & (counts > 0)
     diagonal, counts = (diagonal[is_there], counts[is_there]) if is_there.any() else (np.ones(1), np.ones(1))
     squares = diagonal / counts   # of a feature where it is not 0: rare features are not small ones
-    has_valleys = diagonal.sum() / counts.sum() > 1000 * np.quantile(squares, 0.1)
+    # decades between levels, and features that may be overlooked: with many coefficients each level costs some tens of passes, and words are many
+    step, share = (1, 0.0) if inner.design.n_coef <= linsolve.SMALL else (2, 0.1)
+    has_valleys = diagonal.sum() / counts.sum() > 1000 * np.quantile(squares, share, method="lower")
     center = np.log(diagonal.mean())
-    n_decades = (center - np.log(np.quantile(diagonal, 0.1))) / decade
-    step = 1 if inner.design.n_coef <= linsolve.SMALL else 2  # decades between levels: with many coefficients each costs some tens of passes
-    below = step * np.arange(min(np.ceil((n_decades + 1) / step), 12) + 1) if has_valleys else np.arange(2)
+    n_decades = (center - np.log(np.quantile(diagonal, share, method="lower"))) / decade
+    below = step * np.arange(min(np.ceil((n_decades + 1) / step), 30) + 1) if has_valleys else np.arange(2)
     levels = [np.clip(inner.start(center - k * decade), lower, upper) for k in (-1, *below)]
+    levels = [level for i, level in enumerate(levels) if not has_valleys or i == 0 or (level != levels[i - 1]).any()]
     if not hasattr(bound, "evaluate"):
         look = look_at_each if has_valleys else look_at_all
-    elif has_valleys:
+    elif has_valleys and bound.is_exact:
         look = look_at_criterion
     else:  # no rows but those that train, whose losses would tell nothing
-        return levels[1], inner.design.encode(np.zeros((inner.design.n_coef, inner.n_classes)))
+        return np.clip(inner.start(center), lower, upper), inner.design.encode(np.zeros((inner.design.n_coef, inner.n_classes)))
     values, W = look(first, levels)
     best = int(np.argmin(values))  # the strongest where none was solved
     return levels[best], W[best]
 
 
 def look_at_each(first, levels):
-    """Criterion and inner solution at every level, from the last one; infinite where the few steps found none, and below a level like that or one that
-    is a fifth worse than the best."""
+    """Criterion and inner solution at every level, from the last one; infinite where none was found. Many coefficients get few steps, and the levels
+    end with the first that is not solved: the weaker ones are harder still."""
     inner, design = first.inner, first.inner.design
     values, solutions = np.full(len(levels), np.inf), [design.encode(np.zeros((design.n_coef, inner.n_classes)))] * len(levels)
     W, precond, zero = solutions[0], None, design.xp.zeros((design.shape[0], inner.n_classes))
-    limits = {} if design.n_coef <= linsolve.SMALL else {"max_iter": 6, "max_cg": 12}
+    is_small = design.n_coef <= linsolve.SMALL
     for i, theta in enumerate(levels):
         lam = inner.strengths(theta)
         precond = precond.at(lam) if precond else linsolve.make_precond(design, inner.diagonal_curvature(inner.curvature(zero)), lam)
-        _, result, _, _ = solve_inner(first, theta, W, Accuracy(0.3, 0.3), precond, **limits)
-        if not result.grad_norm[0] <= 2 * linsolve.norms(inner.spread(lam) * result.W, inner.n_classes)[0]:
-            break
-        values[i], W, solutions[i] = first.values(result.W, first.fold, result.Z)[0], result.W, result.W
-        if not values[i] <= 1.2 * values.min():
+        _, result, _, _ = solve_inner(first, theta, W, Accuracy(0.3, 0.3), precond, **({} if is_small else {"max_iter": 6, "max_cg": 12}))
+        value = first.values(result.W, first.fold, result.Z)[0]
+        if np.isfinite(value) and result.grad_norm[0] <= 2 * linsolve.norms(inner.spread(lam) * result.W, inner.n_classes)[0]:
+            values[i], W, solutions[i] = value, result.W, result.W
+        elif not is_small:
             break
     return values, solutions
 
 
 def look_at_criterion(bound, levels):
     """The same for a criterion that is no function of w alone."""
-    W = bound.design.encode(np.zeros((bound.design.n_coef, bound.inner.n_classes)))
-    found = [evaluate(bound, theta, W, Accuracy(0.1, 0.1)) for theta in levels]
+    W, precond, found = bound.design.encode(np.zeros((bound.design.n_coef, bound.inner.n_classes))), None, []
+    for theta in levels:
+        found.append(evaluate(bound, theta, W, Accuracy(0.1, 0.1), precond=precond))
+        W, precond = (found[-1].W, found[-1].precond) if found[-1].is_solved else (W, precond)
     return np.array([one.value if one.is_solved else np.inf for one in found]), [one.W for one in found]
 
 
@@ -459,11 +463,18 @@ def look_at_all(first, levels):
 
 
 def diagonal_at_zero(inner):
-    """diag(XᵀDX) at w = 0 on all rows: what λ is measured against, feature by feature."""
+    """diag(XᵀDX) at w = 0 on all rows: what λ is measured against, feature by feature. Where offsets are most of it, beside an intercept, which takes
+    them, that of the columns less their means."""
     design = inner.design
     whole = inner.all_rows()
     curvature = whole.diagonal_curvature(whole.curvature(design.xp.zeros((design.shape[0], inner.n_classes))))[:, :1]
-    return np.asarray(design.decode(design.hess_diag(curvature)))[:design.shape[1], 0]
+    diagonal = np.asarray(design.decode(design.hess_diag(curvature)))[:design.shape[1], 0]
+    if not design.has_intercept:
+        return diagonal
+    sums = np.asarray(design.decode(design.rmatvec(curvature)))[:, 0]
+    left = diagonal - sums[:-1] ** 2 / max(sums[-1], 1e-300)
+    left = np.where(left > 1e-10 * diagonal, left, 0.0)  # else a constant, or rounding
+    return left if left.any() and left.sum() < 0.1 * diagonal.sum() else diagonal
 
 
 def positive(diagonal):

@@ -524,3 +524,32 @@ def test_features_of_very_different_scales_do_not_hide_the_best_valley(loss, rul
                    key=lambda result: result.value)
         result = hoag(problem, criterion)
     assert result.value <= 1.01 * best.value
+
+
+@pytest.mark.parametrize("rule", [KFold(5), fasthoag.ApproximateLOO()], ids=["k_fold", "loo"])
+@pytest.mark.parametrize("case", ["a few small among large", "eight decades", "large and useless"])
+def test_small_features_are_found(case, rule):
+    rng = np.random.default_rng(1)
+    if case == "a few small among large":
+        X = np.hstack([rng.normal(size=(400, 28)) * 1e3, rng.normal(size=(400, 2))])
+        y = X[:, 28] + X[:, 29] + 0.1 * rng.normal(size=400) + 3e-4 * X[:, 0]
+    elif case == "eight decades":
+        X = rng.normal(size=(60, 6)) * 10.0 ** np.linspace(-4, 4, 6)
+        y = 1e4 * X[:, 0] + 0.5 * rng.normal(size=60)
+    else:
+        X = np.hstack([rng.normal(size=(100, 30)) * 1e3, rng.normal(size=(100, 10)) * 0.1])
+        y = 10 * X[:, 30:].sum(axis=1) + 0.3 * rng.normal(size=100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        result = hoag(Problem(X, y, loss="squared"), rule)
+    assert result.value < 0.3 * 0.5 * ((y - y.mean()) ** 2).sum()  # in the other valleys 0.6 to 1.1
+
+
+@pytest.mark.parametrize("rule", [KFold(5), fasthoag.ApproximateLOO()], ids=["k_fold", "loo"])
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_an_offset_of_the_columns_changes_nothing_beside_an_intercept(loss, rule):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))
+    z = 0.3 * X @ rng.normal(size=20) + 2 * rng.normal(size=200)
+    values = [hoag(Problem(X + offset, z if loss == "squared" else np.sign(z), loss=loss), rule).value for offset in (0, 100)]
+    assert values[1] == pytest.approx(values[0], rel=1e-3)

@@ -266,3 +266,14 @@ def test_a_row_that_cannot_be_left_out_is_named():
     weight = np.ones(N)
     weight[5] = 0  # it does not train
     hoag(Problem(X, y, loss="squared", penalty=Ridge(np.r_[np.ones(P), 0.0]), sample_weight=weight), ApproximateLOO())
+
+
+def test_singular_values_in_any_unit_and_columns_that_others_span():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 20)), rng.normal(size=200)
+    results = [hoag(Problem(scale * X, y + X[:, 0], loss="squared"), ApproximateLOO()) for scale in (1.0, 1e12, 1e-12)]
+    assert all(result.status == "converged" and result.value == pytest.approx(results[0].value, rel=1e-9) for result in results)
+    for n in (2, 3):  # constant columns beside an intercept: the mean of the others predicts
+        y = rng.normal(size=n)
+        value = value_at(Problem(np.full((n, n - 1), 3.0), y, loss="squared"), ApproximateLOO(), 0.0).value
+        assert value == pytest.approx(0.5 * sum((y[i] - np.delete(y, i).mean()) ** 2 for i in range(n)))

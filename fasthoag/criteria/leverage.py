@@ -18,6 +18,7 @@ FEW_COEFFICIENTS, FEW_ROWS = 2000, 1000  # up to which H or the rows' Gram matri
 SKETCH = 64                              # columns of the sketch: it serves some ten solves of many columns (20 newsgroups: 77 -> 40 products each)
 CHUNK = 1 << 23                          # numbers in one block of products
 MOST_DENSE = 1 << 23                     # numbers of X up to which its singular values are sought
+MOST_WORK = 4e9                          # and of products of them: about a second
 MOST_FREE = 20                           # coefficients without a penalty then
 
 
@@ -313,12 +314,20 @@ class BoundLeverage(BoundCriterion):
         """Logarithms of likelihoods may be 0 or negative: a unit is what tells models apart."""
         return super().floor if self.formula in (_leave_one_out, _gcv) else 1.0
 
+    @property
+    def is_exact(self):
+        """Whether leverages come without probes."""
+        theta = self.inner.start(0.0)
+        few = self.design.n_coef <= FEW_COEFFICIENTS or self.design.shape[0] <= FEW_ROWS
+        return few or self._has_spectrum(theta, self.inner.strengths(theta))
+
     def one_fold(self, index):
         return self
 
     def _has_spectrum(self, theta, lam):
         """Whether every θ has the same singular vectors: least squares, and one strength times what is fixed."""
-        if not (self.loss.is_quadratic and len(theta) == 1 and not self.inner.tuned and self.design.shape[0] * self.design.n_coef <= MOST_DENSE):
+        n, p = self.design.shape[0], self.design.n_coef
+        if not (self.loss.is_quadratic and len(theta) == 1 and not self.inner.tuned and n * p <= MOST_DENSE and n * p * min(n, p) <= MOST_WORK):
             return False
         lam = to_host(lam)
         return int((lam <= 0).sum()) <= MOST_FREE and np.array_equal(to_host(self.inner.strengths_jac(theta)), lam)
@@ -422,9 +431,9 @@ class Spectrum(_Exact):
             is_there = sizes > 1e-10 * sizes.max(initial=0.0)
             Q, Z, sizes = Q[:, is_there], Z[is_there] / sizes[is_there, None], sizes[is_there]
             A = A[:, is_penalised] / root
-            taken = Q.T @ A
+            taken, size = Q.T @ A, np.linalg.norm(A)
             U, sigma, V = svd(A - Q @ taken, full_matrices=False, check_finite=False, overwrite_a=True)
-            is_there = sigma > 1e-13 * sigma.max(initial=0.0)  # the others lie anywhere, along Q too
+            is_there = sigma > 1e-14 * size  # the others are rounding and lie anywhere, along Q too
             U, sigma, V = U[:, is_there], sigma[is_there], V[is_there]
             rest = 1.0 - (Q * Q).sum(axis=1) - (U * U).sum(axis=1)  # of the unit of a row, what no coefficient reaches
             rest = np.maximum(rest, 0.0) if Q.shape[1] + len(sigma) < len(U) else 0.0 * rest
@@ -435,7 +444,7 @@ class Spectrum(_Exact):
         self.a, self.e = free + self.U2 @ shares, rest + self.U2 @ (self.lam / self.total)
         self.slope = self.U2 @ (shares * (self.lam / self.total))   # -∂a/∂ log λ
         self.h = 0.0 * self.a                                       # curvatures stand still: nobody asks what they would change
-        self.relative = 10 * np.finfo(np.float64).eps * float(sigma.max(initial=0.0) / np.sqrt(self.total.min(initial=1.0)))
+        self.relative = 10 * np.finfo(np.float64).eps * float(sigma.max(initial=0.0) / np.sqrt(self.total.min(initial=np.inf)))
         n_beyond = len(self.root) - len(sigma)
         self.log_det = (log_free + float(np.log(self.total).sum()) + n_beyond * float(np.log(self.lam)) + 2 * float(np.log(self.root).sum()))
 

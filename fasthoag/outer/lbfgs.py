@@ -29,6 +29,7 @@ class LBFGS:
         self._pairs = deque(maxlen=MEMORY)
         self._last = self._reference = None
         self._weight, self._length, self._n_rejected = 1.0, 1.0, 0
+        self._n_in_row = 0  # pairs of neighbouring points up to this one
 
     def _direction(self, grad, free):
         """-(inverse Hessian) @ grad on the free coordinates."""
@@ -45,7 +46,7 @@ class LBFGS:
             d = d / max(np.abs(d).max(), 1e-300)  # the first step: one log unit
         for (s, y, sy), alpha in zip(pairs, reversed(alphas)):
             d = d + (alpha - (y @ d) / sy) * s
-        if len(grad) == 1 and len(pairs) > 1:
+        if len(grad) == 1 and self._n_in_row > 1 and len(pairs) > 1 and d[0] != 0:
             d = bent(d, grad, *pairs[-2:])
         return d if grad @ d < 0 else -grad * free
 
@@ -54,7 +55,9 @@ class LBFGS:
         if last is not None and last is not evaluation:
             s, y = theta - last.theta, grad - last.grad
             noise = 0.5 * (evaluation.grad_error + last.grad_error)  # a curvature made of errors would make a step of any length
-            if s @ y > max(1e-8 * np.linalg.norm(y), noise) * np.linalg.norm(s):
+            is_sound = s @ y > max(1e-8 * np.linalg.norm(y), noise) * np.linalg.norm(s)
+            self._n_in_row = self._n_in_row + 1 if is_sound else 0
+            if is_sound:
                 self._pairs.append((s, y))
         if self._reference is None or not np.isfinite(self._reference):
             self._reference, self._weight = evaluation.value, 1.0
@@ -68,7 +71,7 @@ class LBFGS:
         if self._n_rejected == 3:  # perhaps the value that nothing goes below is the wrong one: look at it again, as accurately
             d, self._reference, self._n_rejected = np.zeros_like(d), None, 0
         predicted = max(-float(grad @ d), 0.0)
-        left = 0.01 if len(grad) == 1 and len(self._pairs) > 1 else 0.1  # of the gradient, after this step; a bent one may be the last
+        left = 0.01 if len(grad) == 1 and self._n_in_row > 1 else 0.1  # of the gradient, after this step; a bent one may be the last
         self._aim(evaluation, max(left * float(np.linalg.norm(grad * free)), 0.3 * target), max(0.1 * predicted, 0.3 * target))
         return d, predicted
 
