@@ -78,7 +78,8 @@ class Design(Protocol):
     def matvec(self, V): ...                      # X V
     def rmatvec(self, R): ...                     # X' R
     def contract(self, A, B, Q, U, n_classes=1): ...      # (n_folds, k, k): sum_i (A_if + B_if x_i q_f)(x_i u_a)(x_i u_b)
-    # optional: array, dense X in the order of coefficients; check_room(n_columns) raises MemoryError where block solves will not fit. Native: cg(...), cg_in_ball(...) and newton_cg(...) as linsolve.cg, linsolve.cg_in_ball and solvers.newton_cg call them
+    # optional: array, dense X in the order of coefficients; check_room(n_columns) raises MemoryError where block solves will not fit
+    # optional, native: cg(...), cg_in_ball(...) and newton_cg(...) as linsolve.cg, linsolve.cg_in_ball and solvers.newton_cg call them
 
 
 def make_design(X, *, fit_intercept=False, n_threads=None, low_memory=False, deterministic=False, device=None):
