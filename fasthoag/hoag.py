@@ -189,11 +189,12 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     run = Run(bound, problem, stop_on, unseen, scoring, callback, began)
     if hasattr(problem.design, "check_room"):
         problem.design.check_room(len(bound.fold) * (2 + (n_hyper if rule.has_tangents else 0)))
-    lower, upper = box or default_box(bound.inner)
+    diagonal = diagonal_at_zero(bound.inner) if box is None or theta0 is None else None
+    lower, upper = box or default_box(bound.inner, diagonal)
     xp, K = bound.inner.design.xp, bound.inner.n_classes
     is_fixed = bound.inner.penalty.n_hyper(problem.n_features) == 0
     if theta0 is None and not is_fixed:
-        theta0, W = sweep(bound, lower, upper)
+        theta0, W = sweep(bound, lower, upper, diagonal)
         if not rule.has_tangents and n_hyper > 1 and not hasattr(bound, "evaluate"):
             theta0, W = best_single(bound, theta0, W, lower, upper, max_iter)
     else:
@@ -387,7 +388,7 @@ def best_single(bound, theta, W, lower, upper, max_iter):
     return np.clip(start, lower, upper), found.predict(0 * found.theta)
 
 
-def sweep(bound, lower, upper):
+def sweep(bound, lower, upper, diagonal):
     """A loose look at some strengths on the first fold. Returns the best start (θ, w) among those that came near their solution: one that is still
     far looks like a larger strength.
 
@@ -396,7 +397,7 @@ def sweep(bound, lower, upper):
     """
     first = bound.one_fold(0)
     inner = first.inner
-    diagonal, counts, decade = diagonal_at_zero(inner), inner.design.counts, np.log(10)
+    counts, decade = inner.design.counts, np.log(10)
     is_there = (diagonal > 0) & (counts > 0)
     diagonal, counts = (diagonal[is_there], counts[is_there]) if is_there.any() else (np.ones(1), np.ones(1))
     squares = diagonal / counts   # of a feature where it is not 0: rare features are not small ones
@@ -511,9 +512,9 @@ def one_standard_error(problem, criterion, result, bounds=None):
     return current.theta
 
 
-def default_box(inner):
+def default_box(inner, diagonal=None):
     """Bounds of θ from 1e-12 times the smallest to 1e6 times the largest scale of a feature: beyond them λ is nothing or everything."""
-    diagonal = positive(diagonal_at_zero(inner))
+    diagonal = positive(diagonal_at_zero(inner) if diagonal is None else diagonal)
     return inner.box(np.log(diagonal.min()) - 12 * np.log(10), np.log(diagonal.max()) + 6 * np.log(10))
 
 

@@ -247,9 +247,6 @@ def _npy_labels(path, labels):
 
 # ---- models ----
 
-
-
-
 @dataclass(frozen=True, eq=False)
 class Model:
     """A fitted linear model: what a model file holds.
