@@ -1,16 +1,28 @@
-# make demo: build and run the main job on real data.  make test: build and run the tests.  make bench: the table of the README.
+# make demo: build and run the main job on real data.  make test: build and run the tests.
+# make lint: check form and habits.  make format: mend the form.  make bench: the table of the README.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+NATIVE = $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/cuda/*.cu csrc/cuda/*.cuh tests/*.hpp)
 SOURCES = pyproject.toml setup.py $(wildcard csrc/*) $(wildcard csrc/cuda/*)
 
-.PHONY: demo test bench clean
+.PHONY: demo test lint format bench clean
 
 demo: $(VENV)/.built
 	$(BIN)/fasthoag demo
 
 test: $(VENV)/.built-test
 	$(BIN)/python -m pytest -q -n 2
+
+lint: $(VENV)/.built-lint
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/clang-format --dry-run --Werror $(NATIVE)
+
+format: $(VENV)/.built-lint
+	$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --quiet --fix .
+	$(BIN)/clang-format -i $(NATIVE)
 
 bench: $(VENV)/.built-bench
 	$(BIN)/python bench/run.py --all
@@ -25,6 +37,11 @@ $(VENV)/.built: $(BIN)/python $(SOURCES)
 $(VENV)/.built-test: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	touch $@ $(VENV)/.built
+
+# Tools only: nothing is built for it. The versions are those of .pre-commit-config.yaml.
+$(VENV)/.built-lint: $(BIN)/python Makefile
+	$(BIN)/python -m pip install --quiet ruff==0.17.6 clang-format==23.1.5
+	touch $@
 
 $(VENV)/.built-bench: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"

@@ -1,4 +1,5 @@
 """Build of the one extension module, fasthoag._core. Metadata is in pyproject.toml."""
+
 import glob
 import os
 import subprocess
@@ -13,7 +14,8 @@ ParallelCompile("FASTHOAG_BUILD_JOBS", default=2).install()
 
 
 class BuildWithCuda(build_py):
-    """The CUDA sources go into the package, where they are read at run time; a checkout reads them where they are."""
+    """The CUDA sources go into the package, where they are read at run time; a checkout reads them
+    where they are."""
 
     def run(self):
         super().run()
@@ -30,7 +32,14 @@ def links(compile_flags, link_flags):
         source = os.path.join(folder, "probe.cpp")
         with open(source, "w") as f:
             f.write("#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n")
-        command = [os.environ.get("CXX", "c++"), *compile_flags, source, *link_flags, "-o", os.path.join(folder, "probe")]
+        command = [
+            os.environ.get("CXX", "c++"),
+            *compile_flags,
+            source,
+            *link_flags,
+            "-o",
+            os.path.join(folder, "probe"),
+        ]
         try:
             return subprocess.run(command, capture_output=True, check=False).returncode == 0
         except OSError:
@@ -59,7 +68,7 @@ setup(
             "fasthoag._core",
             sorted(glob.glob("csrc/*.cpp")),
             cxx_std=17,
-            depends=sorted(glob.glob("csrc/*.hpp") + glob.glob("csrc/*.inc")),
+            depends=sorted(glob.glob("csrc/*.hpp")),
             extra_compile_args=compile_args,
             extra_link_args=link_args,
         )

@@ -1,9 +1,11 @@
-"""The five numbers of the GPU path, in one command of at most 8 minutes: `python3 bench/gpu.py`. It builds the package in the checkout when it has
-to, needs CuPy, NumPy, SciPy, pybind11, setuptools and g++, no network, and appends its records to records/gpu.jsonl.
+"""The five numbers of the GPU path, in one command of at most 8 minutes: `python3 bench/gpu.py`. It
+builds the package in the checkout when it has to, needs CuPy, NumPy, SciPy, pybind11, setuptools
+and g++, no network, and appends its records to records/gpu.jsonl.
 
-`--nnz 1e8` takes a smaller large problem, `--skip-cpu` leaves out the slow comparison on it, `--emulate` runs everything at tiny sizes with the
-kernels on the CPU: that shows that it works, its times mean nothing and are not recorded.
-"""
+`--nnz 1e8` takes a smaller large problem, `--skip-cpu` leaves out the slow comparison on it,
+`--emulate` runs everything at tiny sizes with the kernels on the CPU: that shows that it works, its
+times mean nothing and are not recorded."""
+
 import argparse
 import datetime
 import gc
@@ -26,11 +28,12 @@ sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE.parent / "tests")]
 
 import numpy as np  # noqa: E402
 import scipy.sparse as sp  # noqa: E402
-
 from run import FIELDS, commit, cpu, plain  # noqa: E402
 
 BEGAN = perf_counter()
-LIMIT = 420  # seconds of the whole run, the build included, after which the slow comparison is stopped: it asks once an evaluation
+# seconds of the whole run, the build included, after which the slow comparison is stopped: it asks
+# once an evaluation
+LIMIT = 420
 
 
 def is_built():
@@ -41,7 +44,11 @@ def build():
     """The extension module in the checkout, unless it is there."""
     if not is_built():
         print("building fasthoag._core ...", flush=True)
-        subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=HERE.parent, check=True)
+        subprocess.run(
+            [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
+            cwd=HERE.parent,
+            check=True,
+        )
 
 
 class Bench:
@@ -61,12 +68,24 @@ class Bench:
         else:
             self.device = find_device()
             self.name = str(self.device)
-        installed = {name: getattr(__import__(name), "__version__", None) for name in ("numpy", "scipy")}
+        installed = {
+            name: getattr(__import__(name), "__version__", None) for name in ("numpy", "scipy")
+        }
         self.n_cores = len(os.sched_getaffinity(0))
-        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        self.shared = {"commit": commit(), "date": now, "cpu": cpu(), "gpu": self.name,
-                       "n_cores": self.n_cores, "libraries": {"python": platform.python_version(), "fasthoag": fasthoag.__version__, **installed,
-                                                              "cupy": None if options.emulate else self.device.xp.__version__}}
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self.shared = {
+            "commit": commit(),
+            "date": now,
+            "cpu": cpu(),
+            "gpu": self.name,
+            "n_cores": self.n_cores,
+            "libraries": {
+                "python": platform.python_version(),
+                "fasthoag": fasthoag.__version__,
+                **installed,
+                "cupy": None if options.emulate else self.device.xp.__version__,
+            },
+        }
 
     def left(self):
         return LIMIT - (perf_counter() - BEGAN)
@@ -90,12 +109,25 @@ class Bench:
 
     def say(self, number, what, measured, target, is_met):
         """A line of the table; `is_met` None: no target, or not measured."""
-        self.rows.append((number, what, measured, target, {True: "met", False: "MISSED", None: "-"}[is_met]))
-        print("  ".join(cell.ljust(width) for cell, width in zip(self.rows[-1], (3, 66, 48, 34, 6))).rstrip(), flush=True)
+        self.rows.append(
+            (number, what, measured, target, {True: "met", False: "MISSED", None: "-"}[is_met])
+        )
+        print(
+            "  ".join(
+                cell.ljust(width)
+                for cell, width in zip(self.rows[-1], (3, 66, 48, 34, 6), strict=False)
+            ).rstrip(),
+            flush=True,
+        )
 
     def record(self, case, contender, seconds, **fields):
         """Appended at once: what comes later may fail."""
-        record = plain({key: None for key in FIELDS} | self.shared | {"case": case, "contender": contender, "seconds": seconds} | fields)
+        record = plain(
+            dict.fromkeys(FIELDS)
+            | self.shared
+            | {"case": case, "contender": contender, "seconds": seconds}
+            | fields
+        )
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "a") as file:
@@ -118,16 +150,24 @@ class Bench:
 
 # ---- 1: parity ----
 
+
 def targets(loss, score, rng):
     """Targets in the domain of a loss that follow `score`."""
     from fasthoag.losses import COUNTS, LOSSES, REAL
 
-    noisy, mean = score + rng.normal(size=len(score)) * max(1.0, 0.7 * score.std()), np.exp(score / max(1.0, score.std()))
+    noisy, mean = (
+        score + rng.normal(size=len(score)) * max(1.0, 0.7 * score.std()),
+        np.exp(score / max(1.0, score.std())),
+    )
     if LOSSES[loss].is_classification:
         return np.where(noisy > 0, 1.0, -1.0)
     if LOSSES[loss].domain is REAL:
         return noisy
-    return rng.poisson(mean).astype(float) if LOSSES[loss].domain is COUNTS else mean * (0.1 + rng.gamma(2.0, 0.5, len(score)))
+    return (
+        rng.poisson(mean).astype(float)
+        if LOSSES[loss].domain is COUNTS
+        else mean * (0.1 + rng.gamma(2.0, 0.5, len(score)))
+    )
 
 
 def small_problem(loss, seed, n=80, p=12):
@@ -149,37 +189,60 @@ def folds(n, F=3):
 
 
 def parity(bench):
-    """Criterion, hypergradient and tuned θ of every loss x penalty x criterion, on the device and on the CPU."""
+    """Criterion, hypergradient and tuned θ of every loss x penalty x criterion, on the device and
+    on the CPU."""
     import fasthoag
     from fasthoag.criteria import CRITERIA
     from fasthoag.design.cpu import CpuDesign
     from fasthoag.hypergradient import Accuracy, evaluate
     from fasthoag.losses import LOSSES
 
-    warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)  # an optimum at the bound is as good for this
+    # an optimum at the bound is as good for this
+    warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)
     p, worst, n, began = 12, {"value": 0.0, "hypergradient": 0.0, "theta": 0.0}, 0, perf_counter()
-    penalties = {"ridge": fasthoag.Ridge(), "group": fasthoag.GroupRidge(np.arange(p) % 3), "feature": fasthoag.FeatureRidge(),
-                 "structured": fasthoag.StructuredRidge(np.column_stack([np.ones(p), np.arange(p) / p])),
-                 "sum": fasthoag.Ridge() + fasthoag.GroupRidge(np.arange(p) % 2)}
+    penalties = {
+        "ridge": fasthoag.Ridge(),
+        "group": fasthoag.GroupRidge(np.arange(p) % 3),
+        "feature": fasthoag.FeatureRidge(),
+        "structured": fasthoag.StructuredRidge(np.column_stack([np.ones(p), np.arange(p) / p])),
+        "sum": fasthoag.Ridge() + fasthoag.GroupRidge(np.arange(p) % 2),
+    }
     for loss in LOSSES:
         (X, y), (X_val, y_val) = small_problem(loss, 0), small_problem(loss, 1)
         for name, penalty in penalties.items():
             for criterion in (fasthoag.HeldOut(X_val, y_val), folds(len(y))):
                 found, tuned = [], []
-                for design in (CpuDesign(X, fit_intercept=True), bench.design(X, fit_intercept=True)):
+                for design in (
+                    CpuDesign(X, fit_intercept=True),
+                    bench.design(X, fit_intercept=True),
+                ):
                     problem = fasthoag.Problem(design, y, loss=loss, penalty=penalty)
                     bound = criterion.bind(problem)
                     zero = design.encode(np.zeros((design.n_coef, len(bound.fold))))
-                    found.append(evaluate(bound, np.full(problem.n_hyper, 0.5), zero, Accuracy(1e-11, 1e-11)))
-                    if name == "ridge" and not LOSSES[loss].has_kinks:  # the search itself, to the rounding of its steps
-                        tuned.append(fasthoag.hoag(problem, criterion, tol=1e-7, bounds=(-6, 6)).theta)
+                    found.append(
+                        evaluate(bound, np.full(problem.n_hyper, 0.5), zero, Accuracy(1e-11, 1e-11))
+                    )
+                    # the search itself, to the rounding of its steps
+                    if name == "ridge" and not LOSSES[loss].has_kinks:
+                        tuned.append(
+                            fasthoag.hoag(problem, criterion, tol=1e-7, bounds=(-6, 6)).theta
+                        )
                 here, there = found
                 size = max(np.abs(here.grad).max(), 1e-3 * abs(here.value))
-                worst["value"] = np.maximum(worst["value"], abs(there.value - here.value) / abs(here.value))
-                worst["hypergradient"] = np.maximum(worst["hypergradient"], np.abs(there.grad - here.grad).max() / size)
-                worst["theta"] = np.maximum(worst["theta"], np.abs(tuned[1] - tuned[0]).max() if tuned else 0.0)
+                worst["value"] = np.maximum(
+                    worst["value"], abs(there.value - here.value) / abs(here.value)
+                )
+                worst["hypergradient"] = np.maximum(
+                    worst["hypergradient"], np.abs(there.grad - here.grad).max() / size
+                )
+                worst["theta"] = np.maximum(
+                    worst["theta"], np.abs(tuned[1] - tuned[0]).max() if tuned else 0.0
+                )
                 n += 1
-    for name, penalty in {"multinomial": fasthoag.Ridge(), "multinomial by class": fasthoag.PerClass(fasthoag.Ridge(), 3)}.items():
+    for name, penalty in {
+        "multinomial": fasthoag.Ridge(),
+        "multinomial by class": fasthoag.PerClass(fasthoag.Ridge(), 3),
+    }.items():
         X, y = small_problem("squared", 0)
         y = np.digitize(y, np.quantile(y, [0.3, 0.7])).astype(float)
         found = []
@@ -187,35 +250,72 @@ def parity(bench):
             problem = fasthoag.Problem(design, y, loss="multinomial", penalty=penalty)
             bound = folds(len(y)).bind(problem)
             zero = design.encode(np.zeros((design.n_coef, len(bound.fold))))
-            found.append(evaluate(bound, np.full(problem.n_hyper, 0.5), zero, Accuracy(1e-11, 1e-11), has_tangents="by class" not in name))
-        worst["value"] = np.maximum(worst["value"], abs(found[1].value - found[0].value) / found[0].value)
-        worst["hypergradient"] = np.maximum(worst["hypergradient"], np.abs(found[1].grad - found[0].grad).max() / np.abs(found[0].grad).max())
+            found.append(
+                evaluate(
+                    bound,
+                    np.full(problem.n_hyper, 0.5),
+                    zero,
+                    Accuracy(1e-11, 1e-11),
+                    has_tangents="by class" not in name,
+                )
+            )
+        worst["value"] = np.maximum(
+            worst["value"], abs(found[1].value - found[0].value) / found[0].value
+        )
+        worst["hypergradient"] = np.maximum(
+            worst["hypergradient"],
+            np.abs(found[1].grad - found[0].grad).max() / np.abs(found[0].grad).max(),
+        )
         n += 1
     X, y = small_problem("squared", 0)
-    for criterion in (rule() for rule in CRITERIA.values() if not getattr(rule, "has_tangents", True)):
-        here, there = (fasthoag.hoag(fasthoag.Problem(design, y, loss="squared"), criterion, tol=1e-7)
-                       for design in (CpuDesign(X, fit_intercept=True), bench.design(X, fit_intercept=True)))
+    for criterion in (
+        rule() for rule in CRITERIA.values() if not getattr(rule, "has_tangents", True)
+    ):
+        here, there = (
+            fasthoag.hoag(fasthoag.Problem(design, y, loss="squared"), criterion, tol=1e-7)
+            for design in (CpuDesign(X, fit_intercept=True), bench.design(X, fit_intercept=True))
+        )
         worst["value"] = np.maximum(worst["value"], abs(there.value - here.value) / abs(here.value))
-        worst["theta"], n = np.maximum(worst["theta"], np.abs(there.theta - here.theta).max()), n + 1
+        worst["theta"], n = (
+            np.maximum(worst["theta"], np.abs(there.theta - here.theta).max()),
+            n + 1,
+        )
     text = ", ".join(f"{name} {value:.0e}" for name, value in worst.items())
-    bench.record("gpu-parity", "every loss x penalty x criterion", [perf_counter() - began], gap=worst["value"], extra=worst | {"n_cases": n})
+    bench.record(
+        "gpu-parity",
+        "every loss x penalty x criterion",
+        [perf_counter() - began],
+        gap=worst["value"],
+        extra=worst | {"n_cases": n},
+    )
     is_met = worst["value"] <= 1e-6 and worst["theta"] <= 1e-6 and worst["hypergradient"] <= 1e-8
-    bench.say("1", f"largest relative difference from the CPU, {n} cases", text, "1e-6, hypergradient 1e-8", is_met)
+    bench.say(
+        "1",
+        f"largest relative difference from the CPU, {n} cases",
+        text,
+        "1e-6, hypergradient 1e-8",
+        is_met,
+    )
 
 
 # ---- 2: one Hessian product ----
 
+
 def zipf_on_device(xp, n_rows, n_features, per_row, dtype, seed=0):
-    """Row pointers, indices and values on the device: feature j of a hidden order has frequency ~ 1/j. A row may have a feature in
-    two entries."""
+    """Row pointers, indices and values on the device: feature j of a hidden order has frequency ~
+    1/j. A row may have a feature in two entries."""
     rng = np.random.default_rng(seed)
     name_of_rank, nnz = xp.asarray(rng.permutation(n_features).astype(np.int32)), n_rows * per_row
     indices, data = xp.empty(nnz, dtype=np.int32), xp.empty(nnz, dtype=dtype)
     random = xp.random.default_rng(seed) if hasattr(xp, "cuda") else np.random.default_rng(seed)
     for a in range(0, nnz, 1 << 26):
         b = min(nnz, a + (1 << 26))
-        uniform, normal = (xp.asarray(draw(b - a)) for draw in (random.random, random.standard_normal))
-        indices[a:b] = name_of_rank[(xp.exp(float(np.log(n_features + 1)) * uniform) - 1).astype(np.int64) % n_features]
+        uniform, normal = (
+            xp.asarray(draw(b - a)) for draw in (random.random, random.standard_normal)
+        )
+        indices[a:b] = name_of_rank[
+            (xp.exp(float(np.log(n_features + 1)) * uniform) - 1).astype(np.int64) % n_features
+        ]
         data[a:b] = normal.astype(dtype) / per_row**0.5
     return xp.arange(n_rows + 1) * per_row, indices, data
 
@@ -226,7 +326,14 @@ class Csr:
     has_canonical_format = True
 
     def __init__(self, indptr, indices, data, shape):
-        self.indptr, self.indices, self.data, self.shape, self.nnz, self.dtype = indptr, indices, data, shape, len(data), data.dtype
+        self.indptr, self.indices, self.data, self.shape, self.nnz, self.dtype = (
+            indptr,
+            indices,
+            data,
+            shape,
+            len(data),
+            data.dtype,
+        )
 
 
 def copy_bandwidth(bench, n_bytes):
@@ -238,7 +345,8 @@ def copy_bandwidth(bench, n_bytes):
 
 
 def spmv(bench, design):
-    """Two functions, cuSPARSE's products with X and with its stored transpose, and where their results are."""
+    """Two functions, cuSPARSE's products with X and with its stored transpose, and where their
+    results are."""
     try:
         import cupyx.cusparse
         import cupyx.scipy.sparse as csp
@@ -248,7 +356,9 @@ def spmv(bench, design):
     xp, (n, p) = design.xp, design.shape
     calls, results = [], []
     for rows, shape in ((design._rows, (n, p)), (design._columns, (p, n))):
-        matrix = csp.csr_matrix((rows.data, rows.indices, rows.indptr.astype(np.int32)), shape=shape)
+        matrix = csp.csr_matrix(
+            (rows.data, rows.indices, rows.indptr.astype(np.int32)), shape=shape
+        )
         matrix.has_canonical_format = True
         v, out = xp.ones(shape[1], dtype=rows.data.dtype), xp.zeros(shape[0], dtype=rows.data.dtype)
         calls.append(lambda matrix=matrix, v=v, out=out: cupyx.cusparse.spmv(matrix, v, out))
@@ -257,7 +367,8 @@ def spmv(bench, design):
 
 
 def product(bench, n_rows, n_features, per_row, dtype, name, bandwidth):
-    """Times of one Hessian product, of its two halves and of cuSPARSE's; says number 2 for one matrix."""
+    """Times of one Hessian product, of its two halves and of cuSPARSE's; says number 2 for one
+    matrix."""
     from fasthoag.design import gpu_cg
 
     xp = bench.device.xp
@@ -272,7 +383,11 @@ def product(bench, n_rows, n_features, per_row, dtype, name, bandwidth):
     n_bytes = 2 * matrix.nnz * (np.dtype(dtype).itemsize + 4)
     share = n_bytes / median(seconds) / bandwidth
     Z, G = xp.zeros((n_rows, 1)), xp.zeros((n_features, 1))
-    ours = [partial(gpu_cg.run, steps) for steps in (design._gather_rows(V, Z), design._gather_columns(R, G))]  # as the solvers launch them
+    # as the solvers launch them
+    ours = [
+        partial(gpu_cg.run, steps)
+        for steps in (design._gather_rows(V, Z), design._gather_columns(R, G))
+    ]
     theirs, expected = ([], []) if bench.options.emulate else spmv(bench, design)
     n_queued = 3 if matrix.nnz > 1e8 else 30
 
@@ -280,36 +395,85 @@ def product(bench, n_rows, n_features, per_row, dtype, name, bandwidth):
         return median(bench.times(lambda: [call() for _ in range(n_queued)], 5)) / n_queued
 
     halves, theirs = (list(map(each, calls)) for calls in (ours, theirs))
-    gap = max((float(abs(out[:, 0] - value).max() / abs(value).max()) for out, value in zip((Z, G), expected)), default=None)
+    gap = max(
+        (
+            float(abs(out[:, 0] - value).max() / abs(value).max())
+            for out, value in zip((Z, G), expected, strict=False)
+        ),
+        default=None,
+    )
     tolerance = 1e-10 if np.dtype(dtype) == np.float64 else 1e-4
-    C5, V5, folds5 = xp.asarray(np.ones((n_rows, 5))), xp.asarray(np.ones((n_features, 5))), np.arange(5, dtype=np.int32)
+    C5, V5, folds5 = (
+        xp.asarray(np.ones((n_rows, 5))),
+        xp.asarray(np.ones((n_features, 5))),
+        np.arange(5, dtype=np.int32),
+    )
     five = bench.times(lambda: design.hvp(C5, folds5, V5), 3)
-    del C5, V5
-    bench.record("gpu-product", name, seconds, dtype=np.dtype(dtype).name, n_passes=1, gap=gap, extra={
-        "nnz": matrix.nnz, "n_features": n_features, "share_of_copy": share, "copy_bytes_per_second": bandwidth, "halves": halves, "cusparse": theirs,
-        "set_up": set_up, "peak_bytes": None if bench.options.emulate else xp.get_default_memory_pool().total_bytes(), "five_columns": five})
+    bench.record(
+        "gpu-product",
+        name,
+        seconds,
+        dtype=np.dtype(dtype).name,
+        n_passes=1,
+        gap=gap,
+        extra={
+            "nnz": matrix.nnz,
+            "n_features": n_features,
+            "share_of_copy": share,
+            "copy_bytes_per_second": bandwidth,
+            "halves": halves,
+            "cusparse": theirs,
+            "set_up": set_up,
+            "peak_bytes": None
+            if bench.options.emulate
+            else xp.get_default_memory_pool().total_bytes(),
+            "five_columns": five,
+        },
+    )
     shown = f"{median(seconds) * 1e3:.3g} ms, {share:.0%} of the copy's {bandwidth / 1e9:.0f} GB/s"
     is_large = matrix.nnz >= 5e8
-    bench.say("2", f"Hessian product, {name}, {np.dtype(dtype).name}", shown, ">= 50 %" if is_large else "", share >= 0.5 if is_large else None)
+    bench.say(
+        "2",
+        f"Hessian product, {name}, {np.dtype(dtype).name}",
+        shown,
+        ">= 50 %" if is_large else "",
+        share >= 0.5 if is_large else None,
+    )
     if theirs:
-        ratios = [our / their for our, their in zip(halves, theirs)]
+        ratios = [our / their for our, their in zip(halves, theirs, strict=False)]
         shown = f"{ratios[0]:.2f} and {ratios[1]:.2f} of its time, gap {gap:.0e}"
-        bench.say("2", f"  X v and X' r against cuSPARSE SpMV, {name}", shown, f"<= 2, {tolerance:.0e}", max(ratios) <= 2 and gap <= tolerance)
+        bench.say(
+            "2",
+            f"  X v and X' r against cuSPARSE SpMV, {name}",
+            shown,
+            f"<= 2, {tolerance:.0e}",
+            max(ratios) <= 2 and gap <= tolerance,
+        )
     return design, matrix
 
 
 # ---- 3 and 4: whole tunings ----
 
+
 def read_news():
     """20 newsgroups where the files are, else a look-alike; (X, y, X_val, y_val, name)."""
     from fasthoag import load_svmlight
 
-    folder = Path(os.environ.get("FASTHOAG_DATA") or HERE.parents[1] / "shared" / "data") / "20newsgroups"
+    folder = (
+        Path(os.environ.get("FASTHOAG_DATA") or HERE.parents[1] / "shared" / "data")
+        / "20newsgroups"
+    )
     paths = [folder / f"20news-bydate.counts.{part}.bz2" for part in ("train", "test")]
     if all(path.exists() for path in paths):
         X, y = load_svmlight(str(paths[0]))
         X_val, y_val = load_svmlight(str(paths[1]), n_features=X.shape[1])
-        return unit_rows(X), np.where(y > 10, 1.0, -1.0), unit_rows(X_val), np.where(y_val > 10, 1.0, -1.0), "20 newsgroups"
+        return (
+            unit_rows(X),
+            np.where(y > 10, 1.0, -1.0),
+            unit_rows(X_val),
+            np.where(y_val > 10, 1.0, -1.0),
+            "20 newsgroups",
+        )
     X, y = text_like(18846, 130107, 150)
     return X[:11314], y[:11314], X[11314:], y[11314:], "look-alike of 20 newsgroups"
 
@@ -320,7 +484,8 @@ def unit_rows(X):
 
 
 def text_like(n_rows, n_features, n_words, seed=0):
-    """Rows of unit norm of `n_words` draws with frequency ~ 1/rank, and labels of a logistic model."""
+    """Rows of unit norm of `n_words` draws with frequency ~ 1/rank, and labels of a logistic
+    model."""
     rng = np.random.default_rng(seed)
     rank = np.exp(np.log(n_features + 1) * rng.random(n_rows * n_words)).astype(np.int64) - 1
     where = np.repeat(np.arange(n_rows), n_words), rng.permutation(n_features)[rank % n_features]
@@ -333,14 +498,20 @@ def text_like(n_rows, n_features, n_words, seed=0):
 def a9a_like(n_rows, seed=0):
     """14 of 123 binary features a row, as a9a."""
     rng = np.random.default_rng(seed)
-    columns = np.column_stack([rng.integers(9 * g, 9 * g + min(9, 123 - 9 * g), n_rows) for g in range(14)])
-    X = sp.csr_matrix((np.ones(columns.size), columns.ravel(), np.arange(0, columns.size + 1, 14)), shape=(n_rows, 123))
+    columns = np.column_stack(
+        [rng.integers(9 * g, 9 * g + min(9, 123 - 9 * g), n_rows) for g in range(14)]
+    )
+    X = sp.csr_matrix(
+        (np.ones(columns.size), columns.ravel(), np.arange(0, columns.size + 1, 14)),
+        shape=(n_rows, 123),
+    )
     z = X @ rng.normal(size=123)
     return X, np.where(rng.random(n_rows) < 1 / (1 + np.exp(-z)), 1.0, -1.0)
 
 
 def tune(bench, X, y, criterion, device, repeats):
-    """Seconds of whole tunings with X where it is worked on, warm, and the result; rows of a criterion are set up in every run."""
+    """Seconds of whole tunings with X where it is worked on, warm, and the result; rows of a
+    criterion are set up in every run."""
     import fasthoag
     from fasthoag.design.cpu import CpuDesign
 
@@ -356,14 +527,30 @@ def tune(bench, X, y, criterion, device, repeats):
 
 def compare(bench, case, X, y, criterion, name, repeats):
     """Both devices on one problem: seconds, and how far apart the criteria are."""
-    seconds, results = zip(*(tune(bench, X, y, criterion, device, repeats) for device in ("gpu", "cpu")))
+    seconds, results = zip(
+        *(tune(bench, X, y, criterion, device, repeats) for device in ("gpu", "cpu")), strict=False
+    )
     gap = abs(results[0].value - results[1].value) / abs(results[1].value)
     ratio = median(seconds[1]) / median(seconds[0])
-    for device, spent, result in zip(("gpu", "cpu"), seconds, results):
-        bench.record(case, f"{name}, {device}", spent, dtype="float64", n_threads=None if device == "gpu" else bench.n_cores,
-                     n_passes=result.n_passes, criterion=result.value, gap=gap, status=result.status,
-                     ratio=median(spent) / median(seconds[1]), ratio_to=f"{name}, cpu", extra={"theta": result.theta})
-    shown = f"{median(seconds[0]):.3g} s against {median(seconds[1]):.3g} s, {results[0].n_passes:.0f} and {results[1].n_passes:.0f} passes"
+    for device, spent, result in zip(("gpu", "cpu"), seconds, results, strict=False):
+        bench.record(
+            case,
+            f"{name}, {device}",
+            spent,
+            dtype="float64",
+            n_threads=None if device == "gpu" else bench.n_cores,
+            n_passes=result.n_passes,
+            criterion=result.value,
+            gap=gap,
+            status=result.status,
+            ratio=median(spent) / median(seconds[1]),
+            ratio_to=f"{name}, cpu",
+            extra={"theta": result.theta},
+        )
+    shown = (
+        f"{median(seconds[0]):.3g} s against {median(seconds[1]):.3g} s, "
+        f"{results[0].n_passes:.0f} and {results[1].n_passes:.0f} passes"
+    )
     is_right = gap <= 1e-3 and all(result.status == "converged" for result in results)
     return median(seconds[0]), ratio, is_right, f"{shown}, gap {gap:.0e}"
 
@@ -372,20 +559,41 @@ def tunings(bench):
     import fasthoag
 
     tiny = bench.options.emulate
-    X, y, X_val, y_val, name = (*(a for i in (0, 1) for a in text_like(300, 200, 20, i)), "tiny text") if tiny else read_news()
-    spent, ratio, is_right, shown = compare(bench, "gpu-holdout", X, y, fasthoag.HeldOut(X_val, y_val), name, 1 if tiny else 5)
+    X, y, X_val, y_val, name = (
+        (*(a for i in (0, 1) for a in text_like(300, 200, 20, i)), "tiny text")
+        if tiny
+        else read_news()
+    )
+    spent, ratio, is_right, shown = compare(
+        bench, "gpu-holdout", X, y, fasthoag.HeldOut(X_val, y_val), name, 1 if tiny else 5
+    )
     is_met = None if tiny else is_right and spent <= 0.3 and ratio >= 3
-    bench.say("3", f"{name}, hold-out, whole tuning against {bench.n_cores} cores", shown, "<= 0.3 s, >= 3 x faster", is_met)
+    bench.say(
+        "3",
+        f"{name}, hold-out, whole tuning against {bench.n_cores} cores",
+        shown,
+        "<= 0.3 s, >= 3 x faster",
+        is_met,
+    )
     X, y = a9a_like(400 if tiny else 32561)
-    spent, ratio, is_right, shown = compare(bench, "gpu-small", X, y, folds(len(y), 5), "like a9a", 1 if tiny else 5)
-    bench.say("4", f"like a9a, 5-fold, whole tuning against {bench.n_cores} cores", shown, "<= 2 x the CPU's time", None if tiny else is_right and ratio >= 0.5)
+    spent, ratio, is_right, shown = compare(
+        bench, "gpu-small", X, y, folds(len(y), 5), "like a9a", 1 if tiny else 5
+    )
+    bench.say(
+        "4",
+        f"like a9a, 5-fold, whole tuning against {bench.n_cores} cores",
+        shown,
+        "<= 2 x the CPU's time",
+        None if tiny else is_right and ratio >= 0.5,
+    )
 
 
 def large_folds(bench, design, matrix):
-    """5-fold tuning of the matrix of number 2 on the device, then on the CPU, where it is copied first."""
+    """5-fold tuning of the matrix of number 2 on the device, then on the CPU, where it is copied
+    first."""
     import fasthoag
 
-    xp, (n, p) = design.xp, matrix.shape
+    n, p = matrix.shape
     rng = np.random.default_rng(5)
     z = design.matvec(design.encode(rng.normal(size=(p, 1)) / np.sqrt(np.log(p)))).get().ravel()
     y = np.where(rng.random(n) < 1 / (1 + np.exp(-2 * z / z.std())), 1.0, -1.0)
@@ -399,42 +607,85 @@ def large_folds(bench, design, matrix):
         result = run(design)
         bench.wait()
         here = perf_counter() - warm
-        bench.record("gpu-kfold-large", "gpu", [here], n_passes=result.n_passes, criterion=result.value, status=result.status,
-                     extra={"theta": result.theta})
+        bench.record(
+            "gpu-kfold-large",
+            "gpu",
+            [here],
+            n_passes=result.n_passes,
+            criterion=result.value,
+            status=result.status,
+            extra={"theta": result.theta},
+        )
         what = f"{matrix.nnz:.0e} non-zeros, 5-fold tuning against {bench.n_cores} cores"
-        guess = result.n_passes * matrix.nnz * 24 / 100e9 + matrix.nnz * 60e-9  # seconds at 100 GB/s, and the copy
+        # seconds at 100 GB/s, and the copy
+        guess = result.n_passes * matrix.nnz * 24 / 100e9 + matrix.nnz * 60e-9
         if bench.options.skip_cpu or guess > bench.left() - 60:
-            return bench.say("3", what, f"{here:.3g} s, {result.n_passes:.0f} passes; the CPU left out", ">= 15 x faster", None)
-        X = sp.csr_matrix((matrix.data.get(), matrix.indices.get(), matrix.indptr.get()), shape=matrix.shape)
+            return bench.say(
+                "3",
+                what,
+                f"{here:.3g} s, {result.n_passes:.0f} passes; the CPU left out",
+                ">= 15 x faster",
+                None,
+            )
+        X = sp.csr_matrix(
+            (matrix.data.get(), matrix.indices.get(), matrix.indptr.get()), shape=matrix.shape
+        )
         X.has_canonical_format = True
         problem = fasthoag.Problem(X, y, fit_intercept=False)
         began = perf_counter()
         seen = []
-        theirs = fasthoag.hoag(problem, folds(n, 5), tol=1e-2, callback=lambda record: seen.append(record) or bench.left() < 45)
+        theirs = fasthoag.hoag(
+            problem,
+            folds(n, 5),
+            tol=1e-2,
+            callback=lambda record: seen.append(record) or bench.left() < 45,
+        )
         there = perf_counter() - began
     is_whole = theirs.status != "stopped"
-    bench.record("gpu-kfold-large", "cpu", [there], n_threads=bench.n_cores, n_passes=theirs.n_passes, criterion=theirs.value, status=theirs.status,
-                 ratio=there / here, ratio_to="gpu", extra={"theta": theirs.theta})
+    bench.record(
+        "gpu-kfold-large",
+        "cpu",
+        [there],
+        n_threads=bench.n_cores,
+        n_passes=theirs.n_passes,
+        criterion=theirs.value,
+        status=theirs.status,
+        ratio=there / here,
+        ratio_to="gpu",
+        extra={"theta": theirs.theta},
+    )
     if bench.options.emulate:
         return bench.say("3", what, f"{here:.3g} s against {there:.3g} s", ">= 15 x faster", None)
-    shown = f"{here:.3g} s against {'' if is_whole else 'more than '}{there:.3g} s, {result.n_passes:.0f} and {theirs.n_passes:.0f} passes"
+    shown = (
+        f"{here:.3g} s against {'' if is_whole else 'more than '}{there:.3g} s, "
+        f"{result.n_passes:.0f} and {theirs.n_passes:.0f} passes"
+    )
     is_met = there >= 15 * here if is_whole or there >= 15 * here else None
-    is_right = result.status == "converged" and (not is_whole or abs(result.value - theirs.value) <= 1e-2 * abs(theirs.value))
+    is_right = result.status == "converged" and (
+        not is_whole or abs(result.value - theirs.value) <= 1e-2 * abs(theirs.value)
+    )
     bench.say("3", what, f"{shown}, {result.status}", ">= 15 x faster", is_met and is_right)
 
 
 # ---- 5: memory ----
 
+
 def memory(bench):
-    """Peak device memory of set-up and 5-fold tuning of a matrix from the host, in bytes of X, with a transpose and without."""
+    """Peak device memory of set-up and 5-fold tuning of a matrix from the host, in bytes of X, with
+    a transpose and without."""
     import fasthoag
 
     tiny = bench.options.emulate
     n, p, k = (300, 200, 20) if tiny else (100_000, 100_000, 1000)
     rng = np.random.default_rng(0)
-    X = sp.csr_matrix((rng.normal(size=n * k), rng.integers(0, p, n * k, np.int32), np.arange(0, n * k + 1, k)), shape=(n, p))
+    X = sp.csr_matrix(
+        (rng.normal(size=n * k), rng.integers(0, p, n * k, np.int32), np.arange(0, n * k + 1, k)),
+        shape=(n, p),
+    )
     X.has_canonical_format = True  # as good as
-    y = np.where(rng.random(n) < 1 / (1 + np.exp(-2 * (X @ rng.normal(size=p)) / k**0.5)), 1.0, -1.0)
+    y = np.where(
+        rng.random(n) < 1 / (1 + np.exp(-2 * (X @ rng.normal(size=p)) / k**0.5)), 1.0, -1.0
+    )
     n_bytes = X.data.nbytes + X.indices.nbytes + X.indptr.nbytes
     values = []
     for has_transpose, most in ((True, 2.3), (False, 1.3)):
@@ -447,38 +698,75 @@ def memory(bench):
             warnings.simplefilter("ignore")
             began = perf_counter()
             design = bench.design(X, transpose=has_transpose)
-            result = fasthoag.hoag(fasthoag.Problem(design, y, fit_intercept=False), folds(len(y), 5), tol=1e-2)
+            result = fasthoag.hoag(
+                fasthoag.Problem(design, y, fit_intercept=False), folds(len(y), 5), tol=1e-2
+            )
             seconds = perf_counter() - began
         form = "X and X'" if has_transpose else "one copy"
-        ratio = (pool.total_bytes() - before) / n_bytes if pool else float("nan")  # the pool gives nothing back: its size is the peak
-        bench.record("gpu-memory", form, [seconds], n_passes=result.n_passes, criterion=result.value, status=result.status,
-                     extra={"bytes_of_X": n_bytes, "peak_over_X": ratio, "nnz": X.nnz})
+        # the pool gives nothing back: its size is the peak
+        ratio = (pool.total_bytes() - before) / n_bytes if pool else float("nan")
+        bench.record(
+            "gpu-memory",
+            form,
+            [seconds],
+            n_passes=result.n_passes,
+            criterion=result.value,
+            status=result.status,
+            extra={"bytes_of_X": n_bytes, "peak_over_X": ratio, "nnz": X.nnz},
+        )
         values.append(result.value)
-        is_right = result.status == "converged" and abs(values[-1] - values[0]) <= 1e-2 * abs(values[0])
+        is_right = result.status == "converged" and abs(values[-1] - values[0]) <= 1e-2 * abs(
+            values[0]
+        )
         shown = f"{ratio:.2f} x the bytes of X, {seconds:.3g} s, {result.status}"
-        bench.say("5", f"peak device memory, {form}, {X.nnz:.0e} non-zeros, 5-fold tuning", shown, f"<= {most}",
-                  None if tiny else is_right and ratio <= most)
+        bench.say(
+            "5",
+            f"peak device memory, {form}, {X.nnz:.0e} non-zeros, 5-fold tuning",
+            shown,
+            f"<= {most}",
+            None if tiny else is_right and ratio <= most,
+        )
         del design
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nnz", type=lambda text: int(float(text)), default=10**9, help="of the large problem")
-    parser.add_argument("--skip-cpu", action="store_true", help="no tuning of the large problem on the CPU")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--nnz", type=lambda text: int(float(text)), default=10**9, help="of the large problem"
+    )
+    parser.add_argument(
+        "--skip-cpu", action="store_true", help="no tuning of the large problem on the CPU"
+    )
     parser.add_argument("--emulate", action="store_true", help="tiny sizes, kernels on the CPU")
-    parser.add_argument("--records", type=Path, help="folder of the records; bench/records by default")
+    parser.add_argument(
+        "--records", type=Path, help="folder of the records; bench/records by default"
+    )
     options = parser.parse_args()
     build()
     bench = Bench(options)
-    print(f"{bench.name}; {bench.shared['cpu']}, {bench.n_cores} cores; commit {bench.shared['commit']}; {bench.shared['libraries']}\n")
+    print(
+        f"{bench.name}; {bench.shared['cpu']}, {bench.n_cores} cores; commit "
+        f"{bench.shared['commit']}; {bench.shared['libraries']}\n"
+    )
     bench.attempt(parity)
     if options.emulate:
         bandwidth, sizes = copy_bandwidth(bench, 1 << 20), [(200, 100, 20, np.float64, "2e2 x 1e2")]
     else:
         bandwidth = copy_bandwidth(bench, 1 << 32)
-        sizes = [(32561, 123, 14, np.float64, "as small as a9a"), (11314, 130107, 155, np.float64, "20 newsgroups' size"),
-                 (10**6, 10**6, 100, np.float32, "1e8, Zipf"),
-                 (options.nnz // 1000, 10**6, 1000, np.float64, f"{options.nnz:.0e}, Zipf, 1e6 features")]
+        sizes = [
+            (32561, 123, 14, np.float64, "as small as a9a"),
+            (11314, 130107, 155, np.float64, "20 newsgroups' size"),
+            (10**6, 10**6, 100, np.float32, "1e8, Zipf"),
+            (
+                options.nnz // 1000,
+                10**6,
+                1000,
+                np.float64,
+                f"{options.nnz:.0e}, Zipf, 1e6 features",
+            ),
+        ]
     bench.attempt(tunings)
     bench.attempt(memory)
     found = None
@@ -494,5 +782,7 @@ def main():
 
 if __name__ == "__main__":
     if importlib.util.find_spec("pybind11") is None and not is_built():
-        raise SystemExit("bench/gpu.py builds fasthoag first and needs pybind11 for that: pip install pybind11")
+        raise SystemExit(
+            "bench/gpu.py builds fasthoag first and needs pybind11 for that: pip install pybind11"
+        )
     sys.exit(main())

@@ -1,4 +1,5 @@
 """Data of the benchmarks: real files where they are, seeded text-like matrices otherwise."""
+
 import bz2
 import gzip
 import os
@@ -27,25 +28,35 @@ def find(name):
 
 def read(name, n_features=None):
     """X (CSR, float64) and y of a file below DATA."""
-    X, y = load_svmlight_file(str(find(name)), n_features=n_features)  # not our reader: a fault of it must not hide in every case
+    # not our reader: a fault of it must not hide in every case
+    X, y = load_svmlight_file(str(find(name)), n_features=n_features)
     return X.tocsr(), y
 
 
 def news(is_quick):
-    """20 newsgroups as the paper has it: topic among the last ten, rows of unit norm, the official split. Quick: 2,000 rows of a9a."""
+    """20 newsgroups as the paper has it: topic among the last ten, rows of unit norm, the official
+    split. Quick: 2,000 rows of a9a."""
     if is_quick:
         X, y = read("a9a/a9a.bz2")
         return X[:2000], y[:2000], X[2000:4000], y[2000:4000]
     X, y = read("20newsgroups/20news-bydate.counts.train.bz2")
     X_val, y_val = read("20newsgroups/20news-bydate.counts.test.bz2", X.shape[1])
-    return normalize(X), np.where(y > 10, 1.0, -1.0), normalize(X_val), np.where(y_val > 10, 1.0, -1.0)
+    return (
+        normalize(X),
+        np.where(y > 10, 1.0, -1.0),
+        normalize(X_val),
+        np.where(y_val > 10, 1.0, -1.0),
+    )
 
 
 def digits():
     """MNIST's 60,000 training digits in 0..1 and their labels."""
     folder = find("mnist/train-images-idx3-ubyte.gz").parent
-    X = np.frombuffer(gzip.open(folder / "train-images-idx3-ubyte.gz").read(), np.uint8, offset=16).reshape(-1, 784) / 255.0
-    return X, np.frombuffer(gzip.open(folder / "train-labels-idx1-ubyte.gz").read(), np.uint8, offset=8).astype(float)
+    content = gzip.decompress((folder / "train-images-idx3-ubyte.gz").read_bytes())
+    X = np.frombuffer(content, np.uint8, offset=16).reshape(-1, 784) / 255.0
+    return X, np.frombuffer(
+        gzip.open(folder / "train-labels-idx1-ubyte.gz").read(), np.uint8, offset=8
+    ).astype(float)
 
 
 def regression(name):
@@ -65,29 +76,40 @@ def uniform(n_rows, n_features, nnz_per_row, seed=0):
     rng = np.random.default_rng(seed)
     columns = np.sort(rng.integers(0, n_features, (n_rows, nnz_per_row), np.int32), axis=1)
     indptr = np.arange(0, columns.size + 1, nnz_per_row, dtype=np.int32)
-    X = sp.csr_matrix((rng.normal(size=columns.size), columns.ravel(), indptr), shape=(n_rows, n_features))
+    X = sp.csr_matrix(
+        (rng.normal(size=columns.size), columns.ravel(), indptr), shape=(n_rows, n_features)
+    )
     X.sum_duplicates()
     return X, rng.choice([-1.0, 1.0], n_rows)
 
 
 def zipf(n_rows, n_features, nnz_per_row=100, seed=0, part=0):
-    """Text-like CSR and labels: word j of the vocabulary has frequency ~ 1/j, features are numbered in no useful order, rows have unit norm.
+    """Text-like CSR and labels: word j of the vocabulary has frequency ~ 1/j, features are numbered
+    in no useful order, rows have unit norm.
 
-    Every row draws between half and 1.5 times as many words as give `nnz_per_row` distinct ones on average. Labels come from a logistic model
-    with normal coefficients. Another `part` has other rows of the same vocabulary and model.
-    """
+    Every row draws between half and 1.5 times as many words as give `nnz_per_row` distinct ones on
+    average. Labels come from a logistic model with normal coefficients. Another `part` has other
+    rows of the same vocabulary and model."""
     model, rng = np.random.default_rng(seed), np.random.default_rng([seed, part])
     name_of_rank, w = model.permutation(n_features).astype(np.int32), model.normal(size=n_features)
     span = np.log(n_features + 1)
     share = np.diff(np.log(np.arange(1, n_features + 2))) / span
-    n_words = brentq(lambda k: -np.expm1(-k * share).sum() - nnz_per_row, nnz_per_row / 2, 1e6)  # distinct ones among k words
+    # distinct ones among k words
+    n_words = brentq(lambda k: -np.expm1(-k * share).sum() - nnz_per_row, nnz_per_row / 2, 1e6)
     blocks = []
     for start in range(0, n_rows, max(1, int(4e6 / n_words))):  # bounded scratch
         m = min(n_rows - start, max(1, int(4e6 / n_words)))
         lengths = rng.integers(int(n_words / 2), int(1.5 * n_words) + 1, m)
         rank = np.exp(span * rng.random(lengths.sum()))  # inverse of the distribution function
         columns = name_of_rank[np.minimum(rank.astype(np.int64) - 1, n_features - 1)]
-        blocks.append(normalize(sp.csr_matrix((np.ones(len(rank)), (np.repeat(np.arange(m), lengths), columns)), shape=(m, n_features))))
+        blocks.append(
+            normalize(
+                sp.csr_matrix(
+                    (np.ones(len(rank)), (np.repeat(np.arange(m), lengths), columns)),
+                    shape=(m, n_features),
+                )
+            )
+        )
     X = sp.vstack(blocks, format="csr")
     X.has_canonical_format = True
     z = X @ w
@@ -96,5 +118,9 @@ def zipf(n_rows, n_features, nnz_per_row=100, seed=0, part=0):
 
 def write_text(path, is_quick):
     """The text of 20 newsgroups (quick: a9a), uncompressed. Returns its size in bytes."""
-    text = bz2.decompress(find("a9a/a9a.bz2" if is_quick else "20newsgroups/20news-bydate.counts.train.bz2").read_bytes())
+    text = bz2.decompress(
+        find(
+            "a9a/a9a.bz2" if is_quick else "20newsgroups/20news-bydate.counts.train.bz2"
+        ).read_bytes()
+    )
     return Path(path).write_bytes(text)

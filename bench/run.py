@@ -1,4 +1,6 @@
-"""Run named cases, append a JSON line a contender to records/CASE.jsonl and print the table. `python bench/run.py --list` names them."""
+"""Run named cases, append a JSON line a contender to records/CASE.jsonl and print the table.
+`python bench/run.py --list` names them."""
+
 import argparse
 import datetime
 import json
@@ -12,8 +14,30 @@ from pathlib import Path
 from statistics import median
 
 HERE = Path(__file__).resolve().parent
-FIELDS = ("commit", "date", "cpu", "gpu", "n_cores", "n_threads", "libraries", "blas", "load", "case", "contender", "dtype", "settings", "seconds",
-          "n_passes", "criterion", "gap", "hypergradient_norm", "status", "ratio", "ratio_to", "extra")
+FIELDS = (
+    "commit",
+    "date",
+    "cpu",
+    "gpu",
+    "n_cores",
+    "n_threads",
+    "libraries",
+    "blas",
+    "load",
+    "case",
+    "contender",
+    "dtype",
+    "settings",
+    "seconds",
+    "n_passes",
+    "criterion",
+    "gap",
+    "hypergradient_norm",
+    "status",
+    "ratio",
+    "ratio_to",
+    "extra",
+)
 
 
 def commit():
@@ -22,29 +46,51 @@ def commit():
         return "unknown"
 
     def git(*arguments):
-        return subprocess.run(["git", "-C", HERE.parent, *arguments], capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", HERE.parent, *arguments], capture_output=True, text=True
+        ).stdout.strip()
 
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + "+dirty" * bool(git("status", "--porcelain", "--", ".", ":!bench/records"))
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + "+dirty" * bool(
+        git("status", "--porcelain", "--", ".", ":!bench/records")
+    )
 
 
 def cpu():
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor() or platform.machine())
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor() or platform.machine(),
+    )
 
 
 def machine():
-    """The fields that all records of this run share. No case uses a GPU yet; one that does sets `gpu`."""
+    """The fields that all records of this run share. No case uses a GPU yet; one that does sets
+    `gpu`."""
+    from threadpoolctl import threadpool_info
+
     import fasthoag
     from fasthoag.design.cpu import check_n_threads
-    from threadpoolctl import threadpool_info
 
     libraries = {"python": platform.python_version(), "fasthoag": fasthoag.__version__}
     installed = {package.name.lower(): package.version for package in metadata.distributions()}
-    libraries |= {name: installed.get(name) for name in ("numpy", "scipy", "scikit-learn", "liblinear-official", "optuna")}
-    pools = [f"{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads" for pool in threadpool_info()]
-    return {"commit": commit(), "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "cpu": cpu(),
-            "gpu": None, "n_cores": check_n_threads(None), "libraries": libraries, "blas": pools}
+    libraries |= {
+        name: installed.get(name)
+        for name in ("numpy", "scipy", "scikit-learn", "liblinear-official", "optuna")
+    }
+    pools = [
+        f"{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads"
+        for pool in threadpool_info()
+    ]
+    return {
+        "commit": commit(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "cpu": cpu(),
+        "gpu": None,
+        "n_cores": check_n_threads(None),
+        "libraries": libraries,
+        "blas": pools,
+    }
 
 
 def plain(value):
@@ -65,18 +111,49 @@ def short(value, form=".4g"):
     return "-" if value is None else format(value, form) if isinstance(value, float) else str(value)
 
 
-COLUMNS = {"contender": 34, "threads": 7, "dtype": 7, "seconds": 9, "repeats": 7, "gap": 9, "criterion": 10, "|slope|": 7, "passes": 6, "status": 9,
-           "ratio": 6, "to": 32, "settings": 0, "extra": 0}
+COLUMNS = {
+    "contender": 34,
+    "threads": 7,
+    "dtype": 7,
+    "seconds": 9,
+    "repeats": 7,
+    "gap": 9,
+    "criterion": 10,
+    "|slope|": 7,
+    "passes": 6,
+    "status": 9,
+    "ratio": 6,
+    "to": 32,
+    "settings": 0,
+    "extra": 0,
+}
 
 
 def line(cells):
-    return " ".join(cell.ljust(width) for cell, width in zip(cells, COLUMNS.values())).rstrip()
+    return " ".join(
+        cell.ljust(width) for cell, width in zip(cells, COLUMNS.values(), strict=False)
+    ).rstrip()
 
 
 def row(r):
-    return line((r["contender"], str(r["n_threads"]), r["dtype"], short(median(r["seconds"])), str(len(r["seconds"])), short(r["gap"], ".1e"),
-                 short(r["criterion"], ".8g"), short(r["hypergradient_norm"], ".1e"), short(r["n_passes"], ".0f"), short(r["status"]),
-                 short(r["ratio"], ".3g"), short(r["ratio_to"]), short(r["settings"]), short(r["extra"])))
+    return line(
+        (
+            r["contender"],
+            str(r["n_threads"]),
+            r["dtype"],
+            short(median(r["seconds"])),
+            str(len(r["seconds"])),
+            short(r["gap"], ".1e"),
+            short(r["criterion"], ".8g"),
+            short(r["hypergradient_norm"], ".1e"),
+            short(r["n_passes"], ".0f"),
+            short(r["status"]),
+            short(r["ratio"], ".3g"),
+            short(r["ratio_to"]),
+            short(r["settings"]),
+            short(r["extra"]),
+        )
+    )
 
 
 def run(name, case, options, shared, folder):
@@ -87,7 +164,7 @@ def run(name, case, options, shared, folder):
     shared = shared | {"case": name, "load": round(os.getloadavg()[0], 2)}
     try:
         for found in case(options):
-            record = plain({key: None for key in FIELDS} | shared | found)
+            record = plain(dict.fromkeys(FIELDS) | shared | found)
             print(row(record), flush=True)
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -100,28 +177,55 @@ def run(name, case, options, shared, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE")
-    parser.add_argument("--all", action="store_true", help="every case, within ten minutes on two cores")
+    parser.add_argument(
+        "--all", action="store_true", help="every case, within ten minutes on two cores"
+    )
     parser.add_argument("--list", action="store_true", help="names of the cases and what they time")
-    parser.add_argument("--repeats", type=int, help="of every time; 1 to 30 by default, as suits the case")
-    parser.add_argument("--large", action="store_true", help="also the sizes of memory and linear that take longer")
-    parser.add_argument("--nnz", type=lambda text: int(float(text)), help="size of memory and largest of linear, such as 3e8")
-    parser.add_argument("--quick", action="store_true", help="smallest sizes, to see that it runs; recorded only with --records")
-    parser.add_argument("--records", type=Path, metavar="FOLDER", help="where records are appended; bench/records by default")
+    parser.add_argument(
+        "--repeats", type=int, help="of every time; 1 to 30 by default, as suits the case"
+    )
+    parser.add_argument(
+        "--large", action="store_true", help="also the sizes of memory and linear that take longer"
+    )
+    parser.add_argument(
+        "--nnz",
+        type=lambda text: int(float(text)),
+        help="size of memory and largest of linear, such as 3e8",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="smallest sizes, to see that it runs; recorded only with --records",
+    )
+    parser.add_argument(
+        "--records",
+        type=Path,
+        metavar="FOLDER",
+        help="where records are appended; bench/records by default",
+    )
     options = parser.parse_args()
-    warnings.simplefilter("ignore")  # a record has the status; warnings of the peers would drown the table
+    # a record has the status; warnings of the peers would drown the table
+    warnings.simplefilter("ignore")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")  # in their processes too
     from cases import CASES
 
     if options.list:
-        print("\n".join(f"{name:16}{' '.join(case.__doc__.split())}" for name, case in CASES.items()))
+        print(
+            "\n".join(f"{name:16}{' '.join(case.__doc__.split())}" for name, case in CASES.items())
+        )
         return
     names = list(CASES) if options.all else options.cases
     if not names or not set(names) <= set(CASES):
-        parser.error(f"give names out of {', '.join(CASES)}, or --all; got {' '.join(names) or 'none'}")
+        parser.error(
+            f"give names out of {', '.join(CASES)}, or --all; got {' '.join(names) or 'none'}"
+        )
     if options.repeats is not None and options.repeats < 1:
         parser.error("--repeats must be at least 1")
     folder, shared = options.records or (None if options.quick else HERE / "records"), machine()
-    print(f"{shared['cpu']}, {shared['n_cores']} cores, commit {shared['commit']}, {short(shared['libraries'])}")
+    print(
+        f"{shared['cpu']}, {shared['n_cores']} cores, commit {shared['commit']}, "
+        f"{short(shared['libraries'])}"
+    )
     for name in names:
         run(name, CASES[name], options, shared, folder)
 

@@ -1,5 +1,5 @@
-// Once at load: columns renumbered by frequency (most frequent first), and the transposed copy. Column numbers are checked here, since
-// the passes trust them.
+// Once at load: columns renumbered by frequency (most frequent first), and the transposed copy.
+// Column numbers are checked here, since the passes trust them.
 #pragma once
 #include <cstdint>
 #include <numeric>
@@ -18,11 +18,15 @@ bool count_columns(Team& team, int64_t nnz, const I* indices, int64_t n_cols, in
     parallel_chunks(team, n_chunks, [&](int64_t c) {
         parts[c].assign(n_cols, 0);
         for (int64_t k = nnz * c / n_chunks; k < nnz * (c + 1) / n_chunks; ++k) {
-            if (indices[k] < 0 || int64_t(indices[k]) >= n_cols) { is_bad[c] = 1; return; }
+            if (indices[k] < 0 || int64_t(indices[k]) >= n_cols) {
+                is_bad[c] = 1;
+                return;
+            }
             ++parts[c][indices[k]];
         }
     });
-    for (char bad : is_bad) if (bad) return false;
+    for (char bad : is_bad)
+        if (bad) return false;
     for (int64_t j = 0; j < n_cols; ++j) {
         counts[j] = 0;
         for (auto& part : parts) counts[j] += part[j];
@@ -30,9 +34,17 @@ bool count_columns(Team& team, int64_t nnz, const I* indices, int64_t n_cols, in
     return true;
 }
 
-// order[new] = old and rank[old] = new, by decreasing power of two of the count; the old order inside a class keeps neighbours together.
+// order[new] = old and rank[old] = new, by decreasing power of two of the count; the old order
+// inside a class keeps neighbours together.
 inline void frequency_order(int64_t n_cols, const int64_t* counts, int64_t* order, int64_t* rank) {
-    auto level = [](int64_t count) { int b = 0; while (count > 0) { count >>= 1; ++b; } return 63 - b; };
+    auto level = [](int64_t count) {
+        int b = 0;
+        while (count > 0) {
+            count >>= 1;
+            ++b;
+        }
+        return 63 - b;
+    };
     std::vector<int64_t> begin(65, 0);
     for (int64_t j = 0; j < n_cols; ++j) ++begin[level(counts[j]) + 1];
     std::partial_sum(begin.begin(), begin.end(), begin.begin());
@@ -46,20 +58,23 @@ template <class I, class J>
 void relabel(Team& team, int64_t nnz, const I* indices, const int64_t* rank, J* out) {
     const int64_t n_chunks = 4 * team.n_threads;
     parallel_chunks(team, n_chunks, [&](int64_t c) {
-        for (int64_t k = nnz * c / n_chunks; k < nnz * (c + 1) / n_chunks; ++k) out[k] = J(rank ? rank[indices[k]] : indices[k]);
+        for (int64_t k = nnz * c / n_chunks; k < nnz * (c + 1) / n_chunks; ++k)
+            out[k] = J(rank ? rank[indices[k]] : indices[k]);
     });
 }
 
-// CSR of the transpose; counts are the entries of each column. Every chunk owns a range of columns, so no two threads write together.
+// CSR of the transpose; counts are the entries of each column. Every chunk owns a range of columns,
+// so no two threads write together.
 template <class T, class I, class J>
-void transpose(Team& team, int64_t n_rows, int64_t n_cols, const int64_t* indptr, const I* indices, const T* data,
-               const int64_t* counts, int64_t* t_indptr, J* t_indices, T* t_data) {
+void transpose(Team& team, int64_t n_rows, int64_t n_cols, const int64_t* indptr, const I* indices,
+               const T* data, const int64_t* counts, int64_t* t_indptr, J* t_indices, T* t_data) {
     t_indptr[0] = 0;
     std::partial_sum(counts, counts + n_cols, t_indptr + 1);
     const int64_t n_chunks = team.n_threads;
     parallel_chunks(team, n_chunks, [&](int64_t c) {
         auto offset = [&](int64_t j) { return t_indptr[j]; };
-        const int64_t begin = balanced_begin(c, n_chunks, n_cols, 1, offset), end = balanced_begin(c + 1, n_chunks, n_cols, 1, offset);
+        const int64_t begin = balanced_begin(c, n_chunks, n_cols, 1, offset),
+                      end = balanced_begin(c + 1, n_chunks, n_cols, 1, offset);
         std::vector<int64_t> next(t_indptr + begin, t_indptr + end);
         for (int64_t i = 0; i < n_rows; ++i) {
             for (int64_t k = indptr[i]; k < indptr[i + 1]; ++k) {

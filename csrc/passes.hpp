@@ -1,10 +1,13 @@
-// The passes over X, for m columns at once: gather z = x_i V, apply a row function, scatter or reduce. No solver, no penalty.
+// The passes over X, for m columns at once: gather z = x_i V, apply a row function, scatter or
+// reduce. No solver, no penalty.
 //
-// A coefficient block V has n_coef = n_cols + has_intercept rows (the intercept last) and m contiguous columns.
-// One pass out = X' f(X V) runs in one of two forms:
-//   fused       each chunk of rows keeps its own copy [V_k | G_k] of the block, so that the cache line fetched for the gather serves
+// A coefficient block V has n_coef = n_cols + has_intercept rows (the intercept last) and m
+// contiguous columns. One pass out = X' f(X V) runs in one of two forms:
+//   fused       each chunk of rows keeps its own copy [V_k | G_k] of the block, so that the cache
+//   line fetched for the gather serves
 //               the scatter too; the G parts are added in chunk order. One read of X.
-//   two-pass    gather over the rows, then gather over the columns through a transposed copy. Two reads of X, no private copies; the
+//   two-pass    gather over the rows, then gather over the columns through a transposed copy. Two
+//   reads of X, no private copies; the
 //               bits do not depend on the number of threads.
 #pragma once
 #include <functional>
@@ -19,15 +22,19 @@
 
 namespace fh {
 
-// A loss over a block of rows, as pointers: what losses.hpp lists, or (the same shape) what a user compiled. `a` are its parameters.
+// A loss over a block of rows, as pointers: what losses.hpp lists, or (the same shape) what a user
+// compiled. `a` are its parameters.
 struct LossTable {
-    void (*value_d1_of)(int64_t n, const double* y, const double* z, const double* a, double* value, double* d1) = nullptr;
-    void (*derivative_of)(int order, int64_t n, const double* y, const double* z, const double* a, double* out) = nullptr;
+    void (*value_d1_of)(int64_t n, const double* y, const double* z, const double* a, double* value,
+                        double* d1) = nullptr;
+    void (*derivative_of)(int order, int64_t n, const double* y, const double* z, const double* a,
+                          double* out) = nullptr;
 };
 struct Loss : LossTable {
     double a[2] = {0.0, 0.0};
-    int n_classes = 1;  // more: the multinomial loss, whose unit of work is n_classes columns side by side; the table is not used
-    LossTable other;    // of a mix: weight * this one + (1 - weight) * other. Without one weight is 1
+    int n_classes = 1;  // more: the multinomial loss, whose unit of work is n_classes columns side
+                        // by side; the table is not used
+    LossTable other;  // of a mix: weight * this one + (1 - weight) * other. Without one weight is 1
     double other_a[2] = {0.0, 0.0};
     double weight = 1.0;
     void value_d1(int64_t n, const double* y, const double* z, double* value, double* d1) const {
@@ -57,24 +64,31 @@ private:
 
 template <class L>
 struct LossBlock {
-    FH_CLONES static void value_d1(int64_t n, const double* y, const double* z, const double* parameters, double* value, double* d1) {
+    FH_CLONES static void value_d1(int64_t n, const double* y, const double* z,
+                                   const double* parameters, double* value, double* d1) {
         const double a[2] = {parameters[0], parameters[1]};
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) L::value_d1(y[i], z[i], a, value[i], d1[i]);
     }
-    FH_CLONES static void d2(int64_t n, const double* y, const double* z, const double* parameters, double* out) {
+    FH_CLONES static void d2(int64_t n, const double* y, const double* z, const double* parameters,
+                             double* out) {
         const double a[2] = {parameters[0], parameters[1]};
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) out[i] = L::d2(y[i], z[i], a);
     }
-    static void derivative(int order, int64_t n, const double* y, const double* z, const double* a, double* out) {
+    static void derivative(int order, int64_t n, const double* y, const double* z, const double* a,
+                           double* out) {
         if (order == 2) return d2(n, y, z, a, out);
-        for (int64_t i = 0; i < n; ++i) out[i] = order == 0 ? L::value(y[i], z[i], a) : order == 1 ? L::d1(y[i], z[i], a) : L::d3(y[i], z[i], a);
+        for (int64_t i = 0; i < n; ++i)
+            out[i] = order == 0   ? L::value(y[i], z[i], a)
+                     : order == 1 ? L::d1(y[i], z[i], a)
+                                  : L::d3(y[i], z[i], a);
     }
     static constexpr LossTable table() { return {value_d1, derivative}; }
 };
 
-// Row weights of column f: weight[i] where (mask[i, f] & bit), else 0. Without weights 1, without a mask every row trains.
+// Row weights of column f: weight[i] where (mask[i, f] & bit), else 0. Without weights 1, without a
+// mask every row trains.
 struct RowWeights {
     const double* weight = nullptr;
     const uint8_t* mask = nullptr;
@@ -92,16 +106,24 @@ struct Matrix {
     View cols;  // X transposed, or empty
     bool has_intercept = false;
     bool is_deterministic = false;  // the same bits for every number of threads: two-pass form only
-    int64_t n_passes = 0;           // so far; one gather-and-scatter over all rows is one pass in either form
+    int64_t n_passes =
+        0;  // so far; one gather-and-scatter over all rows is one pass in either form
     std::mutex mutex;
 
     int64_t n_rows() const { return rows.n_rows; }
     int64_t n_coef() const { return rows.n_cols + has_intercept; }
-    int64_t block_rows() const { return std::min<int64_t>(64, rows.n_rows / 128 + 1); }  // of X only, never of the threads
+    int64_t block_rows() const {
+        return std::min<int64_t>(64, rows.n_rows / 128 + 1);
+    }  // of X only, never of the threads
     int64_t n_blocks() const { return (rows.n_rows + block_rows() - 1) / block_rows(); }
-    template <class U> U* scratch(size_t n) {
+    template <class U>
+    U* scratch(size_t n) {
         n = (n * sizeof(U) + sizeof(double) - 1) / sizeof(double);
-        if (n > capacity_) { scratch_.reset(); scratch_ = new_block<double>(n); capacity_ = n; }
+        if (n > capacity_) {
+            scratch_.reset();
+            scratch_ = new_block<double>(n);
+            capacity_ = n;
+        }
         return reinterpret_cast<U*>(scratch_.get());
     }
 
@@ -111,43 +133,65 @@ private:
 };
 
 // block, first row, end row, z = x V of these rows (n, m_in), r (n, m_out) to fill
-template <class U> using RowFunction = std::function<void(int64_t, int64_t, int64_t, const U*, U*)>;
-using Epilogue = std::function<void(int64_t, int64_t, int64_t)>;  // block of features, first, end: after out is complete there
+template <class U>
+using RowFunction = std::function<void(int64_t, int64_t, int64_t, const U*, U*)>;
+using Epilogue = std::function<void(
+    int64_t, int64_t, int64_t)>;  // block of features, first, end: after out is complete there
 
 constexpr int64_t feature_block = 1024;
 inline int64_t n_feature_blocks(int64_t p) { return (p + feature_block - 1) / feature_block; }
 
 constexpr int max_width = 16;
-// f(width) with a compile-time width for m = 1..16 columns, else width 0 for "look at m": small loops of known length are 3 times as fast
+// f(width) with a compile-time width for m = 1..16 columns, else width 0 for "look at m": small
+// loops of known length are 3 times as fast
 template <class F>
 void with_width(int m, F&& f) {
     switch (m) {
-        case 1: return f(std::integral_constant<int, 1>());
-        case 2: return f(std::integral_constant<int, 2>());
-        case 3: return f(std::integral_constant<int, 3>());
-        case 4: return f(std::integral_constant<int, 4>());
-        case 5: return f(std::integral_constant<int, 5>());
-        case 6: return f(std::integral_constant<int, 6>());
-        case 7: return f(std::integral_constant<int, 7>());
-        case 8: return f(std::integral_constant<int, 8>());
-        case 9: return f(std::integral_constant<int, 9>());
-        case 10: return f(std::integral_constant<int, 10>());
-        case 11: return f(std::integral_constant<int, 11>());
-        case 12: return f(std::integral_constant<int, 12>());
-        case 13: return f(std::integral_constant<int, 13>());
-        case 14: return f(std::integral_constant<int, 14>());
-        case 15: return f(std::integral_constant<int, 15>());
-        case 16: return f(std::integral_constant<int, 16>());
-        default: return f(std::integral_constant<int, 0>());
+        case 1:
+            return f(std::integral_constant<int, 1>());
+        case 2:
+            return f(std::integral_constant<int, 2>());
+        case 3:
+            return f(std::integral_constant<int, 3>());
+        case 4:
+            return f(std::integral_constant<int, 4>());
+        case 5:
+            return f(std::integral_constant<int, 5>());
+        case 6:
+            return f(std::integral_constant<int, 6>());
+        case 7:
+            return f(std::integral_constant<int, 7>());
+        case 8:
+            return f(std::integral_constant<int, 8>());
+        case 9:
+            return f(std::integral_constant<int, 9>());
+        case 10:
+            return f(std::integral_constant<int, 10>());
+        case 11:
+            return f(std::integral_constant<int, 11>());
+        case 12:
+            return f(std::integral_constant<int, 12>());
+        case 13:
+            return f(std::integral_constant<int, 13>());
+        case 14:
+            return f(std::integral_constant<int, 14>());
+        case 15:
+            return f(std::integral_constant<int, 15>());
+        case 16:
+            return f(std::integral_constant<int, 16>());
+        default:
+            return f(std::integral_constant<int, 0>());
     }
 }
 
 // f over blocks of features, the sums of what it returns added in block order whatever the threads
 template <class F>
 void parallel_features(Team& team, int64_t p, F&& f) {
-    const int64_t n = n_feature_blocks(p), n_chunks = p * 8 < 65536 ? 1 : std::min<int64_t>(n, 4 * team.n_threads);
+    const int64_t n = n_feature_blocks(p),
+                  n_chunks = p * 8 < 65536 ? 1 : std::min<int64_t>(n, 4 * team.n_threads);
     parallel_chunks(team, n_chunks, [&](int64_t c) {
-        for (int64_t b = n * c / n_chunks; b < n * (c + 1) / n_chunks; ++b) f(b, b * feature_block, std::min(p, (b + 1) * feature_block));
+        for (int64_t b = n * c / n_chunks; b < n * (c + 1) / n_chunks; ++b)
+            f(b, b * feature_block, std::min(p, (b + 1) * feature_block));
     });
 }
 
@@ -156,7 +200,8 @@ template <class F>
 void for_blocks(const Matrix& X, Team& team, int64_t c, int64_t n_chunks, F&& f) {
     const int64_t B = X.block_rows(), n = X.n_rows();
     auto work = [&](int64_t i) { return X.rows.offset_of(i) + 8 * i; };
-    const int64_t begin = balanced_begin(c, n_chunks, n, B, work), end = balanced_begin(c + 1, n_chunks, n, B, work);
+    const int64_t begin = balanced_begin(c, n_chunks, n, B, work),
+                  end = balanced_begin(c + 1, n_chunks, n, B, work);
     int64_t next_poll = X.rows.offset_of(begin) + (int64_t(1) << 24);
     for (int64_t i0 = begin; i0 < end; i0 += B) {
         const int64_t i1 = std::min(i0 + B, end);
@@ -169,25 +214,33 @@ void for_blocks(const Matrix& X, Team& team, int64_t c, int64_t n_chunks, F&& f)
     }
 }
 
-// The private copy of [V | G] that still stays near a core. Measured (2 cores, 1 MiB L2, 32 MiB L3): 20,000 features, 8 columns, 2.6 MB:
-// fused 13.6 ms, two-pass 16.0; 130,107 features, 3 columns, 6.2 MB: fused 11.1, two-pass 5.9; in between they are level.
+// The private copy of [V | G] that still stays near a core. Measured (2 cores, 1 MiB L2, 32 MiB
+// L3): 20,000 features, 8 columns, 2.6 MB: fused 13.6 ms, two-pass 16.0; 130,107 features, 3
+// columns, 6.2 MB: fused 11.1, two-pass 5.9; in between they are level.
 constexpr int64_t fused_limit_bytes = 2000000;
 
-inline bool is_fused_form(const Matrix& X, int n_bytes) { return X.n_coef() * n_bytes <= fused_limit_bytes; }
+inline bool is_fused_form(const Matrix& X, int n_bytes) {
+    return X.n_coef() * n_bytes <= fused_limit_bytes;
+}
 inline bool is_fused(const Matrix& X, int n_bytes) {
     return !X.cols || (!X.is_deterministic && is_fused_form(X, n_bytes));
 }
 
-// out (n_coef, m_out) = X' f(X V). V may be null (m_in = 0: no gather), out may be null (m_out = 0: no scatter).
+// out (n_coef, m_out) = X' f(X V). V may be null (m_in = 0: no gather), out may be null (m_out = 0:
+// no scatter).
 template <class U>
 void apply(Matrix& X, Team& team, const U* V, int m_in, int m_out, U* out, const RowFunction<U>& f,
-                  bool is_squared = false, const Epilogue& epilogue = nullptr) {
+           bool is_squared = false, const Epilogue& epilogue = nullptr) {
     const int64_t p = X.rows.n_cols, q = X.n_coef(), n = X.n_rows(), B = X.block_rows();
     std::lock_guard<std::mutex> lock(X.mutex);
-    const bool fused = m_out == 0 || m_in == 0 ? !(X.cols && m_out > 0) : is_fused(X, (m_in + m_out) * int(sizeof(U)));
-    // small work is not worth waking threads for. Fused: a chunk is a private copy, one a thread; else chunks are only work, several a thread
-    const int64_t n_threads = X.rows.n_stored() * std::max(m_in, m_out) < 100000 ? 1 : team.n_threads;
-    const int64_t n_chunks = std::min<int64_t>(n_threads == 1 ? 1 : n_threads * (fused && m_out > 0 ? 1 : 8), X.n_blocks());
+    const bool fused = m_out == 0 || m_in == 0 ? !(X.cols && m_out > 0)
+                                               : is_fused(X, (m_in + m_out) * int(sizeof(U)));
+    // small work is not worth waking threads for. Fused: a chunk is a private copy, one a thread;
+    // else chunks are only work, several a thread
+    const int64_t n_threads =
+        X.rows.n_stored() * std::max(m_in, m_out) < 100000 ? 1 : team.n_threads;
+    const int64_t n_chunks = std::min<int64_t>(
+        n_threads == 1 ? 1 : n_threads * (fused && m_out > 0 ? 1 : 8), X.n_blocks());
     ++X.n_passes;
 
     auto gather_block = [&](int64_t i0, int64_t i1, const U* W, int64_t ldw, U* Z) {
@@ -225,7 +278,8 @@ void apply(Matrix& X, Team& team, const U* V, int m_in, int m_out, U* out, const
                 X.rows.scatter(m_out, is_squared, i0, i1, R.data(), m_out, private_ + m_in, ld);
                 if (X.has_intercept)
                     for (int64_t i = 0; i < i1 - i0; ++i)
-                        for (int j = 0; j < m_out; ++j) private_[p * ld + m_in + j] += R[i * m_out + j];
+                        for (int j = 0; j < m_out; ++j)
+                            private_[p * ld + m_in + j] += R[i * m_out + j];
             });
         });
         if (team.is_stopped) return;
@@ -233,7 +287,8 @@ void apply(Matrix& X, Team& team, const U* V, int m_in, int m_out, U* out, const
             for (int64_t k = k0; k < k1; ++k) {
                 for (int j = 0; j < m_out; ++j) out[k * m_out + j] = P[k * ld + m_in + j];
                 for (int64_t c = 1; c < n_chunks; ++c)
-                    for (int j = 0; j < m_out; ++j) out[k * m_out + j] += P[(c * q + k) * ld + m_in + j];
+                    for (int j = 0; j < m_out; ++j)
+                        out[k * m_out + j] += P[(c * q + k) * ld + m_in + j];
             }
             if (epilogue) epilogue(b, k0, k1);
         });
@@ -254,13 +309,17 @@ void apply(Matrix& X, Team& team, const U* V, int m_in, int m_out, U* out, const
         });
     });
     if (team.is_stopped) return;
-    const int64_t n_parts = n_threads == 1 ? 1 : 8 * n_threads;  // smaller than a thread's share: the balance is by stored entries, not exact
+    const int64_t n_parts =
+        n_threads == 1 ? 1 : 8 * n_threads;  // smaller than a thread's share: the balance is by
+                                             // stored entries, not exact
     parallel_chunks(team, n_parts, [&](int64_t c) {
         auto work = [&](int64_t k) { return X.cols.offset_of(k) + k; };
-        const int64_t begin = balanced_begin(c, n_parts, p, 1, work), end = balanced_begin(c + 1, n_parts, p, 1, work);
+        const int64_t begin = balanced_begin(c, n_parts, p, 1, work),
+                      end = balanced_begin(c + 1, n_parts, p, 1, work);
         for (int64_t k0 = begin; k0 < end && !team.is_stopped.load(std::memory_order_relaxed);) {
             int64_t k1 = k0 + 1;  // at most 2^22 entries between two questions whether to stop
-            while (k1 < end && X.cols.offset_of(k1 + 1) - X.cols.offset_of(k0) < (int64_t(1) << 22)) ++k1;
+            while (k1 < end && X.cols.offset_of(k1 + 1) - X.cols.offset_of(k0) < (int64_t(1) << 22))
+                ++k1;
             X.cols.gather(m_out, is_squared, k0, k1, R, m_out, out + k0 * m_out, m_out);
             k0 = k1;
             if (is_caller()) team.poll();
@@ -283,64 +342,76 @@ inline void spread(const double* y, int64_t i0, int64_t i1, int m, std::vector<d
         for (int j = 0; j < m; ++j) out[(i - i0) * m + j] = y[i];
 }
 
-// Values of the training rows and of the held-out rows (m each), gradients G (n_coef, m) of the training part, predictions Z (n, m).
-// Column j uses the row weights of fold[j]. G and Z may be null.
-inline void loss_grad(Matrix& X, Team& team, const Loss& loss, const double* y, const RowWeights& s, const int* fold, int m,
-                      const double* W, double* train, double* held_out, double* G, double* Z) {
+// Values of the training rows and of the held-out rows (m each), gradients G (n_coef, m) of the
+// training part, predictions Z (n, m). Column j uses the row weights of fold[j]. G and Z may be
+// null.
+inline void loss_grad(Matrix& X, Team& team, const Loss& loss, const double* y, const RowWeights& s,
+                      const int* fold, int m, const double* W, double* train, double* held_out,
+                      double* G, double* Z) {
     const int64_t n_blocks = X.n_blocks();
     std::vector<double> parts(size_t(n_blocks) * 2 * m);
     const int K = loss.n_classes;
     const Softmax::Target target(K, loss.a);
-    apply<double>(X, team, W, m, G ? m : 0, G, [&](int64_t b, int64_t i0, int64_t i1, const double* z, double* r) {
-        thread_local std::vector<double> yy, value, d1;
-        if (K > 1) {                                  // the value of a unit is that of its first column
-            d1.resize(K);
+    apply<double>(
+        X, team, W, m, G ? m : 0, G,
+        [&](int64_t b, int64_t i0, int64_t i1, const double* z, double* r) {
+            thread_local std::vector<double> yy, value, d1;
+            if (K > 1) {  // the value of a unit is that of its first column
+                d1.resize(K);
+                double* sums = parts.data() + b * 2 * m;
+                for (int64_t i = i0; i < i1; ++i)
+                    for (int j = 0; j < m; j += K) {
+                        const int64_t k = (i - i0) * m + j;
+                        const double in = s.at(i, fold[j], train_bit),
+                                     out = s.at(i, fold[j], held_out_bit);
+                        if (in != 0.0 || out != 0.0) {
+                            const double v = Softmax::value(K, y[i], z + k, loss.a, d1.data());
+                            if (in != 0.0) sums[j] += in * v;
+                            if (out != 0.0) sums[m + j] += out * v;
+                        }
+                        for (int c = 0; c < K; ++c) {
+                            if (r) r[k + c] = in != 0.0 ? in * (d1[c] - target.at(c, y[i])) : 0.0;
+                            if (Z) Z[i * m + j + c] = z[k + c];
+                        }
+                    }
+                return;
+            }
+            const int64_t size = (i1 - i0) * m;
+            spread(y, i0, i1, m, yy);
+            value.resize(size);
+            d1.resize(size);
+            loss.value_d1(size, yy.data(), z, value.data(), d1.data());
             double* sums = parts.data() + b * 2 * m;
             for (int64_t i = i0; i < i1; ++i)
-                for (int j = 0; j < m; j += K) {
+                for (int j = 0; j < m; ++j) {
                     const int64_t k = (i - i0) * m + j;
-                    const double in = s.at(i, fold[j], train_bit), out = s.at(i, fold[j], held_out_bit);
-                    if (in != 0.0 || out != 0.0) {
-                        const double v = Softmax::value(K, y[i], z + k, loss.a, d1.data());
-                        if (in != 0.0) sums[j] += in * v;
-                        if (out != 0.0) sums[m + j] += out * v;
-                    }
-                    for (int c = 0; c < K; ++c) {
-                        if (r) r[k + c] = in != 0.0 ? in * (d1[c] - target.at(c, y[i])) : 0.0;
-                        if (Z) Z[i * m + j + c] = z[k + c];
-                    }
+                    const double in = s.at(i, fold[j], train_bit),
+                                 out = s.at(i, fold[j], held_out_bit);
+                    if (in != 0.0) sums[j] += in * value[k];
+                    if (out != 0.0) sums[m + j] += out * value[k];
+                    if (r) r[k] = in != 0.0 ? in * d1[k] : 0.0;
+                    if (Z) Z[i * m + j] = z[k];
                 }
-            return;
-        }
-        const int64_t size = (i1 - i0) * m;
-        spread(y, i0, i1, m, yy);
-        value.resize(size);
-        d1.resize(size);
-        loss.value_d1(size, yy.data(), z, value.data(), d1.data());
-        double* sums = parts.data() + b * 2 * m;
-        for (int64_t i = i0; i < i1; ++i)
-            for (int j = 0; j < m; ++j) {
-                const int64_t k = (i - i0) * m + j;
-                const double in = s.at(i, fold[j], train_bit), out = s.at(i, fold[j], held_out_bit);
-                if (in != 0.0) sums[j] += in * value[k];
-                if (out != 0.0) sums[m + j] += out * value[k];
-                if (r) r[k] = in != 0.0 ? in * d1[k] : 0.0;
-                if (Z) Z[i * m + j] = z[k];
-            }
-    });
+        });
     for (int j = 0; j < m; ++j) {
         double a = 0.0, b = 0.0;
-        for (int64_t k = 0; k < n_blocks; ++k) { a += parts[k * 2 * m + j]; b += parts[k * 2 * m + m + j]; }
+        for (int64_t k = 0; k < n_blocks; ++k) {
+            a += parts[k * 2 * m + j];
+            b += parts[k * 2 * m + m + j];
+        }
         train[j] = a;
         held_out[j] = b;
     }
 }
 
-// s * (derivative of the loss of this order) at predictions Z (n, m), in the rows that have `bit`. Reads no X. Of the multinomial loss orders 2 and 3
-// are s p, from which all that is needed of them follows.
-inline void row_terms(int64_t n, Team& team, const Loss& loss, int order, const double* y, const RowWeights& s, uint8_t bit,
-                      const int* fold, int m, const double* Z, double* out) {
-    const int64_t B = 256, n_blocks = (n + B - 1) / B, n_chunks = n * m < 16384 ? 1 : team.n_threads;
+// s * (derivative of the loss of this order) at predictions Z (n, m), in the rows that have `bit`.
+// Reads no X. Of the multinomial loss orders 2 and 3 are s p, from which all that is needed of them
+// follows.
+inline void row_terms(int64_t n, Team& team, const Loss& loss, int order, const double* y,
+                      const RowWeights& s, uint8_t bit, const int* fold, int m, const double* Z,
+                      double* out) {
+    const int64_t B = 256, n_blocks = (n + B - 1) / B,
+                  n_chunks = n * m < 16384 ? 1 : team.n_threads;
     parallel_chunks(team, n_chunks, [&](int64_t c) {
         std::vector<double> yy;
         const int K = loss.n_classes;
@@ -375,9 +446,10 @@ inline void row_terms(int64_t n, Team& team, const Loss& loss, int order, const 
 }
 
 // sums (m) of s * loss over the rows that have `bit`, from predictions Z (n, m). Reads no X.
-inline void loss_sum(int64_t n, Team& team, const Loss& loss, const double* y, const RowWeights& s, uint8_t bit, const int* fold, int m,
-                     const double* Z, double* sums) {
-    const int64_t B = 256, n_blocks = (n + B - 1) / B, n_chunks = n * m < 16384 ? 1 : team.n_threads;
+inline void loss_sum(int64_t n, Team& team, const Loss& loss, const double* y, const RowWeights& s,
+                     uint8_t bit, const int* fold, int m, const double* Z, double* sums) {
+    const int64_t B = 256, n_blocks = (n + B - 1) / B,
+                  n_chunks = n * m < 16384 ? 1 : team.n_threads;
     std::vector<double> parts(size_t(n_blocks) * m);
     parallel_chunks(team, n_chunks, [&](int64_t c) {
         std::vector<double> yy, value, d1;
@@ -389,7 +461,9 @@ inline void loss_sum(int64_t n, Team& team, const Loss& loss, const double* y, c
                 for (int64_t i = i0; i < i1; ++i)
                     for (int j = 0; j < m; j += K) {
                         const double w = s.at(i, fold[j], bit);
-                        if (w != 0.0) parts[b * m + j] += w * Softmax::value(K, y[i], Z + i * m + j, loss.a, d1.data());
+                        if (w != 0.0)
+                            parts[b * m + j] +=
+                                w * Softmax::value(K, y[i], Z + i * m + j, loss.a, d1.data());
                     }
                 continue;
             }
@@ -410,43 +484,56 @@ inline void loss_sum(int64_t n, Team& team, const Loss& loss, const double* y, c
     }
 }
 
-// out (n_coef, m) = X' (c * (X V)); column j uses curvature column fold[j] of C (n, n_folds). With K > 1 classes the columns come in units of K, C is
-// (n, n_folds K) of s p, and c * is the curvature of the multinomial loss.
+// out (n_coef, m) = X' (c * (X V)); column j uses curvature column fold[j] of C (n, n_folds). With
+// K > 1 classes the columns come in units of K, C is (n, n_folds K) of s p, and c * is the
+// curvature of the multinomial loss.
 template <class U>
-void hvp(Matrix& X, Team& team, const double* C, int n_folds, int K, const int* fold, int m, const U* V, U* out, const Epilogue& epilogue = nullptr) {
-    apply<U>(X, team, V, m, m, out, [&](int64_t, int64_t i0, int64_t i1, const U* z, U* r) {
-        if (K > 1) {
+void hvp(Matrix& X, Team& team, const double* C, int n_folds, int K, const int* fold, int m,
+         const U* V, U* out, const Epilogue& epilogue = nullptr) {
+    apply<U>(
+        X, team, V, m, m, out,
+        [&](int64_t, int64_t i0, int64_t i1, const U* z, U* r) {
+            if (K > 1) {
+                for (int64_t i = i0; i < i1; ++i)
+                    for (int j = 0; j < m; j += K)
+                        Softmax::curve(K, C + (i * n_folds + fold[j]) * K, z + (i - i0) * m + j,
+                                       r + (i - i0) * m + j);
+                return;
+            }
             for (int64_t i = i0; i < i1; ++i)
-                for (int j = 0; j < m; j += K)
-                    Softmax::curve(K, C + (i * n_folds + fold[j]) * K, z + (i - i0) * m + j, r + (i - i0) * m + j);
-            return;
-        }
-        for (int64_t i = i0; i < i1; ++i)
-            for (int j = 0; j < m; ++j) r[(i - i0) * m + j] = U(C[i * n_folds + fold[j]]) * z[(i - i0) * m + j];
-    }, false, epilogue);
+                for (int j = 0; j < m; ++j)
+                    r[(i - i0) * m + j] = U(C[i * n_folds + fold[j]]) * z[(i - i0) * m + j];
+        },
+        false, epilogue);
 }
 
 // out (n_coef, n_folds) = sum_i c_if x_ij^2
 inline void hess_diag(Matrix& X, Team& team, const double* C, int n_folds, double* out) {
-    apply<double>(X, team, nullptr, 0, n_folds, out, [&](int64_t, int64_t i0, int64_t i1, const double*, double* r) {
-        std::copy(C + i0 * n_folds, C + i1 * n_folds, r);
-    }, true);
+    apply<double>(
+        X, team, nullptr, 0, n_folds, out,
+        [&](int64_t, int64_t i0, int64_t i1, const double*, double* r) {
+            std::copy(C + i0 * n_folds, C + i1 * n_folds, r);
+        },
+        true);
 }
 
 // Z (n, m) = X V        and        G (n_coef, m) = X' R
 inline void matvec(Matrix& X, Team& team, int m, const double* V, double* Z) {
-    apply<double>(X, team, V, m, 0, nullptr, [&](int64_t, int64_t i0, int64_t i1, const double* z, double*) {
-        std::copy(z, z + (i1 - i0) * m, Z + i0 * m);
-    });
+    apply<double>(X, team, V, m, 0, nullptr,
+                  [&](int64_t, int64_t i0, int64_t i1, const double* z, double*) {
+                      std::copy(z, z + (i1 - i0) * m, Z + i0 * m);
+                  });
 }
 inline void rmatvec(Matrix& X, Team& team, int m, const double* R, double* G) {
-    apply<double>(X, team, nullptr, 0, m, G, [&](int64_t, int64_t i0, int64_t i1, const double*, double* r) {
-        std::copy(R + i0 * m, R + i1 * m, r);
-    });
+    apply<double>(X, team, nullptr, 0, m, G,
+                  [&](int64_t, int64_t i0, int64_t i1, const double*, double* r) {
+                      std::copy(R + i0 * m, R + i1 * m, r);
+                  });
 }
 
 // part (k, k) += c u u', upper triangle, u_a = z[a * stride]
-FH_CLONES inline void add_outer_product(int k, int stride, double c, const double* z, double* part) {
+FH_CLONES inline void add_outer_product(int k, int stride, double c, const double* z,
+                                        double* part) {
     for (int a = 0; a < k; ++a) {
         const double ca = c * z[a * stride];
         double* row = part + a * k;
@@ -459,11 +546,13 @@ FH_CLONES inline void add_outer_product(int k, int stride, double c, const doubl
     }
 }
 
-// M (n_folds, k, k) with M_f = sum_i (A_if + B_if x_i q_f) (x_i u_a) (x_i u_b), where column a * n_folds + f of U (n_coef, k n_folds)
-// is u_a of fold f. The contraction of the outer Hessian. B and Q (n_coef, n_folds) may be null. With K > 1 classes every column is K of them, A and B
-// are of the form s p, and the second and third derivatives of the multinomial loss take the place of the products: the covariance of u_a and u_b
-// under p, and the third central moment of q, u_a, u_b.
-inline void contract(Matrix& X, Team& team, const double* A, const double* B, const double* Q, const double* U, int n_folds, int k, int K, double* M) {
+// M (n_folds, k, k) with M_f = sum_i (A_if + B_if x_i q_f) (x_i u_a) (x_i u_b), where column a *
+// n_folds + f of U (n_coef, k n_folds) is u_a of fold f. The contraction of the outer Hessian. B
+// and Q (n_coef, n_folds) may be null. With K > 1 classes every column is K of them, A and B are of
+// the form s p, and the second and third derivatives of the multinomial loss take the place of the
+// products: the covariance of u_a and u_b under p, and the third central moment of q, u_a, u_b.
+inline void contract(Matrix& X, Team& team, const double* A, const double* B, const double* Q,
+                     const double* U, int n_folds, int k, int K, double* M) {
     const int F = n_folds, m_u = k * F * K, m = m_u + (Q ? F * K : 0);
     const int64_t q = X.n_coef(), n_blocks = X.n_blocks();
     std::vector<double> V;
@@ -478,42 +567,47 @@ inline void contract(Matrix& X, Team& team, const double* A, const double* B, co
     }
     const size_t size = size_t(n_folds) * k * k;
     std::vector<double> parts(size_t(n_blocks) * size);
-    apply<double>(X, team, all, m, 0, nullptr, [&](int64_t b, int64_t i0, int64_t i1, const double* z, double*) {
-        double* part = parts.data() + b * size;
-        if (K > 1) {
-            std::vector<double> centred(size_t(k) * K);
-            for (int64_t i = i0; i < i1; ++i, z += m)
-                for (int f = 0; f < F; ++f)
-                    for (int third = 0; third < (Q ? 2 : 1); ++third) {
-                        const double* w = (third ? B : A) + (i * F + f) * K;
-                        double s = 0.0, q_mean = 0.0;
-                        for (int c = 0; c < K; ++c) s += w[c];
-                        if (s == 0.0) continue;
-                        const double* q = third ? z + m_u + f * K : nullptr;
-                        for (int c = 0; c < K && q; ++c) q_mean += w[c] / s * q[c];
-                        for (int a = 0; a < k; ++a) {
-                            const double* u = z + (a * F + f) * K;
-                            double mean = 0.0;
-                            for (int c = 0; c < K; ++c) mean += w[c] / s * u[c];
-                            for (int c = 0; c < K; ++c) centred[a * K + c] = u[c] - mean;
-                        }
-                        for (int a = 0; a < k; ++a)
-                            for (int e = 0; e < k; ++e) {
-                                double sum = 0.0;
-                                for (int c = 0; c < K; ++c) sum += w[c] * centred[a * K + c] * centred[e * K + c] * (q ? q[c] - q_mean : 1.0);
-                                part[(f * k + a) * k + e] += sum;
-                            }
-                    }
-            return;
-        }
-        for (int64_t i = i0; i < i1; ++i, z += m)
-            for (int f = 0; f < n_folds; ++f) {
-                double c = A[i * n_folds + f];
-                if (Q) c += B[i * n_folds + f] * z[m_u + f];
-                if (c == 0.0) continue;
-                add_outer_product(k, F, c, z + f, part + f * k * k);
-            }
-    });
+    apply<double>(X, team, all, m, 0, nullptr,
+                  [&](int64_t b, int64_t i0, int64_t i1, const double* z, double*) {
+                      double* part = parts.data() + b * size;
+                      if (K > 1) {
+                          std::vector<double> centred(size_t(k) * K);
+                          for (int64_t i = i0; i < i1; ++i, z += m)
+                              for (int f = 0; f < F; ++f)
+                                  for (int third = 0; third < (Q ? 2 : 1); ++third) {
+                                      const double* w = (third ? B : A) + (i * F + f) * K;
+                                      double s = 0.0, q_mean = 0.0;
+                                      for (int c = 0; c < K; ++c) s += w[c];
+                                      if (s == 0.0) continue;
+                                      const double* q = third ? z + m_u + f * K : nullptr;
+                                      for (int c = 0; c < K && q; ++c) q_mean += w[c] / s * q[c];
+                                      for (int a = 0; a < k; ++a) {
+                                          const double* u = z + (a * F + f) * K;
+                                          double mean = 0.0;
+                                          for (int c = 0; c < K; ++c) mean += w[c] / s * u[c];
+                                          for (int c = 0; c < K; ++c)
+                                              centred[a * K + c] = u[c] - mean;
+                                      }
+                                      for (int a = 0; a < k; ++a)
+                                          for (int e = 0; e < k; ++e) {
+                                              double sum = 0.0;
+                                              for (int c = 0; c < K; ++c)
+                                                  sum += w[c] * centred[a * K + c] *
+                                                         centred[e * K + c] *
+                                                         (q ? q[c] - q_mean : 1.0);
+                                              part[(f * k + a) * k + e] += sum;
+                                          }
+                                  }
+                          return;
+                      }
+                      for (int64_t i = i0; i < i1; ++i, z += m)
+                          for (int f = 0; f < n_folds; ++f) {
+                              double c = A[i * n_folds + f];
+                              if (Q) c += B[i * n_folds + f] * z[m_u + f];
+                              if (c == 0.0) continue;
+                              add_outer_product(k, F, c, z + f, part + f * k * k);
+                          }
+                  });
     std::fill(M, M + size, 0.0);
     for (int64_t b = 0; b < n_blocks; ++b)
         for (size_t j = 0; j < size; ++j) M[j] += parts[b * size + j];

@@ -1,8 +1,10 @@
-// Reads LIBSVM (svmlight) text that lies in memory: `label [qid:n] index:value ... [# comment]`, one row a line.
+// Reads LIBSVM (svmlight) text that lies in memory: `label [qid:n] index:value ... [# comment]`,
+// one row a line.
 //
-// Two passes. The first counts colons and line ends at memory speed: upper bounds of entries and rows, so the output
-// is allocated once and every thread writes to its final place. The second parses. Nothing grows and nothing is copied,
-// unless comments, blank lines or explicit zeros made a bound too high; then the parts are moved together.
+// Two passes. The first counts colons and line ends at memory speed: upper bounds of entries and
+// rows, so the output is allocated once and every thread writes to its final place. The second
+// parses. Nothing grows and nothing is copied, unless comments, blank lines or explicit zeros made
+// a bound too high; then the parts are moved together.
 #pragma once
 
 #include <algorithm>
@@ -22,10 +24,14 @@
 
 namespace fh {
 
-struct Free { void operator()(void* p) const noexcept { std::free(p); } };
+struct Free {
+    void operator()(void* p) const noexcept { std::free(p); }
+};
 
 template <class T>
-using Buffer = std::unique_ptr<T[], Free>;  // malloc, so that it can shrink in place and be handed to another owner
+using Buffer =
+    std::unique_ptr<T[],
+                    Free>;  // malloc, so that it can shrink in place and be handed to another owner
 
 template <class T>
 Buffer<T> allocate(int64_t n) {
@@ -41,10 +47,12 @@ void shrink(Buffer<T>& buffer, int64_t n) noexcept {
     buffer.reset(p ? p : old);
 }
 
-// The matrix in CSR. One of the two index arrays is empty: int32 when every index in the file is below 2^31.
+// The matrix in CSR. One of the two index arrays is empty: int32 when every index in the file is
+// below 2^31.
 template <class V>
 struct SvmlightRows {
-    int64_t n_rows = 0, n_entries = 0, n_features = 0;  // n_features: largest index seen + 1, explicit zeros included
+    int64_t n_rows = 0, n_entries = 0,
+            n_features = 0;  // n_features: largest index seen + 1, explicit zeros included
     Buffer<double> labels;
     Buffer<int64_t> indptr;
     Buffer<int32_t> indices32;
@@ -55,28 +63,46 @@ struct SvmlightRows {
 struct SvmlightError {
     int64_t line;  // 1-based; 0: about the file as a whole
     std::string what;
-    std::string message() const { return line ? "line " + std::to_string(line) + ": " + what : what; }
+    std::string message() const {
+        return line ? "line " + std::to_string(line) + ": " + what : what;
+    }
 };
 
 namespace svmlight {
 
-constexpr int64_t kPadding = 16;  // bytes that can be read past any line: eight-byte loads need no check for the end
+constexpr int64_t kPadding =
+    16;  // bytes that can be read past any line: eight-byte loads need no check for the end
 
-enum class Fault : uint8_t { kNone, kLabel, kQid, kIndex, kZeroIndex, kTwice, kValue, kWide };  // kWide: beyond int32
+enum class Fault : uint8_t {
+    kNone,
+    kLabel,
+    kQid,
+    kIndex,
+    kZeroIndex,
+    kTwice,
+    kValue,
+    kWide
+};  // kWide: beyond int32
 
-struct Chunk {  // whole lines, each closed by '\n', so that no scan needs to test for the end of the text
+struct Chunk {  // whole lines, each closed by '\n', so that no scan needs to test for the end of
+                // the text
     const char *begin, *end;
-    int64_t n_lines = 0, n_colons = 0;         // bounds of rows and entries
-    int64_t first_row = 0, first_entry = 0;    // where its part of the output begins
-    int64_t n_rows = 0, n_entries = 0;         // what was found
+    int64_t n_lines = 0, n_colons = 0;       // bounds of rows and entries
+    int64_t first_row = 0, first_entry = 0;  // where its part of the output begins
+    int64_t n_rows = 0, n_entries = 0;       // what was found
     int64_t min_index = INT64_MAX, max_index = -1;
     Fault fault = Fault::kNone;
-    const char* fault_at = nullptr;            // the token
-    int64_t feature = 0;                       // of kTwice, as written in the file
+    const char* fault_at = nullptr;  // the token
+    int64_t feature = 0;             // of kTwice, as written in the file
 };
 
 template <class V, class I>
-struct Output { double* labels; int64_t* indptr; I* indices; V* values; };
+struct Output {
+    double* labels;
+    int64_t* indptr;
+    I* indices;
+    V* values;
+};
 
 inline bool is_digit(char c) noexcept { return static_cast<unsigned char>(c - '0') < 10; }
 inline bool is_blank(char c) noexcept { return c == ' ' || c == '\t' || c == '\r'; }
@@ -84,7 +110,8 @@ inline bool ends_token(char c) noexcept { return is_blank(c) || c == '\n' || c =
 
 inline void count(Chunk& chunk) noexcept {
     for (const char* p = chunk.begin; p < chunk.end;) {
-        const int64_t n = std::min<int64_t>(chunk.end - p, 255);  // 255: the byte counters cannot overflow
+        const int64_t n =
+            std::min<int64_t>(chunk.end - p, 255);  // 255: the byte counters cannot overflow
         uint8_t colons = 0, lines = 0;
         for (int64_t i = 0; i < n; ++i) {
             colons += p[i] == ':';
@@ -98,12 +125,14 @@ inline void count(Chunk& chunk) noexcept {
 
 // ---- numbers ----
 
-constexpr double kPower10[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                               1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+constexpr double kPower10[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                               1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                               1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 constexpr uint64_t kScale[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
 
-// Appends the digits at p to the number and returns where they end; more than 19 wrap around, which the caller tells
-// by their count. Eight at a time: Lemire, "Number parsing at a gigabyte per second", Softw. Pract. Exper. 51 (2021).
+// Appends the digits at p to the number and returns where they end; more than 19 wrap around, which
+// the caller tells by their count. Eight at a time: Lemire, "Number parsing at a gigabyte per
+// second", Softw. Pract. Exper. 51 (2021).
 inline const char* read_digits(const char* p, uint64_t& number) noexcept {
     for (;;) {
         uint64_t word;
@@ -111,14 +140,16 @@ inline const char* read_digits(const char* p, uint64_t& number) noexcept {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
         word = __builtin_bswap64(word);
 #endif
-        word ^= 0x3030303030303030;  // digits become 0..9; a carry below goes only past the first non-digit
+        word ^= 0x3030303030303030;  // digits become 0..9; a carry below goes only past the first
+                                     // non-digit
         const uint64_t others = (word | (word + 0x7676767676767676)) & 0x8080808080808080;
         const int n = others ? __builtin_ctzll(others) >> 3 : 8;
         if (n == 0) return p;
         word <<= 64 - 8 * n;  // the last digit to the highest byte, zeros in front of the first
         word = word * 10 + (word >> 8);
         word = ((word & 0x000000FF000000FF) * 0x000F424000000064 +
-                ((word >> 16) & 0x000000FF000000FF) * 0x0000271000000001) >> 32;
+                ((word >> 16) & 0x000000FF000000FF) * 0x0000271000000001) >>
+               32;
         number = number * kScale[n] + static_cast<uint32_t>(word);
         p += n;
         if (n < 8) return p;
@@ -132,14 +163,17 @@ struct Decimal {
     bool is_negative;
 };
 
-// The number at p, up to the first character that is not part of it. False: there is none, or it breaks off ("1e").
+// The number at p, up to the first character that is not part of it. False: there is none, or it
+// breaks off ("1e").
 inline bool scan(const char* p, Decimal& d) noexcept {
     d.is_negative = *p == '-';
     p += d.is_negative || *p == '+';
     d.first = p;
     d.digits = 0;
-    if (is_digit(p[0]) && p[1] == '.') d.digits = static_cast<uint64_t>(*p++ - '0');  // most fractions: 25 % faster
-    else p = read_digits(p, d.digits);
+    if (is_digit(p[0]) && p[1] == '.')
+        d.digits = static_cast<uint64_t>(*p++ - '0');  // most fractions: 25 % faster
+    else
+        p = read_digits(p, d.digits);
     d.n_digits = p - d.first;
     d.exp10 = 0;
     if (*p == '.') {
@@ -177,11 +211,14 @@ template <class V>
 }
 
 inline bool convert(const Decimal& d, double& value) noexcept {
-    // Clinger 1990: both operands are exact, so the one rounding is the right one. Not with x87's wider registers.
+    // Clinger 1990: both operands are exact, so the one rounding is the right one. Not with x87's
+    // wider registers.
     constexpr uint64_t kExact = uint64_t{1} << 53;
-    if (FLT_EVAL_METHOD == 0 && d.n_digits <= 19 && d.digits <= kExact && d.exp10 >= -22 && d.exp10 <= 22) {
+    if (FLT_EVAL_METHOD == 0 && d.n_digits <= 19 && d.digits <= kExact && d.exp10 >= -22 &&
+        d.exp10 <= 22) {
         const double digits = static_cast<double>(static_cast<int64_t>(d.digits));
-        const double magnitude = d.exp10 < 0 ? digits / kPower10[-d.exp10] : digits * kPower10[d.exp10];
+        const double magnitude =
+            d.exp10 < 0 ? digits / kPower10[-d.exp10] : digits * kPower10[d.exp10];
         value = d.is_negative ? -magnitude : magnitude;
         return true;
     }
@@ -191,11 +228,13 @@ inline bool convert(const Decimal& d, double& value) noexcept {
 inline bool convert(const Decimal& d, float& value) noexcept {
     double wide;
     if (!convert(d, wide)) return false;
-    // Rounding twice errs only where the double lies half-way between two floats, or beyond the normal floats.
+    // Rounding twice errs only where the double lies half-way between two floats, or beyond the
+    // normal floats.
     uint64_t bits;
     std::memcpy(&bits, &wide, 8);
     const double magnitude = std::fabs(wide);
-    if ((bits & 0x1FFFFFFF) == 0x10000000 || magnitude > FLT_MAX || (magnitude < FLT_MIN && magnitude > 0))
+    if ((bits & 0x1FFFFFFF) == 0x10000000 || magnitude > FLT_MAX ||
+        (magnitude < FLT_MIN && magnitude > 0))
         return convert_any(d, value);
     value = static_cast<float>(wide);
     return true;
@@ -213,7 +252,9 @@ inline const char* read_real(const char* p, V& value) noexcept {
 // Heap sort of both arrays by index: in place, O(n log n) for every order, allocates nothing.
 template <class I, class V>
 [[gnu::noinline]] void sort_entries(I* index, V* value, int64_t n) noexcept {
-    const auto exchange = [&](int64_t i, int64_t j) { std::swap(index[i], index[j]), std::swap(value[i], value[j]); };
+    const auto exchange = [&](int64_t i, int64_t j) {
+        std::swap(index[i], index[j]), std::swap(value[i], value[j]);
+    };
     const auto sink = [&](int64_t i, int64_t size) {
         for (int64_t child; (child = 2 * i + 1) < size; i = child) {
             if (child + 1 < size && index[child] < index[child + 1]) ++child;
@@ -247,7 +288,8 @@ struct Entries {
     bool is_sorted = true, has_zero = false;
 };
 
-// Reads the entries of the row whose label ends at p; returns where its '\n' is, or nullptr on a fault.
+// Reads the entries of the row whose label ends at p; returns where its '\n' is, or nullptr on a
+// fault.
 template <class V, class I>
 inline const char* read_entries(Chunk& chunk, const char* p, int64_t shift, I* indices, V* values,
                                 Entries& entries) noexcept {
@@ -263,8 +305,10 @@ inline const char* read_entries(Chunk& chunk, const char* p, int64_t shift, I* i
         const char* token = p;
         uint64_t number = 0;
         p = read_digits(p, number);
-        if (*p != ':' || p - token > 18) return fail(chunk, Fault::kIndex, token);  // 18 digits fit int64
-        if (number > static_cast<uint64_t>(std::numeric_limits<I>::max())) return fail(chunk, Fault::kWide, token);
+        if (*p != ':' || p - token > 18)
+            return fail(chunk, Fault::kIndex, token);  // 18 digits fit int64
+        if (number > static_cast<uint64_t>(std::numeric_limits<I>::max()))
+            return fail(chunk, Fault::kWide, token);
         const int64_t index = static_cast<int64_t>(number);
         found.is_sorted &= index > previous;
         previous = index;
@@ -318,7 +362,8 @@ void parse(Chunk& chunk, const Output<V, I>& out, int zero_based) noexcept {
         if (n > 0) {  // sorted: the first is the smallest
             chunk.min_index = std::min<int64_t>(chunk.min_index, indices[0]);
             chunk.max_index = std::max<int64_t>(chunk.max_index, indices[n - 1]);
-            if (chunk.min_index < 0 && zero_based == 0) return void(fail(chunk, Fault::kZeroIndex, line));
+            if (chunk.min_index < 0 && zero_based == 0)
+                return void(fail(chunk, Fault::kZeroIndex, line));
         }
         entry += found.has_zero ? drop_zeros(indices, values, n) : n;
         out.indptr[++row] = entry - chunk.first_entry;  // made global by close_gaps
@@ -354,34 +399,50 @@ inline std::string describe(const Chunk& chunk) {
     const size_t colon = token.find(':');
     std::string what;
     switch (chunk.fault) {
-        case Fault::kTwice: return "feature " + std::to_string(chunk.feature) + " appears twice in one row";
-        case Fault::kZeroIndex: return "feature index 0, but zero_based=False counts features from 1";
-        case Fault::kQid: what = quoted + " is not qid: and a whole number"; break;
+        case Fault::kTwice:
+            return "feature " + std::to_string(chunk.feature) + " appears twice in one row";
+        case Fault::kZeroIndex:
+            return "feature index 0, but zero_based=False counts features from 1";
+        case Fault::kQid:
+            what = quoted + " is not qid: and a whole number";
+            break;
         case Fault::kLabel:
-            if (colon != token.npos) what = "the row begins with " + quoted + " where its label should be";
+            if (colon != token.npos)
+                what = "the row begins with " + quoted + " where its label should be";
             else if (Decimal d; scan(at, d) && *d.last == ',')
-                what = "label " + quoted + " has a comma; several labels in a row and decimal commas are not supported";
-            else what = "label " + quoted + why_not_number(at, token);
+                what = "label " + quoted +
+                       " has a comma; several labels in a row and decimal commas are not supported";
+            else
+                what = "label " + quoted + why_not_number(at, token);
             break;
         case Fault::kValue:
-            if (colon + 1 == token.size()) what = "no value after the colon in " + quoted;
-            else what = "value in " + quoted + why_not_number(at + colon + 1, token.substr(colon + 1));
+            if (colon + 1 == token.size())
+                what = "no value after the colon in " + quoted;
+            else
+                what =
+                    "value in " + quoted + why_not_number(at + colon + 1, token.substr(colon + 1));
             break;
         default:  // kIndex
-            if (colon == token.npos) what = "expected index:value, found " + quoted;
-            else if (token[0] == '-') what = "negative feature index in " + quoted;
+            if (colon == token.npos)
+                what = "expected index:value, found " + quoted;
+            else if (token[0] == '-')
+                what = "negative feature index in " + quoted;
             else if (token.find_first_not_of("0123456789") == colon && colon > 0)
                 what = "feature index in " + quoted + " is too large";
-            else what = "feature index in " + quoted + " is not a whole number";
+            else
+                what = "feature index in " + quoted + " is not a whole number";
     }
-    if (!is_text) what += "; this does not look like LIBSVM text (binary, or compressed under another name than "
-                          "*.bz2, *.gz, *.xz?)";
+    if (!is_text)
+        what +=
+            "; this does not look like LIBSVM text (binary, or compressed under another name than "
+            "*.bz2, *.gz, *.xz?)";
     return what;
 }
 
 // ---- the whole text ----
 
-// Cuts whole lines into about n parts of equal bytes, and a last one for the copied end of the text.
+// Cuts whole lines into about n parts of equal bytes, and a last one for the copied end of the
+// text.
 inline std::vector<Chunk> cut(const char* begin, const char* end, int64_t n, std::string& tail) {
     const char* tail_begin = end - std::min<int64_t>(end - begin, kPadding);
     while (tail_begin > begin && tail_begin[-1] != '\n') --tail_begin;
@@ -412,14 +473,18 @@ void for_each_chunk(std::vector<Chunk>& chunks, [[maybe_unused]] int n_threads, 
 
 // Moves the parts together where the bounds were too high, and makes the row ends global.
 template <class V, class I>
-void close_gaps(const std::vector<Chunk>& chunks, const Output<V, I>& out, SvmlightRows<V>& rows) noexcept {
+void close_gaps(const std::vector<Chunk>& chunks, const Output<V, I>& out,
+                SvmlightRows<V>& rows) noexcept {
     int64_t n_rows = 0, n_entries = out.indptr[0] = 0;
     for (const Chunk& chunk : chunks) {
         if (chunk.first_row != n_rows)
-            std::memmove(out.labels + n_rows, out.labels + chunk.first_row, chunk.n_rows * sizeof(double));
+            std::memmove(out.labels + n_rows, out.labels + chunk.first_row,
+                         chunk.n_rows * sizeof(double));
         if (chunk.first_entry != n_entries) {
-            std::memmove(out.indices + n_entries, out.indices + chunk.first_entry, chunk.n_entries * sizeof(I));
-            std::memmove(out.values + n_entries, out.values + chunk.first_entry, chunk.n_entries * sizeof(V));
+            std::memmove(out.indices + n_entries, out.indices + chunk.first_entry,
+                         chunk.n_entries * sizeof(I));
+            std::memmove(out.values + n_entries, out.values + chunk.first_entry,
+                         chunk.n_entries * sizeof(V));
         }
         for (int64_t i = 1; i <= chunk.n_rows; ++i)  // forwards: a row end moves only to the left
             out.indptr[n_rows + i] = out.indptr[chunk.first_row + i] + n_entries;
@@ -432,10 +497,11 @@ void close_gaps(const std::vector<Chunk>& chunks, const Output<V, I>& out, Svmli
 
 // Parses with indices of type I into `rows`. kWide: an index needs int64, try again.
 template <class V, class I>
-Fault fill(std::vector<Chunk>& chunks, int zero_based, int n_threads, SvmlightRows<V>& rows, Buffer<I>& indices,
-           std::optional<SvmlightError>& error) {
+Fault fill(std::vector<Chunk>& chunks, int zero_based, int n_threads, SvmlightRows<V>& rows,
+           Buffer<I>& indices, std::optional<SvmlightError>& error) {
     const Chunk& end = chunks.back();
-    const int64_t row_bound = end.first_row + end.n_lines, entry_bound = end.first_entry + end.n_colons;
+    const int64_t row_bound = end.first_row + end.n_lines,
+                  entry_bound = end.first_entry + end.n_colons;
     rows.labels = allocate<double>(row_bound);
     rows.indptr = allocate<int64_t>(row_bound + 1);
     indices = allocate<I>(entry_bound);
@@ -447,7 +513,8 @@ Fault fill(std::vector<Chunk>& chunks, int zero_based, int n_threads, SvmlightRo
     for (const Chunk& chunk : chunks) {
         if (chunk.fault == Fault::kWide && sizeof(I) < 8) return Fault::kWide;
         if (chunk.fault != Fault::kNone) {
-            error = SvmlightError{line + std::count(chunk.begin, chunk.fault_at, '\n'), describe(chunk)};
+            error = SvmlightError{line + std::count(chunk.begin, chunk.fault_at, '\n'),
+                                  describe(chunk)};
             return chunk.fault;
         }
         line += chunk.n_lines;
@@ -455,7 +522,8 @@ Fault fill(std::vector<Chunk>& chunks, int zero_based, int n_threads, SvmlightRo
         max_index = std::max(max_index, chunk.max_index);
     }
     close_gaps(chunks, out, rows);
-    if (rows.n_rows == 0) error = SvmlightError{0, "no rows; the file is empty or holds only comments"};
+    if (rows.n_rows == 0)
+        error = SvmlightError{0, "no rows; the file is empty or holds only comments"};
     const int64_t step = min_index < 0;  // 0-based after all
     if (step)
         for (int64_t i = 0; i < rows.n_entries; ++i) ++out.indices[i];
@@ -469,17 +537,20 @@ Fault fill(std::vector<Chunk>& chunks, int zero_based, int n_threads, SvmlightRo
 
 }  // namespace svmlight
 
-// Fills `rows` from the text; says what is wrong with it otherwise. The result does not depend on n_threads.
-// zero_based: 1, features count from 0; 0, from 1; -1, from 0 if an index 0 is seen.
+// Fills `rows` from the text; says what is wrong with it otherwise. The result does not depend on
+// n_threads. zero_based: 1, features count from 0; 0, from 1; -1, from 0 if an index 0 is seen.
 template <class V>
-std::optional<SvmlightError> parse_svmlight(const char* begin, const char* end, int zero_based, int n_threads,
-                                            SvmlightRows<V>& rows) {
+std::optional<SvmlightError> parse_svmlight(const char* begin, const char* end, int zero_based,
+                                            int n_threads, SvmlightRows<V>& rows) {
     using namespace svmlight;
-    if (end - begin >= 3 && std::memcmp(begin, "\xEF\xBB\xBF", 3) == 0) begin += 3;  // byte order mark of UTF-8
+    if (end - begin >= 3 && std::memcmp(begin, "\xEF\xBB\xBF", 3) == 0)
+        begin += 3;  // byte order mark of UTF-8
     std::string tail;
-    const int64_t worthwhile = (end - begin) / (1 << 16) + 1;  // a thread costs more than parsing 64 kB
+    const int64_t worthwhile =
+        (end - begin) / (1 << 16) + 1;  // a thread costs more than parsing 64 kB
     n_threads = static_cast<int>(std::min<int64_t>(n_threads, worthwhile));
-    const int64_t n_chunks = n_threads > 1 ? std::min<int64_t>(4 * int64_t{n_threads}, worthwhile) : 1;
+    const int64_t n_chunks =
+        n_threads > 1 ? std::min<int64_t>(4 * int64_t{n_threads}, worthwhile) : 1;
     std::vector<Chunk> chunks = cut(begin, end, n_chunks, tail);
     for_each_chunk(chunks, n_threads, count);
     for (size_t i = 1; i < chunks.size(); ++i) {

@@ -5,27 +5,89 @@
 >>> fasthoag.hoag(fasthoag.Problem(X, y), fasthoag.HeldOut(X, -y), bounds=(-3, 3)).status
 'at_bound'
 """
+
 from importlib import import_module
 
 from fasthoag import _openmp  # noqa: F401  first: it loads the kernels
-from fasthoag.criteria import AIC, BIC, GCV, ApproximateLOO, CustomCriterion, Evidence, HeldOut, KFold
+from fasthoag.criteria import (
+    AIC,
+    BIC,
+    GCV,
+    ApproximateLOO,
+    CustomCriterion,
+    Evidence,
+    HeldOut,
+    KFold,
+)
 from fasthoag.custom_loss import custom_loss
-from fasthoag.hoag import ConvergenceWarning, HoagResult, check_hypergrad, hoag  # here at once: later the module would hide the function
+
+# here at once: later the module would hide the function
+from fasthoag.hoag import ConvergenceWarning, HoagResult, check_hypergrad, hoag
 from fasthoag.io import load_data, load_model, load_svmlight, save_liblinear, save_model
 from fasthoag.losses import find_loss, mix_losses
-from fasthoag.penalties import FeatureRidge, Fixed, GroupRidge, PerClass, Ridge, StructuredRidge, SumPenalty
+from fasthoag.penalties import (
+    FeatureRidge,
+    Fixed,
+    GroupRidge,
+    PerClass,
+    Ridge,
+    StructuredRidge,
+    SumPenalty,
+)
 from fasthoag.problem import Problem
 from fasthoag.tuned import ClassWeights, LossParameter, MixingWeight, Mixture, SampleWeights
 
 __version__ = "0.1.0"
 
-_ESTIMATORS = ("GammaRegressorCV", "HuberRegressorCV", "LinearSVCCV", "LinearSVRCV", "LogisticRegressionCV", "PoissonRegressorCV",
-               "QuantileRegressorCV", "RidgeCV", "TweedieRegressorCV")  # imported on first use: scikit-learn takes a second
+_ESTIMATORS = (
+    "GammaRegressorCV",
+    "HuberRegressorCV",
+    "LinearSVCCV",
+    "LinearSVRCV",
+    "LogisticRegressionCV",
+    "PoissonRegressorCV",
+    # imported on first use: scikit-learn takes a second
+    "QuantileRegressorCV",
+    "RidgeCV",
+    "TweedieRegressorCV",
+)
 
-__all__ = ["AIC", "ApproximateLOO", "BIC", "ClassWeights", "ConvergenceWarning", "CustomCriterion", "Evidence", "FeatureRidge", "Fixed", "GCV",
-           "GroupRidge", "HeldOut", "HoagResult", "KFold", "LossParameter", "MixingWeight", "Mixture", "PerClass", "Problem", "Ridge",
-           "SampleWeights", "StructuredRidge", "SumPenalty", "check_hypergrad", "custom_loss", "find_loss", "hoag", "load_data", "load_model",
-           "load_svmlight", "mix_losses", "save_liblinear", "save_model", *_ESTIMATORS]
+__all__ = [
+    "AIC",
+    "ApproximateLOO",
+    "BIC",
+    "ClassWeights",
+    "ConvergenceWarning",
+    "CustomCriterion",
+    "Evidence",
+    "FeatureRidge",
+    "Fixed",
+    "GCV",
+    "GroupRidge",
+    "HeldOut",
+    "HoagResult",
+    "KFold",
+    "LossParameter",
+    "MixingWeight",
+    "Mixture",
+    "PerClass",
+    "Problem",
+    "Ridge",
+    "SampleWeights",
+    "StructuredRidge",
+    "SumPenalty",
+    "check_hypergrad",
+    "custom_loss",
+    "find_loss",
+    "hoag",
+    "load_data",
+    "load_model",
+    "load_svmlight",
+    "mix_losses",
+    "save_liblinear",
+    "save_model",
+    *_ESTIMATORS,
+]
 
 
 def __getattr__(name):

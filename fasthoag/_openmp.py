@@ -1,9 +1,11 @@
 """Loads the kernels so that their idle threads sleep.
 
-By default libgomp's threads spin while they wait. On a machine that others use too, a spinning thread takes the core that the thread it waits
-for needs: one busy neighbour on 2 cores made a fit up to 7 times slower. Sleeping costs 10 microseconds a parallel region, and a pass takes
-milliseconds. The setting is read once, when the library is loaded; the caller's environment is left as it was.
-"""
+By default libgomp's threads spin while they wait. On a machine that others use too, a spinning
+thread takes the core that the thread it waits for needs: one busy neighbour on 2 cores made a fit
+up to 7 times slower. Sleeping costs 10 microseconds a parallel region, and a pass takes
+milliseconds. The setting is read once, when the library is loaded; the caller's environment is left
+as it was."""
+
 import os
 
 _is_unset = "OMP_WAIT_POLICY" not in os.environ

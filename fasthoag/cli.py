@@ -1,8 +1,9 @@
 """The command ``fasthoag``: tune, predict, info and demo. It needs the extra ``fasthoag[cli]``.
 
-Exit codes: 0 converged; 1 an error, one sentence on stderr; 2 wrong usage; 3 a result that did not converge or lies at a bound
-(it is printed and written all the same); 130 interrupted. Results go to stdout, everything else to stderr.
-"""
+Exit codes: 0 converged; 1 an error, one sentence on stderr; 2 wrong usage; 3 a result that did not
+converge or lies at a bound (it is printed and written all the same); 130 interrupted. Results go to
+stdout, everything else to stderr."""
+
 import os
 import sys
 import time
@@ -12,7 +13,7 @@ from dataclasses import replace
 from enum import Enum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, List, Optional
+from typing import Annotated
 
 import numpy as np
 
@@ -31,29 +32,49 @@ from fasthoag.outer.classic import SCHEDULES
 NOT_CONVERGED, INTERRUPTED = 3, 130
 DEFAULTS = fasthoag.hoag.__kwdefaults__  # said once, there
 
-app = typer.Typer(name="fasthoag", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
-                  help="Tune the penalty of large sparse linear models by gradient.",
-                  epilog="Exit codes: 0 converged, 1 error, 2 wrong usage, 3 not converged or at a bound, 130 interrupted.")
+app = typer.Typer(
+    name="fasthoag",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Tune the penalty of large sparse linear models by gradient.",
+    epilog="Exit codes: 0 converged, 1 error, 2 wrong usage, 3 not converged or at a bound, 130 "
+    "interrupted.",
+)
 
 
 def main():
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a terminal without λ shows ? instead of failing at the end of a long run
+        # a terminal without λ shows ? instead of failing at the end of a long run
+        stream.reconfigure(errors="replace")
     app(prog_name="fasthoag")
 
 
 # ---- options ----
 
+
 def choice(name, values):
     return Enum(name, {value: value for value in values}, type=str)
 
 
-IN_SAMPLE = {"loo": fasthoag.ApproximateLOO, "gcv": fasthoag.GCV, "aic": fasthoag.AIC, "bic": fasthoag.BIC, "evidence": fasthoag.Evidence}
+IN_SAMPLE = {
+    "loo": fasthoag.ApproximateLOO,
+    "gcv": fasthoag.GCV,
+    "aic": fasthoag.AIC,
+    "bic": fasthoag.BIC,
+    "evidence": fasthoag.Evidence,
+}
 Criterion = choice("Criterion", ["cv", *IN_SAMPLE])
-Loss, Per = choice("Loss", [*LOSSES, "multinomial"]), choice("Per", ["all", "feature", "class", "feature_class"])
+Loss, Per = (
+    choice("Loss", [*LOSSES, "multinomial"]),
+    choice("Per", ["all", "feature", "class", "feature_class"]),
+)
 Method, Schedule = choice("Method", ["auto", *METHODS]), choice("Schedule", SCHEDULES)
 Device = choice("Device", ["cpu", "gpu"])
-Format, DemoData = choice("Format", ["fasthoag", "liblinear"]), choice("DemoData", ["digits", "breast_cancer", "20newsgroups"])
+Format, DemoData = (
+    choice("Format", ["fasthoag", "liblinear"]),
+    choice("DemoData", ["digits", "breast_cancer", "20newsgroups"]),
+)
 
 
 def option(kind, *names, help, **settings):
@@ -63,28 +84,44 @@ def option(kind, *names, help, **settings):
 Json = option(bool, "--json", help="Print one JSON object instead of tables.")
 Debug = option(bool, "--debug", help="Show the traceback of an error.")
 Force = option(bool, "--force", help="Replace output files that exist.")
-Threads = option(Optional[int], "--threads", min=1, help="All cores that this process may use by default.")
-Labels = option(Optional[Path], "--labels", help="Labels (.npy) of a .npz file; by default the same name with .npy.")
-ZeroBased = option(bool, "--zero-based", help="Features in text count from 0; without it they do if the file has a 0.")
+Threads = option(
+    int | None, "--threads", min=1, help="All cores that this process may use by default."
+)
+Labels = option(
+    Path | None,
+    "--labels",
+    help="Labels (.npy) of a .npz file; by default the same name with .npy.",
+)
+ZeroBased = option(
+    bool,
+    "--zero-based",
+    help="Features in text count from 0; without it they do if the file has a 0.",
+)
 
 
 def parse_bounds(text):
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
-        raise typer.BadParameter(f"need two numbers LOW,HIGH; got {text!r}", param_hint="--bounds") from None
+        raise typer.BadParameter(
+            f"need two numbers LOW,HIGH; got {text!r}", param_hint="--bounds"
+        ) from None
     return low, high
 
 
 # ---- what all commands share ----
 
+
 def command(function):
-    """Register a command whose errors become one sentence on stderr and an exit code; its return value is the exit code."""
+    """Register a command whose errors become one sentence on stderr and an exit code; its return
+    value is the exit code."""
+
     @app.command()
     @wraps(function)
     def run(*args, debug, **options):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)  # said by the exit code and our own sentence
+            # said by the exit code and our own sentence
+            warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)
             warnings.showwarning = lambda message, *_: say(f"warning: {message}")
             try:
                 code = function(*args, debug=debug, **options)
@@ -115,11 +152,15 @@ def describe(error):
         return str(error) or "out of memory; --float32 and --low-memory need less."
     if isinstance(error, (ValueError, OSError)):
         return " ".join(str(error).split())
-    return f"internal error, {type(error).__name__}: {error}. Please report it with what --debug prints."
+    return (
+        f"internal error, {type(error).__name__}: {error}. Please report it with what --debug "
+        "prints."
+    )
 
 
 def print_table(rows, head=()):
-    """Rows of texts on stdout: a drawn table on a terminal, else columns of plain text that other programs can read."""
+    """Rows of texts on stdout: a drawn table on a terminal, else columns of plain text that other
+    programs can read."""
     rows = [[str(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console
@@ -130,21 +171,27 @@ def print_table(rows, head=()):
         Console().print(table)
     else:
         rows = [list(head)] * bool(head) + rows
-        widths = [max(map(len, column)) for column in zip(*rows)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=False)]
         for row in rows:
-            typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+            typer.echo(
+                "  ".join(
+                    cell.ljust(width) for cell, width in zip(row, widths, strict=False)
+                ).rstrip()
+            )
 
 
 def make_table(head):
     from rich import box
     from rich.table import Table
 
-    return Table(*head, show_header=bool(head), box=box.SIMPLE_HEAD, show_edge=False, padding=0)  # the trace fits in 80 columns
+    # the trace fits in 80 columns
+    return Table(*head, show_header=bool(head), box=box.SIMPLE_HEAD, show_edge=False, padding=0)
 
 
 @contextmanager
 def live_trace(is_kept):
-    """A callback for `hoag` that shows every outer step on stderr while it runs; None when stderr is no terminal."""
+    """A callback for `hoag` that shows every outer step on stderr while it runs; None when stderr
+    is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -161,10 +208,13 @@ def check_target(path, force, inputs=()):
     if path is None:
         return
     if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is not an ordinary file; give another name.")  # a device would be replaced by a file
+        # a device would be replaced by a file
+        raise ValueError(f"{path} is not an ordinary file; give another name.")
     if os.path.lexists(path) and not force:
         raise ValueError(f"{path} exists; --force replaces it.")
-    if path.exists() and any(other is not None and other.exists() and path.samefile(other) for other in inputs):
+    if path.exists() and any(
+        other is not None and other.exists() and path.samefile(other) for other in inputs
+    ):
         raise ValueError(f"{path} is one of the inputs; give another name.")
     if not path.parent.is_dir():
         raise ValueError(f"{path}: there is no folder {path.parent}; make it first.")
@@ -193,9 +243,13 @@ def find_classes(y, path, is_multinomial=False):
     if is_multinomial and len(classes) > 1:
         return classes
     if len(classes) != 2:
-        shown = ", ".join(f"{label:g}" for label in classes[:5]) + (", ..." if len(classes) > 5 else "")
-        raise ValueError(f"{path} has {len(classes)} distinct labels ({shown}), but this loss needs exactly two; "
-                         "--loss multinomial is for more, --loss squared for regression.")
+        shown = ", ".join(f"{label:g}" for label in classes[:5]) + (
+            ", ..." if len(classes) > 5 else ""
+        )
+        raise ValueError(
+            f"{path} has {len(classes)} distinct labels ({shown}), but this loss needs exactly "
+            "two; --loss multinomial is for more, --loss squared for regression."
+        )
     return classes
 
 
@@ -203,29 +257,44 @@ def to_targets(y, classes, path, is_multinomial):
     """The two labels as -1 and +1 in the order of `classes`, or the numbers of the classes."""
     is_unknown = ~np.isin(y, classes)
     if is_unknown.any():
-        raise ValueError(f"{path} has the label {y[is_unknown][0]:g}, which the training rows do not have.")
-    return np.searchsorted(classes, y).astype(float) if is_multinomial else np.where(y == classes[1], 1.0, -1.0)
+        raise ValueError(
+            f"{path} has the label {y[is_unknown][0]:g}, which the training rows do not have."
+        )
+    return (
+        np.searchsorted(classes, y).astype(float)
+        if is_multinomial
+        else np.where(y == classes[1], 1.0, -1.0)
+    )
 
 
 # ---- tune ----
 
+
 def load_rows(files, loss, threads, is_zero_based, dtype):
-    """A list of (X, y) for (path, labels) pairs, all with the same features, and the first's classes (empty for regression)."""
+    """A list of (X, y) for (path, labels) pairs, all with the same features, and the first's
+    classes (empty for regression)."""
     paths = [path for path, _ in files]
-    Xs, ys = zip(*(read(path, labels, threads, is_zero_based, dtype=dtype) for path, labels in files))
-    n_features = max(X.shape[1] for X in Xs)  # a text file ends at the last feature that occurs in it
+    Xs, ys = zip(
+        *(read(path, labels, threads, is_zero_based, dtype=dtype) for path, labels in files),
+        strict=False,
+    )
+    # a text file ends at the last feature that occurs in it
+    n_features = max(X.shape[1] for X in Xs)
     for X in Xs:
         X.resize(X.shape[0], n_features)
     classes = np.empty(0)
     if find_loss(loss).is_classification:
         is_multinomial = loss == "multinomial"
         classes = find_classes(ys[0], paths[0], is_multinomial)
-        ys = [to_targets(y, classes, path, is_multinomial) for path, y in zip(paths, ys)]
-    return list(zip(Xs, ys)), classes
+        ys = [
+            to_targets(y, classes, path, is_multinomial) for path, y in zip(paths, ys, strict=False)
+        ]
+    return list(zip(Xs, ys, strict=False)), classes
 
 
 def make_folds(n_folds, loss, seed):
-    """Shuffled folds, stratified for two classes: the rows of files are often in the order of their classes."""
+    """Shuffled folds, stratified for two classes: the rows of files are often in the order of their
+    classes."""
     from sklearn.model_selection import KFold, StratifiedKFold
 
     splitter = StratifiedKFold if find_loss(loss).is_classification else KFold
@@ -233,7 +302,8 @@ def make_folds(n_folds, loss, seed):
 
 
 def fit(problem, criterion, *, keeps_trace=True, **settings):
-    """`hoag`, then coefficients for all training rows: the result, w (n_features + fit_intercept,)."""
+    """`hoag`, then coefficients for all training rows: the result, w (n_features +
+    fit_intercept,)."""
     with live_trace(keeps_trace) as callback:
         result = fasthoag.hoag(problem, criterion, callback=callback, **settings)
     if isinstance(criterion, fasthoag.HeldOut):
@@ -241,7 +311,9 @@ def fit(problem, criterion, *, keeps_trace=True, **settings):
     from fasthoag.problem import refit
 
     threads = settings.get("n_threads")
-    w, _, is_converged = refit(problem.with_threads(threads) if threads else problem, result.theta, result.w_all)
+    w, _, is_converged = refit(
+        problem.with_threads(threads) if threads else problem, result.theta, result.w_all
+    )
     if not is_converged and result.status == "converged":
         message = "The last fit, on all rows, did not converge; scale the features."
         result = replace(result, status="inner_failed", message=message)
@@ -256,12 +328,15 @@ def parse_parameters(loss, texts):
         try:
             parameters[name] = float(value)
         except ValueError:
-            raise typer.BadParameter(f"need NAME=NUMBER; got {text!r}", param_hint="--param") from None
+            raise typer.BadParameter(
+                f"need NAME=NUMBER; got {text!r}", param_hint="--param"
+            ) from None
     return fasthoag.find_loss(loss, **parameters)
 
 
 def make_penalty(per, groups, loss, n_classes):
-    """The penalty of ``--per`` and ``--groups``: a file with a label for every feature, one a line."""
+    """The penalty of ``--per`` and ``--groups``: a file with a label for every feature, one a
+    line."""
     if groups is not None:
         if per != "all":
             raise typer.BadParameter("--groups excludes --per.")
@@ -269,7 +344,9 @@ def make_penalty(per, groups, loss, n_classes):
     if per in ("class", "feature_class"):
         if loss != "multinomial":
             raise typer.BadParameter(f"--per {per} needs --loss multinomial.")
-        return fasthoag.PerClass(fasthoag.FeatureRidge() if per == "feature_class" else fasthoag.Ridge(), n_classes)
+        return fasthoag.PerClass(
+            fasthoag.FeatureRidge() if per == "feature_class" else fasthoag.Ridge(), n_classes
+        )
     return fasthoag.FeatureRidge() if per == "feature" else fasthoag.Ridge()
 
 
@@ -278,8 +355,18 @@ def make_model(problem, result, w, classes):
 
     p = problem.n_features
     intercept = w[p] if problem.fit_intercept else np.zeros(w.shape[1:])
-    return Model(problem.loss.name, coef=w[:p].T, intercept=intercept, classes=classes, theta=result.theta,
-                 lam=result.lam, value=result.value, value_error=result.value_error, status=result.status, message=result.message)
+    return Model(
+        problem.loss.name,
+        coef=w[:p].T,
+        intercept=intercept,
+        classes=classes,
+        theta=result.theta,
+        lam=result.lam,
+        value=result.value,
+        value_error=result.value_error,
+        status=result.status,
+        message=result.message,
+    )
 
 
 def finish(result):
@@ -292,72 +379,191 @@ def finish(result):
 
 @command
 def tune(
-    train: Annotated[Path, typer.Argument(help="LIBSVM text, plain or .bz2/.gz/.xz, or a SciPy .npz with labels in .npy.")],
-    valid: option(Optional[Path], "--valid", help="Rows to judge by; without it, K-fold cross-validation on TRAIN.") = None,
-    cv: option(Optional[int], "--cv", min=2, help="Folds, shuffled, and stratified for two classes.  [default: 5]") = None,
-    criterion: option(Criterion, "--criterion", help="Without --valid: cross-validation, or a criterion that holds no rows out.") = "cv",
-    test: option(Optional[Path], "--test", help="Rows that nothing is fitted or tuned on: the model's loss on them is reported.") = None,
+    train: Annotated[
+        Path,
+        typer.Argument(
+            help="LIBSVM text, plain or .bz2/.gz/.xz, or a SciPy .npz with labels in .npy."
+        ),
+    ],
+    valid: option(
+        Path | None,
+        "--valid",
+        help="Rows to judge by; without it, K-fold cross-validation on TRAIN.",
+    ) = None,
+    cv: option(
+        int | None,
+        "--cv",
+        min=2,
+        help="Folds, shuffled, and stratified for two classes.  [default: 5]",
+    ) = None,
+    criterion: option(
+        Criterion,
+        "--criterion",
+        help="Without --valid: cross-validation, or a criterion that holds no rows out.",
+    ) = "cv",
+    test: option(
+        Path | None,
+        "--test",
+        help="Rows that nothing is fitted or tuned on: the model's loss on them is reported.",
+    ) = None,
     loss: option(Loss, "--loss", help="Of the model and the criterion.") = "logistic",
-    param: option(Optional[List[str]], "--param", metavar="NAME=VALUE",
-                  help="Parameter of the loss, such as delta=2 of huber, or smoothing=0.1 of labels, for training only.") = None,
+    param: option(
+        list[str] | None,
+        "--param",
+        metavar="NAME=VALUE",
+        help="Parameter of the loss, such as delta=2 of huber, or smoothing=0.1 of labels, for "
+        "training only.",
+    ) = None,
     per: option(Per, "--per", help="One strength for all coefficients, or one each.") = "all",
-    groups: option(Optional[Path], "--groups", help="A strength for each group: a label for every feature, one a line.") = None,
-    method: option(Method, "--method", help="newton: exact steps; lbfgs: many strengths; hoag: the method of the 2016 paper.") = DEFAULTS["method"],
-    schedule: option(Optional[Schedule], "--schedule", help="Tolerances of method hoag.") = None,
-    out: option(Optional[Path], "--out", help="Write the model here.") = None,
-    file_format: option(Format, "--format", help="Of --out; LIBLINEAR's own predict reads the second.") = "fasthoag",
-    html: option(Optional[Path], "--report", help="Write an HTML page here.") = None,
+    groups: option(
+        Path | None,
+        "--groups",
+        help="A strength for each group: a label for every feature, one a line.",
+    ) = None,
+    method: option(
+        Method,
+        "--method",
+        help="newton: exact steps; lbfgs: many strengths; hoag: the method of the 2016 paper.",
+    ) = DEFAULTS["method"],
+    schedule: option(Schedule | None, "--schedule", help="Tolerances of method hoag.") = None,
+    out: option(Path | None, "--out", help="Write the model here.") = None,
+    file_format: option(
+        Format, "--format", help="Of --out; LIBLINEAR's own predict reads the second."
+    ) = "fasthoag",
+    html: option(Path | None, "--report", help="Write an HTML page here.") = None,
     force: Force = False,
     is_json: Json = False,
     threads: Threads = None,
-    tol: option(float, "--tol", help="On the slope of the criterion, relative to its value.") = DEFAULTS["tol"],
-    max_iter: option(Optional[int], "--max-iter", min=1, help="Outer steps at most.  [default: 50; 500 for lbfgs]") = DEFAULTS["max_iter"],
-    theta0: option(Optional[float], "--theta0", help="Start, θ = ln λ; found by a loose sweep by default.") = None,
-    bounds: option(Optional[str], "--bounds", metavar="LOW,HIGH", help="Of θ; from the scale of the data by default.") = None,
-    seed: option(Optional[int], "--seed", min=0, help="Of the shuffling before folds are cut.  [default: 0]") = None,
+    tol: option(
+        float, "--tol", help="On the slope of the criterion, relative to its value."
+    ) = DEFAULTS["tol"],
+    max_iter: option(
+        int | None,
+        "--max-iter",
+        min=1,
+        help="Outer steps at most.  [default: 50; 500 for lbfgs]",
+    ) = DEFAULTS["max_iter"],
+    theta0: option(
+        float | None, "--theta0", help="Start, θ = ln λ; found by a loose sweep by default."
+    ) = None,
+    bounds: option(
+        str | None,
+        "--bounds",
+        metavar="LOW,HIGH",
+        help="Of θ; from the scale of the data by default.",
+    ) = None,
+    seed: option(
+        int | None, "--seed", min=0, help="Of the shuffling before folds are cut.  [default: 0]"
+    ) = None,
     no_intercept: option(bool, "--no-intercept", help="Fit no intercept.") = False,
     zero_based: ZeroBased = False,
     labels: Labels = None,
-    valid_labels: option(Optional[Path], "--valid-labels", help="The same for --valid.") = None,
-    test_labels: option(Optional[Path], "--test-labels", help="The same for --test.") = None,
-    float32: option(bool, "--float32", help="Store the values in half the memory; sums stay in double precision.") = False,
-    low_memory: option(bool, "--low-memory", help="Make no second copy of the data, at some cost in speed.") = False,
-    deterministic: option(bool, "--deterministic", help="The same bits for every number of threads; slower.") = False,
-    device: option(Device, "--device", help="gpu: one NVIDIA GPU through CuPy; see fasthoag info.") = "cpu",
+    valid_labels: option(Path | None, "--valid-labels", help="The same for --valid.") = None,
+    test_labels: option(Path | None, "--test-labels", help="The same for --test.") = None,
+    float32: option(
+        bool,
+        "--float32",
+        help="Store the values in half the memory; sums stay in double precision.",
+    ) = False,
+    low_memory: option(
+        bool, "--low-memory", help="Make no second copy of the data, at some cost in speed."
+    ) = False,
+    deterministic: option(
+        bool, "--deterministic", help="The same bits for every number of threads; slower."
+    ) = False,
+    device: option(
+        Device, "--device", help="gpu: one NVIDIA GPU through CuPy; see fasthoag info."
+    ) = "cpu",
     debug: Debug = False,
 ):
-    """Find the strength of the penalty that gives the least loss on held-out rows, and the model for it."""
+    """Find the strength of the penalty that gives the least loss on held-out rows, and the model
+    for it."""
     bounds = None if bounds is None else parse_bounds(bounds)
     per = per.value
-    loss, method, file_format, schedule = loss.value, method.value, file_format.value, schedule and schedule.value
+    loss, method, file_format, schedule = (
+        loss.value,
+        method.value,
+        file_format.value,
+        schedule and schedule.value,
+    )
     criterion = criterion.value
-    check_together(valid, cv, seed, valid_labels, out, file_format, html, criterion, test, test_labels)
+    check_together(
+        valid, cv, seed, valid_labels, out, file_format, html, criterion, test, test_labels
+    )
     for path in (out, html):
         check_target(path, force, (train, valid, test, labels, valid_labels, test_labels))
     cv, seed = (cv or 5, seed or 0) if valid is None and criterion == "cv" else (None, None)
     dtype = np.float32 if float32 else np.float64
-    files = [(train, labels)] + [(valid, valid_labels)] * (valid is not None) + [(test, test_labels)] * (test is not None)
+    files = (
+        [(train, labels)]
+        + [(valid, valid_labels)] * (valid is not None)
+        + [(test, test_labels)] * (test is not None)
+    )
     ((X, y), *others), classes = load_rows(files, loss, threads, zero_based, dtype)
     if file_format == "liblinear" and (classes != np.rint(classes)).any():
-        raise ValueError(f"LIBLINEAR's labels are whole numbers; found {classes.tolist()}. Renumber them or drop --format.")
+        raise ValueError(
+            f"LIBLINEAR's labels are whole numbers; found {classes.tolist()}. Renumber them or "
+            "drop --format."
+        )
     storage = {"low_memory": low_memory, "deterministic": deterministic, "device": device.value}
     penalty = make_penalty(per, groups, loss, len(classes))
-    problem = fasthoag.Problem(X, y, loss=parse_parameters(loss, param), penalty=penalty, fit_intercept=not no_intercept, **storage)
+    problem = fasthoag.Problem(
+        X,
+        y,
+        loss=parse_parameters(loss, param),
+        penalty=penalty,
+        fit_intercept=not no_intercept,
+        **storage,
+    )
     judge, rule = others[0] if valid is not None else None, criterion
-    criterion = fasthoag.HeldOut(*judge) if judge else make_folds(cv, loss, seed) if rule == "cv" else IN_SAMPLE[rule]()
-    options = {"method": method, "theta0": theta0, "bounds": bounds, "tol": tol, "max_iter": max_iter, "schedule": schedule}
+    criterion = (
+        fasthoag.HeldOut(*judge)
+        if judge
+        else make_folds(cv, loss, seed)
+        if rule == "cv"
+        else IN_SAMPLE[rule]()
+    )
+    options = {
+        "method": method,
+        "theta0": theta0,
+        "bounds": bounds,
+        "tol": tol,
+        "max_iter": max_iter,
+        "schedule": schedule,
+    }
     result, w = fit(problem, criterion, n_threads=threads, **options)
-    n_held_out = len(judge[1] if judge else y) if rule in ("cv", "loo", "gcv") else None  # the others are no sums of losses
+    # the others are no sums of losses
+    n_held_out = len(judge[1] if judge else y) if rule in ("cv", "loo", "gcv") else None
     unseen = judge_rows(problem, w, *others[-1]) if test is not None else None
-    settings = options | storage | {
-        "train": str(train), "valid": valid and str(valid), "test": test and str(test), "criterion": "valid" if judge else rule, "cv": cv, "seed": seed,
-        "loss": loss, "param": param, "per": per, "groups": groups and str(groups), "threads": threads,
-        "fit_intercept": not no_intercept, "dtype": np.dtype(dtype).name, "n_rows": X.shape[0], "n_features": X.shape[1],
-        "out": out and str(out), "format": out and file_format}
+    settings = (
+        options
+        | storage
+        | {
+            "train": str(train),
+            "valid": valid and str(valid),
+            "test": test and str(test),
+            "criterion": "valid" if judge else rule,
+            "cv": cv,
+            "seed": seed,
+            "loss": loss,
+            "param": param,
+            "per": per,
+            "groups": groups and str(groups),
+            "threads": threads,
+            "fit_intercept": not no_intercept,
+            "dtype": np.dtype(dtype).name,
+            "n_rows": X.shape[0],
+            "n_features": X.shape[1],
+            "out": out and str(out),
+            "format": out and file_format,
+        }
+    )
     if is_json:
         typer.echo(report.dump(report.to_dict(result, n_held_out, settings, unseen)))
     else:
-        written = [(name, path) for name, path in (("model", out), ("report", html)) if path is not None]
+        written = [
+            (name, path) for name, path in (("model", out), ("report", html)) if path is not None
+        ]
         print_table(report.summary(result, n_held_out, unseen) + written)
     if out is not None:
         save = fasthoag.save_liblinear if file_format == "liblinear" else fasthoag.save_model
@@ -369,21 +575,30 @@ def tune(
 
 def judge_rows(problem, w, X, y):
     """What the model is worth on rows that nothing was fitted or tuned on."""
-    z = X @ w[:problem.n_features] + (w[problem.n_features] if problem.fit_intercept else 0.0)
+    z = X @ w[: problem.n_features] + (w[problem.n_features] if problem.fit_intercept else 0.0)
     loss = problem.loss
     if loss.n_classes > 1:
         from scipy.special import logsumexp
 
-        losses, is_right = logsumexp(z, axis=1) - z[np.arange(len(y)), y.astype(int)], z.argmax(axis=1) == y
+        losses, is_right = (
+            logsumexp(z, axis=1) - z[np.arange(len(y)), y.astype(int)],
+            z.argmax(axis=1) == y,
+        )
     else:
         losses, is_right = derivative(without_smoothing(loss), 0, y, z), (z > 0) == (y > 0)
-    return {"n_rows": len(y), "mean_loss": float(losses.mean())} | ({"accuracy": float(is_right.mean())} if loss.is_classification else {})
+    return {"n_rows": len(y), "mean_loss": float(losses.mean())} | (
+        {"accuracy": float(is_right.mean())} if loss.is_classification else {}
+    )
 
 
-def check_together(valid, cv, seed, valid_labels, out, file_format, html, criterion, test, test_labels):
+def check_together(
+    valid, cv, seed, valid_labels, out, file_format, html, criterion, test, test_labels
+):
     """Options that would not be used are an error."""
     if criterion != "cv" and (valid is not None or cv is not None or seed is not None):
-        raise typer.BadParameter(f"--criterion {criterion} holds no rows out; it excludes --valid, --cv and --seed.")
+        raise typer.BadParameter(
+            f"--criterion {criterion} holds no rows out; it excludes --valid, --cv and --seed."
+        )
     if test is None and test_labels is not None:
         raise typer.BadParameter("--test-labels needs --test.")
     if valid is not None and (cv is not None or seed is not None):
@@ -398,32 +613,44 @@ def check_together(valid, cv, seed, valid_labels, out, file_format, html, criter
 
 # ---- predict ----
 
+
 @command
 def predict(
     model: Annotated[Path, typer.Argument(help="What tune --out wrote.")],
-    data: Annotated[Path, typer.Argument(help="Rows, in the formats that tune reads; a .npz needs no labels here.")],
-    out: option(Optional[Path], "--out", help="Write here instead of stdout.") = None,
-    proba: option(bool, "--proba", help="Probability of the second (larger) label instead of labels.") = False,
+    data: Annotated[
+        Path,
+        typer.Argument(help="Rows, in the formats that tune reads; a .npz needs no labels here."),
+    ],
+    out: option(Path | None, "--out", help="Write here instead of stdout.") = None,
+    proba: option(
+        bool, "--proba", help="Probability of the second (larger) label instead of labels."
+    ) = False,
     labels: Labels = None,
     zero_based: ZeroBased = False,
     force: Force = False,
     threads: Threads = None,
     debug: Debug = False,
 ):
-    """Write a label, a probability or a prediction for every row; say how good they are when labels are known."""
+    """Write a label, a probability or a prediction for every row; say how good they are when labels
+    are known."""
     check_target(out, force, (model, data, labels))
     fitted = fasthoag.load_model(model)
     X, y = read_rows_for(fitted, data, labels, threads, zero_based)
     predicted = fitted.predict(X)
     shown = fitted.predict_proba(X)[:, 1] if proba else predicted
-    text = "".join(f"{value:.17g}\n" if shown.dtype.kind in "fiu" else f"{value}\n" for value in shown)
+    text = "".join(
+        f"{value:.17g}\n" if shown.dtype.kind in "fiu" else f"{value}\n" for value in shown
+    )
     if out is None:
         typer.echo(text, nl=False)
     else:
         write(out, text, force)
     if y is not None and fitted.classes.size == 0:
-        typer.echo(f"mean squared error {np.mean((predicted - y) ** 2):.6g} on {len(y)} rows", err=True)
-    elif y is not None and predicted.dtype.kind in "fiu":  # labels in files are numbers; a model may know names instead
+        typer.echo(
+            f"mean squared error {np.mean((predicted - y) ** 2):.6g} on {len(y)} rows", err=True
+        )
+    # labels in files are numbers; a model may know names instead
+    elif y is not None and predicted.dtype.kind in "fiu":
         n_right = int((predicted == y).sum())
         typer.echo(f"accuracy {n_right / len(y):.6g} ({n_right} of {len(y)} rows)", err=True)
 
@@ -431,12 +658,20 @@ def predict(
 def read_rows_for(model, path, labels, threads, is_zero_based):
     """X with the model's number of features, and y or None."""
     n_features = model.coef.shape[1]
-    if path.suffix.lower() == ".npz" and labels is None and path.exists() and not path.with_suffix(".npy").exists():
+    if (
+        path.suffix.lower() == ".npz"
+        and labels is None
+        and path.exists()
+        and not path.with_suffix(".npy").exists()
+    ):
         from fasthoag.io import _npz_matrix
 
         X, y = _npz_matrix(str(path), np.float64), None
         if X.shape[1] > n_features:
-            raise ValueError(f"{path} has {X.shape[1]} features, but the model was trained on {n_features}; drop the others.")
+            raise ValueError(
+                f"{path} has {X.shape[1]} features, but the model was trained on {n_features}; "
+                "drop the others."
+            )
         X.resize(X.shape[0], n_features)
         return X, y
     try:
@@ -444,32 +679,53 @@ def read_rows_for(model, path, labels, threads, is_zero_based):
     except ValueError as error:
         if "more than n_features" not in str(error):
             raise
-        raise ValueError(f"{path} has features beyond the {n_features} that the model was trained on; drop them.") from None
+        raise ValueError(
+            f"{path} has features beyond the {n_features} that the model was trained on; drop them."
+        ) from None
 
 
 # ---- info ----
+
 
 @command
 def info(is_json: Json = False, debug: Debug = False):
     """Say what was built and what it found on this machine."""
     from fasthoag import _core
-
     from fasthoag.design.gpu import describe_device
 
     cupy_version, device = describe_device()
-    facts = report.versions() | {"compiler": _core.compiler, "openmp": _core.has_openmp, "clones": _core.has_clones,
-                                 "threads": _core.hardware_threads(), "cupy": cupy_version, "gpu": device}
+    facts = report.versions() | {
+        "compiler": _core.compiler,
+        "openmp": _core.has_openmp,
+        "clones": _core.has_clones,
+        "threads": _core.hardware_threads(),
+        "cupy": cupy_version,
+        "gpu": device,
+    }
     if is_json:
         typer.echo(report.dump(facts))
         return
-    print_table((name, "not found" if value is None else str(value).lower() if isinstance(value, bool) else str(value)) for name, value in facts.items())
+    print_table(
+        (
+            name,
+            "not found"
+            if value is None
+            else str(value).lower()
+            if isinstance(value, bool)
+            else str(value),
+        )
+        for name, value in facts.items()
+    )
 
 
 # ---- demo ----
 
+
 @command
 def demo(
-    data: option(DemoData, "--data", help="20newsgroups is fetched by scikit-learn from the network, once.") = "digits",
+    data: option(
+        DemoData, "--data", help="20newsgroups is fetched by scikit-learn from the network, once."
+    ) = "digits",
     is_json: Json = False,
     threads: option(int, "--threads", min=1, help="One by default, as many as the grid has.") = 1,
     debug: Debug = False,
@@ -478,7 +734,9 @@ def demo(
     title, (X, y), (X_unseen, y_unseen) = load_demo(data.value)
     criterion = make_folds(5, "logistic", seed=0)
     if not is_json:
-        typer.echo(f"{title}: {len(y)} rows to tune on (5 folds), {len(y_unseen)} rows that nobody sees\n")
+        typer.echo(
+            f"{title}: {len(y)} rows to tune on (5 folds), {len(y_unseen)} rows that nobody sees\n"
+        )
     began = time.perf_counter()
     problem = fasthoag.Problem(X, y)
     result, w = fit(problem, criterion, keeps_trace=False, n_threads=threads)
@@ -492,10 +750,24 @@ def demo(
         typer.echo("\nThe same rows and folds with a grid:")
     grid = search_grid(X, y, criterion.cv, X_unseen, y_unseen)
     if is_json:
-        settings = {"data": data.value, "cv": 5, "seed": 0, "threads": threads, "n_rows": X.shape[0], "n_features": X.shape[1]}
-        typer.echo(report.dump(report.to_dict(result, len(y), settings) | {"unseen": ours, "grid": grid}))
+        settings = {
+            "data": data.value,
+            "cv": 5,
+            "seed": 0,
+            "threads": threads,
+            "n_rows": X.shape[0],
+            "n_features": X.shape[1],
+        }
+        typer.echo(
+            report.dump(report.to_dict(result, len(y), settings) | {"unseen": ours, "grid": grid})
+        )
     else:
-        names = {"C": "C = 1/λ", "mean_loss": "loss per unseen row", "accuracy": "accuracy on unseen rows", "seconds": "seconds"}
+        names = {
+            "C": "C = 1/λ",
+            "mean_loss": "loss per unseen row",
+            "accuracy": "accuracy on unseen rows",
+            "seconds": "seconds",
+        }
         rows = [(text, f"{ours[name]:.5g}", f"{grid[name]:.5g}") for name, text in names.items()]
         print_table(rows, ("", "fasthoag", "10 points, scikit-learn"))
     return finish(result)
@@ -507,7 +779,11 @@ def load_demo(name):
     from sklearn.model_selection import train_test_split
 
     if name == "20newsgroups":
-        return "20 newsgroups, topic among the last ten", load_newsgroups("train"), load_newsgroups("test")
+        return (
+            "20 newsgroups, topic among the last ten",
+            load_newsgroups("train"),
+            load_newsgroups("test"),
+        )
     if name == "digits":
         title, (X, target) = "Handwritten digits, 5 or more", datasets.load_digits(return_X_y=True)
         X, y = X / 16, np.where(target >= 5, 1.0, -1.0)
@@ -527,17 +803,25 @@ def load_newsgroups(subset):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its retry, which the sentence below says better
-            X, target = datasets.fetch_20newsgroups_vectorized(subset=subset, return_X_y=True, n_retries=1)
+            X, target = datasets.fetch_20newsgroups_vectorized(
+                subset=subset, return_X_y=True, n_retries=1
+            )
     except OSError as error:  # URLError, timeouts and refused connections all are
-        raise OSError(f"20newsgroups must be fetched once from the network (14 MB), and that failed ({error}). Run this where "
-                      f"there is a network, or copy the folder {datasets.get_data_home()} from a machine that has it; "
-                      "--data digits needs neither.") from None
+        raise OSError(
+            "20newsgroups must be fetched once from the network (14 MB), and that failed "
+            f"({error}). Run this where there is a network, or copy the folder "
+            f"{datasets.get_data_home()} from a machine that has it; --data digits needs neither."
+        ) from None
     return X, np.where(target >= 10, 1.0, -1.0)
 
 
 def judge_unseen(z, y):
     losses = derivative("logistic", 0, y, z)
-    return {"n_rows": len(y), "mean_loss": float(losses.mean()), "accuracy": float(np.mean((z > 0) == (y > 0)))}
+    return {
+        "n_rows": len(y),
+        "mean_loss": float(losses.mean()),
+        "accuracy": float(np.mean((z > 0) == (y > 0))),
+    }
 
 
 def search_grid(X, y, folds, X_unseen, y_unseen):
@@ -545,8 +829,13 @@ def search_grid(X, y, folds, X_unseen, y_unseen):
     from sklearn.linear_model import LogisticRegressionCV
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # defaults that change between versions of scikit-learn; none of them matters here
+        # defaults that change between versions of scikit-learn; none of them matters here
+        warnings.simplefilter("ignore")
         began = time.perf_counter()
-        grid = LogisticRegressionCV(Cs=10, cv=folds, scoring="neg_log_loss", max_iter=1000).fit(X, y)
+        grid = LogisticRegressionCV(Cs=10, cv=folds, scoring="neg_log_loss", max_iter=1000).fit(
+            X, y
+        )
         seconds = time.perf_counter() - began
-    return {"C": float(np.ravel(grid.C_)[0]), "seconds": seconds} | judge_unseen(grid.decision_function(X_unseen), y_unseen)
+    return {"C": float(np.ravel(grid.C_)[0]), "seconds": seconds} | judge_unseen(
+        grid.decision_function(X_unseen), y_unseen
+    )

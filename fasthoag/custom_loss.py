@@ -1,4 +1,6 @@
-"""Losses that users write: plain Python functions of one target and one prediction, compiled to the two C functions that the kernels call."""
+"""Losses that users write: plain Python functions of one target and one prediction, compiled to the
+two C functions that the kernels call."""
+
 import inspect
 import pickle
 from functools import lru_cache
@@ -12,7 +14,8 @@ from fasthoag.losses import LABELS, LOSSES, MULTINOMIAL, REAL, Loss, derivative
 EPS = np.finfo(float).eps
 ROLES = "value", "d1", "d2", "d3"
 
-# where derivatives are checked: margins have their corners at z = -1 and 1, residuals at z - y near 0, and rounding shows far out
+# where derivatives are checked: margins have their corners at z = -1 and 1, residuals at z - y near
+# 0, and rounding shows far out
 TARGETS = -2.5, -1.0, 0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 4.5, 10.0
 PREDICTIONS = np.r_[np.linspace(-6, 6, 49), -100, -30, -15, 15, 30, 100]
 RESIDUALS = np.array([-1, -0.1, 0, 0.1, 1])
@@ -29,17 +32,28 @@ class Compiled:
 
 
 class CustomLoss(Loss):
-    """What `custom_loss` returns: a `Loss` that is pickled as its Python functions and compiled again where it is loaded."""
+    """What `custom_loss` returns: a `Loss` that is pickled as its Python functions and compiled
+    again where it is loaded."""
 
     def __reduce__(self):
-        from numba import cloudpickle  # ships functions by value where they cannot be imported: lambdas, closures, notebooks
+        # ships functions by value where they cannot be imported: lambdas, closures, notebooks
+        from numba import cloudpickle
 
-        arguments = self.compiled.functions, self.name, self.domain, self.is_classification, self.has_kinks, self.cuda
+        arguments = (
+            self.compiled.functions,
+            self.name,
+            self.domain,
+            self.is_classification,
+            self.has_kinks,
+            self.cuda,
+        )
         try:
             return _load, (cloudpickle.dumps(arguments),)
         except Exception as error:
-            raise pickle.PicklingError(f"loss '{self.name}' cannot be pickled, because a function of it or its domain cannot ({error}); "
-                                       "define them at the top level of a module that can be imported") from error
+            raise pickle.PicklingError(
+                f"loss '{self.name}' cannot be pickled, because a function of it or its domain "
+                f"cannot ({error}); define them at the top level of a module that can be imported"
+            ) from error
 
     def __copy__(self):
         return self  # it cannot change, and a copy would be compiled again
@@ -48,35 +62,55 @@ class CustomLoss(Loss):
         return self
 
 
-def custom_loss(value, d1, d2, d3=None, *, name="custom", domain=None, is_classification=False, has_kinks=False, targets=None, cuda=None):
-    """A loss of your own from plain Python functions ``f(y, z) -> float`` of one target and one prediction, compiled with Numba.
+def custom_loss(
+    value,
+    d1,
+    d2,
+    d3=None,
+    *,
+    name="custom",
+    domain=None,
+    is_classification=False,
+    has_kinks=False,
+    targets=None,
+    cuda=None,
+):
+    """A loss of your own from plain Python functions ``f(y, z) -> float`` of one target and one
+    prediction, compiled with Numba.
 
-    The result goes wherever the name of a loss goes: ``Problem(X, y, loss=...)``, ``HeldOut(..., loss=...)``, ``KFold(5, loss=...)``. The functions
-    are compiled as they are now: what they read from outside is a constant from here on. Write them so that nothing overflows while the
-    result is small (``log1p(exp(-abs(t))) + max(0, -t)``, not ``log(1 + exp(-t))``); they run for every row in every pass. Passes and their
-    threads call the machine code, never Python.
+    The result goes wherever the name of a loss goes: ``Problem(X, y, loss=...)``, ``HeldOut(...,
+    loss=...)``, ``KFold(5, loss=...)``. The functions are compiled as they are now: what they read
+    from outside is a constant from here on. Write them so that nothing overflows while the result
+    is small (``log1p(exp(-abs(t))) + max(0, -t)``, not ``log(1 + exp(-t))``); they run for every
+    row in every pass. Passes and their threads call the machine code, never Python.
 
     Parameters
     ----------
     value, d1, d2 : function
-        The loss of target y and prediction z = x w + b, and its first and second derivative in z; d2 >= 0 everywhere, and nothing infinite.
-        Float arithmetic, ``math``, NumPy's functions of numbers and functions with ``numba.njit`` are allowed; no ``raise``, no arrays or lists.
+        The loss of target y and prediction z = x w + b, and its first and second derivative in z;
+        d2 >= 0 everywhere, and nothing infinite. Float arithmetic, ``math``, NumPy's functions of
+        numbers and functions with ``numba.njit`` are allowed; no ``raise``, no arrays or lists.
     d3 : function, optional
-        The third derivative. Without it central differences of d2 with the step ``eps**(1/3) * max(1, |z|)`` stand for it, 8 to 10 digits of
-        it; with `has_kinks` the flatter of the two one-sided differences, which never reaches over a jump, 4 to 5 digits.
+        The third derivative. Without it central differences of d2 with the step ``eps**(1/3) *
+        max(1, |z|)`` stand for it, 8 to 10 digits of it; with `has_kinks` the flatter of the two
+        one-sided differences, which never reaches over a jump, 4 to 5 digits.
     name : str
         Stands in messages; not the name of a built-in loss.
     domain : (str, callable), optional
-        Which targets the loss accepts, in words and as a test of an array: ``("numbers > 0", lambda y: y > 0)``. Default: all finite numbers.
+        Which targets the loss accepts, in words and as a test of an array: ``("numbers > 0", lambda
+        y: y > 0)``. Default: all finite numbers.
     is_classification : bool
         Targets are -1 and +1.
     has_kinks : bool
-        The second derivative jumps, as that of a squared hinge: derivatives are not checked at the jumps.
+        The second derivative jumps, as that of a squared hinge: derivatives are not checked at the
+        jumps.
     targets : array, optional
-        Typical targets, to check the derivatives with. Default: those of -2.5, -1, 0, 0.25, 0.5, 1, 2, 3, 4.5 and 10 that are in the domain.
+        Typical targets, to check the derivatives with. Default: those of -2.5, -1, 0, 0.25, 0.5, 1,
+        2, 3, 4.5 and 10 that are in the domain.
     cuda : tuple of four str, optional
-        value, d1, d2 and d3 as CUDA expressions of the doubles y and z, for the GPU, where Numba's functions cannot go: ``("0.5 * (z - y) * (z - y)",
-        "z - y", "1.0", "0.0")``. They are compared with the functions when they are first used there.
+        value, d1, d2 and d3 as CUDA expressions of the doubles y and z, for the GPU, where Numba's
+        functions cannot go: ``("0.5 * (z - y) * (z - y)", "z - y", "1.0", "0.0")``. They are
+        compared with the functions when they are first used there.
 
     Returns
     -------
@@ -85,10 +119,13 @@ def custom_loss(value, d1, d2, d3=None, *, name="custom", domain=None, is_classi
     Raises
     ------
     TypeError
-        For an argument that is no function of (y, z), one that returns no real number, and one that Numba cannot compile.
+        For an argument that is no function of (y, z), one that returns no real number, and one that
+        Numba cannot compile.
     ValueError
-        When a derivative is not that of the function before it, d2 is negative or a result is not finite at one of the points looked at: z from
-        -6 to 6, up to ±100 and around y, for every one of `targets`. The message names the function, y, z, what came and the difference quotient.
+        When a derivative is not that of the function before it, d2 is negative or a result is not
+        finite at one of the points looked at: z from -6 to 6, up to ±100 and around y, for every
+        one of `targets`. The message names the function, y, z, what came and the difference
+        quotient.
 
     Examples
     --------
@@ -114,19 +151,36 @@ def custom_loss(value, d1, d2, d3=None, *, name="custom", domain=None, is_classi
         raise TypeError(f"name must be a string; got {name!r}")
     if name in LOSSES or name == MULTINOMIAL.name:
         raise ValueError(f"name must not be that of a built-in loss; got {name!r}")
-    functions = tuple(_check_function(f, role) for f, role in zip((value, d1, d2, d3), ROLES))
+    functions = tuple(
+        _check_function(f, role) for f, role in zip((value, d1, d2, d3), ROLES, strict=False)
+    )
     domain = _check_domain(domain, is_classification)
     targets = _check_targets(targets, domain, name)
-    if cuda is not None and not (isinstance(cuda, (tuple, list)) and len(cuda) == 4 and all(isinstance(text, str) and text.strip() for text in cuda)):
-        raise TypeError(f"cuda must be four CUDA expressions of y and z: value, d1, d2 and d3; got {cuda!r}")
-    loss = _make(functions, name, domain, bool(is_classification), bool(has_kinks), cuda and tuple(cuda))
+    if cuda is not None and not (
+        isinstance(cuda, (tuple, list))
+        and len(cuda) == 4
+        and all(isinstance(text, str) and text.strip() for text in cuda)
+    ):
+        raise TypeError(
+            f"cuda must be four CUDA expressions of y and z: value, d1, d2 and d3; got {cuda!r}"
+        )
+    loss = _make(
+        functions, name, domain, bool(is_classification), bool(has_kinks), cuda and tuple(cuda)
+    )
     _check_derivatives(loss, targets)
     return loss
 
 
 def _make(functions, name, domain, is_classification, has_kinks, cuda):
-    return CustomLoss(name, f"{functions[0].__name__}(y, z)", domain, is_classification=is_classification, has_kinks=has_kinks,
-                      compiled=Compiled(functions, has_kinks), cuda=cuda)
+    return CustomLoss(
+        name,
+        f"{functions[0].__name__}(y, z)",
+        domain,
+        is_classification=is_classification,
+        has_kinks=has_kinks,
+        compiled=Compiled(functions, has_kinks),
+        cuda=cuda,
+    )
 
 
 @lru_cache(maxsize=32)  # a process that loads the same loss with every task compiles it once
@@ -147,19 +201,31 @@ def _check_function(f, role):
     try:
         inspect.signature(f).bind(0.0, 0.0)
     except TypeError as error:
-        raise TypeError(f"{role} must be a function of two numbers, (y, z); '{f.__name__}' is not: {error}") from None
+        raise TypeError(
+            f"{role} must be a function of two numbers, (y, z); '{f.__name__}' is not: {error}"
+        ) from None
     return f
 
 
 def _check_domain(domain, is_classification):
     if is_classification:
         if domain is not None and domain is not LABELS:
-            raise ValueError("domain must be left out with is_classification=True, which means targets -1 and +1")
+            raise ValueError(
+                "domain must be left out with is_classification=True, which means targets -1 and +1"
+            )
         return LABELS
     if domain is None:
         return REAL
-    if not (isinstance(domain, (tuple, list)) and len(domain) == 2 and isinstance(domain[0], str) and callable(domain[1])):
-        raise TypeError(f"domain must be (words, test of an array), such as ('numbers > 0', lambda y: y > 0); got {domain!r}")
+    if not (
+        isinstance(domain, (tuple, list))
+        and len(domain) == 2
+        and isinstance(domain[0], str)
+        and callable(domain[1])
+    ):
+        raise TypeError(
+            "domain must be (words, test of an array), such as ('numbers > 0', lambda y: y > 0); "
+            f"got {domain!r}"
+        )
     return tuple(domain)
 
 
@@ -173,12 +239,21 @@ def _check_targets(targets, domain, name):
         raise ValueError(f"targets must be numbers ({error})") from None
     is_good = np.asarray(test(targets))
     if is_good.shape != targets.shape or is_good.dtype != bool:
-        raise TypeError(f"domain must test an array and give an array of bool of the same shape; got {is_good!r}")
+        raise TypeError(
+            "domain must test an array and give an array of bool of the same shape; got "
+            f"{is_good!r}"
+        )
     if given and not (is_good & np.isfinite(targets)).all():
-        raise ValueError(f"targets must contain {words} for loss '{name}'; found {targets[~(is_good & np.isfinite(targets))][0]:g}")
+        raise ValueError(
+            f"targets must contain {words} for loss '{name}'; found "
+            f"{targets[~(is_good & np.isfinite(targets))][0]:g}"
+        )
     targets = targets[is_good]
     if not len(targets):
-        raise ValueError(f"targets must be given: none of the usual ones is in the domain ({words}), so that nothing can be checked")
+        raise ValueError(
+            f"targets must be given: none of the usual ones is in the domain ({words}), so that "
+            "nothing can be checked"
+        )
     return targets[np.unique(np.linspace(0, len(targets) - 1, 100).astype(int))]
 
 
@@ -188,9 +263,13 @@ def _compile(functions, has_kinks):
     from numba import cfunc, float64, int32, int64, types, void
 
     if numba.config.DISABLE_JIT:
-        raise ValueError("Numba is switched off by NUMBA_DISABLE_JIT; unset it to use a custom loss")
+        raise ValueError(
+            "Numba is switched off by NUMBA_DISABLE_JIT; unset it to use a custom loss"
+        )
     options = {"error_model": "numpy", "fastmath": False, "boundscheck": False}
-    value, d1, d2, d3 = (f and _compile_one(f, role, options) for f, role in zip(functions, ROLES))
+    value, d1, d2, d3 = (
+        f and _compile_one(f, role, options) for f, role in zip(functions, ROLES, strict=False)
+    )
     if d3 is None:
         d3 = numba.njit(**options)(_difference(d2, has_kinks))
     doubles = types.CPointer(float64)
@@ -198,7 +277,8 @@ def _compile(functions, has_kinks):
     @cfunc(void(int64, doubles, doubles, doubles, doubles, doubles), **options)
     def c_value_d1(n, y, z, a, out_value, out_d1):
         for i in range(n):
-            y_i, z_i = y[i], z[i]  # read once, so that what both functions compute (an exponential) is computed once
+            # read once, so that what both functions compute (an exponential) is computed once
+            y_i, z_i = y[i], z[i]
             v, g = value(y_i, z_i), d1(y_i, z_i)
             out_value[i] = v
             out_d1[i] = g
@@ -229,16 +309,31 @@ def _compile_one(f, role, options):
     try:
         compiled.compile((float64, float64))
     except Exception as error:  # Numba has many, not all of them its own
-        lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Failed in nopython mode pipeline")]
-        reason = " ".join(lines[:2 if lines and lines[0].endswith(":") else 1]) or type(error).__name__
-        raise TypeError(f"Numba cannot compile {role} ('{f.__name__}'): {reason.rstrip('.')}. Use float arithmetic, math.* "
-                        "and NumPy functions of numbers, constants, and functions with numba.njit; no objects, strings, plain functions") from error
+        lines = [
+            line.strip()
+            for line in str(error).splitlines()
+            if line.strip() and not line.startswith("Failed in nopython mode pipeline")
+        ]
+        reason = (
+            " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1]) or type(error).__name__
+        )
+        raise TypeError(
+            f"Numba cannot compile {role} ('{f.__name__}'): {reason.rstrip('.')}. Use float "
+            "arithmetic, math.* and NumPy functions of numbers, constants, and functions with "
+            "numba.njit; no objects, strings, plain functions"
+        ) from error
     returned = compiled.nopython_signatures[0].return_type
     if not isinstance(returned, (types.Float, types.Integer, types.Boolean)):
-        raise TypeError(f"{role} ('{f.__name__}') must return a real number on every path; it returns {returned}")
-    if "picklebuf" in compiled.inspect_llvm(compiled.signatures[0]):  # a packed exception; to report it takes the GIL, which threads may never get
-        raise ValueError(f"{role} ('{f.__name__}') can raise an exception or needs memory; return float('nan') instead of raising, and use "
-                         "numbers only, no arrays or lists")
+        raise TypeError(
+            f"{role} ('{f.__name__}') must return a real number on every path; it returns "
+            f"{returned}"
+        )
+    # a packed exception; to report it takes the GIL, which threads may never get
+    if "picklebuf" in compiled.inspect_llvm(compiled.signatures[0]):
+        raise ValueError(
+            f"{role} ('{f.__name__}') can raise an exception or needs memory; return float('nan') "
+            "instead of raising, and use numbers only, no arrays or lists"
+        )
     return compiled
 
 
@@ -261,7 +356,8 @@ def _difference(d2, has_kinks):
 
 
 def _check_derivatives(loss, targets):
-    """Raises ValueError at the first point where a derivative is not that of the function before it, or where d2 is negative."""
+    """Raises ValueError at the first point where a derivative is not that of the function before
+    it, or where d2 is negative."""
     functions = loss.compiled.functions
     for y in targets:
 
@@ -275,7 +371,10 @@ def _check_derivatives(loss, targets):
 
         def fail(order, i, what, z=z, y=y):
             f = functions[order] or functions[2]
-            raise ValueError(f"{ROLES[order]} ('{f.__name__}') of loss '{loss.name}' at y = {y:g}, z = {z[i]:g}: {what}")
+            raise ValueError(
+                f"{ROLES[order]} ('{f.__name__}') of loss '{loss.name}' at y = {y:g}, z = "
+                f"{z[i]:g}: {what}"
+            )
 
         results = [at(order, z) for order in range(4)]
         for order, result in enumerate(results):
@@ -291,20 +390,41 @@ def _check_derivatives(loss, targets):
             if functions[order] is None:
                 continue
             result = results[order]
-            quotient, error, rounding = _quotients(lambda z, order=order: at(order - 1, z), z, scales[order - 1])
+            quotient, error, rounding = _quotients(
+                lambda z, order=order: at(order - 1, z), z, scales[order - 1]
+            )
             size = np.maximum(np.abs(result), np.abs(quotient))
-            # quotients that do not settle, as at a corner of the function before, explain a thousandth at most
-            allowed = np.minimum(8 * error, 1e-3 * np.maximum(scales[order], size)) + 8 * rounding + 1e-6 * size + 1e-9 * scales[order]
+            # quotients that do not settle, as at a corner of the function before, explain a
+            # thousandth at most
+            allowed = (
+                np.minimum(8 * error, 1e-3 * np.maximum(scales[order], size))
+                + 8 * rounding
+                + 1e-6 * size
+                + 1e-9 * scales[order]
+            )
             is_bad = ~(np.abs(result - quotient) <= allowed) & ~(is_jump & (order > 1))
             if is_bad.any():
                 i = _nearest(z, is_bad)
-                hint = ". If d2 jumps there, pass has_kinks=True" if order > 1 and not loss.has_kinks and is_bad.sum() <= 3 else ""
-                fail(order, i, f"gave {result[i]:.10g}, but the difference quotient of {ROLES[order - 1]} ('{functions[order - 1].__name__}') is "
-                               f"{quotient[i]:.10g}{hint}")
+                hint = (
+                    ". If d2 jumps there, pass has_kinks=True"
+                    if order > 1 and not loss.has_kinks and is_bad.sum() <= 3
+                    else ""
+                )
+                fail(
+                    order,
+                    i,
+                    f"gave {result[i]:.10g}, but the difference quotient of {ROLES[order - 1]} "
+                    f"('{functions[order - 1].__name__}') is {quotient[i]:.10g}{hint}",
+                )
         is_bad = results[2] < -64 * EPS * scales[2]
         if is_bad.any():
             i = _nearest(z, is_bad)
-            fail(2, i, f"gave {results[2][i]:.10g}; the loss must be convex in z, so d2 must not be negative")
+            fail(
+                2,
+                i,
+                f"gave {results[2][i]:.10g}; the loss must be convex in z, so d2 must not be "
+                "negative",
+            )
 
 
 def _nearest(z, is_bad):
@@ -313,14 +433,15 @@ def _nearest(z, is_bad):
 
 
 def _scale(y, z, result):
-    """The largest of |result| at any point no farther from 0 than z, y or 1: what may have cancelled there."""
+    """The largest of |result| at any point no farther from 0 than z, y or 1: what may have
+    cancelled there."""
     size = np.abs(result)
     return np.array([size[np.abs(z) <= far].max() for far in np.maximum(max(1, abs(y)), np.abs(z))])
 
 
 def _quotients(f, z, scale):
-    """The derivative of f at z (n,) from extrapolated central differences, each at the step where it is surest; about its error, and that of rounding
-    when f has errors of a few eps * scale."""
+    """The derivative of f at z (n,) from extrapolated central differences, each at the step where
+    it is surest; about its error, and that of rounding when f has errors of a few eps * scale."""
     with np.errstate(all="ignore"):
         h = STEPS[:, None] * np.maximum(1, np.abs(z))
         low, high = z - h, z + h

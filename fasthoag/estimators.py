@@ -1,8 +1,9 @@
 """scikit-learn estimators: parameters in, `hoag` called, attributes out. No mathematics.
 
-An estimator is its parameters (fields of a dataclass: they become the explicit ``__init__`` that scikit-learn reads), its loss and its link; the fit
-of classifiers and of regressors is written once each.
-"""
+An estimator is its parameters (fields of a dataclass: they become the explicit ``__init__`` that
+scikit-learn reads), its loss and its link; the fit of classifiers and of regressors is written once
+each."""
+
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -34,12 +35,14 @@ _PARAMETERS = """
     fit_intercept : bool, default True
         The intercept is not penalised; sparse data stay sparse.
     penalty_per : {per}, default "all"
-        What has a strength of its own. Groups are one label a feature, or the features of every group (a dict or list of arrays); see
-        `fasthoag.GroupRidge`. Many strengths can overfit the folds: see ``stop_on`` of `fit`.
+        What has a strength of its own. Groups are one label a feature, or the features of every
+        group (a dict or list of arrays); see `fasthoag.GroupRidge`. Many strengths can overfit the
+        folds: see ``stop_on`` of `fit`.
     penalty_factor : array, shape (n_features,), optional
         Fixed relative strengths; 0 for a feature that is not penalised.
     one_se : bool, default False
-        Choose the strongest penalty whose criterion is within one standard error (over folds) of the best. For ``penalty_per="all"``.
+        Choose the strongest penalty whose criterion is within one standard error (over folds) of
+        the best. For ``penalty_per="all"``.
     method : {{"auto", "newton", "lbfgs", "hoag"}}, default "auto"
     bounds : (low, high) or None
         Of ``log λ``. None: {low} times the smallest to 1e6 times the largest scale of a feature.
@@ -52,35 +55,49 @@ _PARAMETERS = """
     low_memory, deterministic : bool, default False
         See `fasthoag.Problem`.
     scoring : str, callable, list or dict, optional
-        scikit-learn's scorers, to be reported on the held-out rows of every fold: ``hoag_result_.scores``, and along its trace. They choose nothing.
-        Labels are -1 and +1 there, or class numbers.
+        scikit-learn's scorers, to be reported on the held-out rows of every fold:
+        ``hoag_result_.scores``, and along its trace. They choose nothing. Labels are -1 and +1
+        there, or class numbers.
     device : {{None, "cpu", "gpu"}}
-        Where the work is done. None: where X is. "gpu" copies X there once. Coefficients, predictions and probabilities are CuPy's where X is CuPy's
-        (labels that are no numbers are NumPy's); a fitted model takes rows from either side.
+        Where the work is done. None: where X is. "gpu" copies X there once. Coefficients,
+        predictions and probabilities are CuPy's where X is CuPy's (labels that are no numbers are
+        NumPy's); a fitted model takes rows from either side.
     callback : callable or None
         Called with the record of every evaluation; returning True stops the search.
 
     Attributes
     ----------
-    coef_, intercept_ : the final model, fitted on all rows (with ``validation``: on the training rows) at the chosen strength
+    coef_, intercept_ : the final model, fitted on all rows (with ``validation``: on the training
+    rows) at the chosen strength
     {strength} : the chosen strength, a float; {shapes} unless ``penalty_per="all"``
     lam_ : λ, {lam}
     scores_ : array, shape {folds}
-        Minus the mean held-out loss of every fold at the best strength; ``score_mean_`` and ``score_se_`` its mean and standard error.
+        Minus the mean held-out loss of every fold at the best strength; ``score_mean_`` and
+        ``score_se_`` its mean and standard error.
     n_iter_ : int
         Outer steps.
     hoag_result_ : HoagResult
 """
 
-_CLASS_WEIGHT = '''class_weight : dict, "balanced" or None
+_CLASS_WEIGHT = """class_weight : dict, "balanced" or None
         Multiplies the sample weights, in the fits and in the criterion.
-    '''
+    """
 
 
-def _doc(own="", per='"all", "feature" or groups', strength="alpha_", shapes="an array, shape (n_features,),", lam="the same as ``alpha_``",
-         folds="(n_folds,)", cv="int, splitter or iterable of (train, test) pairs, default 5"):
-    low = "1e-8" if "class_weight" in own else "1e-12"  # of classifiers; see _TunedClassifier._bounds
-    return _PARAMETERS.format(low=low, cv=cv, own=own, per=per, strength=strength, shapes=shapes, lam=lam, folds=folds)
+def _doc(
+    own="",
+    per='"all", "feature" or groups',
+    strength="alpha_",
+    shapes="an array, shape (n_features,),",
+    lam="the same as ``alpha_``",
+    folds="(n_folds,)",
+    cv="int, splitter or iterable of (train, test) pairs, default 5",
+):
+    # of classifiers; see _TunedClassifier._bounds
+    low = "1e-8" if "class_weight" in own else "1e-12"
+    return _PARAMETERS.format(
+        low=low, cv=cv, own=own, per=per, strength=strength, shapes=shapes, lam=lam, folds=folds
+    )
 
 
 def _host(array):
@@ -101,7 +118,8 @@ def _beside(X, array):
 
 @_parameters
 class _TunedEstimator(BaseEstimator):
-    """What the estimators share: parameters, the penalty, the call of `hoag`, the choice of the strength, the refit."""
+    """What the estimators share: parameters, the penalty, the call of `hoag`, the choice of the
+    strength, the refit."""
 
     cv: Any = 5
     fit_intercept: Any = True
@@ -122,20 +140,32 @@ class _TunedEstimator(BaseEstimator):
 
     def _penalty(self, n_classes=1):
         """The penalty that the parameters ask for; more than one class: of the multinomial loss."""
-        per, factor = self.penalty_per, None if self.penalty_factor is None else np.asarray(self.penalty_factor, np.float64)
+        per, factor = (
+            self.penalty_per,
+            None if self.penalty_factor is None else np.asarray(self.penalty_factor, np.float64),
+        )
         is_all = isinstance(per, str) and per == "all"
         if self.one_se and not is_all:
             raise ValueError('one_se=True needs a single strength, penalty_per="all"')
         if not isinstance(per, str):
             if per is None or np.isscalar(per):
-                raise ValueError(f'penalty_per must be "all", "feature", "class", "feature_class" or groups of features; got {per!r}')
+                raise ValueError(
+                    'penalty_per must be "all", "feature", "class", "feature_class" or groups of '
+                    f"features; got {per!r}"
+                )
             return GroupRidge(per, factor)
         if per not in ("all", "feature", "class", "feature_class"):
-            raise ValueError(f'penalty_per must be "all", "feature", "class", "feature_class" or groups of features; got {per!r}')
+            raise ValueError(
+                'penalty_per must be "all", "feature", "class", "feature_class" or groups of '
+                f"features; got {per!r}"
+            )
         if "class" not in per:
             return Ridge(factor) if is_all else FeatureRidge(factor)
         if n_classes < 2:
-            raise ValueError(f'penalty_per="{per}" is for the multinomial loss: LogisticRegressionCV with more than 2 classes')
+            raise ValueError(
+                f'penalty_per="{per}" is for the multinomial loss: LogisticRegressionCV with more '
+                "than 2 classes"
+            )
         return PerClass(Ridge(factor) if per == "class" else FeatureRidge(factor), n_classes)
 
     def _rows(self, pair, name):
@@ -157,8 +187,12 @@ class _TunedEstimator(BaseEstimator):
         if reset:
             self.n_features_in_ = X.shape[1]
         elif X.shape[1] != self.n_features_in_:
-            raise ValueError(f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} features as input")
-        return X if getattr(X, "has_canonical_format", True) else X.copy()  # CuPy's product would sum duplicates in the caller's matrix
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        # CuPy's product would sum duplicates in the caller's matrix
+        return X if getattr(X, "has_canonical_format", True) else X.copy()
 
     def _training(self, X, y, y_numeric=False):
         """X as it is read and y as NumPy."""
@@ -167,13 +201,18 @@ class _TunedEstimator(BaseEstimator):
             return validate_data(self, X, y, y_numeric=y_numeric, ensure_min_samples=2, **_MATRIX)
         X, y = self._matrix(X, reset=True), _check_y(y, y_numeric=y_numeric, estimator=self)
         if len(y) != X.shape[0] or len(y) < 2:
-            raise ValueError(f"y has {len(y)} values and X has {X.shape[0]} rows; they must be equal, and 2 at least")
+            raise ValueError(
+                f"y has {len(y)} values and X has {X.shape[0]} rows; they must be equal, and 2 at "
+                "least"
+            )
         return X, y
 
     def _weight(self, sample_weight, y):
         if sample_weight is None:
             return None
-        return _check_sample_weight(_host(sample_weight), y, dtype=np.float64, ensure_non_negative=True)
+        return _check_sample_weight(
+            _host(sample_weight), y, dtype=np.float64, ensure_non_negative=True
+        )
 
     def _linear(self, X):
         """X w + b, beside X."""
@@ -182,60 +221,123 @@ class _TunedEstimator(BaseEstimator):
         return X @ _beside(X, self.coef_).T + _beside(X, self.intercept_)
 
     def score(self, X, y, sample_weight=None):
-        """How good `predict` is for these rows: the accuracy of a classifier, R² of a regressor, D² where targets are not negative; a float."""
+        """How good `predict` is for these rows: the accuracy of a classifier, R² of a regressor, D²
+        where targets are not negative; a float."""
         return self._score(_host(y), to_host(self.predict(X)), sample_weight=_host(sample_weight))
 
     def _tune(self, X, y, loss, weight, validation, stop_on, codings):
-        """A model for every coding of the targets: w (n_coef, n_models), or (n_coef, n_classes) of the multinomial loss."""
+        """A model for every coding of the targets: w (n_coef, n_models), or (n_coef, n_classes) of
+        the multinomial loss."""
         penalty = self._penalty(loss.n_classes)
-        problem = Problem(X, codings[0](y), loss=loss, penalty=penalty, fit_intercept=self.fit_intercept, sample_weight=weight,
-                          low_memory=self.low_memory, deterministic=self.deterministic, device=self.device)
+        problem = Problem(
+            X,
+            codings[0](y),
+            loss=loss,
+            penalty=penalty,
+            fit_intercept=self.fit_intercept,
+            sample_weight=weight,
+            low_memory=self.low_memory,
+            deterministic=self.deterministic,
+            device=self.device,
+        )
         n_threads = self.n_threads if self.n_threads is not None else self.n_jobs
         problem = problem if n_threads is None else problem.with_threads(n_threads)
         cv = self.cv
         if len(codings) > 1 and validation is None:  # the same folds for every class
-            cv = KFold(cv).splits(SimpleNamespace(n_rows=len(y), y=y, loss=find_loss("multinomial")))
+            cv = KFold(cv).splits(
+                SimpleNamespace(n_rows=len(y), y=y, loss=find_loss("multinomial"))
+            )
         found = []
         for coding in codings:
             if found:
                 problem = replace(problem, X=problem.design, y=coding(y))
-            found.append(self._tune_one(problem, cv, *(rows and (rows[0], coding(rows[1]), *rows[2:]) for rows in (validation, stop_on))))
-        results, lam, w = zip(*found)
+            found.append(
+                self._tune_one(
+                    problem,
+                    cv,
+                    *(
+                        rows and (rows[0], coding(rows[1]), *rows[2:])
+                        for rows in (validation, stop_on)
+                    ),
+                )
+            )
+        results, lam, w = zip(*found, strict=False)
         is_one = len(codings) == 1
         self.hoag_result_ = results[0] if is_one else list(results)
         self.n_iter_ = max(result.n_iter for result in results)
         scores = np.array([-result.fold_values / result.fold_weights for result in results])
-        means = np.array([-result.fold_values.sum() / result.fold_weights.sum() for result in results])
+        means = np.array(
+            [-result.fold_values.sum() / result.fold_weights.sum() for result in results]
+        )
         n_folds = scores.shape[1]
-        errors = scores.std(axis=1, ddof=1) / np.sqrt(n_folds) if n_folds > 1 else np.full(len(scores), np.nan)
-        self.scores_, self.score_mean_, self.score_se_ = (scores[0], float(means[0]), float(errors[0])) if is_one else (scores, means, errors)
+        errors = (
+            scores.std(axis=1, ddof=1) / np.sqrt(n_folds)
+            if n_folds > 1
+            else np.full(len(scores), np.nan)
+        )
+        self.scores_, self.score_mean_, self.score_se_ = (
+            (scores[0], float(means[0]), float(errors[0])) if is_one else (scores, means, errors)
+        )
         self.lam_ = lam[0] if is_one else np.array(lam)
         with np.errstate(divide="ignore"):
-            setattr(self, self._strength, self.lam_ if self._strength == "alpha_" else 1.0 / self.lam_)
+            setattr(
+                self, self._strength, self.lam_ if self._strength == "alpha_" else 1.0 / self.lam_
+            )
         w = np.column_stack([to_host(one) for one in w])
         n = X.shape[1]
         return w[:n], w[n] if self.fit_intercept else np.zeros(w.shape[1])
 
     def _tune_one(self, problem, cv, validation, stop_on):
         """Result, strengths and the model on all rows."""
-        criterion = HeldOut(*validation) if validation is not None else self._leave_one_out() if cv is None else KFold(cv)
+        criterion = (
+            HeldOut(*validation)
+            if validation is not None
+            else self._leave_one_out()
+            if cv is None
+            else KFold(cv)
+        )
         if isinstance(criterion, ApproximateLOO):
-            for name, is_asked in (("one_se", self.one_se), ("scoring", self.scoring is not None), ("method", self.method == "newton")):
+            for name, is_asked in (
+                ("one_se", self.one_se),
+                ("scoring", self.scoring is not None),
+                ("method", self.method == "newton"),
+            ):
                 if is_asked:
-                    raise ValueError(f"{name}={getattr(self, name)!r} needs rows that are held out, and cv=None is leave-one-out; pass cv=5 or validation=")
+                    raise ValueError(
+                        f"{name}={getattr(self, name)!r} needs rows that are held out, and cv=None "
+                        "is leave-one-out; pass cv=5 or validation="
+                    )
         bounds = self._bounds(problem)
-        result = hoag(problem, criterion, method=self.method, bounds=bounds, tol=self.tol, max_iter=self.max_iter, callback=self.callback, scoring=self.scoring,
-                      stop_on="auto" if stop_on is None else HeldOut(*stop_on))
+        result = hoag(
+            problem,
+            criterion,
+            method=self.method,
+            bounds=bounds,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            callback=self.callback,
+            scoring=self.scoring,
+            stop_on="auto" if stop_on is None else HeldOut(*stop_on),
+        )
         theta = result.theta
         if self.one_se:
             if len(result.fold_values) < 2:
-                raise ValueError("one_se=True needs cross-validation: there is one criterion value only with validation= or leave-one-out")
+                raise ValueError(
+                    "one_se=True needs cross-validation: there is one criterion value only with "
+                    "validation= or leave-one-out"
+                )
             theta = one_standard_error(problem, criterion, result, bounds=bounds)
         w, _, is_converged = refit(problem, theta, result.w_all, tol=REFIT_TOL)
         if not is_converged:  # nearly no penalty: there 0 is the better start
             w, _, _ = refit(problem, theta, tol=REFIT_TOL)
         is_all = isinstance(self.penalty_per, str) and self.penalty_per == "all"
-        return result, float(np.exp(theta[0])) if is_all else problem.penalty.strengths(theta, problem.n_features).T, w
+        return (
+            result,
+            float(np.exp(theta[0]))
+            if is_all
+            else problem.penalty.strengths(theta, problem.n_features).T,
+            w,
+        )
 
     def _bounds(self, problem):
         return self.bounds
@@ -255,7 +357,8 @@ class _TunedClassifier(ClassifierMixin, _TunedEstimator):
     class_weight: Any = None
     score, _score = _TunedEstimator.score, staticmethod(accuracy_score)
     _strength = "C_"
-    _is_joint = False  # more than 2 classes: one multinomial model, or a model for each class against the rest
+    # more than 2 classes: one multinomial model, or a model for each class against the rest
+    _is_joint = False
 
     def fit(self, X, y, sample_weight=None, validation=None, stop_on=None):
         """Tune and fit.
@@ -268,35 +371,60 @@ class _TunedClassifier(ClassifierMixin, _TunedEstimator):
         validation : (X, y), optional
             Tune on these rows instead of by cross-validation.
         stop_on : (X, y), optional
-            Rows that neither train nor tune: the search ends when their loss falls no more. For many strengths; see `fasthoag.hoag`.
+            Rows that neither train nor tune: the search ends when their loss falls no more. For
+            many strengths; see `fasthoag.hoag`.
         """
         X, y = self._training(X, y)
         check_classification_targets(y)
         self.classes_, index = np.unique(y, return_inverse=True)
         K = len(self.classes_)
         if K < 2:
-            raise ValueError(f"{type(self).__name__} needs at least 2 classes in y; got 1 class, {self.classes_[0]!r}")
+            raise ValueError(
+                f"{type(self).__name__} needs at least 2 classes in y; got 1 class, "
+                f"{self.classes_[0]!r}"
+            )
         is_joint = self._is_joint and K > 2
         loss = find_loss("multinomial", n_classes=K) if is_joint else self._make_loss()
         validation, stop_on = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
         weight = self._weight(sample_weight, y)
         if self.class_weight is not None:
-            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y, **(
-                {} if weight is None or self.class_weight != "balanced" else {"sample_weight": weight}))
+            by_class = compute_class_weight(
+                self.class_weight,
+                classes=self.classes_,
+                y=y,
+                **(
+                    {}
+                    if weight is None or self.class_weight != "balanced"
+                    else {"sample_weight": weight}
+                ),
+            )
             weight = (1.0 if weight is None else weight) * by_class[index]
-            validation, stop_on = (rows and (*rows, by_class[rows[1]]) for rows in (validation, stop_on))
+            validation, stop_on = (
+                rows and (*rows, by_class[rows[1]]) for rows in (validation, stop_on)
+            )
 
         def against_rest(c):
             return lambda index: np.where(index == c, 1.0, -1.0)
-        codings = [lambda index: index.astype(np.float64)] if is_joint else [against_rest(1)] if K == 2 else [against_rest(c) for c in range(K)]
+
+        codings = (
+            [lambda index: index.astype(np.float64)]
+            if is_joint
+            else [against_rest(1)]
+            if K == 2
+            else [against_rest(c) for c in range(K)]
+        )
         coef, intercept = self._tune(X, index, loss, weight, validation, stop_on, codings)
         if is_joint:
             intercept = intercept - intercept.mean()  # only differences between classes count
-        self.coef_, self.intercept_ = _beside(X, np.ascontiguousarray(coef.T)), _beside(X, intercept)
+        self.coef_, self.intercept_ = (
+            _beside(X, np.ascontiguousarray(coef.T)),
+            _beside(X, intercept),
+        )
         return self
 
     def decision_function(self, X):
-        """``X w + b``: (n_rows,) for two classes, positive for the second, else (n_rows, n_classes)."""
+        """``X w + b``: (n_rows,) for two classes, positive for the second, else (n_rows,
+        n_classes)."""
         z = self._linear(X)
         return z[:, 0] if z.shape[1] == 1 else z
 
@@ -307,7 +435,8 @@ class _TunedClassifier(ClassifierMixin, _TunedEstimator):
         return _beside(X, labels) if labels.dtype.kind in "biuf" else labels
 
     def _bounds(self, problem):
-        """Classes that can be separated drive λ down to where double precision no longer tells models apart: 1e-8 is as good as 0."""
+        """Classes that can be separated drive λ down to where double precision no longer tells
+        models apart: 1e-8 is as good as 0."""
         if self.bounds is not None:
             return self.bounds
         low, high = default_box(problem.inner())
@@ -340,12 +469,20 @@ class _TunedRegressor(RegressorMixin, _TunedEstimator):
         validation : (X, y), optional
             Tune on these rows instead of by cross-validation.
         stop_on : (X, y), optional
-            Rows that neither train nor tune: the search ends when their loss falls no more. For many strengths; see `fasthoag.hoag`.
+            Rows that neither train nor tune: the search ends when their loss falls no more. For
+            many strengths; see `fasthoag.hoag`.
         """
         X, y = self._training(X, y, y_numeric=True)
         y, weight = np.asarray(y, np.float64), self._weight(sample_weight, y)
-        coef, intercept = self._tune(X, y, self._make_loss(y, weight), weight, self._rows(validation, "validation"), self._rows(stop_on, "stop_on"),
-                                     [lambda y: y])
+        coef, intercept = self._tune(
+            X,
+            y,
+            self._make_loss(y, weight),
+            weight,
+            self._rows(validation, "validation"),
+            self._rows(stop_on, "stop_on"),
+            [lambda y: y],
+        )
         self.coef_, self.intercept_ = _beside(X, coef[:, 0]), float(intercept[0])
         return self
 
@@ -371,12 +508,20 @@ class _LogLinkRegressor(_TunedRegressor):
 
 @_parameters
 class LogisticRegressionCV(_TunedClassifier):
-    __doc__ = """Logistic regression whose ℓ2 strength is tuned by hypergradient on the held-out log-loss.
+    __doc__ = (
+        """Logistic regression whose ℓ2 strength is tuned by hypergradient on the held-out log-loss.
 
-    Two classes: minimises ``Σ_i s_i log(1 + exp(-y_i (x_i w + b))) + ||w||² / (2 C)`` and chooses C = 1/λ, a continuous value, not one of a grid.
-    More: the multinomial loss ``Σ_i s_i (log(Σ_c exp(x_i w_c + b_c)) - x_i w_{y_i} - b_{y_i}) + Σ_c ||w_c||² / (2 C)``.
-    """ + _doc(_CLASS_WEIGHT, '"all", "feature", "class", "feature_class" or groups', "C_",
-               "an array, shape (n_features,) or (n_classes, n_features),", "1 / C_") + """    classes_ : array, shape (n_classes,)
+    Two classes: minimises ``Σ_i s_i log(1 + exp(-y_i (x_i w + b))) + ||w||² / (2 C)`` and chooses C
+    = 1/λ, a continuous value, not one of a grid. More: the multinomial loss ``Σ_i s_i (log(Σ_c
+    exp(x_i w_c + b_c)) - x_i w_{y_i} - b_{y_i}) + Σ_c ||w_c||² / (2 C)``. """
+        + _doc(
+            _CLASS_WEIGHT,
+            '"all", "feature", "class", "feature_class" or groups',
+            "C_",
+            "an array, shape (n_features,) or (n_classes, n_features),",
+            "1 / C_",
+        )
+        + """    classes_ : array, shape (n_classes,)
 
     Examples
     --------
@@ -388,6 +533,7 @@ class LogisticRegressionCV(_TunedClassifier):
     >>> bool(0.1 < model.C_ < 10)
     True
     """
+    )
     _is_joint = True
 
     def _make_loss(self):
@@ -396,7 +542,12 @@ class LogisticRegressionCV(_TunedClassifier):
     def predict_log_proba(self, X):
         """Logarithms of `predict_proba`, without cancellation."""
         z = to_host(self.decision_function(X))
-        return _beside(X, np.column_stack([-np.logaddexp(0, z), -np.logaddexp(0, -z)]) if z.ndim == 1 else log_softmax(z, axis=1))
+        return _beside(
+            X,
+            np.column_stack([-np.logaddexp(0, z), -np.logaddexp(0, -z)])
+            if z.ndim == 1
+            else log_softmax(z, axis=1),
+        )
 
     def predict_proba(self, X):
         """Probabilities of ``classes_``, (n_rows, n_classes)."""
@@ -406,14 +557,25 @@ class LogisticRegressionCV(_TunedClassifier):
 
 @_parameters
 class LinearSVCCV(_TunedClassifier):
-    __doc__ = """Linear support vector classifier whose strength is tuned by hypergradient on its own held-out loss.
+    __doc__ = (
+        """Linear support vector classifier whose strength is tuned by hypergradient on its own
+        held-out loss.
 
-    Minimises ``C Σ_i s_i max(0, 1 - y_i (x_i w + b))² + ||w||² / 2``, as scikit-learn's LinearSVC does (which also penalises b), and chooses
-    C = 1/λ. With more than two classes each against the rest has a C of its own.
-    """ + _doc('''loss : {"squared_hinge", "smoothed_hinge"}, default "squared_hinge"
+    Minimises ``C Σ_i s_i max(0, 1 - y_i (x_i w + b))² + ||w||² / 2``, as scikit-learn's LinearSVC
+    does (which also penalises b), and chooses C = 1/λ. With more than two classes each against the
+    rest has a C of its own. """
+        + _doc(
+            """loss : {"squared_hinge", "smoothed_hinge"}, default "squared_hinge"
         "smoothed_hinge" is ``log(1 + exp(2 (1 - y z))) / 2``, the hinge with a smooth corner.
-    ''' + _CLASS_WEIGHT, strength="C_", shapes="with more than 2 classes an array, shape (n_classes,); with a last axis of the features",
-               lam="1 / C_", folds="(n_folds,), with more than 2 classes (n_classes, n_folds)") + """\
+    """
+            + _CLASS_WEIGHT,
+            strength="C_",
+            shapes="with more than 2 classes an array, shape (n_classes,); with a last axis of the "
+            "features",
+            lam="1 / C_",
+            folds="(n_folds,), with more than 2 classes (n_classes, n_folds)",
+        )
+        + """\
         With more than 2 classes a list of them, and n_iter_ the largest.
     classes_ : array, shape (n_classes,)
 
@@ -427,6 +589,7 @@ class LinearSVCCV(_TunedClassifier):
     >>> model.score(scale(X), y) > 0.95
     True
     """
+    )
     loss: Any = "squared_hinge"
 
     def _make_loss(self):
@@ -435,12 +598,19 @@ class LinearSVCCV(_TunedClassifier):
 
 @_parameters
 class RidgeCV(_TunedRegressor):
-    __doc__ = """Least squares whose ℓ2 strength is tuned by hypergradient on the held-out squared error.
+    __doc__ = (
+        """Least squares whose ℓ2 strength is tuned by hypergradient on the held-out squared error.
 
-    Minimises ``Σ_i s_i (y_i - x_i w - b)² + alpha ||w||²``, as scikit-learn's Ridge does, and chooses alpha, a continuous value.
-    """ + _doc(cv="""int, splitter, iterable of (train, test) pairs or None, default None
-        None is leave-one-out as in scikit-learn: exact up to 2,000 features or 1,000 rows, beyond by probes, without a matrix of either size squared;
-        see `fasthoag.ApproximateLOO`. It has no folds for ``one_se`` and ``scoring``. With more strengths than one, which overfit it, None is 5 folds.""") + """
+    Minimises ``Σ_i s_i (y_i - x_i w - b)² + alpha ||w||²``, as scikit-learn's Ridge does, and
+    chooses alpha, a continuous value. """
+        + _doc(
+            cv="""int, splitter, iterable of (train, test) pairs or None, default None
+        None is leave-one-out as in scikit-learn: exact up to 2,000 features or 1,000 rows, beyond
+        by probes, without a matrix of either size squared; see `fasthoag.ApproximateLOO`. It has no
+        folds for ``one_se`` and ``scoring``. With more strengths than one, which overfit it, None
+        is 5 folds."""
+        )
+        + """
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
@@ -450,6 +620,7 @@ class RidgeCV(_TunedRegressor):
     >>> bool(0 < model.alpha_ < 0.1)
     True
     """
+    )
     cv: Any = None
 
     def _leave_one_out(self):
@@ -462,14 +633,21 @@ class RidgeCV(_TunedRegressor):
 
 @_parameters
 class LinearSVRCV(_TunedRegressor):
-    __doc__ = """Linear support vector regression whose strength is tuned by hypergradient on its own held-out loss.
+    __doc__ = (
+        """Linear support vector regression whose strength is tuned by hypergradient on its own
+        held-out loss.
 
-    Minimises ``C Σ_i s_i max(0, |y_i - x_i w - b| - epsilon)² + ||w||² / 2``, as scikit-learn's LinearSVR does (which also penalises b), and
-    chooses C = 1/λ.
-    """ + _doc('''epsilon : float, default 0
+    Minimises ``C Σ_i s_i max(0, |y_i - x_i w - b| - epsilon)² + ||w||² / 2``, as scikit-learn's
+    LinearSVR does (which also penalises b), and chooses C = 1/λ. """
+        + _doc(
+            """epsilon : float, default 0
         Errors up to it cost nothing; in units of y.
     loss : {"squared_epsilon_insensitive"}
-    ''', strength="C_", lam="1 / C_") + """
+    """,
+            strength="C_",
+            lam="1 / C_",
+        )
+        + """
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
@@ -479,6 +657,7 @@ class LinearSVRCV(_TunedRegressor):
     >>> model.score(X, y) > 0.5
     True
     """
+    )
     epsilon: Any = 0.0
     loss: Any = "squared_epsilon_insensitive"
     _strength = "C_"
@@ -489,14 +668,18 @@ class LinearSVRCV(_TunedRegressor):
 
 @_parameters
 class HuberRegressorCV(_TunedRegressor):
-    __doc__ = """Regression with the Huber loss whose ℓ2 strength is tuned by hypergradient on the held-out Huber loss.
+    __doc__ = (
+        """Regression with the Huber loss whose ℓ2 strength is tuned by hypergradient on the
+        held-out Huber loss.
 
-    Minimises ``Σ_i s_i H(y_i - x_i w - b) + alpha/2 ||w||²`` with ``H(r) = r² / 2`` up to ``|r| = epsilon`` and ``epsilon |r| - epsilon² / 2``
-    beyond, and chooses alpha. This is the plain Huber loss: epsilon is fixed and in units of y. scikit-learn's HuberRegressor estimates a
-    scale of the errors too, and its epsilon is in units of that.
-    """ + _doc('''epsilon : float, default 1.35
+    Minimises ``Σ_i s_i H(y_i - x_i w - b) + alpha/2 ||w||²`` with ``H(r) = r² / 2`` up to ``|r| =
+    epsilon`` and ``epsilon |r| - epsilon² / 2`` beyond, and chooses alpha. This is the plain Huber
+    loss: epsilon is fixed and in units of y. scikit-learn's HuberRegressor estimates a scale of the
+    errors too, and its epsilon is in units of that. """
+        + _doc("""epsilon : float, default 1.35
         Where the loss turns from a square into a line; in units of y.
-    ''') + """
+    """)
+        + """
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
@@ -506,6 +689,7 @@ class HuberRegressorCV(_TunedRegressor):
     >>> model.score(X, y) > 0.5
     True
     """
+    )
     epsilon: Any = 1.35
 
     def _make_loss(self, y, weight):
@@ -516,14 +700,19 @@ class HuberRegressorCV(_TunedRegressor):
 
 @_parameters
 class QuantileRegressorCV(_TunedRegressor):
-    __doc__ = """Quantile regression whose ℓ2 strength is tuned by hypergradient on the held-out smoothed pinball loss.
+    __doc__ = (
+        """Quantile regression whose ℓ2 strength is tuned by hypergradient on the held-out smoothed
+        pinball loss.
 
-    Minimises ``Σ_i s_i P(y_i - x_i w - b) + alpha/2 ||w||²`` with ``P(r) = quantile r + h log(1 + exp(-r / h))``, the pinball loss with a corner of
-    width h, and chooses alpha. scikit-learn's QuantileRegressor has no smooth corner and penalises ``alpha ||w||_1``.
-    """ + _doc('''quantile : float between 0 and 1, default 0.5
+    Minimises ``Σ_i s_i P(y_i - x_i w - b) + alpha/2 ||w||²`` with ``P(r) = quantile r + h log(1 +
+    exp(-r / h))``, the pinball loss with a corner of width h, and chooses alpha. scikit-learn's
+    QuantileRegressor has no smooth corner and penalises ``alpha ||w||_1``. """
+        + _doc("""quantile : float between 0 and 1, default 0.5
     smoothing : float, default 0.1
-        h as a multiple of a robust scale of y, the distance between its quartiles (if that is 0 its standard deviation, if that is too 1).
-    ''') + """
+        h as a multiple of a robust scale of y, the distance between its quartiles (if that is 0 its
+        standard deviation, if that is too 1).
+    """)
+        + """
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
@@ -533,26 +722,36 @@ class QuantileRegressorCV(_TunedRegressor):
     >>> bool(0.85 < (y < model.predict(X)).mean() < 0.95)
     True
     """
+    )
     quantile: Any = 0.5
     smoothing: Any = 0.1
 
     def _make_loss(self, y, weight):
-        if not (isinstance(self.smoothing, (int, float, np.number)) and 0 < self.smoothing < np.inf):
+        if not (
+            isinstance(self.smoothing, (int, float, np.number)) and 0 < self.smoothing < np.inf
+        ):
             raise ValueError(f"smoothing must be a positive number; got {self.smoothing!r}")
-        return find_loss("quantile", quantile=self.quantile, smoothing=self.smoothing * _robust_scale(y, weight))
+        return find_loss(
+            "quantile", quantile=self.quantile, smoothing=self.smoothing * _robust_scale(y, weight)
+        )
 
 
-_GLM = """and chooses alpha. (scikit-learn's objective is this over the sum of the weights: its alpha is this one over that sum.) Predictions are
+_GLM = """and chooses alpha. (scikit-learn's objective is this over the sum of the weights: its
+alpha is this one over that sum.) Predictions are
     ``exp(x w + b)``.
     """
 
 
 @_parameters
 class PoissonRegressorCV(_LogLinkRegressor):
-    __doc__ = """Poisson regression whose ℓ2 strength is tuned by hypergradient on the held-out deviance.
+    __doc__ = (
+        """Poisson regression whose ℓ2 strength is tuned by hypergradient on the held-out deviance.
 
-    Minimises ``Σ_i s_i (exp(z_i) - y_i z_i) + alpha/2 ||w||²`` with ``z_i = x_i w + b`` (up to a constant half the deviance), for ``y >= 0``,
-    """ + _GLM + _doc() + """
+    Minimises ``Σ_i s_i (exp(z_i) - y_i z_i) + alpha/2 ||w||²`` with ``z_i = x_i w + b`` (up to a
+    constant half the deviance), for ``y >= 0``, """
+        + _GLM
+        + _doc()
+        + """
     Examples
     --------
     >>> import numpy as np, fasthoag
@@ -562,6 +761,7 @@ class PoissonRegressorCV(_LogLinkRegressor):
     >>> abs(float(model.coef_[0]) - 1) < 0.1
     True
     """
+    )
 
     def _make_loss(self, y, weight):
         return find_loss("poisson")
@@ -572,10 +772,14 @@ class PoissonRegressorCV(_LogLinkRegressor):
 
 @_parameters
 class GammaRegressorCV(_LogLinkRegressor):
-    __doc__ = """Gamma regression whose ℓ2 strength is tuned by hypergradient on the held-out deviance.
+    __doc__ = (
+        """Gamma regression whose ℓ2 strength is tuned by hypergradient on the held-out deviance.
 
-    Minimises ``Σ_i s_i (z_i + y_i exp(-z_i)) + alpha/2 ||w||²`` with ``z_i = x_i w + b`` (up to a constant half the deviance), for ``y > 0``,
-    """ + _GLM + _doc() + """
+    Minimises ``Σ_i s_i (z_i + y_i exp(-z_i)) + alpha/2 ||w||²`` with ``z_i = x_i w + b`` (up to a
+    constant half the deviance), for ``y > 0``, """
+        + _GLM
+        + _doc()
+        + """
     Examples
     --------
     >>> import numpy as np, fasthoag
@@ -585,6 +789,7 @@ class GammaRegressorCV(_LogLinkRegressor):
     >>> abs(float(model.coef_[0]) - 1) < 0.1
     True
     """
+    )
 
     def _make_loss(self, y, weight):
         return find_loss("gamma")
@@ -595,22 +800,28 @@ class GammaRegressorCV(_LogLinkRegressor):
 
 @_parameters
 class TweedieRegressorCV(_LogLinkRegressor):
-    __doc__ = """Tweedie regression whose ℓ2 strength is tuned by hypergradient on the held-out deviance.
+    __doc__ = (
+        """Tweedie regression whose ℓ2 strength is tuned by hypergradient on the held-out deviance.
 
-    Minimises ``Σ_i s_i (exp((2 - p) z_i) / (2 - p) - y_i exp((1 - p) z_i) / (1 - p)) + alpha/2 ||w||²`` with ``z_i = x_i w + b`` and p = power (up to
-    a constant half the deviance), for ``y >= 0``,
-    """ + _GLM + _doc('''power : float between 1 and 2, default 1.5
-        Of the variance, ``mean^power``: a mass at 0 and a tail, such as claims. 1 is PoissonRegressorCV, 2 GammaRegressorCV.
-    ''') + """
+    Minimises ``Σ_i s_i (exp((2 - p) z_i) / (2 - p) - y_i exp((1 - p) z_i) / (1 - p)) + alpha/2
+    ||w||²`` with ``z_i = x_i w + b`` and p = power (up to a constant half the deviance), for ``y >=
+    0``, """
+        + _GLM
+        + _doc("""power : float between 1 and 2, default 1.5 Of the variance, ``mean^power``: a mass
+        at 0 and a tail, such as claims. 1 is PoissonRegressorCV, 2 GammaRegressorCV.
+    """)
+        + """
     Examples
     --------
     >>> import numpy as np, fasthoag
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(400, 3))
-    >>> model = fasthoag.TweedieRegressorCV().fit(X, np.exp(X[:, 0]) * rng.poisson(2, size=400) * rng.gamma(5, 0.1, size=400))
+    >>> y = np.exp(X[:, 0]) * rng.poisson(2, size=400) * rng.gamma(5, 0.1, size=400)
+    >>> model = fasthoag.TweedieRegressorCV().fit(X, y)
     >>> abs(float(model.coef_[0]) - 1) < 0.2
     True
     """
+    )
     power: Any = 1.5
 
     def _make_loss(self, y, weight):
@@ -628,7 +839,8 @@ def _one_of(loss, *known):
 
 
 def _robust_scale(y, weight):
-    """Distance between the quartiles of y, else its standard deviation, else 1; a weight counts as copies of its row."""
+    """Distance between the quartiles of y, else its standard deviation, else 1; a weight counts as
+    copies of its row."""
     weight = np.ones(len(y)) if weight is None else weight
     order = np.argsort(y, kind="stable")
     total = np.cumsum(weight[order])

@@ -1,4 +1,6 @@
-"""The outer loop: arithmetic on θ only, always in NumPy on the host; w, q and T pass through untouched."""
+"""The outer loop: arithmetic on θ only, always in NumPy on the host; w, q and T pass through
+untouched."""
+
 import time
 import warnings
 from dataclasses import dataclass, field, replace
@@ -14,12 +16,13 @@ from fasthoag.outer.trust_region import FEW
 from fasthoag.penalties import Ridge
 from fasthoag.problem import Problem, check_theta, for_user, split_theta
 
-MANY = 128    # hyperparameters from which the criterion is overfitted unless something stops it
+MANY = 128  # hyperparameters from which the criterion is overfitted unless something stops it
 PATIENCE = 5  # steps without a lower loss on the rows of stop_on
 
 
 class ConvergenceWarning(UserWarning):
-    """The result is not what was asked for; its ``status`` and ``message`` say why and what to do."""
+    """The result is not what was asked for; its ``status`` and ``message`` say why and what to
+    do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,29 +36,33 @@ class HoagResult:
     lam : array, shape (n_hyper,)
         ``exp(theta)``: the strengths for `Ridge`.
     value, value_error : float
-        The criterion at the exact inner solutions is ``value ± value_error``; `value` is corrected to second order, not what `w` itself gives.
+        The criterion at the exact inner solutions is ``value ± value_error``; `value` is corrected
+        to second order, not what `w` itself gives.
     grad, grad_error : array, shape (n_hyper,), and float
-        Hypergradient and an estimate of the 2-norm of its error. After a last step that was so small that it was taken on the quadratic model,
-        `grad` is what the model leaves (about 0) and `grad_error` bounds the true one.
+        Hypergradient and an estimate of the 2-norm of its error. After a last step that was so
+        small that it was taken on the quadratic model, `grad` is what the model leaves (about 0)
+        and `grad_error` bounds the true one.
     fold_values, fold_weights : array, shape (n_folds,)
         Criterion of every fold, and the sum of the weights of its rows.
     w : array, shape (n_features + fit_intercept, n_folds)
-        Inner solutions in the order of the features, the intercept last; one column a fold. (n_features + fit_intercept, n_folds, n_classes) with the
-        multinomial loss.
+        Inner solutions in the order of the features, the intercept last; one column a fold.
+        (n_features + fit_intercept, n_folds, n_classes) with the multinomial loss.
     w_all : array, shape (n_features + fit_intercept,) or with a column a class
         Near the solution on all rows: where a refit starts.
     inner_error : float
-        ``||∇h||_2 / ||λ w||_2`` at the inner solutions, largest over folds: about the error of θ that it stands for.
+        ``||∇h||_2 / ||λ w||_2`` at the inner solutions, largest over folds: about the error of θ
+        that it stands for.
     status : str
-        ``"converged"``, ``"at_bound"``, ``"max_iter"``, ``"stopped"`` (by the callback), ``"stopped_early"`` (by `stop_on`), ``"stalled"`` or
-        ``"inner_failed"``.
+        ``"converged"``, ``"at_bound"``, ``"max_iter"``, ``"stopped"`` (by the callback),
+        ``"stopped_early"`` (by `stop_on`), ``"stalled"`` or ``"inner_failed"``.
     message : str
         The same as a sentence that says what to do.
     n_iter, n_passes : int, float
         Accepted outer steps; passes over the training rows (other rows in proportion).
     trace : list of dict
-        One record an outer evaluation: theta, value, value_error, grad_norm, grad_error, inner_tol, linear_tol, n_inner, n_cg, n_passes, seconds,
-        is_accepted; with `stop_on`, `unseen` and `scoring` also stop_value, unseen_value and scores of the accepted ones on all folds.
+        One record an outer evaluation: theta, value, value_error, grad_norm, grad_error, inner_tol,
+        linear_tol, n_inner, n_cg, n_passes, seconds, is_accepted; with `stop_on`, `unseen` and
+        `scoring` also stop_value, unseen_value and scores of the accepted ones on all folds.
     unseen_value : float
         Loss on the rows of `unseen`; NaN without.
     scores : dict
@@ -86,19 +93,38 @@ class HoagResult:
 
 MESSAGES = {
     "converged": "The hypergradient is below its tolerance.",
-    "at_bound": "The optimum is at the bound of theta ({where}); the criterion still falls beyond it. Widen bounds=, or doubt the data: "
-                "at the upper bound the features do not help, at the lower one no penalty is needed.",
-    "at_kink": "The criterion has a kink here, where a row enters or leaves the curved part of the loss, and falls on neither side.",
+    "at_bound": "The optimum is at the bound of theta ({where}); the criterion still falls beyond "
+    "it. Widen bounds=, or doubt the data: at the upper bound the features do not help, at the "
+    "lower one no penalty is needed.",
+    "at_kink": "The criterion has a kink here, where a row enters or leaves the curved part of the "
+    "loss, and falls on neither side.",
     "max_iter": "max_iter outer steps were not enough; raise max_iter= or loosen tol=.",
     "stopped": "The callback stopped the loop.",
-    "stopped_early": "The loss on the rows of stop_on fell no more; this is the step where it was least.",
-    "stalled": "No step decreases the criterion by more than its own error; tol= asks for more than rounding allows.",
-    "inner_failed": "An inner problem was not solved (non-finite values, or no progress); scale the features or raise the lower bound of theta.",
+    "stopped_early": "The loss on the rows of stop_on fell no more; this is the step where it was "
+    "least.",
+    "stalled": "No step decreases the criterion by more than its own error; tol= asks for more "
+    "than rounding allows.",
+    "inner_failed": "An inner problem was not solved (non-finite values, or no progress); scale "
+    "the features or raise the lower bound of theta.",
 }
 
 
-def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-4, max_iter=None, schedule=None, stop_on="auto", unseen=None,
-         scoring=None, callback=None, n_threads=None):
+def hoag(
+    problem,
+    criterion,
+    theta0=None,
+    *,
+    method="auto",
+    bounds=None,
+    tol=3e-4,
+    max_iter=None,
+    schedule=None,
+    stop_on="auto",
+    unseen=None,
+    scoring=None,
+    callback=None,
+    n_threads=None,
+):
     """Minimise the criterion over the hyperparameters by approximate hypergradients.
 
     Parameters
@@ -108,28 +134,36 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     theta0 : array, shape (n_hyper,), optional
         Start, log scale. Without it a loose sweep over strengths finds one.
     method : {"auto", "newton", "lbfgs", "hoag"}
-        ``"newton"``: exact Newton steps in θ from tangents and adjoints of one block solve, accuracy adapted to the steps; what "auto" takes for up to
-        16 hyperparameters of the penalty (128 where there are no more coefficients). ``"lbfgs"``: projected quasi-Newton steps from one adjoint,
-        whatever the number of hyperparameters. ``"hoag"``: the paper's gradient method with its tolerance schedule.
+        ``"newton"``: exact Newton steps in θ from tangents and adjoints of one block solve,
+        accuracy adapted to the steps; what "auto" takes for up to 16 hyperparameters of the penalty
+        (128 where there are no more coefficients). ``"lbfgs"``: projected quasi-Newton steps from
+        one adjoint, whatever the number of hyperparameters. ``"hoag"``: the paper's gradient method
+        with its tolerance schedule.
     bounds : (low, high), optional
-        Of θ, scalars or arrays of shape (n_hyper,). Default: 1e-12 times the smallest to 1e6 times the largest scale of a feature.
+        Of θ, scalars or arrays of shape (n_hyper,). Default: 1e-12 times the smallest to 1e6 times
+        the largest scale of a feature.
     tol : float
-        Stop when the 2-norm of the projected hypergradient plus its error is at most ``tol * |value|``, and the error of the value a third of it.
+        Stop when the 2-norm of the projected hypergradient plus its error is at most ``tol *
+        |value|``, and the error of the value a third of it.
     max_iter : int, optional
         Outer steps at most; default 50, 500 for "lbfgs".
     schedule : {"exponential", "quadratic", "cubic", "exact"} or callable k -> ε_k, optional
         Tolerances of method "hoag".
     stop_on : HeldOut, "auto" or None
-        Rows that the criterion does not see. With many hyperparameters the criterion itself is overfitted: when the loss on these rows has not fallen for
-        5 steps the loop ends, and the best step for them is returned, with status "stopped_early". Their loss is in the trace as ``stop_value``.
-        "auto" holds back a fifth of the rows of the criterion (of all rows, for `KFold`) when there are more than 128 hyperparameters; criteria
-        without rows of their own have none to hold back.
+        Rows that the criterion does not see. With many hyperparameters the criterion itself is
+        overfitted: when the loss on these rows has not fallen for 5 steps the loop ends, and the
+        best step for them is returned, with status "stopped_early". Their loss is in the trace as
+        ``stop_value``. "auto" holds back a fifth of the rows of the criterion (of all rows, for
+        `KFold`) when there are more than 128 hyperparameters; criteria without rows of their own
+        have none to hold back.
     unseen : HeldOut, optional
-        Rows for the record only, that neither the fits nor the criterion nor `stop_on` see: what the model is worth. Their loss (the mean over folds of
-        the sum over rows) is ``result.unseen_value``, and ``unseen_value`` in the trace.
+        Rows for the record only, that neither the fits nor the criterion nor `stop_on` see: what
+        the model is worth. Their loss (the mean over folds of the sum over rows) is
+        ``result.unseen_value``, and ``unseen_value`` in the trace.
     scoring : str, callable, list or dict, optional
-        scikit-learn's scorers by name, or ``scorer(estimator, X, y)`` of one's own (X comes without columns), to be reported on the criterion's rows of
-        every fold: ``result.scores``, and ``scores`` in the trace. They choose nothing. Labels are -1 and +1, or class numbers.
+        scikit-learn's scorers by name, or ``scorer(estimator, X, y)`` of one's own (X comes without
+        columns), to be reported on the criterion's rows of every fold: ``result.scores``, and
+        ``scores`` in the trace. They choose nothing. Labels are -1 and +1, or class numbers.
     callback : callable, optional
         Called with the record of every evaluation; returning True stops the loop.
     n_threads : int, optional
@@ -170,21 +204,38 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
     theta0 = None if theta0 is None else check_theta(theta0, n_hyper, "theta0")
     box = _box(bounds, n_hyper)
     if n_hyper == 0:
-        raise ValueError("problem has no hyperparameter to tune: its penalty is fixed and tuned= is empty")
-    is_few = n_hyper <= FEW or (n_hyper <= linsolve.SMALL and problem.design.n_coef <= linsolve.SMALL)
-    is_few = is_few and not getattr(problem.penalty, "is_per_class", False) and getattr(criterion, "has_tangents", True)
+        raise ValueError(
+            "problem has no hyperparameter to tune: its penalty is fixed and tuned= is empty"
+        )
+    is_few = n_hyper <= FEW or (
+        n_hyper <= linsolve.SMALL and problem.design.n_coef <= linsolve.SMALL
+    )
+    is_few = (
+        is_few
+        and not getattr(problem.penalty, "is_per_class", False)
+        and getattr(criterion, "has_tangents", True)
+    )
     if method == "auto":
         method = "newton" if is_few and not problem.tuned else "lbfgs"
     if method == "newton" and not getattr(criterion, "has_tangents", True):
-        raise ValueError(f"method 'newton' needs the outer Hessian, which {type(criterion).__name__} does not have. Use method='lbfgs'")
+        raise ValueError(
+            f"method 'newton' needs the outer Hessian, which {type(criterion).__name__} does not "
+            "have. Use method='lbfgs'"
+        )
     if method == "newton" and (problem.tuned or not is_few):
-        raise ValueError(f"method 'newton' is for up to {FEW} hyperparameters of the penalty; there are {n_hyper}, "
-                         f"{len(problem.tuned)} kinds of them outside the penalty. Use method='lbfgs'")
+        raise ValueError(
+            f"method 'newton' is for up to {FEW} hyperparameters of the penalty; there are "
+            f"{n_hyper}, {len(problem.tuned)} kinds of them outside the penalty. Use method='lbfgs'"
+        )
     rule = METHODS[method](schedule)
     max_iter = max_iter or getattr(rule, "max_iter", 50)
     began = time.perf_counter()
     if isinstance(stop_on, str):
-        criterion, stop_on = criterion.hold_back(problem) if n_hyper > MANY and hasattr(criterion, "hold_back") else (criterion, None)
+        criterion, stop_on = (
+            criterion.hold_back(problem)
+            if n_hyper > MANY and hasattr(criterion, "hold_back")
+            else (criterion, None)
+        )
     bound = criterion.bind(problem)
     run = Run(bound, problem, stop_on, unseen, scoring, callback, began)
     if hasattr(problem.design, "check_room"):
@@ -198,56 +249,130 @@ def hoag(problem, criterion, theta0=None, *, method="auto", bounds=None, tol=3e-
         if not rule.has_tangents and n_hyper > 1 and not hasattr(bound, "evaluate"):
             theta0, W = best_single(bound, theta0, W, lower, upper, max_iter)
     else:
-        theta0 = np.clip(bound.inner.start(scale_of(bound.inner)) if theta0 is None else theta0, lower, upper)
+        theta0 = np.clip(
+            bound.inner.start(scale_of(bound.inner)) if theta0 is None else theta0, lower, upper
+        )
         W = bound.inner.design.encode(np.zeros((problem.design.n_coef, K)))
     status, n_iter, found, T, W_all = None, 0, None, None, None
     if bound.n_folds > 2 and rule.has_tangents:
-        # θ is found on one fold; the others join for the last steps only. They start from the solution on all rows: leaving rows out moves it
-        # little, while rows that a fold never saw would have to be unlearned (measured: 1 Newton step each against 6 to 9)
+        # θ is found on one fold; the others join for the last steps only. They start from the
+        # solution on all rows: leaving rows out moves it little, while rows that a fold never saw
+        # would have to be unlearned (measured: 1 Newton step each against 6 to 9)
         pilot = METHODS[method]()
-        found, status, n_iter = minimise(bound.one_fold(0), pilot, theta0, W, lower, upper, max(30 * tol, 0.01), max_iter, partial(run.record, "one fold"))
+        found, status, n_iter = minimise(
+            bound.one_fold(0),
+            pilot,
+            theta0,
+            W,
+            lower,
+            upper,
+            max(30 * tol, 0.01),
+            max_iter,
+            partial(run.record, "one fold"),
+        )
         theta0, (hess, hess_error) = found.theta, pilot.hessian(found)
-        if hess_error > 0.2 and status != "stopped":  # the Hessian of one fold, well solved, serves all: theirs would need as good tangents, one a fold
+        # the Hessian of one fold, well solved, serves all: theirs would need as good tangents, one
+        # a fold
+        if hess_error > 0.2 and status != "stopped":
             accuracy = Accuracy(0.05, 0.05, tangents=0.01)
-            found = evaluate(bound.one_fold(0), theta0, found.predict(0 * theta0), accuracy, Q=found.Q, T=found.T)
-            hess, status = found.hess, "stopped" if run.record("one fold", found, accuracy, True) else status
-        rule.accuracy = Accuracy(0.2, 0.1, tangents=0.3)  # the optimum of all folds is some tenths of a unit from that of one
+            found = evaluate(
+                bound.one_fold(0), theta0, found.predict(0 * theta0), accuracy, Q=found.Q, T=found.T
+            )
+            hess, status = (
+                found.hess,
+                "stopped" if run.record("one fold", found, accuracy, True) else status,
+            )
+        # the optimum of all folds is some tenths of a unit from that of one
+        rule.accuracy = Accuracy(0.2, 0.1, tangents=0.3)
         rule.hint = (bound.n_folds * hess, 0.2)
         if status != "stopped":
             W = W_all = solve_all_rows(bound.inner, theta0, found.W, found.precond)
             others = bound.n_folds - 1
-            W, T = xp.concat([found.predict(0 * theta0)] + [W] * others, axis=1), [xp.concat([t] * bound.n_folds, axis=1) for t in found.T]
+            W, T = (
+                xp.concat([found.predict(0 * theta0)] + [W] * others, axis=1),
+                [xp.concat([t] * bound.n_folds, axis=1) for t in found.T],
+            )
     if status == "stopped":
         best = found
     else:
         W = xp.concat([W] * (len(bound.fold) // W.shape[1]), axis=1)
-        best, status, n_more = minimise(bound, rule, theta0, W, lower, upper, tol, max(1, max_iter - n_iter), partial(run.record, "all"), T, found and found.precond)
+        best, status, n_more = minimise(
+            bound,
+            rule,
+            theta0,
+            W,
+            lower,
+            upper,
+            tol,
+            max(1, max_iter - n_iter),
+            partial(run.record, "all"),
+            T,
+            found and found.precond,
+        )
         n_iter += n_more
     best, status = run.best_for_stop_on(best, status)
     at_bound = np.flatnonzero((best.theta <= lower) | (best.theta >= upper))
-    if status == "at_bound" and n_hyper > FEW:  # that some of many are taken out, or let go, is what they are for
-        status, message = "converged", f"The hypergradient is below its tolerance; {len(at_bound)} of {n_hyper} hyperparameters are at their bounds."
+    # that some of many are taken out, or let go, is what they are for
+    if status == "at_bound" and n_hyper > FEW:
+        status, message = (
+            "converged",
+            f"The hypergradient is below its tolerance; {len(at_bound)} of {n_hyper} "
+            "hyperparameters are at their bounds.",
+        )
     else:
-        where = ", ".join(f"theta[{j}] = {best.theta[j]:g}" for j in at_bound[:5]) + (f" and {len(at_bound) - 5} more" if len(at_bound) > 5 else "")
+        where = ", ".join(f"theta[{j}] = {best.theta[j]:g}" for j in at_bound[:5]) + (
+            f" and {len(at_bound) - 5} more" if len(at_bound) > 5 else ""
+        )
         message = MESSAGES[status].format(where=where)
     status = "converged" if status == "at_kink" else status
     if status not in ("converged", "stopped", "stopped_early"):
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     W = best.predict(0 * best.theta)
-    last = run.look(W) if W.shape[1] == len(bound.fold) else {}  # stopped before all folds were looked at: nothing to say
+    # stopped before all folds were looked at: nothing to say
+    last = run.look(W) if W.shape[1] == len(bound.fold) else {}
 
     def fold_mean(block):
-        return sum(block[:, f * K:(f + 1) * K] for f in range(block.shape[1] // K)) / (block.shape[1] // K)
-    W_all = fold_mean(W) if W_all is None else W_all + sum(fold_mean(t) * float(step) for t, step in zip(best.T, best.theta - theta0))
-    w, w_all = (for_user(bound.inner.design, bound.inner.design.decode(block)) for block in (W, W_all))
+        return sum(block[:, f * K : (f + 1) * K] for f in range(block.shape[1] // K)) / (
+            block.shape[1] // K
+        )
+
+    W_all = (
+        fold_mean(W)
+        if W_all is None
+        else W_all
+        + sum(
+            fold_mean(t) * float(step) for t, step in zip(best.T, best.theta - theta0, strict=False)
+        )
+    )
+    w, w_all = (
+        for_user(bound.inner.design, bound.inner.design.decode(block)) for block in (W, W_all)
+    )
     if K == 1:
         w_all = w_all[:, 0]
     else:
         w = w.reshape(len(w), -1, K)
-    return HoagResult(best.theta, np.exp(best.theta), best.value, best.value_error, best.grad, best.grad_error, best.fold_values,
-                      bound.fold_weights, w, w_all, best.accuracy.inner, status, message, n_iter,
-                      run.n_passes(), run.seconds(), method, run.trace, last.get("unseen_value", np.nan),
-                      last.get("scores", {}))
+    return HoagResult(
+        best.theta,
+        np.exp(best.theta),
+        best.value,
+        best.value_error,
+        best.grad,
+        best.grad_error,
+        best.fold_values,
+        bound.fold_weights,
+        w,
+        w_all,
+        best.accuracy.inner,
+        status,
+        message,
+        n_iter,
+        run.n_passes(),
+        run.seconds(),
+        method,
+        run.trace,
+        last.get("unseen_value", np.nan),
+        last.get("scores", {}),
+    )
 
 
 def check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, callback):
@@ -255,31 +380,58 @@ def check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, 
     if not isinstance(problem, Problem):
         raise TypeError(f"problem must be a fasthoag.Problem; got {type(problem).__name__}")
     if not hasattr(criterion, "bind"):
-        raise TypeError(f"criterion must be one of fasthoag.HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, Evidence, CustomCriterion; "
-                        f"got {type(criterion).__name__}")
+        raise TypeError(
+            "criterion must be one of fasthoag.HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, "
+            f"Evidence, CustomCriterion; got {type(criterion).__name__}"
+        )
     if method not in ("auto", *METHODS):
-        raise ValueError(f"method must be 'auto', {' or '.join(map(repr, METHODS))}; got {method!r}")
+        raise ValueError(
+            f"method must be 'auto', {' or '.join(map(repr, METHODS))}; got {method!r}"
+        )
     if isinstance(criterion, type):
-        raise TypeError(f"criterion must be an instance such as {criterion.__name__}(...); got the class")
+        raise TypeError(
+            f"criterion must be an instance such as {criterion.__name__}(...); got the class"
+        )
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable; got {callback!r}")
-    if not (isinstance(tol, (int, float, np.number)) and not isinstance(tol, bool) and 0 < tol < np.inf):
+    if not (
+        isinstance(tol, (int, float, np.number)) and not isinstance(tol, bool) and 0 < tol < np.inf
+    ):
         raise ValueError(f"tol must be a positive number; got {tol!r}")
     if not (max_iter is None or (isinstance(max_iter, (int, np.integer)) and max_iter >= 1)):
         raise ValueError(f"max_iter must be an integer >= 1; got {max_iter!r}")
     if not (unseen is None or isinstance(unseen, HeldOut)):
         raise TypeError(f"unseen must be a fasthoag.HeldOut or None; got {unseen!r}")
-    if not (stop_on is None or isinstance(stop_on, HeldOut) or (isinstance(stop_on, str) and stop_on == "auto")):
+    if not (
+        stop_on is None
+        or isinstance(stop_on, HeldOut)
+        or (isinstance(stop_on, str) and stop_on == "auto")
+    ):
         raise TypeError(f"stop_on must be a fasthoag.HeldOut, 'auto' or None; got {stop_on!r}")
 
 
 class Run:
-    """What a run writes down: the trace, the passes, the losses on rows that are watched, and whether those of `stop_on` have seen enough."""
+    """What a run writes down: the trace, the passes, the losses on rows that are watched, and
+    whether those of `stop_on` have seen enough."""
 
     def __init__(self, bound, problem, stop_on, unseen, scoring, callback, began):
-        self.bound, self.callback, self.n_hyper, self.trace, self._began = bound, callback, problem.n_hyper, [], began
-        self._watched = {name: rule.bind(problem) for name, rule in (("stop_value", stop_on), ("unseen_value", unseen)) if rule is not None}
-        self._apart = {id(w.design): w for w in self._watched.values() if w.design not in (bound.design, bound.inner.design)}.values()
+        self.bound, self.callback, self.n_hyper, self.trace, self._began = (
+            bound,
+            callback,
+            problem.n_hyper,
+            [],
+            began,
+        )
+        self._watched = {
+            name: rule.bind(problem)
+            for name, rule in (("stop_value", stop_on), ("unseen_value", unseen))
+            if rule is not None
+        }
+        self._apart = {
+            id(w.design): w
+            for w in self._watched.values()
+            if w.design not in (bound.design, bound.inner.design)
+        }.values()
         self._scores, self._best, self._n_worse, self._passes_before = None, None, 0, 0.0
         if scoring is not None:
             from fasthoag.scoring import score_function  # scikit-learn takes a second to import
@@ -294,7 +446,8 @@ class Run:
         return time.perf_counter() - self._began
 
     def look(self, W):
-        """Loss on the rows that are watched, the mean over folds, and scores, at these inner solutions."""
+        """Loss on the rows that are watched, the mean over folds, and scores, at these inner
+        solutions."""
         fold = np.zeros(len(self.bound.fold), np.int32)
         found = {name: float(w.values(W, fold, None).mean()) for name, w in self._watched.items()}
         return found | ({} if self._scores is None else {"scores": self._scores(W)})
@@ -302,11 +455,23 @@ class Run:
     def record(self, phase, evaluation, accuracy, is_accepted):
         """Appends to the trace; returns whether to stop."""
         theta = evaluation.theta.tolist() if self.n_hyper <= 1000 else evaluation.theta
-        self.trace.append({
-            "phase": phase, "theta": theta, "value": evaluation.value, "value_error": evaluation.value_error,
-            "grad_norm": float(np.linalg.norm(evaluation.grad)), "grad_error": evaluation.grad_error, "inner_tol": accuracy.inner,
-            "linear_tol": accuracy.linear, "n_inner": evaluation.n_inner, "n_cg": evaluation.n_cg, "n_passes": self.n_passes(),
-            "seconds": self.seconds(), "is_accepted": bool(is_accepted)})
+        self.trace.append(
+            {
+                "phase": phase,
+                "theta": theta,
+                "value": evaluation.value,
+                "value_error": evaluation.value_error,
+                "grad_norm": float(np.linalg.norm(evaluation.grad)),
+                "grad_error": evaluation.grad_error,
+                "inner_tol": accuracy.inner,
+                "linear_tol": accuracy.linear,
+                "n_inner": evaluation.n_inner,
+                "n_cg": evaluation.n_cg,
+                "n_passes": self.n_passes(),
+                "seconds": self.seconds(),
+                "is_accepted": bool(is_accepted),
+            }
+        )
         if is_accepted and phase == "all":
             self.trace[-1] |= self.look(evaluation.predict(0 * evaluation.theta))
             value = self.trace[-1].get("stop_value")
@@ -321,20 +486,32 @@ class Run:
         """The evaluation that the rows of `stop_on` like best, if it is not the last."""
         if self._best is None or self._best[1] is best:
             return best, status
-        is_worse = self._n_worse >= PATIENCE or self._best[0] < self.trace[-1].get("stop_value", np.inf)
+        is_worse = self._n_worse >= PATIENCE or self._best[0] < self.trace[-1].get(
+            "stop_value", np.inf
+        )
         return (self._best[1], "stopped_early") if is_worse else (best, status)
 
 
 def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None, precond=None):
-    """The loop: step, evaluate, test. Returns the last accepted Evaluation, a status and the number of accepted steps."""
-    current = evaluate(bound, theta, W, rule.accuracy, T=T, has_tangents=rule.has_tangents, precond=precond)
+    """The loop: step, evaluate, test. Returns the last accepted Evaluation, a status and the number
+    of accepted steps."""
+    current = evaluate(
+        bound, theta, W, rule.accuracy, T=T, has_tangents=rule.has_tangents, precond=precond
+    )
     is_stopped, n_iter, n_trials, n_still, n_tiny = record(current, rule.accuracy, True), 0, 0, 0, 0
     floor = bound.floor
     while True:
         target = tol * max(abs(current.value), floor)
-        at_bound = ((current.theta <= lower) & (current.grad > 0)) | ((current.theta >= upper) & (current.grad < 0))
+        at_bound = ((current.theta <= lower) & (current.grad > 0)) | (
+            (current.theta >= upper) & (current.grad < 0)
+        )
         size = np.linalg.norm(np.where(at_bound, 0.0, current.grad))
-        error = current.grad_error if (np.abs(current.grad) <= current.grad_error)[at_bound].any() or not at_bound.all() else 0.0  # outwards for sure
+        # outwards for sure
+        error = (
+            current.grad_error
+            if (np.abs(current.grad) <= current.grad_error)[at_bound].any() or not at_bound.all()
+            else 0.0
+        )
         if not current.is_solved or not np.isfinite(current.value):
             return current, "inner_failed", n_iter
         is_known = current.value_error <= 0.3 * target
@@ -346,11 +523,21 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
             return current, "max_iter", n_iter
         d, predicted = rule.step(current, lower, upper, target)
         error = rule.error_after(current, d)
-        if error <= target and is_known and not bound.inner.loss.has_kinks:  # the model does not see beyond a kink
+        # the model does not see beyond a kink
+        if error <= target and is_known and not bound.inner.loss.has_kinks:
             return moved(current, d, *rule.hint, error), "converged", n_iter + 1
-        is_near = np.linalg.norm(d) < 1.0  # else adjoint and tangents are no better a start than 0, which saves a product
-        trial = evaluate(bound, current.theta + d, current.predict(d), rule.accuracy, Q=current.Q if is_near else None,
-                         T=current.T if is_near else None, has_tangents=rule.has_tangents, precond=current.precond)
+        # else adjoint and tangents are no better a start than 0, which saves a product
+        is_near = np.linalg.norm(d) < 1.0
+        trial = evaluate(
+            bound,
+            current.theta + d,
+            current.predict(d),
+            rule.accuracy,
+            Q=current.Q if is_near else None,
+            T=current.T if is_near else None,
+            has_tangents=rule.has_tangents,
+            precond=current.precond,
+        )
         n_trials, current_error = n_trials + 1, current.grad_error
         is_accepted = not d.any() or rule.accept(current, trial, d, predicted)
         is_stopped = record(trial, rule.accuracy, is_accepted)
@@ -360,14 +547,20 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
         n_tiny = n_tiny + 1 if 0 < np.linalg.norm(d) <= 1e-9 else 0
         if bound.inner.loss.has_kinks and n_tiny == 3:
             return current, "at_kink", n_iter
-        n_still = n_still + 1 if np.linalg.norm(d) <= 1e-9 and trial.grad_error >= 0.95 * current_error else 0
-        if n_still == 3 and rule.accuracy.inner <= 1e-6 or n_still == 50:  # neither θ nor the errors move any more
+        n_still = (
+            n_still + 1
+            if np.linalg.norm(d) <= 1e-9 and trial.grad_error >= 0.95 * current_error
+            else 0
+        )
+        # neither θ nor the errors move any more
+        if (n_still == 3 and rule.accuracy.inner <= 1e-6) or n_still == 50:
             return current, "stalled", n_iter
 
 
 def solve_all_rows(inner, theta, W, precond):
-    """The inner solution on all rows, loosely, from the solution `W` of one fold. Shrunk first: rows that the fold left out may be far on the
-    wrong side, where the curvature is nearly 0 and Newton steps overshoot (20 newsgroups: 67 passes from W, 40 from 0.3 W, 57 from 0)."""
+    """The inner solution on all rows, loosely, from the solution `W` of one fold. Shrunk first:
+    rows that the fold left out may be far on the wrong side, where the curvature is nearly 0 and
+    Newton steps overshoot (20 newsgroups: 67 passes from W, 40 from 0.3 W, 57 from 0)."""
     whole = inner.all_rows()
     lam = whole.strengths(theta)
     start = W if inner.loss.is_quadratic else 0.3 * W
@@ -376,63 +569,116 @@ def solve_all_rows(inner, theta, W, precond):
 
 
 def best_single(bound, theta, W, lower, upper, max_iter):
-    """(θ, w) at the best single strength of one fold, the other hyperparameters at their start: where many begin."""
-    inner = replace(bound.inner.at(theta), penalty=Ridge(getattr(bound.inner.penalty, "penalty_factor", None)), tuned=())
+    """(θ, w) at the best single strength of one fold, the other hyperparameters at their start:
+    where many begin."""
+    inner = replace(
+        bound.inner.at(theta),
+        penalty=Ridge(getattr(bound.inner.penalty, "penalty_factor", None)),
+        tuned=(),
+    )
     single = replace(bound, inner=inner).one_fold(0)
     if hasattr(single, "evaluate"):
         return theta, W
     low, high = default_box(inner)
-    level = np.log([bound.inner.penalty.strengths(split_theta(bound.inner, theta)[0], bound.inner.n_features).mean()])
-    found, _, _ = minimise(single, METHODS["newton"](), np.clip(level, low, high), W, low, high, 1e-3, max_iter, lambda *_: False)
+    level = np.log(
+        [
+            bound.inner.penalty.strengths(
+                split_theta(bound.inner, theta)[0], bound.inner.n_features
+            ).mean()
+        ]
+    )
+    found, _, _ = minimise(
+        single,
+        METHODS["newton"](),
+        np.clip(level, low, high),
+        W,
+        low,
+        high,
+        1e-3,
+        max_iter,
+        lambda *_: False,
+    )
     start = bound.inner.start(float(found.theta[0]))
     return np.clip(start, lower, upper), found.predict(0 * found.theta)
 
 
 def sweep(bound, lower, upper, diagonal):
-    """A loose look at some strengths on the first fold. Returns the best start (θ, w) among those that came near their solution: one that is still
-    far looks like a larger strength.
+    """A loose look at some strengths on the first fold. Returns the best start (θ, w) among those
+    that came near their solution: one that is still far looks like a larger strength.
 
-    Three about the scale of the data, as columns of one block. Where features have scales that differ by more than a thousand f has a valley for each
-    of them (cpusmall as it comes: 70 % above the best in the first): there one after the other down to a tenth of the smallest.
-    """
+    Three about the scale of the data, as columns of one block. Where features have scales that
+    differ by more than a thousand f has a valley for each of them (cpusmall as it comes: 70 % above
+    the best in the first): there one after the other down to a tenth of the smallest."""
     first = bound.one_fold(0)
     inner = first.inner
     counts, decade = inner.design.counts, np.log(10)
     is_there = (diagonal > 0) & (counts > 0)
-    diagonal, counts = (diagonal[is_there], counts[is_there]) if is_there.any() else (np.ones(1), np.ones(1))
-    squares = diagonal / counts   # of a feature where it is not 0: rare features are not small ones
-    # decades between levels, and features that may be overlooked: with many coefficients each level costs some tens of passes, and words are many
+    diagonal, counts = (
+        (diagonal[is_there], counts[is_there]) if is_there.any() else (np.ones(1), np.ones(1))
+    )
+    squares = diagonal / counts  # of a feature where it is not 0: rare features are not small ones
+    # decades between levels, and features that may be overlooked: with many coefficients each level
+    # costs some tens of passes, and words are many
     step, share = (1, 0.0) if inner.design.n_coef <= linsolve.SMALL else (2, 0.1)
     has_valleys = diagonal.sum() / counts.sum() > 1000 * np.quantile(squares, share, method="lower")
     center = np.log(diagonal.mean())
     n_decades = (center - np.log(np.quantile(diagonal, share, method="lower"))) / decade
-    below = step * np.arange(min(np.ceil((n_decades + 1) / step), 30) + 1) if has_valleys else np.arange(2)
+    below = (
+        step * np.arange(min(np.ceil((n_decades + 1) / step), 30) + 1)
+        if has_valleys
+        else np.arange(2)
+    )
     levels = [np.clip(inner.start(center - k * decade), lower, upper) for k in (-1, *below)]
-    levels = [level for i, level in enumerate(levels) if not has_valleys or i == 0 or (level != levels[i - 1]).any()]
+    levels = [
+        level
+        for i, level in enumerate(levels)
+        if not has_valleys or i == 0 or (level != levels[i - 1]).any()
+    ]
     if not hasattr(bound, "evaluate"):
         look = look_at_each if has_valleys else look_at_all
     elif has_valleys and bound.is_exact:
         look = look_at_criterion
     else:  # no rows but those that train, whose losses would tell nothing
-        return np.clip(inner.start(center), lower, upper), inner.design.encode(np.zeros((inner.design.n_coef, inner.n_classes)))
+        return np.clip(inner.start(center), lower, upper), inner.design.encode(
+            np.zeros((inner.design.n_coef, inner.n_classes))
+        )
     values, W = look(first, levels)
     best = int(np.argmin(values))  # the strongest where none was solved
     return levels[best], W[best]
 
 
 def look_at_each(first, levels):
-    """Criterion and inner solution at every level, from the last one; infinite where none was found. Many coefficients get few steps, and the levels
-    end with the first that is not solved: the weaker ones are harder still."""
+    """Criterion and inner solution at every level, from the last one; infinite where none was
+    found. Many coefficients get few steps, and the levels end with the first that is not solved:
+    the weaker ones are harder still."""
     inner, design = first.inner, first.inner.design
-    values, solutions = np.full(len(levels), np.inf), [design.encode(np.zeros((design.n_coef, inner.n_classes)))] * len(levels)
+    values, solutions = (
+        np.full(len(levels), np.inf),
+        [design.encode(np.zeros((design.n_coef, inner.n_classes)))] * len(levels),
+    )
     W, precond, zero = solutions[0], None, design.xp.zeros((design.shape[0], inner.n_classes))
     is_small = design.n_coef <= linsolve.SMALL
     for i, theta in enumerate(levels):
         lam = inner.strengths(theta)
-        precond = precond.at(lam) if precond else linsolve.make_precond(design, inner.diagonal_curvature(inner.curvature(zero)), lam)
-        _, result, _, _ = solve_inner(first, theta, W, Accuracy(0.3, 0.3), precond, **({} if is_small else {"max_iter": 6, "max_cg": 12}))
+        precond = (
+            precond.at(lam)
+            if precond
+            else linsolve.make_precond(design, inner.diagonal_curvature(inner.curvature(zero)), lam)
+        )
+        _, result, _, _ = solve_inner(
+            first,
+            theta,
+            W,
+            Accuracy(0.3, 0.3),
+            precond,
+            **({} if is_small else {"max_iter": 6, "max_cg": 12}),
+        )
         value = first.values(result.W, first.fold, result.Z)[0]
-        if np.isfinite(value) and result.grad_norm[0] <= 2 * linsolve.norms(inner.spread(lam) * result.W, inner.n_classes)[0]:
+        if (
+            np.isfinite(value)
+            and result.grad_norm[0]
+            <= 2 * linsolve.norms(inner.spread(lam) * result.W, inner.n_classes)[0]
+        ):
             values[i], W, solutions[i] = value, result.W, result.W
         elif not is_small:
             break
@@ -441,11 +687,17 @@ def look_at_each(first, levels):
 
 def look_at_criterion(bound, levels):
     """The same for a criterion that is no function of w alone."""
-    W, precond, found = bound.design.encode(np.zeros((bound.design.n_coef, bound.inner.n_classes))), None, []
+    W, precond, found = (
+        bound.design.encode(np.zeros((bound.design.n_coef, bound.inner.n_classes))),
+        None,
+        [],
+    )
     for theta in levels:
         found.append(evaluate(bound, theta, W, Accuracy(0.1, 0.1), precond=precond))
         W, precond = (found[-1].W, found[-1].precond) if found[-1].is_solved else (W, precond)
-    return np.array([one.value if one.is_solved else np.inf for one in found]), [one.W for one in found]
+    return np.array([one.value if one.is_solved else np.inf for one in found]), [
+        one.W for one in found
+    ]
 
 
 def look_at_all(first, levels):
@@ -455,21 +707,46 @@ def look_at_all(first, levels):
     lam = xp.concat([inner.strengths(theta)[:, :1] for theta in levels], axis=1)
     fold, lam_of = np.zeros(m, np.int32), np.repeat(np.arange(len(levels), dtype=np.int32), K)
     zero = design.encode(np.zeros((design.n_coef, m)))
-    precond = linsolve.make_precond(design, inner.diagonal_curvature(inner.curvature(xp.zeros((design.shape[0], K)))), lam[:, 1:2], is_quick=True)
-    unit = linsolve.norms(design.loss_grad(inner.loss, inner.y, inner.rows, first.fold, zero[:, :K])[2], K)[0]
-    result = solvers.newton_cg(inner, lam, zero, tol=0.1 * unit, fold=fold, lam_of=lam_of, precond=precond, max_iter=4, max_cg=8)
+    precond = linsolve.make_precond(
+        design,
+        inner.diagonal_curvature(inner.curvature(xp.zeros((design.shape[0], K)))),
+        lam[:, 1:2],
+        is_quick=True,
+    )
+    unit = linsolve.norms(
+        design.loss_grad(inner.loss, inner.y, inner.rows, first.fold, zero[:, :K])[2], K
+    )[0]
+    result = solvers.newton_cg(
+        inner,
+        lam,
+        zero,
+        tol=0.1 * unit,
+        fold=fold,
+        lam_of=lam_of,
+        precond=precond,
+        max_iter=4,
+        max_cg=8,
+    )
     values = first.values(result.W, fold, result.Z)
-    is_near = np.isfinite(values) & (result.grad_norm[::K] <= 2 * linsolve.norms(xp.take(lam, xp.asarray(lam_of), axis=1) * result.W, K))
-    return np.where(is_near, values, np.inf), [result.W[:, i * K:(i + 1) * K] for i in range(len(levels))]
+    is_near = np.isfinite(values) & (
+        result.grad_norm[::K]
+        <= 2 * linsolve.norms(xp.take(lam, xp.asarray(lam_of), axis=1) * result.W, K)
+    )
+    return np.where(is_near, values, np.inf), [
+        result.W[:, i * K : (i + 1) * K] for i in range(len(levels))
+    ]
 
 
 def diagonal_at_zero(inner):
-    """diag(XᵀDX) at w = 0 on all rows: what λ is measured against, feature by feature. Where offsets are most of it, beside an intercept, which takes
-    them, that of the columns less their means."""
+    """diag(XᵀDX) at w = 0 on all rows: what λ is measured against, feature by feature. Where
+    offsets are most of it, beside an intercept, which takes them, that of the columns less their
+    means."""
     design = inner.design
     whole = inner.all_rows()
-    curvature = whole.diagonal_curvature(whole.curvature(design.xp.zeros((design.shape[0], inner.n_classes))))[:, :1]
-    diagonal = np.asarray(design.decode(design.hess_diag(curvature)))[:design.shape[1], 0]
+    curvature = whole.diagonal_curvature(
+        whole.curvature(design.xp.zeros((design.shape[0], inner.n_classes)))
+    )[:, :1]
+    diagonal = np.asarray(design.decode(design.hess_diag(curvature)))[: design.shape[1], 0]
     if not design.has_intercept:
         return diagonal
     sums = np.asarray(design.decode(design.rmatvec(curvature)))[:, 0]
@@ -489,10 +766,11 @@ def scale_of(inner):
 
 
 def one_standard_error(problem, criterion, result, bounds=None):
-    """The largest θ of one strength whose criterion is within one standard error (over folds) of that of `result`, (1,).
+    """The largest θ of one strength whose criterion is within one standard error (over folds) of
+    that of `result`, (1,).
 
-    Newton's method on f(θ) = f* + SE from the quadratic model at the optimum. SE = ``sqrt(F) * std(fold values)``, that of their sum.
-    """
+    Newton's method on f(θ) = f* + SE from the quadratic model at the optimum. SE = ``sqrt(F) *
+    std(fold values)``, that of their sum."""
     if problem.n_hyper != 1:
         raise ValueError("one_se needs a single strength")
     bound = criterion.bind(problem)
@@ -501,21 +779,33 @@ def one_standard_error(problem, criterion, result, bounds=None):
     limit = result.value + result.fold_weights.sum() * means.std(ddof=1) / np.sqrt(len(means))
     design = bound.inner.design
     current = evaluate(bound, result.theta, design.encode(result.w), Accuracy(0.01, 0.01))
-    slope = np.sqrt(max(2 * (limit - current.value) * current.hess[0, 0], 1e-300))  # of the parabola where it crosses the limit
+    # of the parabola where it crosses the limit
+    slope = np.sqrt(max(2 * (limit - current.value) * current.hess[0, 0], 1e-300))
     step = np.array([(limit - current.value) * 2 / slope])
     for _ in range(30):
         theta = np.clip(current.theta + np.clip(step, -2, 2), result.theta, upper)
         if abs(theta[0] - current.theta[0]) < 1e-3:
             break
-        current = evaluate(bound, theta, current.predict(theta - current.theta), Accuracy(0.01, 0.01), Q=current.Q, T=current.T, precond=current.precond)
+        current = evaluate(
+            bound,
+            theta,
+            current.predict(theta - current.theta),
+            Accuracy(0.01, 0.01),
+            Q=current.Q,
+            T=current.T,
+            precond=current.precond,
+        )
         step = np.array([(limit - current.value) / max(current.grad[0], 1e-3 * slope)])
     return current.theta
 
 
 def default_box(inner, diagonal=None):
-    """Bounds of θ from 1e-12 times the smallest to 1e6 times the largest scale of a feature: beyond them λ is nothing or everything."""
+    """Bounds of θ from 1e-12 times the smallest to 1e6 times the largest scale of a feature: beyond
+    them λ is nothing or everything."""
     diagonal = positive(diagonal_at_zero(inner) if diagonal is None else diagonal)
-    return inner.box(np.log(diagonal.min()) - 12 * np.log(10), np.log(diagonal.max()) + 6 * np.log(10))
+    return inner.box(
+        np.log(diagonal.min()) - 12 * np.log(10), np.log(diagonal.max()) + 6 * np.log(10)
+    )
 
 
 def _box(bounds, n_hyper):
@@ -524,19 +814,26 @@ def _box(bounds, n_hyper):
         return None
     try:
         low, high = bounds
-        low, high = (np.broadcast_to(np.asarray(b, np.float64), (n_hyper,)).copy() for b in (low, high))
+        low, high = (
+            np.broadcast_to(np.asarray(b, np.float64), (n_hyper,)).copy() for b in (low, high)
+        )
     except (TypeError, ValueError):
-        raise ValueError(f"bounds must be a pair (low, high) of numbers or of arrays of shape ({n_hyper},); got {bounds!r}") from None
+        raise ValueError(
+            f"bounds must be a pair (low, high) of numbers or of arrays of shape ({n_hyper},); got "
+            f"{bounds!r}"
+        ) from None
     if not (low < high).all():
         raise ValueError(f"bounds must have low < high; got {bounds!r}")
     return low, high
 
 
 def check_hypergrad(problem, criterion, theta, *, step=1e-4, n_threads=None):
-    """Relative error of the hypergradient at `theta` against central finite differences of exactly solved problems.
+    """Relative error of the hypergradient at `theta` against central finite differences of exactly
+    solved problems.
 
-    Returns ``max_j |p_j - d_j| / max(||d||, 1e-8 |f|)`` with p the hypergradient and ``d_j = (f(θ + step e_j) - f(θ - step e_j)) / (2 step)``. For users who
-    write a penalty or a criterion of their own: expect 1e-6 or less.
+    Returns ``max_j |p_j - d_j| / max(||d||, 1e-8 |f|)`` with p the hypergradient and ``d_j = (f(θ +
+    step e_j) - f(θ - step e_j)) / (2 step)``. For users who write a penalty or a criterion of their
+    own: expect 1e-6 or less.
 
     Parameters
     ----------
@@ -565,11 +862,21 @@ def check_hypergrad(problem, criterion, theta, *, step=1e-4, n_threads=None):
     bound = criterion.bind(problem)
     zero = bound.inner.design.encode(np.zeros((problem.design.n_coef, len(bound.fold))))
     exact = Accuracy(1e-11, 1e-11)
-    has_tangents = not problem.tuned and problem.n_hyper <= FEW and not getattr(problem.penalty, "is_per_class", False)
+    has_tangents = (
+        not problem.tuned
+        and problem.n_hyper <= FEW
+        and not getattr(problem.penalty, "is_per_class", False)
+    )
     at = evaluate(bound, theta, zero, exact, has_tangents=has_tangents)
     difference = np.empty_like(theta)
     for j in range(len(theta)):
         shift = step * (np.arange(len(theta)) == j)
-        above, below = (evaluate(bound, theta + sign * shift, at.W, exact, has_tangents=False).value for sign in (1, -1))
+        above, below = (
+            evaluate(bound, theta + sign * shift, at.W, exact, has_tangents=False).value
+            for sign in (1, -1)
+        )
         difference[j] = (above - below) / (2 * step)
-    return float(np.abs(at.grad - difference).max() / max(np.linalg.norm(difference), 1e-8 * abs(at.value), 1e-300))
+    return float(
+        np.abs(at.grad - difference).max()
+        / max(np.linalg.norm(difference), 1e-8 * abs(at.value), 1e-300)
+    )

@@ -1,36 +1,40 @@
 """The derivatives of f(θ) = g(w*(θ)) at one θ, from approximate inner solutions.
 
-For every fold one block solve with H = ∇²h gives the Newton correction v (H v = ∇h), the adjoint q (H q = ∇g) and the tangents
-T = ∂w*/∂θ (H T = -∂²h/∂θ∂w). With L = g - qᵀ∇h and ρ the residual of a solve, all to second order in w - w* and in ρ:
+For every fold one block solve with H = ∇²h gives the Newton correction v (H v = ∇h), the adjoint q
+(H q = ∇g) and the tangents T = ∂w*/∂θ (H T = -∂²h/∂θ∂w). With L = g - qᵀ∇h and ρ the residual of a
+solve, all to second order in w - w* and in ρ:
     f      = g - qᵀ∇h - ρ_qᵀ v + ½ vᵀ L_ww v
     ∇f     = -Cᵀq + Tᵀρ_q - (L_θw + Tᵀ L_ww) v
     ∇²f    = L_θθ + L_θw T + Tᵀ L_wθ + Tᵀ L_ww T
 """
+
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fasthoag import linsolve, solvers
-from fasthoag.linsolve import Preconditioner, dots, norms
+from fasthoag.linsolve import NO_PRECONDITIONER, norms
 from fasthoag.problem import split_theta
 
-
-# |ρᵀH⁻¹ρ'| as a part of the product of the two energy norms. Cauchy-Schwarz has 1; on 20 newsgroups at three strengths and four accuracies
-# it was at most 0.05, since after some steps of CG the two errors point in unrelated directions. Without a step there is no such luck.
+# |ρᵀH⁻¹ρ'| as a part of the product of the two energy norms. Cauchy-Schwarz has 1; on 20 newsgroups
+# at three strengths and four accuracies it was at most 0.05, since after some steps of CG the two
+# errors point in unrelated directions. Without a step there is no such luck.
 ALIGNMENT = 0.2
-V_TOL = 0.2  # relative residual of the Newton correction, which is the error estimate too: it is never left at 0
+# relative residual of the Newton correction, which is the error estimate too: it is never left at 0
+V_TOL = 0.2
 
 
 @dataclass(frozen=True)
 class Accuracy:
     """How accurately the inner problem and the linear systems are solved.
 
-    Relative (the default): ``||∇h||_2 <= inner ||λ w||_2``, an error in units of θ since the cross-derivative λ w is how far one unit of θ moves
-    ∇h; each residual of the block solve <= ``linear`` times its right-hand side. Absolute, as in the paper: ``||∇h||_2 <= μ inner`` and every
-    residual <= ``linear``. ``tangents`` is the same as ``linear`` for ∂w/∂θ alone where these may be looser: their error enters ∇f as a product with
-    that of the adjoint, but ∇²f to first order.
-    """
+    Relative (the default): ``||∇h||_2 <= inner ||λ w||_2``, an error in units of θ since the
+    cross-derivative λ w is how far one unit of θ moves ∇h; each residual of the block solve <=
+    ``linear`` times its right-hand side. Absolute, as in the paper: ``||∇h||_2 <= μ inner`` and
+    every residual <= ``linear``. ``tangents`` is the same as ``linear`` for ∂w/∂θ alone where these
+    may be looser: their error enters ∇f as a product with that of the adjoint, but ∇²f to first
+    order."""
 
     inner: float
     linear: float
@@ -38,12 +42,15 @@ class Accuracy:
     tangents: float | None = None
 
     def inner_tol(self, unit, mu):
-        return np.maximum(mu * self.inner if self.is_absolute else self.inner * unit, 1e-300) * np.ones_like(unit)
+        return np.maximum(
+            mu * self.inner if self.is_absolute else self.inner * unit, 1e-300
+        ) * np.ones_like(unit)
 
     def linear_tol(self, size, n_folds):
-        """For right-hand sides of these 2-norms, ordered as {Newton correction, adjoint, tangents} of all folds."""
+        """For right-hand sides of these 2-norms, ordered as {Newton correction, adjoint, tangents}
+        of all folds."""
         tol = np.full(len(size), self.linear)
-        tol[2 * n_folds:] = self.linear if self.tangents is None else self.tangents
+        tol[2 * n_folds :] = self.linear if self.tangents is None else self.tangents
         if not self.is_absolute:
             tol *= size
             tol[:n_folds] = V_TOL * size[:n_folds]
@@ -53,22 +60,23 @@ class Accuracy:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """f at θ with everything that the next step starts from. Blocks are (n_coef, n_folds), tangents one such block a hyperparameter."""
+    """f at θ with everything that the next step starts from. Blocks are (n_coef, n_folds), tangents
+    one such block a hyperparameter."""
 
     theta: np.ndarray
-    value: float            # corrected criterion
-    value_inner_error: float   # of value, from w - w*
+    value: float  # corrected criterion
+    value_inner_error: float  # of value, from w - w*
     value_linear_error: float  # of value, from the linear solves
     fold_values: np.ndarray
-    grad: np.ndarray        # hypergradient (n_hyper,)
-    inner_error: float      # of grad, from w - w*
-    linear_error: float     # of grad, from the linear solves
-    hess: Any               # (n_hyper, n_hyper) or None
-    W: Any                  # where the inner solver stopped
+    grad: np.ndarray  # hypergradient (n_hyper,)
+    inner_error: float  # of grad, from w - w*
+    linear_error: float  # of grad, from the linear solves
+    hess: Any  # (n_hyper, n_hyper) or None
+    W: Any  # where the inner solver stopped
     Q: Any
-    T: Any                  # list of blocks, or None
-    V: Any                  # Newton correction: W - V is closer to the solution
-    accuracy: Any           # as reached, relative; largest over folds and right-hand sides
+    T: Any  # list of blocks, or None
+    V: Any  # Newton correction: W - V is closer to the solution
+    accuracy: Any  # as reached, relative; largest over folds and right-hand sides
     n_inner: int
     n_cg: int
     is_solved: bool
@@ -91,20 +99,36 @@ class Evaluation:
 
 
 def moved(evaluation, step, hess, hess_error, grad_error):
-    """What `evaluation` says of θ + step without looking: quadratic model, inner solutions to second order, errors to match."""
+    """What `evaluation` says of θ + step without looking: quadratic model, inner solutions to
+    second order, errors to match."""
     change = float(evaluation.grad @ step + 0.5 * step @ hess @ step)
     cubic = float(np.linalg.norm(hess, 2) * np.linalg.norm(step) ** 3)
     W = evaluation.predict(step)
-    return replace(evaluation, theta=evaluation.theta + step, value=evaluation.value + change, grad=evaluation.grad + hess @ step, hess=hess,
-                   value_inner_error=evaluation.value_error + 3 * hess_error * abs(change) + 2 * evaluation.grad_error * float(np.linalg.norm(step)) + 3 * cubic,
-                   value_linear_error=0.0,
-                   inner_error=grad_error, linear_error=0.0, W=W, V=0 * W,
-                   accuracy=replace(evaluation.accuracy, inner=evaluation.accuracy.inner ** 2 + float(np.linalg.norm(step)) ** 2))
+    return replace(
+        evaluation,
+        theta=evaluation.theta + step,
+        value=evaluation.value + change,
+        grad=evaluation.grad + hess @ step,
+        hess=hess,
+        value_inner_error=evaluation.value_error
+        + 3 * hess_error * abs(change)
+        + 2 * evaluation.grad_error * float(np.linalg.norm(step))
+        + 3 * cubic,
+        value_linear_error=0.0,
+        inner_error=grad_error,
+        linear_error=0.0,
+        W=W,
+        V=0 * W,
+        accuracy=replace(
+            evaluation.accuracy,
+            inner=evaluation.accuracy.inner**2 + float(np.linalg.norm(step)) ** 2,
+        ),
+    )
 
 
 def solve_inner(bound, theta, W, accuracy, precond, **limits):
-    """Inner solutions of this accuracy for every fold. At w = 0, where ||λ w|| tells nothing, the gradient itself is the unit. `limits` are the
-    solver's ``max_iter`` and ``max_cg``."""
+    """Inner solutions of this accuracy for every fold. At w = 0, where ||λ w|| tells nothing, the
+    gradient itself is the unit. `limits` are the solver's ``max_iter`` and ``max_cg``."""
     inner, K = bound.inner, bound.inner.n_classes
     lam = inner.strengths(theta)
     mu = smallest_strength(inner, theta)
@@ -115,10 +139,16 @@ def solve_inner(bound, theta, W, accuracy, precond, **limits):
         unit = np.where(unit == 0, norms(start, K), unit)
     n_iter = n_cg = 0
     for _ in range(20):  # the unit shrinks as w settles
-        result = solvers.newton_cg(inner, lam, W, tol=np.repeat(accuracy.inner_tol(unit, mu), K), precond=precond, **limits)
+        result = solvers.newton_cg(
+            inner, lam, W, tol=np.repeat(accuracy.inner_tol(unit, mu), K), precond=precond, **limits
+        )
         n_iter, n_cg, W = n_iter + int(result.n_iter.max()), n_cg + int(result.n_cg.max()), result.W
         now = norms(spread * W, K)
-        is_open = (result.grad_norm[::K] > 1.5 * accuracy.inner_tol(now, mu)) & (result.status[::K] == linsolve.CONVERGED) & (now > 0)
+        is_open = (
+            (result.grad_norm[::K] > 1.5 * accuracy.inner_tol(now, mu))
+            & (result.status[::K] == linsolve.CONVERGED)
+            & (now > 0)
+        )
         if not is_open.any():
             break
         unit = now
@@ -144,9 +174,8 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
         Adjoint and tangents of a θ nearby to start the linear solves from.
 
     References
-    ----------
-    Pedregosa (2016), "Hyperparameter optimization with approximate gradient", eq. 3; the second-order terms are Newton's on L.
-    """
+    ---------- Pedregosa (2016), "Hyperparameter optimization with approximate gradient", eq. 3; the
+    second-order terms are Newton's on L."""
     if hasattr(bound, "evaluate"):  # a criterion that is no function of w alone
         return bound.evaluate(theta, W, accuracy, precond, Q)
     bound = bound.at(theta)
@@ -158,8 +187,11 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
 
     def norms(A):
         return np.sqrt(dots(A, A))
+
     precond = precond and precond.at(inner.strengths(theta))
-    lam, solution, n_inner, n_cg = solve_inner(bound, theta, W, accuracy, precond or Preconditioner())
+    lam, solution, n_inner, n_cg = solve_inner(
+        bound, theta, W, accuracy, precond or NO_PRECONDITIONER
+    )
     W, r = solution.W, solution.grad
     fold_values, g_grad, Z_criterion = bound.value_and_grad(W, solution.Z)
     curvature = inner.curvature(solution.Z)
@@ -167,32 +199,55 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
         precond = linsolve.make_precond(inner.design, inner.diagonal_curvature(curvature), lam)
     jac = inner.strengths_jac(theta) if has_tangents else None
     k = jac.shape[1] if has_tangents else 0
-    cross = [jac[:, j:j + 1] * W for j in range(k)]
+    cross = [jac[:, j : j + 1] * W for j in range(k)]
 
     # one block for {Newton correction, adjoint, tangents} of all folds
     b = xp.concat([r, g_grad, *(-c for c in cross)], axis=1)
     start = None
     if Q is not None or T is not None:
-        start = xp.concat([xp.zeros_like(r), xp.zeros_like(r) if Q is None else Q, *(T or [])], axis=1)
+        start = xp.concat(
+            [xp.zeros_like(r), xp.zeros_like(r) if Q is None else Q, *(T or [])], axis=1
+        )
     hess = inner.hessian(curvature, lam, 2 + k)
-    solved = linsolve.cg(hess, xp.asarray(b), start, tol=np.repeat(accuracy.linear_tol(norms(b), F), K), precond=precond)
-    V, Q, *T = (xp.asarray(solved.x[:, a * F * K:(a + 1) * F * K], copy=True) for a in range(2 + k))  # copies: contiguous ones are read ten times each
-    rho_q = xp.asarray(solved.residual[:, F * K:2 * F * K], copy=True)
+    solved = linsolve.cg(
+        hess,
+        xp.asarray(b),
+        start,
+        tol=np.repeat(accuracy.linear_tol(norms(b), F), K),
+        precond=precond,
+    )
+    # copies: contiguous ones are read ten times each
+    V, Q, *T = (
+        xp.asarray(solved.x[:, a * F * K : (a + 1) * F * K], copy=True) for a in range(2 + k)
+    )
+    rho_q = xp.asarray(solved.residual[:, F * K : 2 * F * K], copy=True)
 
-    # energy norms of the errors of the solves bound the products of two residuals: |ρᵀH⁻¹ρ'| <= ||e||_H ||e'||_H
+    # energy norms of the errors of the solves bound the products of two residuals: |ρᵀH⁻¹ρ'| <=
+    # ||e||_H ||e'||_H
     mu = smallest_strength(inner, theta)
-    energy = np.sqrt(np.where(solved.energy < 0, solved.residual_norm**2 / mu, solved.energy))[::K].reshape(2 + k, F)
+    energy = np.sqrt(np.where(solved.energy < 0, solved.residual_norm**2 / mu, solved.energy))[
+        ::K
+    ].reshape(2 + k, F)
     has_moved = (solved.energy >= 0)[::K].reshape(2 + k, F)
     product = energy * energy[1] * np.where(has_moved & has_moved[1], ALIGNMENT, 1.0)
-    M = bound.lagrangian_hessian(Q, xp.concat([*T, V], axis=1), solution.Z, Z_criterion)   # (F, k+1, k+1)
+    # (F, k+1, k+1)
+    M = bound.lagrangian_hessian(Q, xp.concat([*T, V], axis=1), solution.Z, Z_criterion)
     second = 0.5 * M[:, k, k]
-    linear = (solved.residual_norm[::K] / np.maximum(norms(b), 1e-300)).reshape(2 + k, F).max(axis=1)
-    reached = Accuracy(float(np.max(solution.grad_norm[::K] / np.maximum(norms(inner.spread(lam) * W), 1e-300))), float(linear[1]),
-                       tangents=float(linear[2:].max()) if k else None)
-    # what was corrected to second order is off by its own next order in v and by the part of v that is not there. On 20 newsgroups the errors of
-    # f and of ∇f were a twentieth to a half and 0.3 to 1.2 of this
+    linear = (
+        (solved.residual_norm[::K] / np.maximum(norms(b), 1e-300)).reshape(2 + k, F).max(axis=1)
+    )
+    reached = Accuracy(
+        float(np.max(solution.grad_norm[::K] / np.maximum(norms(inner.spread(lam) * W), 1e-300))),
+        float(linear[1]),
+        tangents=float(linear[2:].max()) if k else None,
+    )
+    # what was corrected to second order is off by its own next order in v and by the part of v that
+    # is not there. On 20 newsgroups the errors of f and of ∇f were a twentieth to a half and 0.3 to
+    # 1.2 of this
     trust = min(1.0, 2 * float(linear[0]) + 3 * reached.inner)
-    rounding = 64 * np.finfo(np.float64).eps * float(np.abs(fold_values).sum() + np.abs(dots(Q, r)).sum())
+    rounding = (
+        64 * np.finfo(np.float64).eps * float(np.abs(fold_values).sum() + np.abs(dots(Q, r)).sum())
+    )
     fold_values = np.asarray(fold_values - dots(Q, r) - dots(rho_q, V) + second)
 
     def products(A, B):  # of all folds by feature
@@ -201,29 +256,72 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     hess_theta = None
     if has_tangents:
         grad = np.array([np.sum(-dots(cross[j], Q) + dots(T[j], rho_q)) for j in range(k)])
-        correction = np.array([-dots(jac[:, j:j + 1] * V, Q) + M[:, j, k] for j in range(k)])   # (k, F)
+        # (k, F)
+        correction = np.array([-dots(jac[:, j : j + 1] * V, Q) + M[:, j, k] for j in range(k)])
         grad = grad - correction.sum(1)
-        mixed = np.array([[np.sum(-dots(jac[:, i:i + 1] * T[j], Q)) for j in range(k)] for i in range(k)])
-        hess_theta = M[:, :k, :k].sum(0) + mixed + mixed.T - inner.penalty.strengths_hess(theta, products(W, Q))
-        linear_error = float(np.linalg.norm(product[2:]))  # unrelated between folds, so not their sum
-        inner_error = min(1.0, float(linear[0]) + 3 * reached.inner + float(linear[2:].max())) * float(np.linalg.norm(np.abs(correction).sum(1)))
+        mixed = np.array(
+            [[np.sum(-dots(jac[:, i : i + 1] * T[j], Q)) for j in range(k)] for i in range(k)]
+        )
+        hess_theta = (
+            M[:, :k, :k].sum(0)
+            + mixed
+            + mixed.T
+            - inner.penalty.strengths_hess(theta, products(W, Q))
+        )
+        # unrelated between folds, so not their sum
+        linear_error = float(np.linalg.norm(product[2:]))
+        inner_error = min(
+            1.0, float(linear[0]) + 3 * reached.inner + float(linear[2:].max())
+        ) * float(np.linalg.norm(np.abs(correction).sum(1)))
     else:
+
         def XQ():
             return inner.design.matvec(Q)
+
         grad = inner.vjp(theta, products(W - V, Q), solution.Z, XQ)
-        # what the Newton correction took away, and more for the change of q with w; of the linear solve the relative error of q in its norm
+        # what the Newton correction took away, and more for the change of q with w; of the linear
+        # solve the relative error of q in its norm
         share = energy[1] / np.maximum(np.sqrt(np.maximum(dots(Q, g_grad), 0.0)), 1e-300)
-        inner_error = 8 * float(np.linalg.norm(inner.penalty.strengths_vjp(split_theta(inner, theta)[0], products(abs(V), abs(Q)))))
+        inner_error = 8 * float(
+            np.linalg.norm(
+                inner.penalty.strengths_vjp(split_theta(inner, theta)[0], products(abs(V), abs(Q)))
+            )
+        )
         inner_error += reached.inner * float(np.linalg.norm(grad)) if inner.tuned else 0.0
         # terms and folds cancel in the sum, their errors do not
-        terms = inner.penalty.strengths_vjp(split_theta(inner, theta)[0], products(abs(W), abs(Q) * xp.asarray(np.repeat(np.minimum(share, 1.0), K))))
-        linear_error = float(np.linalg.norm(terms) + (min(share.max(), 1.0) * np.linalg.norm(grad) if inner.tuned else 0.0))
+        terms = inner.penalty.strengths_vjp(
+            split_theta(inner, theta)[0],
+            products(abs(W), abs(Q) * xp.asarray(np.repeat(np.minimum(share, 1.0), K))),
+        )
+        linear_error = float(
+            np.linalg.norm(terms)
+            + (min(share.max(), 1.0) * np.linalg.norm(grad) if inner.tuned else 0.0)
+        )
     # what rounding stops short is still a solution, with its residual in the errors
-    is_solved = bool(np.isin(solution.status, (linsolve.CONVERGED, linsolve.STALLED)).all()
-                     and ((solved.status == linsolve.CONVERGED) | (solved.residual_norm <= 0.5 * np.repeat(norms(b), K))).all())
+    is_solved = bool(
+        np.isin(solution.status, (linsolve.CONVERGED, linsolve.STALLED)).all()
+        and (
+            (solved.status == linsolve.CONVERGED)
+            | (solved.residual_norm <= 0.5 * np.repeat(norms(b), K))
+        ).all()
+    )
     return Evaluation(
-        theta=theta, value=float(fold_values.sum()), value_inner_error=float(3 * trust * np.abs(second).sum()),
-        value_linear_error=float(3 * (energy[0] * energy[1]).sum() + rounding), fold_values=fold_values,
-        grad=grad, inner_error=inner_error, linear_error=linear_error, hess=hess_theta,
-        W=W, Q=Q, T=T if has_tangents else None, V=V, accuracy=reached,
-        n_inner=n_inner, n_cg=n_cg + int(solved.n_iter.max()), is_solved=is_solved, precond=precond)
+        theta=theta,
+        value=float(fold_values.sum()),
+        value_inner_error=float(3 * trust * np.abs(second).sum()),
+        value_linear_error=float(3 * (energy[0] * energy[1]).sum() + rounding),
+        fold_values=fold_values,
+        grad=grad,
+        inner_error=inner_error,
+        linear_error=linear_error,
+        hess=hess_theta,
+        W=W,
+        Q=Q,
+        T=T if has_tangents else None,
+        V=V,
+        accuracy=reached,
+        n_inner=n_inner,
+        n_cg=n_cg + int(solved.n_iter.max()),
+        is_solved=is_solved,
+        precond=precond,
+    )

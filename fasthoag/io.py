@@ -1,4 +1,5 @@
 """Files in and out: data sets (LIBSVM text, or ``.npz`` with ``.npy``) and fitted models."""
+
 from __future__ import annotations
 
 import errno
@@ -28,21 +29,23 @@ _MODEL_FORMAT, _MODEL_VERSION = "fasthoag-model", 1
 def load_svmlight(path, *, n_features=None, dtype=np.float64, zero_based="auto", n_threads=None):
     """Matrix and labels of a file in LIBSVM (svmlight) format.
 
-    One row a line: ``label [qid:n] index:value index:value ... [# comment]``. Indices may come in any order, but not
-    twice in a row. Explicit zeros are not stored. Every number is rounded correctly to `dtype`.
+    One row a line: ``label [qid:n] index:value index:value ... [# comment]``. Indices may come in
+    any order, but not twice in a row. Explicit zeros are not stored. Every number is rounded
+    correctly to `dtype`.
 
     Parameters
     ----------
     path : str or path
-        A name that ends in ``.bz2``, ``.gz`` or ``.xz`` is decompressed in memory. Anything else is text and is mapped:
-        it must not shrink while it is read.
+        A name that ends in ``.bz2``, ``.gz`` or ``.xz`` is decompressed in memory. Anything else is
+        text and is mapped: it must not shrink while it is read.
     n_features : int, optional
-        Number of columns; the largest index in the file by default. Give it for a test set, which may lack the last
-        features of the training set.
+        Number of columns; the largest index in the file by default. Give it for a test set, which
+        may lack the last features of the training set.
     dtype : float64 or float32
         Type of the values of `X`. Labels are always float64.
     zero_based : {"auto", True, False}
-        Whether features count from 0. "auto": they do if the file has an index 0, and count from 1 otherwise.
+        Whether features count from 0. "auto": they do if the file has an index 0, and count from 1
+        otherwise.
     n_threads : int, optional
         All processors by default. The result does not depend on it.
 
@@ -56,8 +59,9 @@ def load_svmlight(path, *, n_features=None, dtype=np.float64, zero_based="auto",
     ------
     FileNotFoundError
     ValueError
-        With the path, the line and what is wrong in it: a number that is malformed or not finite, an index that is
-        negative or appears twice, `n_features` too small, no rows, a truncated or corrupt compressed file.
+        With the path, the line and what is wrong in it: a number that is malformed or not finite,
+        an index that is negative or appears twice, `n_features` too small, no rows, a truncated or
+        corrupt compressed file.
 
     Examples
     --------
@@ -83,7 +87,9 @@ def load_svmlight(path, *, n_features=None, dtype=np.float64, zero_based="auto",
     with open(path, "rb") as file:
         text = _text(path, file)
         try:
-            y, indptr, indices, values, n_seen = _core.parse_svmlight(text, base, dtype == np.float32, n_threads)
+            y, indptr, indices, values, n_seen = _core.parse_svmlight(
+                text, base, dtype == np.float32, n_threads
+            )
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         finally:
@@ -103,7 +109,8 @@ def load_data(path, labels=None, **options):
     Parameters
     ----------
     path : str or path
-        ``.npz``: a matrix saved by `scipy.sparse.save_npz`. Any other name is LIBSVM text, see `load_svmlight`.
+        ``.npz``: a matrix saved by `scipy.sparse.save_npz`. Any other name is LIBSVM text, see
+        `load_svmlight`.
     labels : str or path, optional
         For ``.npz`` only: the ``.npy`` file of the labels, by default the same name with ``.npy``.
     **options
@@ -126,7 +133,8 @@ def load_data(path, labels=None, **options):
     >>> import numpy as np, scipy.sparse
     >>> from fasthoag.io import load_data
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     scipy.sparse.save_npz(os.path.join(folder, "train.npz"), scipy.sparse.eye(3, format="csr"))
+    ...     path = os.path.join(folder, "train.npz")
+    ...     scipy.sparse.save_npz(path, scipy.sparse.eye(3, format="csr"))
     ...     np.save(os.path.join(folder, "train.npy"), [1.0, -1.0, 1.0])
     ...     X, y = load_data(os.path.join(folder, "train.npz"))
     >>> X.shape, y
@@ -136,24 +144,35 @@ def load_data(path, labels=None, **options):
     stem, suffix = os.path.splitext(path)
     if suffix.lower() != ".npz":
         if labels is not None:
-            raise ValueError(f"{path}: LIBSVM text holds its own labels; drop labels={os.fspath(labels)!r}.")
+            raise ValueError(
+                f"{path}: LIBSVM text holds its own labels; drop labels={os.fspath(labels)!r}."
+            )
         return load_svmlight(path, **options)
     dtype = _real_type(options.pop("dtype", np.float64))
     n_features = _count("n_features", options.pop("n_features", None))
     if options:
-        raise ValueError(f"{path}: {', '.join(sorted(options))}: for LIBSVM text only; drop it for .npz.")
+        raise ValueError(
+            f"{path}: {', '.join(sorted(options))}: for LIBSVM text only; drop it for .npz."
+        )
     X = _npz_matrix(path, dtype)
     X.resize((X.shape[0], _n_columns(path, X.shape[1], n_features)))
-    y = _npy_labels(path, _existing(labels if labels is not None else stem + ".npy", "the labels of " + path))
+    y = _npy_labels(
+        path, _existing(labels if labels is not None else stem + ".npy", "the labels of " + path)
+    )
     if len(y) != X.shape[0]:
-        raise ValueError(f"{path} has {X.shape[0]} rows, but its labels file has {len(y)}; give the matching labels=.")
+        raise ValueError(
+            f"{path} has {X.shape[0]} rows, but its labels file has {len(y)}; give the matching "
+            "labels=."
+        )
     return X, y
 
 
 def _existing(path, what="a file"):
     path = os.fspath(path)
     if not os.path.exists(path):
-        raise FileNotFoundError(errno.ENOENT, f"no such file (expected {what}); check the path", path)
+        raise FileNotFoundError(
+            errno.ENOENT, f"no such file (expected {what}); check the path", path
+        )
     if os.path.isdir(path):
         raise ValueError(f"{path} is a folder; give the path of a file.")
     return path
@@ -176,14 +195,16 @@ def _count(name, value):
 
 
 def _n_processors():
-    # the processors this process may use, which in a container or under taskset are fewer than the machine's
+    # the processors this process may use, which in a container or under taskset are fewer than the
+    # machine's
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _n_columns(path, n_seen, n_features):
     if n_features is not None and n_features < n_seen:
         raise ValueError(
-            f"{path} has {n_seen} features, more than n_features={n_features}. Give a larger n_features, or none."
+            f"{path} has {n_seen} features, more than n_features={n_features}. Give a larger "
+            "n_features, or none."
         )
     return n_seen if n_features is None else n_features
 
@@ -201,11 +222,14 @@ def _text(path, file):
             return stream.read()
     except Exception as error:
         _raise_unless_content(error)
-        raise ValueError(f"{path}: truncated or corrupt {library} data ({error}); fetch it again.") from error
+        raise ValueError(
+            f"{path}: truncated or corrupt {library} data ({error}); fetch it again."
+        ) from error
 
 
 def _raise_unless_content(error):
-    # Decompressors and archives have many exceptions of their own for bad content; a fault of the disk has an errno.
+    # Decompressors and archives have many exceptions of their own for bad content; a fault of the
+    # disk has an errno.
     if isinstance(error, (MemoryError, ImportError)) or getattr(error, "errno", None):
         raise error
 
@@ -217,9 +241,14 @@ def _npz_matrix(path, dtype):
             X.check_format(full_check=True)  # conversions and kernels trust the indices
     except Exception as error:
         _raise_unless_content(error)
-        raise ValueError(f"{path}: not a sparse matrix that scipy.sparse.save_npz wrote ({error}).") from error
+        raise ValueError(
+            f"{path}: not a sparse matrix that scipy.sparse.save_npz wrote ({error})."
+        ) from error
     if X.ndim != 2 or X.dtype.kind not in "fiub":
-        raise ValueError(f"{path}: need a real matrix with two dimensions; found shape {X.shape}, dtype {X.dtype}.")
+        raise ValueError(
+            f"{path}: need a real matrix with two dimensions; found shape {X.shape}, dtype "
+            f"{X.dtype}."
+        )
     with np.errstate(over="ignore"):  # reported below
         X = scipy.sparse.csr_matrix(X, dtype=dtype)
     X.sum_duplicates()
@@ -238,14 +267,19 @@ def _npy_labels(path, labels):
         raise ValueError(f"{labels}: not an array that numpy.save wrote ({error}).") from error
     if not isinstance(y, np.ndarray) or y.ndim != 1 or y.dtype.kind not in "fiub":
         found = f"shape {y.shape}, dtype {y.dtype}" if isinstance(y, np.ndarray) else "an archive"
-        raise ValueError(f"{labels}: the labels of {path} must be one-dimensional real numbers; found {found}.")
+        raise ValueError(
+            f"{labels}: the labels of {path} must be one-dimensional real numbers; found {found}."
+        )
     y = y.astype(np.float64)
     if not np.isfinite(y).all():
-        raise ValueError(f"{labels}: label {np.flatnonzero(~np.isfinite(y))[0]} (counting from 0) is not finite.")
+        raise ValueError(
+            f"{labels}: label {np.flatnonzero(~np.isfinite(y))[0]} (counting from 0) is not finite."
+        )
     return y
 
 
 # ---- models ----
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
@@ -257,8 +291,8 @@ class Model:
     coef : array, shape (n_outputs, n_features)
     intercept : array, shape (n_outputs,)
     classes : array, shape (0,), (2,) or (n_outputs,)
-        Labels in the order of the outputs; with one output, the second is the positive class. Empty for regression.
-        -1 and +1 if left empty with loss "logistic" and one output.
+        Labels in the order of the outputs; with one output, the second is the positive class. Empty
+        for regression. -1 and +1 if left empty with loss "logistic" and one output.
     theta, lam : array, shape (n_hyper,)
         Hyperparameters on log scale, and the strengths they stand for.
     value, value_error : float
@@ -294,24 +328,35 @@ class Model:
         if classes.size == 0 and self.loss == "logistic" and len(coef) == 1:
             classes = np.array([-1.0, 1.0])
         if coef.ndim != 2 or intercept.shape != (len(coef),):
-            raise ValueError(f"intercept must have shape ({len(coef)},) for this coef; found {intercept.shape}.")
+            raise ValueError(
+                f"intercept must have shape ({len(coef)},) for this coef; found {intercept.shape}."
+            )
         n_classes = 2 if len(coef) == 1 else len(coef)
         if classes.dtype == object or classes.ndim != 1 or classes.size not in (0, n_classes):
-            raise ValueError(f"classes must be empty or {n_classes} numbers or strings; found {self.classes!r}.")
+            raise ValueError(
+                f"classes must be empty or {n_classes} numbers or strings; found {self.classes!r}."
+            )
         converted = {"coef": coef, "intercept": intercept, "classes": classes}
-        converted |= {name: np.atleast_1d(np.asarray(getattr(self, name), np.float64)) for name in ("theta", "lam")}
+        converted |= {
+            name: np.atleast_1d(np.asarray(getattr(self, name), np.float64))
+            for name in ("theta", "lam")
+        }
         converted |= {name: float(getattr(self, name)) for name in ("value", "value_error")}
         converted |= {name: str(getattr(self, name)) for name in ("loss", "status", "message")}
         for name, value in converted.items():
             object.__setattr__(self, name, value)
 
     def decision_function(self, X):
-        """Predictions ``z = X w + intercept``, shape (n_rows,) with one output, else (n_rows, n_outputs)."""
+        """Predictions ``z = X w + intercept``, shape (n_rows,) with one output, else (n_rows,
+        n_outputs)."""
         if not scipy.sparse.issparse(X):
             X = np.asarray(X, dtype=np.float64)
         n_features = self.coef.shape[1]
         if X.ndim != 2 or X.shape[1] != n_features:
-            raise ValueError(f"X must have {n_features} columns; found shape {X.shape}. Load it with that n_features.")
+            raise ValueError(
+                f"X must have {n_features} columns; found shape {X.shape}. Load it with that "
+                "n_features."
+            )
         z = np.asarray(X @ self.coef.T) + self.intercept
         return z[:, 0] if len(self.coef) == 1 else z
 
@@ -323,9 +368,13 @@ class Model:
         return self.classes[(z > 0).astype(np.intp) if z.ndim == 1 else z.argmax(axis=1)]
 
     def predict_proba(self, X):
-        """Probabilities of the two classes, shape (n_rows, 2); for loss "logistic" with one output only."""
+        """Probabilities of the two classes, shape (n_rows, 2); for loss "logistic" with one output
+        only."""
         if self.loss != "logistic" or len(self.coef) != 1:
-            raise ValueError(f"probabilities need loss 'logistic' with one output; this model has loss {self.loss!r}.")
+            raise ValueError(
+                "probabilities need loss 'logistic' with one output; this model has loss "
+                f"{self.loss!r}."
+            )
         from scipy.special import expit  # overflows nowhere
 
         z = self.decision_function(X)
@@ -335,7 +384,8 @@ class Model:
 def save_model(path, model, *, overwrite=False):
     """Write a model file, which `load_model` reads: a NumPy ``.npz`` archive without pickles.
 
-    The file appears under its name only when it is complete: after a full disk or a crash the old one is still there.
+    The file appears under its name only when it is complete: after a full disk or a crash the old
+    one is still there.
 
     Raises
     ------
@@ -350,7 +400,8 @@ def save_model(path, model, *, overwrite=False):
     >>> from fasthoag.io import Model, load_model, save_model
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "ridge.model")
-    ...     save_model(path, Model("squared", coef=[[2.0, 0.0]], intercept=[1.0], status="CONVERGED"))
+    ...     model = Model("squared", coef=[[2.0, 0.0]], intercept=[1.0], status="CONVERGED")
+    ...     save_model(path, model)
     ...     model = load_model(path)
     >>> model.predict([[3.0, 5.0]]), model.status
     (array([7.]), 'CONVERGED')
@@ -377,26 +428,34 @@ def load_model(path):
         if content.pop("format") != _MODEL_FORMAT:
             raise ValueError("another format")
         if (version := int(content.pop("version"))) == _MODEL_VERSION:
-            return Model(**{name: value if value.ndim else value.item() for name, value in content.items()})
+            return Model(
+                **{name: value if value.ndim else value.item() for name, value in content.items()}
+            )
     except Exception as error:
         _raise_unless_content(error)
-        raise ValueError(f"{path}: not a model file of fasthoag, or truncated or corrupt ({error}).") from error
-    raise ValueError(f"{path}: model file of version {version}; this fasthoag reads {_MODEL_VERSION}. Update fasthoag.")
+        raise ValueError(
+            f"{path}: not a model file of fasthoag, or truncated or corrupt ({error})."
+        ) from error
+    raise ValueError(
+        f"{path}: model file of version {version}; this fasthoag reads {_MODEL_VERSION}. Update "
+        "fasthoag."
+    )
 
 
 def save_liblinear(path, model, *, overwrite=False):
     """Write a model as LIBLINEAR's text format, which its ``predict`` reads.
 
-    Loss "logistic" becomes L2R_LR (several outputs: one against the rest), "squared" becomes L2R_L2LOSS_SVR. The
-    intercept is the weight of a last feature of value ``bias 1``. With two classes the positive one comes first, as
-    LIBLINEAR's weights are those of its first label.
+    Loss "logistic" becomes L2R_LR (several outputs: one against the rest), "squared" becomes
+    L2R_L2LOSS_SVR. The intercept is the weight of a last feature of value ``bias 1``. With two
+    classes the positive one comes first, as LIBLINEAR's weights are those of its first label.
 
     Raises
     ------
     FileExistsError, OSError
         As `save_model`.
     ValueError
-        LIBLINEAR has no such model: another loss, labels that are not whole numbers, a regression with many outputs.
+        LIBLINEAR has no such model: another loss, labels that are not whole numbers, a regression
+        with many outputs.
 
     Examples
     --------
@@ -404,21 +463,33 @@ def save_liblinear(path, model, *, overwrite=False):
     >>> from fasthoag.io import Model, save_liblinear
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "liblinear.model")
-    ...     save_liblinear(path, Model("logistic", coef=[[1.0, -2.0]], intercept=[0.5], classes=[-1, 1]))
+    ...     model = Model("logistic", coef=[[1.0, -2.0]], intercept=[0.5], classes=[-1, 1])
+    ...     save_liblinear(path, model)
     ...     print(open(path).read().split("w\\n")[0].splitlines())
     ['solver_type L2R_LR', 'nr_class 2', 'label 1 -1', 'nr_feature 2', 'bias 1']
     """
     if model.loss not in ("logistic", "squared"):
-        raise ValueError(f"LIBLINEAR has no loss {model.loss!r}; only 'logistic' and 'squared' can be written.")
+        raise ValueError(
+            f"LIBLINEAR has no loss {model.loss!r}; only 'logistic' and 'squared' can be written."
+        )
     n_outputs, n_features = model.coef.shape
     if model.loss == "squared":
         if n_outputs > 1 or model.classes.size:
-            raise ValueError("LIBLINEAR's regression has one output and no classes; this model is another kind.")
+            raise ValueError(
+                "LIBLINEAR's regression has one output and no classes; this model is another kind."
+            )
         head = ["solver_type L2R_L2LOSS_SVR", "nr_class 2"]
     else:
         labels = model.classes[::-1] if n_outputs == 1 else model.classes
-        if labels.dtype.kind not in "fiu" or labels.size == 0 or (labels != labels.astype(np.int32)).any():
-            raise ValueError(f"LIBLINEAR's labels are whole numbers; found {model.classes.tolist()}. Renumber them.")
+        if (
+            labels.dtype.kind not in "fiu"
+            or labels.size == 0
+            or (labels != labels.astype(np.int32)).any()
+        ):
+            raise ValueError(
+                f"LIBLINEAR's labels are whole numbers; found {model.classes.tolist()}. Renumber "
+                "them."
+            )
         numbers = " ".join(str(int(label)) for label in labels)
         head = ["solver_type L2R_LR", f"nr_class {len(labels)}", f"label {numbers}"]
     head += [f"nr_feature {n_features}", "bias 1", "w", ""]
@@ -429,12 +500,14 @@ def save_liblinear(path, model, *, overwrite=False):
 
 
 def _write(path, content, overwrite):
-    """Put the bytes under `path` at once: a reader sees the old file or the new one, never a part."""
+    """Put the bytes under `path` at once: a reader sees the old file or the new one, never a
+    part."""
     path = os.fspath(path)
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(errno.EEXIST, "file exists; pass overwrite=True to replace it", path)
     target = os.path.realpath(path)  # a link stays a link
-    temporary = f"{target}.{secrets.token_hex(4)}.tmp"  # in the same folder: replacing across disks is no single step
+    # in the same folder: replacing across disks is no single step
+    temporary = f"{target}.{secrets.token_hex(4)}.tmp"
     try:
         with open(temporary, "xb") as file:
             file.write(content)

@@ -1,4 +1,6 @@
-"""The losses by name, their parameters, and which targets each accepts. Their formulas are in csrc/losses.hpp only."""
+"""The losses by name, their parameters, and which targets each accepts. Their formulas are in
+csrc/losses.hpp only."""
+
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -32,7 +34,8 @@ COUNTS, POSITIVE = ("numbers >= 0", is_not_negative), ("numbers > 0", is_positiv
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss with its parameters: ``find_loss("huber", delta=2.0)``. What Python needs to know of it; `native` is what the kernels take.
+    """A loss with its parameters: ``find_loss("huber", delta=2.0)``. What Python needs to know of
+    it; `native` is what the kernels take.
 
     Attributes
     ----------
@@ -44,7 +47,8 @@ class Loss:
     limits : dict
         Open interval of each parameter.
     is_classification, is_quadratic, has_kinks : bool
-        Targets are -1 and +1; the third derivative is 0 everywhere; the second derivative jumps, so that f is only piecewise twice differentiable.
+        Targets are -1 and +1; the third derivative is 0 everywhere; the second derivative jumps, so
+        that f is only piecewise twice differentiable.
     """
 
     name: str
@@ -56,9 +60,9 @@ class Loss:
     is_quadratic: bool = False
     has_kinks: bool = False
     compiled: Any = None
-    cuda: Any = None        # of a custom loss: value, d1, d2 and d3 as CUDA expressions
-    n_classes: int = 1      # more: the multinomial loss
-    mixed: tuple = None     # the two losses of a mix
+    cuda: Any = None  # of a custom loss: value, d1, d2 and d3 as CUDA expressions
+    n_classes: int = 1  # more: the multinomial loss
+    mixed: tuple = None  # the two losses of a mix
 
     @cached_property
     def native(self):
@@ -67,8 +71,13 @@ class Loss:
         a = [*(self.parameters or {}).values(), 0.0, 0.0]
         if self.mixed is not None:
             first, second = (loss.native for loss in self.mixed)
-            return first if a[0] == 1 else second if a[0] == 0 else _core.Loss(first, second, a[0])  # 0 times an overflow would be NaN
-        return _core.Loss(n_classes=self.n_classes, smoothing=a[0]) if self.n_classes > 1 else _core.Loss(self.name, a[0], a[1])
+            # 0 times an overflow would be NaN
+            return first if a[0] == 1 else second if a[0] == 0 else _core.Loss(first, second, a[0])
+        return (
+            _core.Loss(n_classes=self.n_classes, smoothing=a[0])
+            if self.n_classes > 1
+            else _core.Loss(self.name, a[0], a[1])
+        )
 
     @property
     def has_log_link(self):
@@ -76,7 +85,8 @@ class Loss:
 
     @property
     def has_third(self):
-        """Whether the third derivative is not 0 everywhere. Of built-in losses with kinks it is 0; others may curve between theirs."""
+        """Whether the third derivative is not 0 everywhere. Of built-in losses with kinks it is 0;
+        others may curve between theirs."""
         if self.mixed is not None:
             return any(loss.has_third for loss in self.mixed)
         return not self.is_quadratic and (not self.has_kinks or self.compiled is not None)
@@ -90,29 +100,86 @@ class Loss:
         if is_bad.any():
             found = np.unique(y[is_bad])
             shown = ", ".join(f"{v:g}" for v in found[:3]) + (", ..." if len(found) > 3 else "")
-            hint = ". Map two labels with 2*y - 1, or use an estimator, which maps labels itself" if self.domain is LABELS else \
-                ". Choose a loss for such targets, or correct them"
-            raise ValueError(f"{name} must contain {self.domain[0]} for loss '{self.name}'; found {shown}{hint}")
+            hint = (
+                ". Map two labels with 2*y - 1, or use an estimator, which maps labels itself"
+                if self.domain is LABELS
+                else ". Choose a loss for such targets, or correct them"
+            )
+            raise ValueError(
+                f"{name} must contain {self.domain[0]} for loss '{self.name}'; found {shown}{hint}"
+            )
         if self.n_classes > 1 and len(y) and y.max() >= self.n_classes:
-            raise ValueError(f"{name} must contain class numbers below n_classes = {self.n_classes}; found {y.max():g}")
+            raise ValueError(
+                f"{name} must contain class numbers below n_classes = {self.n_classes}; found "
+                f"{y.max():g}"
+            )
 
 
 NO_SMOOTHING, SMOOTHING = {"smoothing": 0.0}, {"smoothing": (-1e-300, 1)}
 
-LOSSES = {loss.name: loss for loss in (
-    Loss("squared", "(z - y)^2 / 2", is_quadratic=True),
-    Loss("logistic", "log(1 + exp(-y z)) + (smoothing / 2) y z, y in {-1, +1}", LABELS, NO_SMOOTHING, SMOOTHING, is_classification=True),
-    Loss("squared_hinge", "max(0, 1 - y z)^2, y in {-1, +1}", LABELS, is_classification=True, has_kinks=True),
-    Loss("smoothed_hinge", "width log(1 + exp((1 - y z) / width)): the hinge with a smooth corner, y in {-1, +1}", LABELS, {"width": 0.5},
-         {"width": (0, np.inf)}, is_classification=True),
-    Loss("huber", "with r = z - y: r^2 / 2 up to |r| = delta, delta |r| - delta^2 / 2 beyond", REAL, {"delta": 1.35}, {"delta": (0, np.inf)}, has_kinks=True),
-    Loss("squared_epsilon_insensitive", "max(0, |z - y| - epsilon)^2", REAL, {"epsilon": 0.1}, {"epsilon": (-1e-300, np.inf)}, has_kinks=True),
-    Loss("quantile", "with r = y - z: quantile r + h log(1 + exp(-r / h)), h = smoothing: the pinball loss with a smooth corner", REAL,
-         {"quantile": 0.5, "smoothing": 0.1}, {"quantile": (0, 1), "smoothing": (0, np.inf)}),
-    Loss("poisson", "exp(z) - y z + y log(y) - y, y >= 0: half the deviance", COUNTS),
-    Loss("gamma", "z + y exp(-z) - log(y) - 1, y > 0: half the deviance", POSITIVE),
-    Loss("tweedie", "exp((2 - p) z) / (2 - p) - y exp((1 - p) z) / (1 - p) + y^(2 - p) / ((1 - p) (2 - p)), y >= 0, 1 < p = power < 2: half the deviance", COUNTS, {"power": 1.5}, {"power": (1, 2)}),
-)}
+LOSSES = {
+    loss.name: loss
+    for loss in (
+        Loss("squared", "(z - y)^2 / 2", is_quadratic=True),
+        Loss(
+            "logistic",
+            "log(1 + exp(-y z)) + (smoothing / 2) y z, y in {-1, +1}",
+            LABELS,
+            NO_SMOOTHING,
+            SMOOTHING,
+            is_classification=True,
+        ),
+        Loss(
+            "squared_hinge",
+            "max(0, 1 - y z)^2, y in {-1, +1}",
+            LABELS,
+            is_classification=True,
+            has_kinks=True,
+        ),
+        Loss(
+            "smoothed_hinge",
+            "width log(1 + exp((1 - y z) / width)): the hinge with a smooth corner, y in {-1, +1}",
+            LABELS,
+            {"width": 0.5},
+            {"width": (0, np.inf)},
+            is_classification=True,
+        ),
+        Loss(
+            "huber",
+            "with r = z - y: r^2 / 2 up to |r| = delta, delta |r| - delta^2 / 2 beyond",
+            REAL,
+            {"delta": 1.35},
+            {"delta": (0, np.inf)},
+            has_kinks=True,
+        ),
+        Loss(
+            "squared_epsilon_insensitive",
+            "max(0, |z - y| - epsilon)^2",
+            REAL,
+            {"epsilon": 0.1},
+            {"epsilon": (-1e-300, np.inf)},
+            has_kinks=True,
+        ),
+        Loss(
+            "quantile",
+            "with r = y - z: quantile r + h log(1 + exp(-r / h)), h = smoothing: the pinball loss "
+            "with a smooth corner",
+            REAL,
+            {"quantile": 0.5, "smoothing": 0.1},
+            {"quantile": (0, 1), "smoothing": (0, np.inf)},
+        ),
+        Loss("poisson", "exp(z) - y z + y log(y) - y, y >= 0: half the deviance", COUNTS),
+        Loss("gamma", "z + y exp(-z) - log(y) - 1, y > 0: half the deviance", POSITIVE),
+        Loss(
+            "tweedie",
+            "exp((2 - p) z) / (2 - p) - y exp((1 - p) z) / (1 - p) + y^(2 - p) / ((1 - p) (2 - "
+            "p)), y >= 0, 1 < p = power < 2: half the deviance",
+            COUNTS,
+            {"power": 1.5},
+            {"power": (1, 2)},
+        ),
+    )
+}
 
 
 def is_class_number(y):
@@ -120,15 +187,24 @@ def is_class_number(y):
 
 
 # n_classes = 0: as many as y has, which Problem fills in
-MULTINOMIAL = Loss("multinomial", "log(sum_c exp(z_c)) - (1 - smoothing) z_y - smoothing mean_c z_c, y in 0..n_classes-1, all classes at once",
-                   ("class numbers 0, 1, 2, ...", is_class_number), NO_SMOOTHING, SMOOTHING, is_classification=True, n_classes=0)
+MULTINOMIAL = Loss(
+    "multinomial",
+    "log(sum_c exp(z_c)) - (1 - smoothing) z_y - smoothing mean_c z_c, y in 0..n_classes-1, all "
+    "classes at once",
+    ("class numbers 0, 1, 2, ...", is_class_number),
+    NO_SMOOTHING,
+    SMOOTHING,
+    is_classification=True,
+    n_classes=0,
+)
 
 
 def find_loss(loss, **parameters):
     """The `Loss` of this name with these parameters; a `Loss` is returned as it is.
 
-    ``smoothing`` s of "logistic" and "multinomial" is label smoothing: the label of a row has the share 1 - s of the targets, and s is spread over
-    all K classes (two with "logistic", targets 1 - s/2 and s/2). It is part of training only: `HeldOut`, `KFold` and `ApproximateLOO` judge without
+    ``smoothing`` s of "logistic" and "multinomial" is label smoothing: the label of a row has the
+    share 1 - s of the targets, and s is spread over all K classes (two with "logistic", targets 1 -
+    s/2 and s/2). It is part of training only: `HeldOut`, `KFold` and `ApproximateLOO` judge without
     it, so that models of every s compare; the first two may have a smoothed loss of their own.
 
     Parameters
@@ -136,9 +212,10 @@ def find_loss(loss, **parameters):
     loss : str or Loss
         One of ``fasthoag.losses.LOSSES``, or ``"multinomial"``.
     **parameters
-        ``smoothing`` of "logistic" and "multinomial", 0 <= smoothing < 1; ``n_classes`` of "multinomial"; ``delta`` of "huber", ``width`` of
-        "smoothed_hinge", ``epsilon`` of "squared_epsilon_insensitive", ``quantile`` and ``smoothing`` of "quantile", ``power`` of "tweedie";
-        ``weight`` of what `mix_losses` made.
+        ``smoothing`` of "logistic" and "multinomial", 0 <= smoothing < 1; ``n_classes`` of
+        "multinomial"; ``delta`` of "huber", ``width`` of "smoothed_hinge", ``epsilon`` of
+        "squared_epsilon_insensitive", ``quantile`` and ``smoothing`` of "quantile", ``power`` of
+        "tweedie"; ``weight`` of what `mix_losses` made.
 
     Raises
     ------
@@ -146,8 +223,8 @@ def find_loss(loss, **parameters):
         For an unknown name or parameter, or one outside its interval.
 
     References
-    ----------
-    Szegedy et al. (2016), "Rethinking the Inception architecture for computer vision", CVPR, section 7: label smoothing.
+    ---------- Szegedy et al. (2016), "Rethinking the Inception architecture for computer vision",
+    CVPR, section 7: label smoothing.
 
     Examples
     --------
@@ -166,11 +243,16 @@ def find_loss(loss, **parameters):
         found = LOSSES.get(name, MULTINOMIAL)
     else:
         known = ", ".join(map(repr, sorted(LOSSES)))
-        raise ValueError(f"loss must be one of {known}, 'multinomial', or what custom_loss or mix_losses makes; got {loss!r}")
+        raise ValueError(
+            f"loss must be one of {known}, 'multinomial', or what custom_loss or mix_losses makes; "
+            f"got {loss!r}"
+        )
     if found.name == MULTINOMIAL.name and "n_classes" in parameters:
         n_classes = parameters.pop("n_classes")
         if not (n_classes is None or (isinstance(n_classes, (int, np.integer)) and n_classes >= 2)):
-            raise ValueError(f"n_classes of loss 'multinomial' must be a whole number >= 2; got {n_classes!r}")
+            raise ValueError(
+                f"n_classes of loss 'multinomial' must be a whole number >= 2; got {n_classes!r}"
+            )
         found = replace(found, n_classes=int(n_classes or 0))
     for key, value in parameters.items():
         if key not in (found.parameters or {}):
@@ -178,8 +260,17 @@ def find_loss(loss, **parameters):
             raise ValueError(f"loss '{name}' has no parameter {key!r}; it has {known}")
         low, high = found.limits[key]
         if not (isinstance(value, (int, float, np.number)) and low < value < high):
-            raise ValueError(f"{key} of loss '{name}' must be a number between {max(low, 0):g} and {high:g}; got {value!r}")
-    return replace(found, parameters={**found.parameters, **{k: float(v) for k, v in parameters.items()}}) if parameters else found
+            raise ValueError(
+                f"{key} of loss '{name}' must be a number between {max(low, 0):g} and {high:g}; "
+                f"got {value!r}"
+            )
+    return (
+        replace(
+            found, parameters={**found.parameters, **{k: float(v) for k, v in parameters.items()}}
+        )
+        if parameters
+        else found
+    )
 
 
 @dataclass(frozen=True)
@@ -194,14 +285,17 @@ class Both:
 
 
 def mix_losses(a, b, weight=0.5):
-    """The loss ``weight ℓ_a + (1 - weight) ℓ_b``, which goes wherever the name of a loss goes; `MixingWeight` tunes its weight.
+    """The loss ``weight ℓ_a + (1 - weight) ℓ_b``, which goes wherever the name of a loss goes;
+    `MixingWeight` tunes its weight.
 
-    Both are evaluated in the same passes over X. Targets must suit both; third derivatives, kinks and the rest follow from both.
+    Both are evaluated in the same passes over X. Targets must suit both; third derivatives, kinks
+    and the rest follow from both.
 
     Parameters
     ----------
     a, b : str or Loss
-        Names, or what `find_loss` and `custom_loss` make: two losses of one output, both for labels -1 and +1 or both for numbers.
+        Names, or what `find_loss` and `custom_loss` make: two losses of one output, both for labels
+        -1 and +1 or both for numbers.
     weight : float
         Share of `a`, 0 <= weight <= 1.
 
@@ -212,7 +306,8 @@ def mix_losses(a, b, weight=0.5):
     Raises
     ------
     ValueError
-        For a mix or "multinomial" in `a` or `b`, for two losses whose targets differ in kind, and for a weight outside [0, 1].
+        For a mix or "multinomial" in `a` or `b`, for two losses whose targets differ in kind, and
+        for a weight outside [0, 1].
 
     Examples
     --------
@@ -221,17 +316,27 @@ def mix_losses(a, b, weight=0.5):
     >>> loss = fasthoag.mix_losses("logistic", "squared_hinge", weight=0.25)
     >>> loss.name, loss.has_kinks
     ('logistic+squared_hinge', True)
-    >>> derivative(loss, 1, np.array([1.0]), np.array([0.0]))       # a quarter of -1/2, three quarters of -2
+    >>> derivative(loss, 1, np.array([1.0]), np.array([0.0]))  # a quarter of -1/2, the rest of -2
     array([-1.625])
     """
     a, b = (_check_part(loss, name) for loss, name in ((a, "a"), (b, "b")))
     if a.is_classification != b.is_classification:
         labels, numbers = (a, b) if a.is_classification else (b, a)
-        raise ValueError("a and b must be losses for the same kind of targets; "
-                         f"'{labels.name}' is for labels -1 and +1, '{numbers.name}' for numbers")
-    mix = Loss(f"{a.name}+{b.name}", f"weight ({a.formula}) + (1 - weight) ({b.formula})", _common_domain(a.domain, b.domain), {"weight": 0.5},
-               {"weight": (-1e-300, np.nextafter(1, 2))}, is_classification=a.is_classification, is_quadratic=a.is_quadratic and b.is_quadratic,
-               has_kinks=a.has_kinks or b.has_kinks, mixed=(a, b))
+        raise ValueError(
+            "a and b must be losses for the same kind of targets; "
+            f"'{labels.name}' is for labels -1 and +1, '{numbers.name}' for numbers"
+        )
+    mix = Loss(
+        f"{a.name}+{b.name}",
+        f"weight ({a.formula}) + (1 - weight) ({b.formula})",
+        _common_domain(a.domain, b.domain),
+        {"weight": 0.5},
+        {"weight": (-1e-300, np.nextafter(1, 2))},
+        is_classification=a.is_classification,
+        is_quadratic=a.is_quadratic and b.is_quadratic,
+        has_kinks=a.has_kinks or b.has_kinks,
+        mixed=(a, b),
+    )
     return find_loss(mix, weight=weight)
 
 
@@ -241,7 +346,9 @@ def _check_part(loss, name):
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     if loss.mixed is not None or loss.n_classes != 1:
-        raise ValueError(f"{name} must be a loss of one output that is no mix itself; got '{loss.name}'")
+        raise ValueError(
+            f"{name} must be a loss of one output that is no mix itself; got '{loss.name}'"
+        )
     return loss
 
 
@@ -256,14 +363,16 @@ def _common_domain(first, second):
 
 
 def without_smoothing(loss):
-    """The loss that judges a model trained with this one: without label smoothing, also in the parts of a mix."""
+    """The loss that judges a model trained with this one: without label smoothing, also in the
+    parts of a mix."""
     if loss.mixed is not None:
         return replace(loss, mixed=tuple(map(without_smoothing, loss.mixed)))
     return find_loss(loss, smoothing=0) if loss.name in ("logistic", MULTINOMIAL.name) else loss
 
 
 def derivative(loss, order, y, z):
-    """The derivative of this order (0 to 3) of the loss (a name or a `Loss`) at every ``(y, z)``; arrays of one shape ``(n,)``.
+    """The derivative of this order (0 to 3) of the loss (a name or a `Loss`) at every ``(y, z)``;
+    arrays of one shape ``(n,)``.
 
     Examples
     --------
@@ -273,4 +382,14 @@ def derivative(loss, order, y, z):
     array([2.])
     """
     y, z = np.ascontiguousarray(y, np.float64), np.ascontiguousarray(z, np.float64)
-    return _core.row_terms(find_loss(loss).native, order, y, None, None, TRAIN, np.zeros(1, np.int32), z.reshape(-1, 1), 1).ravel()
+    return _core.row_terms(
+        find_loss(loss).native,
+        order,
+        y,
+        None,
+        None,
+        TRAIN,
+        np.zeros(1, np.int32),
+        z.reshape(-1, 1),
+        1,
+    ).ravel()

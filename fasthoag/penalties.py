@@ -1,8 +1,9 @@
 """Penalties: how hyperparameters θ become the strengths λ of the smooth part ½ Σ_j λ_j(θ) w_j².
 
-All of them are log-linear, ``λ = penalty_factor exp(A θ)``, and differ in A (n_features, n_hyper): a column of ones, the identity, membership of
-groups, a matrix of the user. A penalty of your own needs the methods of `Penalty` and nothing else.
-"""
+All of them are log-linear, ``λ = penalty_factor exp(A θ)``, and differ in A (n_features, n_hyper):
+a column of ones, the identity, membership of groups, a matrix of the user. A penalty of your own
+needs the methods of `Penalty` and nothing else."""
+
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,20 +12,27 @@ import scipy.sparse as sp
 
 
 class Penalty(Protocol):
-    """``n_hyper(n_features)`` hyperparameters; strengths are per feature, in the user's feature order, and never touch the intercept."""
+    """``n_hyper(n_features)`` hyperparameters; strengths are per feature, in the user's feature
+    order, and never touch the intercept."""
 
-    def check(self, n_features): ...                      # raises ValueError when it does not fit so many features
+    # raises ValueError when it does not fit so many features
+    def check(self, n_features): ...
     def n_hyper(self, n_features): ...
-    def start(self, level, n_features): ...               # θ at which strengths are about exp(level), (n_hyper,)
-    def box(self, low, high, n_features): ...             # bounds of θ for strengths between exp(low) and exp(high), two (n_hyper,)
-    def strengths(self, theta, n_features): ...           # λ, (n_features,)
-    def strengths_jac(self, theta, n_features): ...       # ∂λ/∂θ, (n_features, n_hyper); asked for few hyperparameters only
-    def strengths_vjp(self, theta, u): ...                # (∂λ/∂θ)ᵀ u, (n_hyper,)
-    def strengths_hess(self, theta, u): ...               # Σ_j u_j ∂²λ_j/∂θ², (n_hyper, n_hyper); asked for few only
+    # θ at which strengths are about exp(level), (n_hyper,)
+    def start(self, level, n_features): ...
+    # bounds of θ for strengths between exp(low) and exp(high), two (n_hyper,)
+    def box(self, low, high, n_features): ...
+    def strengths(self, theta, n_features): ...  # λ, (n_features,)
+    # ∂λ/∂θ, (n_features, n_hyper); asked for few hyperparameters only
+    def strengths_jac(self, theta, n_features): ...
+    def strengths_vjp(self, theta, u): ...  # (∂λ/∂θ)ᵀ u, (n_hyper,)
+    # Σ_j u_j ∂²λ_j/∂θ², (n_hyper, n_hyper); asked for few only
+    def strengths_hess(self, theta, u): ...
 
 
 class _LogLinear:
-    """λ = penalty_factor exp(A θ) from ``_apply(θ, n)`` = A θ, ``_adjoint(u)`` = Aᵀ u and ``_matrix(n)`` = A."""
+    """λ = penalty_factor exp(A θ) from ``_apply(θ, n)`` = A θ, ``_adjoint(u)`` = Aᵀ u and
+    ``_matrix(n)`` = A."""
 
     def check(self, n_features):
         factor = self.penalty_factor
@@ -32,9 +40,14 @@ class _LogLinear:
             return
         factor = np.asarray(factor, np.float64)
         if factor.shape != (n_features,):
-            raise ValueError(f"penalty_factor must have one value a feature, shape ({n_features},); got shape {factor.shape}")
+            raise ValueError(
+                f"penalty_factor must have one value a feature, shape ({n_features},); got shape "
+                f"{factor.shape}"
+            )
         if not (np.isfinite(factor).all() and (factor >= 0).all() and (factor > 0).any()):
-            raise ValueError("penalty_factor must be finite and >= 0 (0: not penalised), and not 0 everywhere")
+            raise ValueError(
+                "penalty_factor must be finite and >= 0 (0: not penalised), and not 0 everywhere"
+            )
 
     def start(self, level, n_features):
         return np.full(self.n_hyper(n_features), float(level))
@@ -58,17 +71,24 @@ class _LogLinear:
         return A.T @ ((self.strengths(theta, len(u)) * u)[:, None] * A)
 
     def __add__(self, other):
-        return SumPenalty((*(self.parts if isinstance(self, SumPenalty) else (self,)), *(other.parts if isinstance(other, SumPenalty) else (other,))))
+        return SumPenalty(
+            (
+                *(self.parts if isinstance(self, SumPenalty) else (self,)),
+                *(other.parts if isinstance(other, SumPenalty) else (other,)),
+            )
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Ridge(_LogLinear):
-    """One strength for every feature: λ_j = penalty_factor_j exp(θ), ``C = 1 / λ`` in scikit-learn's words.
+    """One strength for every feature: λ_j = penalty_factor_j exp(θ), ``C = 1 / λ`` in
+    scikit-learn's words.
 
     Parameters
     ----------
     penalty_factor : array, shape (n_features,), optional
-        Fixed relative strengths (glmnet's penalty.factor): 1 by default, 0 for a feature that is not penalised.
+        Fixed relative strengths (glmnet's penalty.factor): 1 by default, 0 for a feature that is
+        not penalised.
 
     Examples
     --------
@@ -94,7 +114,8 @@ class Ridge(_LogLinear):
 
 @dataclass(frozen=True, eq=False)
 class FeatureRidge(_LogLinear):
-    """A strength for each feature: λ_j = penalty_factor_j exp(θ_j). Features that do not help are taken out by λ_j → ∞ (relevance determination).
+    """A strength for each feature: λ_j = penalty_factor_j exp(θ_j). Features that do not help are
+    taken out by λ_j → ∞ (relevance determination).
 
     Parameters
     ----------
@@ -130,8 +151,9 @@ class GroupRidge(_LogLinear):
     Parameters
     ----------
     groups : array, shape (n_features,), or dict of name to indices, or list of index arrays
-        The group of every feature, or the features of every group; groups must cover all features and not overlap. θ is in sorted order of the
-        labels of an array, else in the order of the dict or list.
+        The group of every feature, or the features of every group; groups must cover all features
+        and not overlap. θ is in sorted order of the labels of an array, else in the order of the
+        dict or list.
     penalty_factor : array, shape (n_features,), optional
         As for `Ridge`.
 
@@ -152,19 +174,30 @@ class GroupRidge(_LogLinear):
 
     def __post_init__(self):
         groups = self.groups
-        is_lists = isinstance(groups, dict) or (isinstance(groups, (list, tuple)) and len(groups) > 0 and np.ndim(groups[0]) == 1)
+        is_lists = isinstance(groups, dict) or (
+            isinstance(groups, (list, tuple)) and len(groups) > 0 and np.ndim(groups[0]) == 1
+        )
         if is_lists:
             names = list(groups) if isinstance(groups, dict) else list(range(len(groups)))
-            members = [np.asarray(m) for m in (groups.values() if isinstance(groups, dict) else groups)]
+            members = [
+                np.asarray(m) for m in (groups.values() if isinstance(groups, dict) else groups)
+            ]
             if any(m.ndim != 1 or m.dtype.kind not in "iu" or (m < 0).any() for m in members):
-                raise ValueError("groups must be lists of feature numbers >= 0, or one label a feature")
+                raise ValueError(
+                    "groups must be lists of feature numbers >= 0, or one label a feature"
+                )
             every = np.concatenate(members)
             size = int(every.max()) + 1 if len(every) else 0
             counts = np.bincount(every, minlength=size)
             if (counts > 1).any():
-                raise ValueError(f"groups must not overlap; feature {int(np.argmax(counts > 1))} is in {int(counts.max())} of them. Use a sum of penalties")
+                raise ValueError(
+                    f"groups must not overlap; feature {int(np.argmax(counts > 1))} is in "
+                    f"{int(counts.max())} of them. Use a sum of penalties"
+                )
             if (counts == 0).any():
-                raise ValueError(f"groups must cover all features; feature {int(np.argmin(counts))} is in none")
+                raise ValueError(
+                    f"groups must cover all features; feature {int(np.argmin(counts))} is in none"
+                )
             index = np.empty(size, np.int64)
             for g, m in enumerate(members):
                 index[m] = g
@@ -180,7 +213,10 @@ class GroupRidge(_LogLinear):
     def check(self, n_features):
         super().check(n_features)
         if len(self.index) != n_features:
-            raise ValueError(f"groups must cover all features; they have {len(self.index)} and X has {n_features}")
+            raise ValueError(
+                f"groups must cover all features; they have {len(self.index)} and X has "
+                f"{n_features}"
+            )
 
     def n_hyper(self, n_features):
         return len(self.names)
@@ -197,19 +233,22 @@ class GroupRidge(_LogLinear):
 
 @dataclass(frozen=True, eq=False)
 class StructuredRidge(_LogLinear):
-    """Strengths that follow known properties of the features: λ = penalty_factor exp(Z γ). Few γ regularise what a strength a feature would overfit.
+    """Strengths that follow known properties of the features: λ = penalty_factor exp(Z γ). Few γ
+    regularise what a strength a feature would overfit.
 
     Parameters
     ----------
     Z : array or sparse matrix, shape (n_features, n_hyper)
-        Properties of the features, such as a column of ones, the log frequency, membership of groups. θ is γ.
+        Properties of the features, such as a column of ones, the log frequency, membership of
+        groups. θ is γ.
     penalty_factor : array, shape (n_features,), optional
         As for `Ridge`.
 
     Examples
     --------
     >>> import numpy as np, fasthoag
-    >>> fasthoag.StructuredRidge(np.array([[1.0, 0.0], [1.0, 2.0]])).strengths(np.log([2.0, 3.0]), 2)
+    >>> penalty = fasthoag.StructuredRidge(np.array([[1.0, 0.0], [1.0, 2.0]]))
+    >>> penalty.strengths(np.log([2.0, 3.0]), 2)
     array([ 2., 18.])
     """
 
@@ -220,15 +259,21 @@ class StructuredRidge(_LogLinear):
         Z = self.Z if sp.issparse(self.Z) else np.asarray(self.Z, np.float64)
         values = Z.data if sp.issparse(Z) else Z
         if Z.ndim != 2 or not np.isfinite(values).all():
-            raise ValueError(f"Z must be a finite matrix with one row a feature; got shape {Z.shape}")
+            raise ValueError(
+                f"Z must be a finite matrix with one row a feature; got shape {Z.shape}"
+            )
         if (np.asarray(abs(Z).sum(axis=0)).ravel() == 0).any():
-            raise ValueError("Z must not have a column of zeros: nothing would depend on its hyperparameter")
+            raise ValueError(
+                "Z must not have a column of zeros: nothing would depend on its hyperparameter"
+            )
         object.__setattr__(self, "Z", Z)
 
     def check(self, n_features):
         super().check(n_features)
         if self.Z.shape[0] != n_features:
-            raise ValueError(f"Z must have one row a feature; it has {self.Z.shape[0]} and X has {n_features}")
+            raise ValueError(
+                f"Z must have one row a feature; it has {self.Z.shape[0]} and X has {n_features}"
+            )
 
     def n_hyper(self, n_features):
         return self.Z.shape[1]
@@ -255,7 +300,8 @@ class StructuredRidge(_LogLinear):
 
 @dataclass(frozen=True, eq=False)
 class SumPenalty(_LogLinear):
-    """The sum of penalties, ``Ridge() + GroupRidge(groups)``: strengths add, θ is all of theirs in order.
+    """The sum of penalties, ``Ridge() + GroupRidge(groups)``: strengths add, θ is all of theirs in
+    order.
 
     Examples
     --------
@@ -278,31 +324,53 @@ class SumPenalty(_LogLinear):
         return sum(part.n_hyper(n_features) for part in self.parts)
 
     def start(self, level, n_features):
-        return np.concatenate([part.start(level - np.log(len(self.parts)), n_features) for part in self.parts])
+        return np.concatenate(
+            [part.start(level - np.log(len(self.parts)), n_features) for part in self.parts]
+        )
 
     def box(self, low, high, n_features):
         boxes = [part.box(low, high, n_features) for part in self.parts]
-        return tuple(np.concatenate(side) for side in zip(*boxes))
+        return tuple(np.concatenate(side) for side in zip(*boxes, strict=False))
 
     def strengths(self, theta, n_features):
-        return sum(part.strengths(t, n_features) for part, t in zip(self.parts, self._split(theta, n_features)))
+        return sum(
+            part.strengths(t, n_features)
+            for part, t in zip(self.parts, self._split(theta, n_features), strict=False)
+        )
 
     def strengths_jac(self, theta, n_features):
-        return np.concatenate([part.strengths_jac(t, n_features) for part, t in zip(self.parts, self._split(theta, n_features))], axis=1)
+        return np.concatenate(
+            [
+                part.strengths_jac(t, n_features)
+                for part, t in zip(self.parts, self._split(theta, n_features), strict=False)
+            ],
+            axis=1,
+        )
 
     def strengths_vjp(self, theta, u):
-        return np.concatenate([part.strengths_vjp(t, u) for part, t in zip(self.parts, self._split(theta, len(u)))])
+        return np.concatenate(
+            [
+                part.strengths_vjp(t, u)
+                for part, t in zip(self.parts, self._split(theta, len(u)), strict=False)
+            ]
+        )
 
     def strengths_hess(self, theta, u):
         from scipy.linalg import block_diag
 
-        return block_diag(*(part.strengths_hess(t, u) for part, t in zip(self.parts, self._split(theta, len(u)))))
+        return block_diag(
+            *(
+                part.strengths_hess(t, u)
+                for part, t in zip(self.parts, self._split(theta, len(u)), strict=False)
+            )
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class PerClass:
-    """A penalty for each class of the multinomial loss: θ is that of `penalty` for the first class, then for the second, and so on. Over
-    ``FeatureRidge()`` it is a strength for every (feature, class).
+    """A penalty for each class of the multinomial loss: θ is that of `penalty` for the first class,
+    then for the second, and so on. Over ``FeatureRidge()`` it is a strength for every (feature,
+    class).
 
     Parameters
     ----------
@@ -327,7 +395,9 @@ class PerClass:
 
     def __post_init__(self):
         if not hasattr(self.penalty, "strengths_vjp"):
-            raise TypeError(f"penalty must be a penalty such as fasthoag.Ridge(); got {self.penalty!r}")
+            raise TypeError(
+                f"penalty must be a penalty such as fasthoag.Ridge(); got {self.penalty!r}"
+            )
         if not (isinstance(self.n_classes, (int, np.integer)) and self.n_classes >= 2):
             raise ValueError(f"n_classes must be a whole number >= 2; got {self.n_classes!r}")
 
@@ -348,19 +418,23 @@ class PerClass:
         return np.tile(self.penalty.start(level, n_features), self.n_classes)
 
     def box(self, low, high, n_features):
-        return tuple(np.tile(side, self.n_classes) for side in self.penalty.box(low, high, n_features))
+        return tuple(
+            np.tile(side, self.n_classes) for side in self.penalty.box(low, high, n_features)
+        )
 
     def strengths(self, theta, n_features):
         return np.column_stack([self.penalty.strengths(t, n_features) for t in self._split(theta)])
 
     def strengths_vjp(self, theta, u):
-        return np.concatenate([self.penalty.strengths_vjp(t, u[:, c]) for c, t in enumerate(self._split(theta))])
+        return np.concatenate(
+            [self.penalty.strengths_vjp(t, u[:, c]) for c, t in enumerate(self._split(theta))]
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Fixed(_LogLinear):
-    """A penalty that is not tuned: its θ are given and there are no hyperparameters. For tuning something else, such as the weights of rows, at a
-    strength found before.
+    """A penalty that is not tuned: its θ are given and there are no hyperparameters. For tuning
+    something else, such as the weights of rows, at a strength found before.
 
     Parameters
     ----------
@@ -393,7 +467,10 @@ class Fixed(_LogLinear):
         self.penalty.check(n_features)
         theta, k = np.asarray(self.theta, np.float64), self.penalty.n_hyper(n_features)
         if theta.shape != (k,) or not np.isfinite(theta).all():
-            raise ValueError(f"theta of a fixed penalty must have shape ({k},) and finite values; got {self.theta!r}")
+            raise ValueError(
+                f"theta of a fixed penalty must have shape ({k},) and finite values; got "
+                f"{self.theta!r}"
+            )
 
     def n_hyper(self, n_features):
         return 0
@@ -417,4 +494,11 @@ class Fixed(_LogLinear):
         return np.empty((0, 0))
 
 
-PENALTIES = {"ridge": Ridge, "feature_ridge": FeatureRidge, "group_ridge": GroupRidge, "structured_ridge": StructuredRidge, "sum": SumPenalty, "fixed": Fixed}
+PENALTIES = {
+    "ridge": Ridge,
+    "feature_ridge": FeatureRidge,
+    "group_ridge": GroupRidge,
+    "structured_ridge": StructuredRidge,
+    "sum": SumPenalty,
+    "fixed": Fixed,
+}

@@ -1,4 +1,6 @@
-"""The inner problem: how loss, penalty and data make h(w, θ), its Hessian and its cross-derivative."""
+"""The inner problem: how loss, penalty and data make h(w, θ), its Hessian and its
+cross-derivative."""
+
 import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -6,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from fasthoag import linsolve, solvers
 from fasthoag.design import TRAIN, RowWeights, is_on_device, make_design, to_host
 from fasthoag.design.cpu import check_finite
-from fasthoag import linsolve, solvers
 from fasthoag.linsolve import Hessian
 from fasthoag.losses import find_loss
 from fasthoag.penalties import Ridge
@@ -47,31 +49,36 @@ def check_weight(weight, n_rows, name="sample_weight"):
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The training side of a tuning run: ``h(w, θ) = Σ_i s_i ℓ(y_i, x_i w + b) + ½ Σ_j λ_j(θ) w_j²``, a sum as in scikit-learn's ``C = 1/λ``.
+    """The training side of a tuning run: ``h(w, θ) = Σ_i s_i ℓ(y_i, x_i w + b) + ½ Σ_j λ_j(θ)
+    w_j²``, a sum as in scikit-learn's ``C = 1/λ``.
 
     Parameters
     ----------
     X : array, sparse matrix or Design, shape (n_rows, n_features)
-        float32 or float64 values are read in place. CSR is fastest; other formats are converted once, and so are large arrays that are mostly zeros.
+        float32 or float64 values are read in place. CSR is fastest; other formats are converted
+        once, and so are large arrays that are mostly zeros.
     y : array, shape (n_rows,)
         Real numbers for ``"squared"``; -1 and +1 for ``"logistic"``.
     loss : str or Loss
-        One of ``fasthoag.losses.LOSSES``, with parameters from ``fasthoag.find_loss``, a mix of two from ``fasthoag.mix_losses``, or one of
-        your own from ``fasthoag.custom_loss``.
+        One of ``fasthoag.losses.LOSSES``, with parameters from ``fasthoag.find_loss``, a mix of two
+        from ``fasthoag.mix_losses``, or one of your own from ``fasthoag.custom_loss``.
     penalty : Penalty
     fit_intercept : bool
-        Adds the coefficient b, which is not penalised; sparse data stay sparse. A Design brings its own setting.
+        Adds the coefficient b, which is not penalised; sparse data stay sparse. A Design brings its
+        own setting.
     sample_weight : array, shape (n_rows,), optional
         Non-negative; a whole number means that many copies of the row.
     tuned : sequence
-        Hyperparameters outside the penalty: `SampleWeights`, `ClassWeights`, `Mixture`, `LossParameter`, `MixingWeight`. Their θ follow those of the
-        penalty.
+        Hyperparameters outside the penalty: `SampleWeights`, `ClassWeights`, `Mixture`,
+        `LossParameter`, `MixingWeight`. Their θ follow those of the penalty.
     low_memory : bool
         Make neither a renumbered nor a transposed copy, at some cost in speed.
     deterministic : bool
-        The same bits for every number of threads, at some cost in speed. (For one number of threads bits never change between runs.)
+        The same bits for every number of threads, at some cost in speed. (For one number of threads
+        bits never change between runs.)
     device : {None, "cpu", "gpu"}
-        Where the work is done. None: where X is, the GPU for arrays and CSR matrices of CuPy; coefficients are CuPy's then too. "gpu" copies X there once.
+        Where the work is done. None: where X is, the GPU for arrays and CSR matrices of CuPy;
+        coefficients are CuPy's then too. "gpu" copies X there once.
 
     Raises
     ------
@@ -106,28 +113,51 @@ class Problem:
             loss = replace(loss, n_classes=max(2, int(np.max(self.y)) + 1))
         object.__setattr__(self, "loss", loss)
         if not hasattr(self.penalty, "strengths"):
-            raise TypeError(f"penalty must be a penalty such as fasthoag.Ridge(); got {self.penalty!r}")
+            raise TypeError(
+                f"penalty must be a penalty such as fasthoag.Ridge(); got {self.penalty!r}"
+            )
         shape = getattr(self.X, "shape", None) or np.shape(self.X)
         if len(shape) != 2:
             raise ValueError(f"X must have 2 dimensions; got shape {shape}")
         object.__setattr__(self, "y", check_vector(self.y, shape[0], "y"))
         object.__setattr__(self, "sample_weight", check_weight(self.sample_weight, shape[0]))
         loss.check_y(self.y)
-        object.__setattr__(self, "design", make_design(self.X, fit_intercept=self.fit_intercept, low_memory=self.low_memory,
-                                                       deterministic=self.deterministic, device=self.device))
+        object.__setattr__(
+            self,
+            "design",
+            make_design(
+                self.X,
+                fit_intercept=self.fit_intercept,
+                low_memory=self.low_memory,
+                deterministic=self.deterministic,
+                device=self.device,
+            ),
+        )
         self.penalty.check(self.n_features)
-        if getattr(self.penalty, "is_per_class", False) and self.penalty.n_classes != loss.n_classes:
-            raise ValueError(f"penalty is for {self.penalty.n_classes} classes; loss '{loss.name}' has {loss.n_classes}")
+        if (
+            getattr(self.penalty, "is_per_class", False)
+            and self.penalty.n_classes != loss.n_classes
+        ):
+            raise ValueError(
+                f"penalty is for {self.penalty.n_classes} classes; loss '{loss.name}' has "
+                f"{loss.n_classes}"
+            )
         tuned = (self.tuned,) if hasattr(self.tuned, "vjp") else tuple(self.tuned)
         object.__setattr__(self, "tuned", tuned)
         for one in tuned:
             if not hasattr(one, "vjp"):
-                raise TypeError(f"tuned must contain hyperparameters such as fasthoag.SampleWeights(); got {one!r}")
+                raise TypeError(
+                    "tuned must contain hyperparameters such as fasthoag.SampleWeights(); got "
+                    f"{one!r}"
+                )
             one.check(self)
         if loss.is_classification:
             trains = self.y if self.sample_weight is None else self.y[self.sample_weight > 0]
             if len(np.unique(trains)) < 2:
-                raise ValueError(f"y has one class only, {trains[0]:g}, among the rows with a positive weight; loss '{loss.name}' needs more")
+                raise ValueError(
+                    f"y has one class only, {trains[0]:g}, among the rows with a positive weight; "
+                    f"loss '{loss.name}' needs more"
+                )
 
     @property
     def n_rows(self):
@@ -151,11 +181,20 @@ class Problem:
         {'strengths': array([1., 1.])}
         """
         theta, *others = split_theta(self, check_theta(theta, self.n_hyper, "theta"))
-        return {"strengths": self.penalty.strengths(theta, self.n_features)} | {one.name: one.read(t, self) for one, t in zip(self.tuned, others)}
+        return {"strengths": self.penalty.strengths(theta, self.n_features)} | {
+            one.name: one.read(t, self) for one, t in zip(self.tuned, others, strict=False)
+        }
 
     def inner(self, rows=None):
         """The inner problem with these row weights, by default all rows in one column."""
-        return InnerProblem(self.design, self.y, self.loss, self.penalty, RowWeights(self.sample_weight) if rows is None else rows, self.tuned)
+        return InnerProblem(
+            self.design,
+            self.y,
+            self.loss,
+            self.penalty,
+            RowWeights(self.sample_weight) if rows is None else rows,
+            self.tuned,
+        )
 
     def with_threads(self, n_threads):
         """The same problem on the same data whose kernels use this many threads."""
@@ -170,8 +209,12 @@ def for_user(design, w):
 
 
 def n_hyper_of(problem):
-    """How many hyperparameters the penalty and each of `tuned` have, of a Problem or an InnerProblem."""
-    return [problem.penalty.n_hyper(problem.n_features), *(one.n_hyper(problem) for one in problem.tuned)]
+    """How many hyperparameters the penalty and each of `tuned` have, of a Problem or an
+    InnerProblem."""
+    return [
+        problem.penalty.n_hyper(problem.n_features),
+        *(one.n_hyper(problem) for one in problem.tuned),
+    ]
 
 
 def split_theta(problem, theta):
@@ -216,30 +259,41 @@ class InnerProblem:
     def at(self, theta):
         """The inner problem at the hyperparameters outside the penalty that θ holds."""
         inner = self
-        for one, t in zip(self.tuned, split_theta(self, theta)[1:]):
+        for one, t in zip(self.tuned, split_theta(self, theta)[1:], strict=False):
             inner = one.apply(t, inner)
         return inner
 
     def with_weight(self, factor):
         """The same with all row weights multiplied."""
-        return replace(self, rows=replace(self.rows, weight=factor * (1.0 if self.rows.weight is None else self.rows.weight)))
+        return replace(
+            self,
+            rows=replace(
+                self.rows, weight=factor * (1.0 if self.rows.weight is None else self.rows.weight)
+            ),
+        )
 
     def start(self, level):
         """θ with strengths of about exp(level), (n_hyper,)."""
-        return np.concatenate([self.penalty.start(level, self.n_features), *(one.start(self) for one in self.tuned)])
+        return np.concatenate(
+            [self.penalty.start(level, self.n_features), *(one.start(self) for one in self.tuned)]
+        )
 
     def box(self, low, high):
         """Bounds of θ for strengths between exp(low) and exp(high)."""
-        boxes = [self.penalty.box(low, high, self.n_features), *(one.box(self) for one in self.tuned)]
-        return tuple(np.concatenate(side) for side in zip(*boxes))
+        boxes = [
+            self.penalty.box(low, high, self.n_features),
+            *(one.box(self) for one in self.tuned),
+        ]
+        return tuple(np.concatenate(side) for side in zip(*boxes, strict=False))
 
     def vjp(self, theta, wq, Z, XQ):
-        """-(∂∇h/∂θ)ᵀ q at these θ, (n_hyper,), with wq (n_features,) the products of coefficients and adjoint; Z and ``XQ()`` predictions of both."""
+        """-(∂∇h/∂θ)ᵀ q at these θ, (n_hyper,), with wq (n_features,) the products of coefficients
+        and adjoint; Z and ``XQ()`` predictions of both."""
         theta, *others = split_theta(self, theta)
         parts = [-self.penalty.strengths_vjp(theta, wq)]
         if others:
             U = XQ()
-            parts += [one.vjp(t, self, Z, U) for one, t in zip(self.tuned, others)]
+            parts += [one.vjp(t, self, Z, U) for one, t in zip(self.tuned, others, strict=False)]
         return np.concatenate(parts)
 
     @property
@@ -252,14 +306,18 @@ class InnerProblem:
         return np.repeat(np.arange(self.n_folds, dtype=np.int32), self.n_classes)
 
     def spread(self, lam):
-        """Strengths (n_coef, 1) as they are; those of classes (n_coef, n_classes) for the columns of all folds."""
+        """Strengths (n_coef, 1) as they are; those of classes (n_coef, n_classes) for the columns
+        of all folds."""
         return lam if lam.shape[1] == 1 else self.design.xp.concat([lam] * self.n_folds, axis=1)
 
     def by_feature(self, block):
-        """A block in the order of the features without the intercept, summed over folds, and over classes unless strengths differ by class."""
+        """A block in the order of the features without the intercept, summed over folds, and over
+        classes unless strengths differ by class."""
         n_sets = self.n_classes if getattr(self.penalty, "is_per_class", False) else 1
-        total = np.asarray(self.design.decode(block))[:self.n_features]
-        return total.sum(axis=1) if n_sets == 1 else total.reshape(len(total), -1, n_sets).sum(axis=1)
+        total = np.asarray(self.design.decode(block))[: self.n_features]
+        return (
+            total.sum(axis=1) if n_sets == 1 else total.reshape(len(total), -1, n_sets).sum(axis=1)
+        )
 
     def diagonal_curvature(self, curvature):
         """Of the multinomial loss the diagonal s p (1 - p), column by column."""
@@ -271,24 +329,32 @@ class InnerProblem:
         return xp.reshape(a - a * a / xp.where(s > 0, s, xp.ones_like(s)), (self.n_rows, -1))
 
     def strengths(self, theta):
-        """λ in the design's order, (n_coef, 1), or (n_coef, n_classes) where they differ by class; 0 for the intercept."""
+        """λ in the design's order, (n_coef, 1), or (n_coef, n_classes) where they differ by class;
+        0 for the intercept."""
         lam = self.penalty.strengths(split_theta(self, theta)[0], self.design.shape[1])
         return self._coef_block(lam[:, None] if lam.ndim == 1 else lam)
 
     def strengths_jac(self, theta):
         """∂λ/∂θ in the design's order, (n_coef, n_hyper)."""
-        return self._coef_block(self.penalty.strengths_jac(split_theta(self, theta)[0], self.design.shape[1]))
+        return self._coef_block(
+            self.penalty.strengths_jac(split_theta(self, theta)[0], self.design.shape[1])
+        )
 
     def _coef_block(self, block):
-        return self.design.encode(np.concatenate([block, np.zeros((int(self.design.has_intercept), block.shape[1]))]))
+        return self.design.encode(
+            np.concatenate([block, np.zeros((int(self.design.has_intercept), block.shape[1]))])
+        )
 
     def curvature(self, Z):
         return self.design.row_terms(self.loss, 2, self.y, self.rows, TRAIN, self.fold, Z)
 
     def hessian(self, curvature, lam, n_blocks):
-        """The Hessian of every fold for `n_blocks` right-hand sides a fold: column a * n_folds + f belongs to fold f."""
+        """The Hessian of every fold for `n_blocks` right-hand sides a fold: column a * n_folds + f
+        belongs to fold f."""
         lam_of = np.arange(n_blocks * len(self.fold), dtype=np.int32) % lam.shape[1]
-        return Hessian(self.design, curvature, np.tile(self.fold, n_blocks), lam, lam_of, self.n_classes)
+        return Hessian(
+            self.design, curvature, np.tile(self.fold, n_blocks), lam, lam_of, self.n_classes
+        )
 
     def all_rows(self):
         """The inner problem of the final model: one column, every row trains."""
@@ -299,8 +365,8 @@ class InnerProblem:
 
 
 def refit(problem, theta, w0=None, *, tol=1e-3):
-    """The model on all rows at `theta`: ``(w, error, is_converged)`` with w (n_features + fit_intercept,) in the order of the features, one column a
-    class with the multinomial loss.
+    """The model on all rows at `theta`: ``(w, error, is_converged)`` with w (n_features +
+    fit_intercept,) in the order of the features, one column a class with the multinomial loss.
 
     Parameters
     ----------
@@ -324,7 +390,9 @@ def refit(problem, theta, w0=None, *, tol=1e-3):
     inner = problem.inner().at(theta)
     lam = inner.strengths(theta)
     K = inner.n_classes
-    W = design.encode(np.zeros((design.n_coef, K)) if w0 is None else np.reshape(to_host(w0), (-1, K)))
+    W = design.encode(
+        np.zeros((design.n_coef, K)) if w0 is None else np.reshape(to_host(w0), (-1, K))
+    )
     _, _, grad, Z = design.loss_grad(inner.loss, inner.y, inner.rows, inner.fold, W)
     precond = linsolve.make_precond(design, inner.diagonal_curvature(inner.curvature(Z)), lam)
     unit = float(linsolve.norms(lam * W, K)[0]) or float(linsolve.norms(grad, K)[0])

@@ -1,4 +1,6 @@
-"""What `hoag` found, as rows of text, as JSON and as a page of HTML: the one place that knows how a result is shown."""
+"""What `hoag` found, as rows of text, as JSON and as a page of HTML: the one place that knows how a
+result is shown."""
+
 import html
 import json
 import math
@@ -7,15 +9,37 @@ from importlib import metadata
 
 import numpy as np
 
-TRACE_COLUMNS = ("phase", "θ", "criterion", "±", "|slope|", "±", "inner", "CG", "passes", "seconds", "kept")
+TRACE_COLUMNS = (
+    "phase",
+    "θ",
+    "criterion",
+    "±",
+    "|slope|",
+    "±",
+    "inner",
+    "CG",
+    "passes",
+    "seconds",
+    "kept",
+)
 
 
 def trace_row(record):
     """One record of ``HoagResult.trace`` as texts under `TRACE_COLUMNS`."""
     theta = few(record["theta"], ".4f")
-    return (record["phase"], theta, f"{record['value']:.7g}", f"{record['value_error']:.0e}", f"{record['grad_norm']:.1e}",
-            f"{record['grad_error']:.0e}", str(record["n_inner"]), str(record["n_cg"]), f"{record['n_passes']:.0f}",
-            f"{record['seconds']:.3f}", "yes" if record["is_accepted"] else "no")
+    return (
+        record["phase"],
+        theta,
+        f"{record['value']:.7g}",
+        f"{record['value_error']:.0e}",
+        f"{record['grad_norm']:.1e}",
+        f"{record['grad_error']:.0e}",
+        str(record["n_inner"]),
+        str(record["n_cg"]),
+        f"{record['n_passes']:.0f}",
+        f"{record['seconds']:.3f}",
+        "yes" if record["is_accepted"] else "no",
+    )
 
 
 def few(values, form):
@@ -25,13 +49,17 @@ def few(values, form):
 
 
 def summary(result, n_held_out, unseen=None):
-    """The result as (name, text) pairs; `n_held_out` is the number of rows that the criterion sums over, None when it is no such sum; `unseen` what
-    the model is worth on other rows."""
+    """The result as (name, text) pairs; `n_held_out` is the number of rows that the criterion sums
+    over, None when it is no such sum; `unseen` what the model is worth on other rows."""
     theta, lam, C = (few(values, ".6g") for values in (result.theta, result.lam, 1 / result.lam))
     rows = [
         ("status", result.status),
         ("strength λ", f"{lam} (θ = ln λ = {theta} ± {result.inner_error:.0e}, C = 1/λ = {C})"),
-        ("criterion", f"{result.value:.8g} ± {result.value_error:.0e} " + (f" (sum over {n_held_out} rows)" if n_held_out else "")),
+        (
+            "criterion",
+            f"{result.value:.8g} ± {result.value_error:.0e} "
+            + (f" (sum over {n_held_out} rows)" if n_held_out else ""),
+        ),
     ]
     if n_held_out:
         rows.append(("loss per row", f"{result.value / n_held_out:.6g}"))
@@ -39,12 +67,25 @@ def summary(result, n_held_out, unseen=None):
         rows.append(("folds", ", ".join(f"{value:.6g}" for value in result.fold_values)))
     if unseen is not None:
         accuracy = f", accuracy {unseen['accuracy']:.6g}" if "accuracy" in unseen else ""
-        rows.append(("unseen rows", f"loss per row {unseen['mean_loss']:.6g}{accuracy} ({unseen['n_rows']} rows)"))
-    return rows + [("work", f"{result.n_iter} outer steps, {result.n_passes:.0f} passes over the rows, {result.seconds:.3f} s")]
+        rows.append(
+            (
+                "unseen rows",
+                f"loss per row {unseen['mean_loss']:.6g}{accuracy} ({unseen['n_rows']} rows)",
+            )
+        )
+    return [
+        *rows,
+        (
+            "work",
+            f"{result.n_iter} outer steps, {result.n_passes:.0f} passes over the rows, "
+            f"{result.seconds:.3f} s",
+        ),
+    ]
 
 
 def versions():
-    """Versions of what computes, by name; None for what is not installed. Nothing is imported for it."""
+    """Versions of what computes, by name; None for what is not installed. Nothing is imported for
+    it."""
     found = {"python": platform.python_version()}
     for name in ("fasthoag", "numpy", "scipy", "scikit-learn"):
         try:
@@ -59,16 +100,38 @@ def versions():
 
 
 def to_dict(result, n_held_out, settings, unseen=None):
-    """The result for `dump`: the fields of `HoagResult` but `w`, ``C``, ``mean_loss`` per held-out row, settings and versions."""
-    names = ("theta", "lam", "value", "value_error", "grad", "grad_error", "inner_error", "fold_values", "status", "message",
-             "method", "n_iter", "n_passes", "seconds", "trace")
+    """The result for `dump`: the fields of `HoagResult` but `w`, ``C``, ``mean_loss`` per held-out
+    row, settings and versions."""
+    names = (
+        "theta",
+        "lam",
+        "value",
+        "value_error",
+        "grad",
+        "grad_error",
+        "inner_error",
+        "fold_values",
+        "status",
+        "message",
+        "method",
+        "n_iter",
+        "n_passes",
+        "seconds",
+        "trace",
+    )
     return {name: getattr(result, name) for name in names} | {
-        "C": 1 / result.lam, "mean_loss": result.value / n_held_out if n_held_out else None, "n_held_out": n_held_out, "unseen": unseen,
-        "settings": settings, "versions": versions()}
+        "C": 1 / result.lam,
+        "mean_loss": result.value / n_held_out if n_held_out else None,
+        "n_held_out": n_held_out,
+        "unseen": unseen,
+        "settings": settings,
+        "versions": versions(),
+    }
 
 
 def dump(content):
     """JSON text. Numbers that JSON has no word for (NaN, infinities) become null."""
+
     def plain(value):
         if isinstance(value, dict):
             return {name: plain(v) for name, v in value.items()}
@@ -82,34 +145,53 @@ def dump(content):
 
 
 def page(result, n_held_out, settings, unseen=None):
-    """The result as one HTML page without outside parts: summary, settings, trace, and the criterion over θ as a drawing."""
+    """The result as one HTML page without outside parts: summary, settings, trace, and the
+    criterion over θ as a drawing."""
+
     def table(rows, head=()):
         heads = "".join(f"<th>{html.escape(name)}" for name in head)
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}" for cell in row) for row in rows)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(str(cell))}" for cell in row) for row in rows
+        )
         return f"<table>{heads}{body}</table>"
 
     style = "body{font:15px sans-serif;margin:2em}td,th{padding:.15em 1em .15em 0;text-align:left}"
-    return (f"<!doctype html><meta charset=utf-8><title>fasthoag</title><style>{style}</style>"
-            f"<h1>{html.escape(result.status)}</h1><p>{html.escape(result.message)}</p>"
-            f"{table(summary(result, n_held_out, unseen))}{drawing(result.trace)}"
-            f"<h2>Outer steps</h2>{table(map(trace_row, result.trace), TRACE_COLUMNS)}"
-            f"<h2>Settings</h2>{table(settings.items())}<h2>Versions</h2>{table(versions().items())}\n")
+    return (
+        f"<!doctype html><meta charset=utf-8><title>fasthoag</title><style>{style}</style>"
+        f"<h1>{html.escape(result.status)}</h1><p>{html.escape(result.message)}</p>"
+        f"{table(summary(result, n_held_out, unseen))}{drawing(result.trace)}"
+        f"<h2>Outer steps</h2>{table(map(trace_row, result.trace), TRACE_COLUMNS)}"
+        f"<h2>Settings</h2>{table(settings.items())}<h2>Versions</h2>{table(versions().items())}\n"
+    )
 
 
 def drawing(trace, width=640, height=320, margin=40):
-    """The criterion over all folds at every θ kept, in order, as SVG; for one hyperparameter only. The result is filled."""
-    is_shown = [r["phase"] == "all" and r["is_accepted"] and math.isfinite(r["value"]) for r in trace]
-    points = [(r["theta"][0], r["value"]) for r, is_one in zip(trace, is_shown) if is_one]
+    """The criterion over all folds at every θ kept, in order, as SVG; for one hyperparameter only.
+    The result is filled."""
+    is_shown = [
+        r["phase"] == "all" and r["is_accepted"] and math.isfinite(r["value"]) for r in trace
+    ]
+    points = [
+        (r["theta"][0], r["value"]) for r, is_one in zip(trace, is_shown, strict=False) if is_one
+    ]
     if not points or len(trace[0]["theta"]) != 1:
         return ""
     low, high = np.min(points, axis=0), np.max(points, axis=0)
     unit = np.where(high > low, high - low, 1.0)
-    spots = np.array([margin, height - margin]) + (np.array(points) - low) / unit * [width - 2 * margin, 2 * margin - height]
+    spots = np.array([margin, height - margin]) + (np.array(points) - low) / unit * [
+        width - 2 * margin,
+        2 * margin - height,
+    ]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
     fills = ["#fff"] * (len(spots) - 1) + ["#06c"]
-    dots = "".join(f"<circle cx={x:.1f} cy={y:.1f} r=4 fill={fill} stroke=#06c>"
-                   f"<title>θ = {theta:.6g}, criterion {value:.8g}</title></circle>"
-                   for (x, y), (theta, value), fill in zip(spots, points, fills))
-    return (f"<svg width={width} height={height}><polyline points='{line}' fill=none stroke=#06c opacity=.4 />{dots}"
-            f"<text x={margin} y={height - 10}>θ from {low[0]:.5g} to {high[0]:.5g}</text>"
-            f"<text x={margin} y=20>criterion from {low[1]:.7g} to {high[1]:.7g}</text></svg>")
+    dots = "".join(
+        f"<circle cx={x:.1f} cy={y:.1f} r=4 fill={fill} stroke=#06c>"
+        f"<title>θ = {theta:.6g}, criterion {value:.8g}</title></circle>"
+        for (x, y), (theta, value), fill in zip(spots, points, fills, strict=False)
+    )
+    return (
+        f"<svg width={width} height={height}><polyline points='{line}' fill=none stroke=#06c "
+        f"opacity=.4 />{dots}<text x={margin} y={height - 10}>θ from {low[0]:.5g} to "
+        f"{high[0]:.5g}</text><text x={margin} y=20>criterion from {low[1]:.7g} to "
+        f"{high[1]:.7g}</text></svg>"
+    )

@@ -1,4 +1,5 @@
 """scikit-learn's scorers on predictions of the criterion's rows: reported, never differentiated."""
+
 from inspect import signature
 
 import numpy as np
@@ -10,7 +11,8 @@ from fasthoag.design import to_host
 
 
 class _Predicted(BaseEstimator):
-    """Looks like a fitted model to a scorer; X is not read, since the predictions are here already."""
+    """Looks like a fitted model to a scorer; X is not read, since the predictions are here
+    already."""
 
     def __init__(self, z, loss):
         self.z, self.loss = z, loss
@@ -27,13 +29,19 @@ class _PredictedNumbers(RegressorMixin, _Predicted):
 class _PredictedLabels(ClassifierMixin, _Predicted):
     @property
     def classes_(self):
-        return np.arange(float(self.loss.n_classes)) if self.loss.n_classes > 1 else np.array([-1.0, 1.0])
+        return (
+            np.arange(float(self.loss.n_classes))
+            if self.loss.n_classes > 1
+            else np.array([-1.0, 1.0])
+        )
 
     def decision_function(self, X):
         return self.z if self.loss.n_classes > 1 else self.z[:, 0]
 
     def predict(self, X):
-        return self.classes_[self.z.argmax(axis=1) if self.loss.n_classes > 1 else (self.z[:, 0] > 0).astype(int)]
+        return self.classes_[
+            self.z.argmax(axis=1) if self.loss.n_classes > 1 else (self.z[:, 0] > 0).astype(int)
+        ]
 
 
 class _PredictedProbabilities(_PredictedLabels):
@@ -44,13 +52,21 @@ class _PredictedProbabilities(_PredictedLabels):
 
 
 def find_scorers(scoring):
-    """The scorers by name, of a name, a callable ``scorer(estimator, X, y)``, a list of names or a dict."""
+    """The scorers by name, of a name, a callable ``scorer(estimator, X, y)``, a list of names or a
+    dict."""
     if isinstance(scoring, str) or callable(scoring):
-        scoring = {scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score"): scoring}
+        scoring = {
+            scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score"): scoring
+        }
     elif isinstance(scoring, (list, tuple)) and all(isinstance(name, str) for name in scoring):
         scoring = {name: name for name in scoring}
-    if not isinstance(scoring, dict) or not all(isinstance(s, str) or callable(s) for s in scoring.values()):
-        raise TypeError(f"scoring must be the name of a scikit-learn scorer, a callable, a list of names or a dict of them; got {scoring!r}")
+    if not isinstance(scoring, dict) or not all(
+        isinstance(s, str) or callable(s) for s in scoring.values()
+    ):
+        raise TypeError(
+            "scoring must be the name of a scikit-learn scorer, a callable, a list of names or a "
+            f"dict of them; got {scoring!r}"
+        )
     try:
         return {name: get_scorer(s) if isinstance(s, str) else s for name, s in scoring.items()}
     except (ValueError, KeyError) as error:
@@ -58,19 +74,32 @@ def find_scorers(scoring):
 
 
 def takes_weights(scorer):
-    """Whether the scorer, or the metric that scikit-learn made it of, has the argument sample_weight."""
+    """Whether the scorer, or the metric that scikit-learn made it of, has the argument
+    sample_weight."""
     return "sample_weight" in signature(getattr(scorer, "_score_func", scorer)).parameters
 
 
 def score_function(bound, problem, scoring):
-    """W (n_coef, n_folds * n_classes) -> {name: scores of the folds (n_folds,)}, on the rows that the criterion judges, with their weights where the
-    scorer takes weights."""
+    """W (n_coef, n_folds * n_classes) -> {name: scores of the folds (n_folds,)}, on the rows that
+    the criterion judges, with their weights where the scorer takes weights."""
     if hasattr(bound, "evaluate") or bound.y is None:
-        raise ValueError("scoring needs a criterion with rows and targets of its own, HeldOut or KFold")
+        raise ValueError(
+            "scoring needs a criterion with rows and targets of its own, HeldOut or KFold"
+        )
     scorers, loss, K = find_scorers(scoring), problem.loss, problem.loss.n_classes
-    kind = _PredictedNumbers if not loss.is_classification else _PredictedProbabilities if loss.name in ("logistic", "multinomial") else _PredictedLabels
+    kind = (
+        _PredictedNumbers
+        if not loss.is_classification
+        else _PredictedProbabilities
+        if loss.name in ("logistic", "multinomial")
+        else _PredictedLabels
+    )
     weight = bound.rows.weight
-    is_judged = np.ones((len(bound.y), 1), bool) if bound.rows.mask is None else bound.rows.mask & bound.part > 0
+    is_judged = (
+        np.ones((len(bound.y), 1), bool)
+        if bound.rows.mask is None
+        else bound.rows.mask & bound.part > 0
+    )
     if weight is not None:
         is_judged = is_judged & (weight > 0)[:, None]
 
@@ -79,13 +108,23 @@ def score_function(bound, problem, scoring):
         found = {name: np.empty(bound.n_folds) for name in scorers}
         for fold in range(bound.n_folds):
             rows = is_judged[:, fold]
-            model = kind(Z[rows, fold * K:(fold + 1) * K], loss)
+            model = kind(Z[rows, fold * K : (fold + 1) * K], loss)
             for name, scorer in scorers.items():
-                options = {} if weight is None or not takes_weights(scorer) else {"sample_weight": weight[rows]}
+                options = (
+                    {}
+                    if weight is None or not takes_weights(scorer)
+                    else {"sample_weight": weight[rows]}
+                )
                 try:
-                    found[name][fold] = scorer(model, np.empty((len(model.z), 0)), bound.y[rows], **options)
+                    found[name][fold] = scorer(
+                        model, np.empty((len(model.z), 0)), bound.y[rows], **options
+                    )
                 except (AttributeError, TypeError, ValueError) as error:
-                    raise ValueError(f"scoring {name!r} cannot judge loss '{loss.name}' on fold {fold}: {error}") from None
+                    raise ValueError(
+                        f"scoring {name!r} cannot judge loss '{loss.name}' on fold {fold}: {error}"
+                    ) from None
         return found
-    scores(bound.inner.design.encode(np.zeros((problem.design.n_coef, bound.n_folds * K))))  # what does not fit is said before any work
+
+    # what does not fit is said before any work
+    scores(bound.inner.design.encode(np.zeros((problem.design.n_coef, bound.n_folds * K))))
     return scores

@@ -1,7 +1,9 @@
-"""Hyperparameters outside the penalty: in the weights of the rows and in the loss. θ of the penalty comes first, then theirs in order.
+"""Hyperparameters outside the penalty: in the weights of the rows and in the loss. θ of the penalty
+comes first, then theirs in order.
 
-Each needs ∂(s ℓ')/∂θ only: with u = X q, the hypergradient is ``-Σ_i u_i ∂(s_i ℓ'_i)/∂θ``, one product for any number of them.
-"""
+Each needs ∂(s ℓ')/∂θ only: with u = X q, the hypergradient is ``-Σ_i u_i ∂(s_i ℓ'_i)/∂θ``, one
+product for any number of them."""
+
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -16,13 +18,14 @@ class Tuned(Protocol):
 
     name: str
 
-    def check(self, problem): ...             # raises ValueError when it does not fit
+    def check(self, problem): ...  # raises ValueError when it does not fit
     def n_hyper(self, problem): ...
-    def start(self, problem): ...             # θ to start from, (n_hyper,)
-    def box(self, problem): ...               # bounds, two (n_hyper,)
-    def apply(self, theta, inner): ...        # the inner problem at these θ
-    def vjp(self, theta, inner, Z, U): ...    # -Σ_i u_i ∂(s_i ℓ'_i)/∂θ from predictions Z and U = X q, both (n_rows, n_folds)
-    def read(self, theta, problem): ...       # what θ means: weights, a parameter
+    def start(self, problem): ...  # θ to start from, (n_hyper,)
+    def box(self, problem): ...  # bounds, two (n_hyper,)
+    def apply(self, theta, inner): ...  # the inner problem at these θ
+    # -Σ_i u_i ∂(s_i ℓ'_i)/∂θ from predictions Z and U = X q, both (n_rows, n_folds)
+    def vjp(self, theta, inner, Z, U): ...
+    def read(self, theta, problem): ...  # what θ means: weights, a parameter
 
 
 def sigmoid(t):
@@ -33,13 +36,17 @@ def logit(share):
     return np.log(share) - np.log1p(-np.asarray(share))
 
 
-LINKS = {"exp": (np.exp, np.exp, 12.0), "sigmoid": (sigmoid, lambda t: sigmoid(t) * sigmoid(-np.asarray(t)), 15.0)}  # weight, slope, bound of |θ|
+# weight, slope, bound of |θ|
+LINKS = {
+    "exp": (np.exp, np.exp, 12.0),
+    "sigmoid": (sigmoid, lambda t: sigmoid(t) * sigmoid(-np.asarray(t)), 15.0),
+}
 
 
 @dataclass(frozen=True, eq=False)
 class SampleWeights:
-    """A weight for every row, or every group of rows: ``s_i = sample_weight_i link(θ_g(i))``. With one a row, rows that hurt the criterion (wrong
-    labels) lose their weight: data cleaning.
+    """A weight for every row, or every group of rows: ``s_i = sample_weight_i link(θ_g(i))``. With
+    one a row, rows that hurt the criterion (wrong labels) lose their weight: data cleaning.
 
     Parameters
     ----------
@@ -58,7 +65,7 @@ class SampleWeights:
     >>> rng = np.random.default_rng(0)
     >>> X, w = rng.normal(size=(80, 3)), np.ones(3)
     >>> y = np.sign(X @ w)
-    >>> y[:10] *= -1                                                                                # ten wrong labels
+    >>> y[:10] *= -1  # ten wrong labels
     >>> problem = fasthoag.Problem(X[:40], y[:40], tuned=[fasthoag.SampleWeights()])
     >>> result = fasthoag.hoag(problem, fasthoag.HeldOut(X[40:], y[40:]), tol=1e-2)
     >>> s = problem.read(result.theta)["sample_weights"]
@@ -72,7 +79,9 @@ class SampleWeights:
 
     def __post_init__(self):
         if self.link not in LINKS:
-            raise ValueError(f"link must be one of {', '.join(map(repr, LINKS))}; got {self.link!r}")
+            raise ValueError(
+                f"link must be one of {', '.join(map(repr, LINKS))}; got {self.link!r}"
+            )
         if self.groups is not None:
             labels, index = np.unique(np.asarray(self.groups), return_inverse=True)
             object.__setattr__(self, "labels", labels)
@@ -80,7 +89,10 @@ class SampleWeights:
 
     def check(self, problem):
         if self.groups is not None and self.index.shape != (problem.n_rows,):
-            raise ValueError(f"groups must have one label a row; got shape {self.index.shape} and X has {problem.n_rows} rows")
+            raise ValueError(
+                f"groups must have one label a row; got shape {self.index.shape} and X has "
+                f"{problem.n_rows} rows"
+            )
 
     def n_hyper(self, problem):
         return problem.n_rows if self.groups is None else len(self.labels)
@@ -96,7 +108,11 @@ class SampleWeights:
         return values if self.groups is None else values[self.index]
 
     def _sum(self, values):
-        return values if self.groups is None else np.bincount(self.index, weights=values, minlength=len(self.labels))
+        return (
+            values
+            if self.groups is None
+            else np.bincount(self.index, weights=values, minlength=len(self.labels))
+        )
 
     def apply(self, theta, inner):
         return inner.with_weight(self._rows(LINKS[self.link][0](theta)))
@@ -104,7 +120,8 @@ class SampleWeights:
     def vjp(self, theta, inner, Z, U):
         weight, slope, _ = LINKS[self.link]
         terms = inner.design.row_terms(inner.loss, 1, inner.y, inner.rows, TRAIN, inner.fold, Z)
-        rows = -to_host(terms * U).sum(axis=1)       # with the weight in; its log-derivative replaces it
+        # with the weight in; its log-derivative replaces it
+        rows = -to_host(terms * U).sum(axis=1)
         w = self._rows(weight(theta))
         return self._sum(rows * self._rows(slope(theta)) / np.where(w > 0, w, 1.0))
 
@@ -114,7 +131,8 @@ class SampleWeights:
 
 @dataclass(frozen=True, eq=False)
 class ClassWeights:
-    """A weight for each class: ``s_i = sample_weight_i exp(θ_class(i))``, classes in sorted order of y.
+    """A weight for each class: ``s_i = sample_weight_i exp(θ_class(i))``, classes in sorted order
+    of y.
 
     Examples
     --------
@@ -131,7 +149,9 @@ class ClassWeights:
 
     def check(self, problem):
         if not problem.loss.is_classification:
-            raise ValueError(f"ClassWeights needs a loss for classes; loss '{problem.loss.name}' is for numbers")
+            raise ValueError(
+                f"ClassWeights needs a loss for classes; loss '{problem.loss.name}' is for numbers"
+            )
 
     def n_hyper(self, problem):
         return len(np.unique(problem.y))
@@ -149,13 +169,13 @@ class ClassWeights:
         return self._inner(inner).vjp(theta, inner, Z, U)
 
     def read(self, theta, problem):
-        return dict(zip(np.unique(problem.y).tolist(), np.exp(theta).tolist()))
+        return dict(zip(np.unique(problem.y).tolist(), np.exp(theta).tolist(), strict=False))
 
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """The mixing weight of two data sets stacked in X: ``s_i = σ(θ)`` in the rows of the second, ``1 - σ(θ)`` in those of the first, as in
-    ``αJ₁ + (1 - α)J₂`` of clean and perturbed copies.
+    """The mixing weight of two data sets stacked in X: ``s_i = σ(θ)`` in the rows of the second,
+    ``1 - σ(θ)`` in those of the first, as in ``αJ₁ + (1 - α)J₂`` of clean and perturbed copies.
 
     Parameters
     ----------
@@ -164,7 +184,8 @@ class Mixture:
     Examples
     --------
     >>> import numpy as np, fasthoag
-    >>> problem = fasthoag.Problem(np.eye(4), [1, -1, 1, -1], tuned=[fasthoag.Mixture([False, False, True, True])])
+    >>> mixture = fasthoag.Mixture([False, False, True, True])
+    >>> problem = fasthoag.Problem(np.eye(4), [1, -1, 1, -1], tuned=[mixture])
     >>> problem.read(np.zeros(2))["mixture"]
     0.5
     """
@@ -174,9 +195,16 @@ class Mixture:
 
     def check(self, problem):
         is_second = np.asarray(self.is_second)
-        if is_second.shape != (problem.n_rows,) or is_second.dtype != bool or is_second.all() or not is_second.any():
-            raise ValueError(f"is_second must be a boolean for each of the {problem.n_rows} rows, with both values; got shape {is_second.shape}, "
-                             f"dtype {is_second.dtype}")
+        if (
+            is_second.shape != (problem.n_rows,)
+            or is_second.dtype != bool
+            or is_second.all()
+            or not is_second.any()
+        ):
+            raise ValueError(
+                f"is_second must be a boolean for each of the {problem.n_rows} rows, with both "
+                f"values; got shape {is_second.shape}, dtype {is_second.dtype}"
+            )
 
     def n_hyper(self, problem):
         return 1
@@ -196,52 +224,70 @@ class Mixture:
     def vjp(self, theta, inner, Z, U):
         terms = inner.design.row_terms(inner.loss, 1, inner.y, inner.rows, TRAIN, inner.fold, Z)
         rows = -to_host(terms * U).sum(axis=1)
-        return np.array([np.sum(rows * np.where(self.is_second, sigmoid(-theta[0]), -sigmoid(theta[0])))])   # slope / weight
+        # slope / weight
+        return np.array(
+            [np.sum(rows * np.where(self.is_second, sigmoid(-theta[0]), -sigmoid(theta[0])))]
+        )
 
     def read(self, theta, problem):
         return float(sigmoid(theta[0]))
 
 
-# ∂ℓ'/∂θ at (y, z), the parameter being a and θ its logarithm or, for label smoothing, its logit; y of the multinomial loss are columns of 0 and 1
+# ∂ℓ'/∂θ at (y, z), the parameter being a and θ its logarithm or, for label smoothing, its logit; y
+# of the multinomial loss are columns of 0 and 1
 CROSS = {
     ("huber", "delta"): lambda y, z, a: np.where(np.abs(z - y) > a, a * np.sign(z - y), 0.0),
-    ("squared_epsilon_insensitive", "epsilon"): lambda y, z, a: np.where(np.abs(z - y) > a, -2 * a * np.sign(z - y), 0.0),
-    ("quantile", "smoothing"): lambda y, z, a: -((z - y) / a) * sigmoid((z - y) / a) * sigmoid((y - z) / a),
-    ("smoothed_hinge", "width"): lambda y, z, a: y * ((1 - y * z) / a) * sigmoid((1 - y * z) / a) * sigmoid((y * z - 1) / a),
+    ("squared_epsilon_insensitive", "epsilon"): lambda y, z, a: np.where(
+        np.abs(z - y) > a, -2 * a * np.sign(z - y), 0.0
+    ),
+    ("quantile", "smoothing"): lambda y, z, a: (
+        -((z - y) / a) * sigmoid((z - y) / a) * sigmoid((y - z) / a)
+    ),
+    ("smoothed_hinge", "width"): lambda y, z, a: (
+        y * ((1 - y * z) / a) * sigmoid((1 - y * z) / a) * sigmoid((y * z - 1) / a)
+    ),
     ("logistic", "smoothing"): lambda y, z, a: a * (1 - a) * 0.5 * y + 0 * z,
-    ("multinomial", "smoothing"): lambda y, z, a: a * (1 - a) * (y - y.mean(axis=1, keepdims=True)) + 0 * z,
+    ("multinomial", "smoothing"): lambda y, z, a: (
+        a * (1 - a) * (y - y.mean(axis=1, keepdims=True)) + 0 * z
+    ),
 }
-SHARES = ("logistic", "smoothing"), ("multinomial", "smoothing")   # in (0, 1)
-SHARE_START, SHARE_LIMITS = 0.05, (1e-4, 0.9)                      # near 1 a loss does not see its labels any more: w = 0 fits them all
+SHARES = ("logistic", "smoothing"), ("multinomial", "smoothing")  # in (0, 1)
+# near 1 a loss does not see its labels any more: w = 0 fits them all
+SHARE_START, SHARE_LIMITS = 0.05, (1e-4, 0.9)
 
 
 @dataclass(frozen=True, eq=False)
 class LossParameter:
-    """A parameter of the training loss, θ its logarithm: δ of "huber", ``smoothing`` of "quantile", ``width`` of "smoothed_hinge", ``epsilon`` of
-    "squared_epsilon_insensitive"; or label smoothing s, θ = log(s / (1 - s)): ``smoothing`` of "logistic" and "multinomial".
+    """A parameter of the training loss, θ its logarithm: δ of "huber", ``smoothing`` of "quantile",
+    ``width`` of "smoothed_hinge", ``epsilon`` of "squared_epsilon_insensitive"; or label smoothing
+    s, θ = log(s / (1 - s)): ``smoothing`` of "logistic" and "multinomial".
 
-    The criterion keeps the parameter that the loss came with, or has a loss of its own: it does not change with θ. Of label smoothing it keeps none
-    (see `find_loss`): what counts on rows that did not train are their labels as they are.
+    The criterion keeps the parameter that the loss came with, or has a loss of its own: it does not
+    change with θ. Of label smoothing it keeps none (see `find_loss`): what counts on rows that did
+    not train are their labels as they are.
 
     Parameters
     ----------
     parameter : str
     low, high : float
-        Bounds of the parameter; by default 1/1000 and 1000 times what the loss has, 0.0001 and 0.9 for label smoothing, which starts at 0.05 where
-        the loss has none.
+        Bounds of the parameter; by default 1/1000 and 1000 times what the loss has, 0.0001 and 0.9
+        for label smoothing, which starts at 0.05 where the loss has none.
 
     Raises
     ------
     ValueError
-        From `Problem`, for a parameter that its loss does not have, and for bounds outside the interval of the parameter or in the wrong order.
+        From `Problem`, for a parameter that its loss does not have, and for bounds outside the
+        interval of the parameter or in the wrong order.
 
     Examples
     --------
     >>> import numpy as np, fasthoag
-    >>> problem = fasthoag.Problem(np.eye(3), [1.0, 2.0, 30.0], loss="huber", tuned=[fasthoag.LossParameter("delta")])
+    >>> delta = fasthoag.LossParameter("delta")
+    >>> problem = fasthoag.Problem(np.eye(3), [1.0, 2.0, 30.0], loss="huber", tuned=[delta])
     >>> problem.read(np.log([1.0, 2.0]))["delta"]
     2.0
-    >>> problem = fasthoag.Problem(np.eye(3), [1, -1, 1], loss="logistic", tuned=[fasthoag.LossParameter("smoothing")])
+    >>> smoothing = fasthoag.LossParameter("smoothing")
+    >>> problem = fasthoag.Problem(np.eye(3), [1, -1, 1], loss="logistic", tuned=[smoothing])
     >>> round(problem.read([0.0, np.log(1 / 9)])["smoothing"], 12)
     0.1
     """
@@ -257,14 +303,22 @@ class LossParameter:
     def check(self, problem):
         if (problem.loss.name, self.parameter) not in CROSS:
             known = ", ".join(f"{p} of {loss}" for loss, p in CROSS)
-            raise ValueError(f"parameter {self.parameter!r} of loss '{problem.loss.name}' cannot be tuned; known are {known}")
+            raise ValueError(
+                f"parameter {self.parameter!r} of loss '{problem.loss.name}' cannot be tuned; "
+                f"known are {known}"
+            )
         low, high = self._limits(problem)
         for name, value in (("low", low), ("high", high)):
             if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-                raise ValueError(f"{name} of LossParameter('{self.parameter}') must be a number; got {value!r}")
+                raise ValueError(
+                    f"{name} of LossParameter('{self.parameter}') must be a number; got {value!r}"
+                )
         most = 1 if self._is_share(problem) else np.inf
         if not 0 < low < high < most:
-            raise ValueError(f"low and high of LossParameter('{self.parameter}') must satisfy 0 < low < high < {most:g}; got {low:g} and {high:g}")
+            raise ValueError(
+                f"low and high of LossParameter('{self.parameter}') must satisfy 0 < low < high < "
+                f"{most:g}; got {low:g} and {high:g}"
+            )
 
     def n_hyper(self, problem):
         return 1
@@ -277,7 +331,11 @@ class LossParameter:
         return now or SHARE_START if self._is_share(problem) else now
 
     def _limits(self, problem):
-        low, high = SHARE_LIMITS if self._is_share(problem) else (self._now(problem) / 1000, self._now(problem) * 1000)
+        low, high = (
+            SHARE_LIMITS
+            if self._is_share(problem)
+            else (self._now(problem) / 1000, self._now(problem) * 1000)
+        )
         return low if self.low is None else self.low, high if self.high is None else self.high
 
     def _theta(self, values, problem):
@@ -290,10 +348,17 @@ class LossParameter:
         return tuple(self._theta([bound], problem) for bound in self._limits(problem))
 
     def apply(self, theta, inner):
-        return replace(inner, loss=find_loss(inner.loss, **{**inner.loss.parameters, self.parameter: self.read(theta, inner)}))
+        return replace(
+            inner,
+            loss=find_loss(
+                inner.loss, **{**inner.loss.parameters, self.parameter: self.read(theta, inner)}
+            ),
+        )
 
     def vjp(self, theta, inner, Z, U):
-        cross = CROSS[inner.loss.name, self.parameter](_columns(inner), to_host(Z), self.read(theta, inner))
+        cross = CROSS[inner.loss.name, self.parameter](
+            _columns(inner), to_host(Z), self.read(theta, inner)
+        )
         weight = inner.rows.matrix(inner.design.shape[0], TRAIN)[:, inner.fold]
         return np.array([-np.sum(weight * cross * to_host(U))])
 
@@ -302,7 +367,8 @@ class LossParameter:
 
 
 def _columns(inner):
-    """Targets beside predictions: (n_rows, 1), and of the multinomial loss 1 in the column of the class, (n_rows, n_folds n_classes)."""
+    """Targets beside predictions: (n_rows, 1), and of the multinomial loss 1 in the column of the
+    class, (n_rows, n_folds n_classes)."""
     if inner.n_classes == 1:
         return inner.y[:, None]
     return np.tile(np.eye(inner.n_classes)[inner.y.astype(int)], inner.n_folds)
@@ -310,10 +376,11 @@ def _columns(inner):
 
 @dataclass(frozen=True, eq=False)
 class MixingWeight:
-    """The weight α = σ(θ) of a training loss ``α ℓ_a + (1 - α) ℓ_b`` that `mix_losses` made. It starts at the weight of the mix, or at 0.05 or
-    0.95 where that is 0 or 1.
+    """The weight α = σ(θ) of a training loss ``α ℓ_a + (1 - α) ℓ_b`` that `mix_losses` made. It
+    starts at the weight of the mix, or at 0.05 or 0.95 where that is 0 or 1.
 
-    The criterion keeps the mix that the problem came with, or has a loss of its own: it does not change with θ.
+    The criterion keeps the mix that the problem came with, or has a loss of its own: it does not
+    change with θ.
 
     Raises
     ------
@@ -324,7 +391,8 @@ class MixingWeight:
     --------
     >>> import numpy as np, fasthoag
     >>> loss = fasthoag.mix_losses("logistic", "squared_hinge")
-    >>> problem = fasthoag.Problem(np.eye(3), [1, -1, 1], loss=loss, tuned=[fasthoag.MixingWeight()])
+    >>> weight = fasthoag.MixingWeight()
+    >>> problem = fasthoag.Problem(np.eye(3), [1, -1, 1], loss=loss, tuned=[weight])
     >>> problem.read(np.zeros(2))["mixing_weight"]
     0.5
     """
@@ -333,7 +401,9 @@ class MixingWeight:
 
     def check(self, problem):
         if problem.loss.mixed is None:
-            raise ValueError(f"MixingWeight needs a loss made by mix_losses; got loss '{problem.loss.name}'")
+            raise ValueError(
+                f"MixingWeight needs a loss made by mix_losses; got loss '{problem.loss.name}'"
+            )
 
     def n_hyper(self, problem):
         return 1
@@ -349,7 +419,10 @@ class MixingWeight:
         return replace(inner, loss=find_loss(inner.loss, weight=self.read(theta, inner)))
 
     def vjp(self, theta, inner, Z, U):
-        first, second = (inner.design.row_terms(loss, 1, inner.y, inner.rows, TRAIN, inner.fold, Z) for loss in inner.loss.mixed)
+        first, second = (
+            inner.design.row_terms(loss, 1, inner.y, inner.rows, TRAIN, inner.fold, Z)
+            for loss in inner.loss.mixed
+        )
         slope = float(sigmoid(theta[0]) * sigmoid(-theta[0]))
         return np.array([-slope * float(np.sum(to_host((first - second) * U)))])
 
@@ -357,5 +430,10 @@ class MixingWeight:
         return float(sigmoid(theta[0]))
 
 
-TUNED = {"sample_weights": SampleWeights, "class_weights": ClassWeights, "mixture": Mixture, "loss_parameter": LossParameter,
-         "mixing_weight": MixingWeight}
+TUNED = {
+    "sample_weights": SampleWeights,
+    "class_weights": ClassWeights,
+    "mixture": Mixture,
+    "loss_parameter": LossParameter,
+    "mixing_weight": MixingWeight,
+}

@@ -3,15 +3,16 @@ import itertools
 import numpy as np
 import pytest
 import scipy.linalg  # noqa: F401  its BLAS too is there before the limit below
+from designs import DESIGNS, DTYPES, rows_for
 from threadpoolctl import threadpool_limits
 
-from designs import DESIGNS, DTYPES, rows_for
-
-threadpool_limits(1, "blas")  # the dense references are small: threads would only wait for each other
+# the dense references are small: threads would only wait for each other
+threadpool_limits(1, "blas")
 
 
 class MakeDesign:
-    """``make(X, fit_intercept)`` gives the design, ``make.rows(X)`` rows of the same format and dtype for a criterion."""
+    """``make(X, fit_intercept)`` gives the design, ``make.rows(X)`` rows of the same format and
+    dtype for a criterion."""
 
     def __init__(self, name, dtype):
         self.name, self.dtype = name, np.dtype(dtype)
@@ -29,12 +30,15 @@ def make_design(request):
     return MakeDesign(*request.param)
 
 
-OF_USE = [(name, "float64") for name in DESIGNS if name not in ("cpu dense deterministic", "gpu dense")] + [("cpu sparse", "float32"), ("cpu dense", "float32")]
+OF_USE = [
+    (name, "float64") for name in DESIGNS if name not in ("cpu dense deterministic", "gpu dense")
+] + [("cpu sparse", "float32"), ("cpu dense", "float32")]
 
 
 @pytest.fixture(params=OF_USE, ids=" ".join)
 def make_a_design(request):
-    """Every design of use once, and float32 where kernels differ: enough for what is built on passes, which have tests with everything."""
+    """Every design of use once, and float32 where kernels differ: enough for what is built on
+    passes, which have tests with everything."""
     return MakeDesign(*request.param)
 
 

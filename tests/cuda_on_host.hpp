@@ -1,6 +1,8 @@
-// What a .cu file needs to be compiled by g++ and run on the CPU: the blocks of a launch run one after the other, the threads of a block as fibers
-// that take turns. A fiber waits at __syncthreads for all threads that still run, in a shuffle for those of its warp; where these wait for each other
-// for ever, or some have ended, the launch fails with a sentence. So the indices, sums and barriers of the kernels are tested, if not their speed.
+// What a .cu file needs to be compiled by g++ and run on the CPU: the blocks of a launch run one
+// after the other, the threads of a block as fibers that take turns. A fiber waits at __syncthreads
+// for all threads that still run, in a shuffle for those of its warp; where these wait for each
+// other for ever, or some have ended, the launch fails with a sentence. So the indices, sums and
+// barriers of the kernels are tested, if not their speed.
 #pragma once
 #include <cmath>
 #include <cstdio>
@@ -16,9 +18,14 @@
 #define __device__
 #define __shared__ static
 #define __launch_bounds__(...)
-template <class T> inline T __ldcs(const T* p) { return *p; }
+template <class T>
+inline T __ldcs(const T* p) {
+    return *p;
+}
 
-struct Dim { int x; };
+struct Dim {
+    int x;
+};
 static Dim blockIdx, blockDim, gridDim, threadIdx;
 
 namespace emulated {
@@ -28,7 +35,8 @@ struct Fiber {
     ucontext_t context;
     std::vector<char> stack;
     State state = ready;
-    double value[2] = {};  // of a shuffle: two, since a fiber may be in the next one before the others have read
+    double value[2] =
+        {};  // of a shuffle: two, since a fiber may be in the next one before the others have read
     int n_shuffles = 0;
 };
 static std::vector<Fiber> fibers;
@@ -45,7 +53,9 @@ inline void run_fiber() {
     body();
     fibers[threadIdx.x].state = done;
 }
-template <class Range> bool release(State state, Range first, Range last) {  // all that still run are in this state: on they go
+template <class Range>
+bool release(State state, Range first,
+             Range last) {  // all that still run are in this state: on they go
     bool any = false;
     for (auto f = first; f != last; ++f) {
         if (f->state != state && f->state != done) return false;
@@ -57,7 +67,11 @@ template <class Range> bool release(State state, Range first, Range last) {  // 
 }
 inline void run_block(int warp) {
     const int n = blockDim.x;
-    if (n == 1) { threadIdx.x = 0; body(); return; }
+    if (n == 1) {
+        threadIdx.x = 0;
+        body();
+        return;
+    }
     if (int(fibers.size()) < n) fibers.resize(n);
     for (int t = 0; t < n; ++t) {
         Fiber& f = fibers[t];
@@ -82,9 +96,14 @@ inline void run_block(int warp) {
         }
         if (all_done) return;
         bool released = false;
-        for (int t = 0; t < n; t += warp) released |= release(in_shuffle, fibers.begin() + t, fibers.begin() + std::min(n, t + warp));
+        for (int t = 0; t < n; t += warp)
+            released |=
+                release(in_shuffle, fibers.begin() + t, fibers.begin() + std::min(n, t + warp));
         if (!released && !ran) released = release(at_barrier, fibers.begin(), fibers.begin() + n);
-        if (!released && !ran) { is_stuck = true; return; }
+        if (!released && !ran) {
+            is_stuck = true;
+            return;
+        }
     }
 }
 template <class... A, size_t... I>

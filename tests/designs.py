@@ -1,4 +1,5 @@
 """Every kind of Design by name, small random problems, and where the real data are."""
+
 import pathlib
 
 import numpy as np
@@ -22,7 +23,8 @@ def dense(X):
 
 
 def device():
-    """The GPU of this machine, or where there is none the CPU in its place, running the same kernels."""
+    """The GPU of this machine, or where there is none the CPU in its place, running the same
+    kernels."""
     try:
         return find_device()
     except ValueError:
@@ -38,31 +40,62 @@ def strict_design(X, fit_intercept=False):
     return ReferenceDesign(dense(X), fit_intercept=fit_intercept, xp=array_api_strict)
 
 
-# name -> factory(X, fit_intercept); one thread: small problems, and the tests of threads are in test_passes.py and test_hoag.py
+# name -> factory(X, fit_intercept); one thread: small problems, and the tests of threads are in
+# test_passes.py and test_hoag.py
 DESIGNS = {
-    "cpu sparse": lambda X, fit_intercept=False: CpuDesign(X, fit_intercept=fit_intercept, n_threads=1),
-    "cpu sparse low_memory": lambda X, fit_intercept=False: CpuDesign(X, fit_intercept=fit_intercept, n_threads=1, low_memory=True),
-    "cpu sparse deterministic": lambda X, fit_intercept=False: CpuDesign(X, fit_intercept=fit_intercept, n_threads=1, deterministic=True),
-    "cpu dense": lambda X, fit_intercept=False: CpuDesign(dense(X), fit_intercept=fit_intercept, n_threads=1),
-    "cpu dense deterministic": lambda X, fit_intercept=False: CpuDesign(dense(X), fit_intercept=fit_intercept, n_threads=1, deterministic=True),
-    "gpu sparse": lambda X, fit_intercept=False: GpuDesign(X, fit_intercept=fit_intercept, device=DEVICE),
-    "gpu sparse one copy": lambda X, fit_intercept=False: GpuDesign(X, fit_intercept=fit_intercept, device=DEVICE, transpose=False),
-    "gpu dense": lambda X, fit_intercept=False: GpuDesign(dense(X), fit_intercept=fit_intercept, device=DEVICE),
-    "reference sparse": lambda X, fit_intercept=False: ReferenceDesign(X, fit_intercept=fit_intercept),
-    "reference dense": lambda X, fit_intercept=False: ReferenceDesign(dense(X), fit_intercept=fit_intercept),
+    "cpu sparse": lambda X, fit_intercept=False: CpuDesign(
+        X, fit_intercept=fit_intercept, n_threads=1
+    ),
+    "cpu sparse low_memory": lambda X, fit_intercept=False: CpuDesign(
+        X, fit_intercept=fit_intercept, n_threads=1, low_memory=True
+    ),
+    "cpu sparse deterministic": lambda X, fit_intercept=False: CpuDesign(
+        X, fit_intercept=fit_intercept, n_threads=1, deterministic=True
+    ),
+    "cpu dense": lambda X, fit_intercept=False: CpuDesign(
+        dense(X), fit_intercept=fit_intercept, n_threads=1
+    ),
+    "cpu dense deterministic": lambda X, fit_intercept=False: CpuDesign(
+        dense(X), fit_intercept=fit_intercept, n_threads=1, deterministic=True
+    ),
+    "gpu sparse": lambda X, fit_intercept=False: GpuDesign(
+        X, fit_intercept=fit_intercept, device=DEVICE
+    ),
+    "gpu sparse one copy": lambda X, fit_intercept=False: GpuDesign(
+        X, fit_intercept=fit_intercept, device=DEVICE, transpose=False
+    ),
+    "gpu dense": lambda X, fit_intercept=False: GpuDesign(
+        dense(X), fit_intercept=fit_intercept, device=DEVICE
+    ),
+    "reference sparse": lambda X, fit_intercept=False: ReferenceDesign(
+        X, fit_intercept=fit_intercept
+    ),
+    "reference dense": lambda X, fit_intercept=False: ReferenceDesign(
+        dense(X), fit_intercept=fit_intercept
+    ),
     "reference dense array_api_strict": strict_design,
 }
 
 
-# All losses on one design with kernels and on one over the protocol: a loss sees predictions only, not how X is stored. Two on every other design.
-ALL_LOSSES_ON = (("cpu sparse", "float64"), ("gpu sparse", "float64"), ("reference sparse", "float64"))
+# All losses on one design with kernels and on one over the protocol: a loss sees predictions only,
+# not how X is stored. Two on every other design.
+ALL_LOSSES_ON = (
+    ("cpu sparse", "float64"),
+    ("gpu sparse", "float64"),
+    ("reference sparse", "float64"),
+)
 FEW_LOSSES = ("squared", "logistic")
 
 
 def with_losses(designs, fixture="make_a_design"):
-    """Parametrises the design `fixture` and ``loss`` with the pairs that run; `designs` are (name, dtype)."""
-    pairs = [pytest.param(design, loss, id=f"{' '.join(design)}-{loss}") for design in designs
-             for loss in LOSSES if design in ALL_LOSSES_ON or loss in FEW_LOSSES]
+    """Parametrises the design `fixture` and ``loss`` with the pairs that run; `designs` are (name,
+    dtype)."""
+    pairs = [
+        pytest.param(design, loss, id=f"{' '.join(design)}-{loss}")
+        for design in designs
+        for loss in LOSSES
+        if design in ALL_LOSSES_ON or loss in FEW_LOSSES
+    ]
     return pytest.mark.parametrize((fixture, "loss"), pairs, indirect=[fixture])
 
 
@@ -72,8 +105,8 @@ def rows_for(name, X):
 
 
 def sparse_matrix(rng, n_rows, n_features, density=0.3):
-    """CSR whose columns range from full to empty, with empty rows among others; values that float32 holds exactly, so that every dtype is the
-    same problem."""
+    """CSR whose columns range from full to empty, with empty rows among others; values that float32
+    holds exactly, so that every dtype is the same problem."""
     share = np.minimum(1, density * 2 ** rng.normal(size=n_features))
     share[:: max(3, n_features // 4)] = 0
     X = rng.normal(size=(n_rows, n_features)) * (rng.random((n_rows, n_features)) < share)
@@ -89,7 +122,11 @@ def targets(loss, score, rng):
     if LOSSES[loss].domain is REAL:
         return noisy
     mean = np.exp(score / max(1.0, score.std()))
-    return rng.poisson(mean).astype(float) if LOSSES[loss].domain is COUNTS else mean * (0.1 + rng.gamma(2.0, 0.5, len(score)))
+    return (
+        rng.poisson(mean).astype(float)
+        if LOSSES[loss].domain is COUNTS
+        else mean * (0.1 + rng.gamma(2.0, 0.5, len(score)))
+    )
 
 
 def has_log_link(loss):
@@ -113,7 +150,8 @@ def real_data(*parts):
 
 
 def assert_near(actual, expected, scale=None, factor=1e3, message=""):
-    """Equal up to ``factor * eps`` times the largest magnitude (or `scale`): rounding of sums of some hundred terms."""
+    """Equal up to ``factor * eps`` times the largest magnitude (or `scale`): rounding of sums of
+    some hundred terms."""
     actual, expected = to_host(actual), to_host(expected)
     assert actual.shape == expected.shape, f"{message}: shape {actual.shape} for {expected.shape}"
     scale = max(np.abs(expected).max(initial=0), 1e-300) if scale is None else scale

@@ -1,4 +1,6 @@
-"""A device that is this very CPU: the kernels of csrc/cuda compiled by g++, and arrays that, like CuPy's, never become NumPy arrays by accident."""
+"""A device that is this very CPU: the kernels of csrc/cuda compiled by g++, and arrays that, like
+CuPy's, never become NumPy arrays by accident."""
+
 import ctypes
 import hashlib
 import os
@@ -12,14 +14,26 @@ from fasthoag.design import cuda
 
 SHIM = pathlib.Path(__file__).with_name("cuda_on_host.hpp")
 CACHE = pathlib.Path(tempfile.gettempdir()) / f"fasthoag-host-kernels-{os.getuid()}"
-FLAGS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-ffp-contract=off", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused-function")
+FLAGS = (
+    "-std=c++17",
+    "-O1",
+    "-shared",
+    "-fPIC",
+    "-ffp-contract=off",
+    "-Wall",
+    "-Wno-unknown-pragmas",
+    "-Wno-unused-function",
+)
 
 
 def compiled(text, warp):
     """The shared library of a source, kept for the next process."""
     kernels = cuda.kernels(text)
-    launchers = "".join(f'extern "C" int launch_{name}(int grid, int block, void** a) {{ return emulated::launch({name}, grid, block, a); }}\n'
-                        for name in kernels)
+    launchers = "".join(
+        f'extern "C" int launch_{name}(int grid, int block, void** a) '
+        f"{{ return emulated::launch({name}, grid, block, a); }}\n"
+        for name in kernels
+    )
     whole = f'#define FH_WARP {warp}\n#include "{SHIM.name}"\n{text}\n{launchers}'
     key = hashlib.sha256((whole + SHIM.read_text() + " ".join(FLAGS)).encode()).hexdigest()[:24]
     target = CACHE / f"{key}.so"
@@ -28,7 +42,11 @@ def compiled(text, warp):
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
             (pathlib.Path(folder) / "source.cpp").write_text(whole)
             made = os.path.join(folder, "made.so")
-            ran = subprocess.run(["g++", *FLAGS, "-I", SHIM.parent, os.path.join(folder, "source.cpp"), "-o", made], capture_output=True, text=True)
+            ran = subprocess.run(
+                ["g++", *FLAGS, "-I", SHIM.parent, os.path.join(folder, "source.cpp"), "-o", made],
+                capture_output=True,
+                text=True,
+            )
             if ran.returncode:
                 raise RuntimeError(ran.stderr[:4000])
             os.replace(made, target)  # at once, for processes that run beside this one
@@ -36,7 +54,8 @@ def compiled(text, warp):
 
 
 class DeviceArray:
-    """A NumPy array behind CuPy's rules: arithmetic with numbers and its own kind only; `get` is the one way to NumPy."""
+    """A NumPy array behind CuPy's rules: arithmetic with numbers and its own kind only; `get` is
+    the one way to NumPy."""
 
     __array_ufunc__ = None  # NumPy's operators leave it alone
     __cuda_array_interface__ = None
@@ -45,7 +64,10 @@ class DeviceArray:
         self.array = array
 
     def __array__(self, *args, **kwargs):
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly.")
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct "
+            "a NumPy array explicitly."
+        )
 
     def get(self):
         return self.array.copy()
@@ -80,11 +102,40 @@ class DeviceArray:
 def _operator(name):
     def apply(self, *others):
         return wrapped(getattr(self.array, name)(*map(unwrapped, others)))
+
     return apply
 
 
-for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv", "mod", "pow", "matmul", "rmatmul", "lt", "le", "gt", "ge",
-              "eq", "ne", "and", "or", "neg", "abs", "invert", "iadd", "isub", "imul", "ifloordiv"):
+for _name in (
+    "add",
+    "radd",
+    "sub",
+    "rsub",
+    "mul",
+    "rmul",
+    "truediv",
+    "rtruediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "matmul",
+    "rmatmul",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "eq",
+    "ne",
+    "and",
+    "or",
+    "neg",
+    "abs",
+    "invert",
+    "iadd",
+    "isub",
+    "imul",
+    "ifloordiv",
+):
     setattr(DeviceArray, f"__{_name}__", _operator(f"__{_name}__"))
 
 
@@ -94,7 +145,9 @@ def wrapped(value):
     if isinstance(value, np.generic):  # CuPy gives arrays without dimensions
         return DeviceArray(np.asarray(value))
     if callable(value) and not isinstance(value, type):
-        return lambda *args, **kwargs: wrapped(value(*map(unwrapped, args), **{k: unwrapped(v) for k, v in kwargs.items()}))
+        return lambda *args, **kwargs: wrapped(
+            value(*map(unwrapped, args), **{k: unwrapped(v) for k, v in kwargs.items()})
+        )
     return value
 
 
@@ -118,25 +171,45 @@ class Namespace:
     @staticmethod
     def asarray(array, dtype=None, copy=None):
         array = array.array if isinstance(array, DeviceArray) else np.array(array)
-        return DeviceArray(np.array(array, dtype=dtype, copy=copy or None, order="C" if dtype is None else None))
+        return DeviceArray(
+            np.array(array, dtype=dtype, copy=copy or None, order="C" if dtype is None else None)
+        )
 
-    ascontiguousarray = staticmethod(lambda array: DeviceArray(np.ascontiguousarray(unwrapped(array))))
+    ascontiguousarray = staticmethod(
+        lambda array: DeviceArray(np.ascontiguousarray(unwrapped(array)))
+    )
 
 
 class HostModule:
     def __init__(self, text, device):
-        self.kernels, self.library, self.device = cuda.kernels(text), compiled(text, device.warp), device
+        self.kernels, self.library, self.device = (
+            cuda.kernels(text),
+            compiled(text, device.warp),
+            device,
+        )
 
     def bind(self, name, grid, n_threads, *values):
         """A function that launches this kernel with these arguments."""
         values = self.kernels[name].arguments(values)
-        held = [ctypes.c_void_p(v.array.ctypes.data) if isinstance(v, DeviceArray) else np.ctypeslib.as_ctypes_type(v.dtype)(v.item()) for v in values]
+        held = [
+            ctypes.c_void_p(v.array.ctypes.data)
+            if isinstance(v, DeviceArray)
+            else np.ctypeslib.as_ctypes_type(v.dtype)(v.item())
+            for v in values
+        ]
         pointers = (ctypes.c_void_p * len(held))(*(ctypes.addressof(v) for v in held))
-        run, grid, n_threads = getattr(self.library, f"launch_{name}"), int(grid), min(n_threads, self.device.n_threads)
+        run, grid, n_threads = (
+            getattr(self.library, f"launch_{name}"),
+            int(grid),
+            min(n_threads, self.device.n_threads),
+        )
 
         def launch(held=(values, held)):
             if run(grid, n_threads, pointers):
-                raise RuntimeError(f"kernel {name}: threads wait for each other for ever, or some have ended before a barrier")
+                raise RuntimeError(
+                    f"kernel {name}: threads wait for each other for ever, or some have ended "
+                    "before a barrier"
+                )
 
         return launch
 
@@ -145,7 +218,8 @@ class HostModule:
 
 
 class HostDevice:
-    """`n_threads` of a block at most and `warp` lanes: 1 and 1 is fast, more run as fibers. `free` is the memory that it says it has."""
+    """`n_threads` of a block at most and `warp` lanes: 1 and 1 is fast, more run as fibers. `free`
+    is the memory that it says it has."""
 
     xp = Namespace()
 

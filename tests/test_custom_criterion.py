@@ -1,4 +1,6 @@
-"""A criterion of the user's own: equal to the built-in where both can say the same, and wrong ones are refused."""
+"""A criterion of the user's own: equal to the built-in where both can say the same, and wrong ones
+are refused."""
+
 import numpy as np
 import pytest
 from designs import sparse_problem
@@ -22,7 +24,10 @@ def loss_of(name, y):
 @pytest.mark.parametrize("loss", ["squared", "logistic", "poisson"])
 def test_a_sum_of_losses_is_hold_out(loss, penalty):
     problem, X, y = halves(loss, penalty)
-    own, built_in = (hoag(problem, rule, bounds=(-6, 6), tol=1e-6) for rule in (CustomCriterion(X, loss_of(loss, y)), HeldOut(X, y)))
+    own, built_in = (
+        hoag(problem, rule, bounds=(-6, 6), tol=1e-6)
+        for rule in (CustomCriterion(X, loss_of(loss, y)), HeldOut(X, y))
+    )
     assert own.method == built_in.method
     assert own.value == pytest.approx(built_in.value, rel=1e-6)
     np.testing.assert_allclose(own.theta, built_in.theta, atol=5e-3)
@@ -36,7 +41,10 @@ def test_hypergradient_of_a_function_that_is_no_sum(loss):
         v, g = derivative(loss, 0, y, z), derivative(loss, 1, y, z)
         e = np.exp(v - v.max())
         return v.max() + np.log(e.sum()), e / e.sum() * g
-    assert check_hypergrad(problem, CustomCriterion(X, smooth_maximum), np.linspace(-1, 1, P)) < 1e-6
+
+    assert (
+        check_hypergrad(problem, CustomCriterion(X, smooth_maximum), np.linspace(-1, 1, P)) < 1e-6
+    )
 
 
 def test_multinomial_predictions_have_a_column_a_class():
@@ -48,16 +56,30 @@ def test_multinomial_predictions_have_a_column_a_class():
         p = np.exp(z - z.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
         return -np.log(p[np.arange(N), y[N:].astype(int)]).sum(), p - np.eye(3)[y[N:].astype(int)]
-    own, built_in = (hoag(problem, rule, bounds=(-6, 6), tol=1e-6) for rule in (CustomCriterion(X[N:], log_loss), HeldOut(X[N:], y[N:])))
-    assert own.theta == pytest.approx(built_in.theta, abs=5e-3) and own.value == pytest.approx(built_in.value, rel=1e-6)
+
+    own, built_in = (
+        hoag(problem, rule, bounds=(-6, 6), tol=1e-6)
+        for rule in (CustomCriterion(X[N:], log_loss), HeldOut(X[N:], y[N:]))
+    )
+    assert own.theta == pytest.approx(built_in.theta, abs=5e-3)
+    assert own.value == pytest.approx(built_in.value, rel=1e-6)
 
 
-@pytest.mark.parametrize("function, message", [
-    (5, "value_and_grad must be callable; got 5"),
-    (lambda z: (z @ z, z), "the slope in a random direction is .* by the gradient and .* by differences"),
-    (lambda z: (z @ z, z[:5]), "must return a number and an array of the shape of z"),
-    (lambda z: (np.nan, z), "value_and_grad returned nan with 0 non-finite derivatives, at z between"),
-])
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (5, "value_and_grad must be callable; got 5"),
+        (
+            lambda z: (z @ z, z),
+            "the slope in a random direction is .* by the gradient and .* by differences",
+        ),
+        (lambda z: (z @ z, z[:5]), "must return a number and an array of the shape of z"),
+        (
+            lambda z: (np.nan, z),
+            "value_and_grad returned nan with 0 non-finite derivatives, at z between",
+        ),
+    ],
+)
 def test_a_wrong_function_is_refused(function, message):
     problem, X, _ = halves()
     with pytest.raises((TypeError, ValueError), match=message):

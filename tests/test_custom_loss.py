@@ -1,4 +1,6 @@
-"""Losses that users write: the same as built-in ones of the same formula, checked when made, and safe to keep, copy and send to other processes."""
+"""Losses that users write: the same as built-in ones of the same formula, checked when made, and
+safe to keep, copy and send to other processes."""
+
 import copy
 import gc
 import math
@@ -8,7 +10,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import numba
 import numpy as np
@@ -103,16 +105,34 @@ def squared_hinge_d2(y, z):
 SQUARED = squared, squared_d1, squared_d2, squared_d3
 
 
-@lru_cache(maxsize=None)
+@cache
 def twin(name):
-    """The loss of this name as a user would write it; with " numeric" without its third derivative."""
+    """The loss of this name as a user would write it; with " numeric" without its third
+    derivative."""
     make = {
         "squared": lambda: custom_loss(*map(numba.njit, SQUARED)),
-        "logistic": lambda: custom_loss(logistic, logistic_d1, logistic_d2, logistic_d3, name="my_logistic", is_classification=True),
-        "logistic numeric": lambda: custom_loss(logistic, logistic_d1, logistic_d2, is_classification=True),
-        "poisson": lambda: custom_loss(poisson, poisson_d1, exponential, exponential, domain=COUNTS),
+        "logistic": lambda: custom_loss(
+            logistic,
+            logistic_d1,
+            logistic_d2,
+            logistic_d3,
+            name="my_logistic",
+            is_classification=True,
+        ),
+        "logistic numeric": lambda: custom_loss(
+            logistic, logistic_d1, logistic_d2, is_classification=True
+        ),
+        "poisson": lambda: custom_loss(
+            poisson, poisson_d1, exponential, exponential, domain=COUNTS
+        ),
         "poisson numeric": lambda: custom_loss(poisson, poisson_d1, exponential, domain=COUNTS),
-        "squared_hinge numeric": lambda: custom_loss(squared_hinge, squared_hinge_d1, squared_hinge_d2, is_classification=True, has_kinks=True),
+        "squared_hinge numeric": lambda: custom_loss(
+            squared_hinge,
+            squared_hinge_d1,
+            squared_hinge_d2,
+            is_classification=True,
+            has_kinks=True,
+        ),
         "log_cosh": lambda: custom_loss(log_cosh, log_cosh_d1, log_cosh_d2, name="log_cosh"),
     }
     return make[name]()
@@ -124,7 +144,11 @@ DOMAINS = {"squared": REAL, "logistic": LABELS, "poisson": COUNTS}
 
 def points(name, seed=0, n=500):
     rng = np.random.default_rng(seed)
-    y = {"squared": rng.normal(size=n), "logistic": rng.choice([-1.0, 1.0], n), "poisson": rng.integers(0, 4, n).astype(float)}[name]
+    y = {
+        "squared": rng.normal(size=n),
+        "logistic": rng.choice([-1.0, 1.0], n),
+        "poisson": rng.integers(0, 4, n).astype(float),
+    }[name]
     return y, rng.normal(size=n) * rng.choice([0.1, 1, 10], n)
 
 
@@ -137,23 +161,32 @@ def small(loss, seed=0):
 @pytest.mark.parametrize("order", range(4))
 def test_values_and_derivatives_are_those_of_the_built_in_loss(name, order):
     y, z = points(name)
-    np.testing.assert_allclose(derivative(twin(name), order, y, z), derivative(name, order, y, z), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        derivative(twin(name), order, y, z), derivative(name, order, y, z), rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", TWINS)
 def test_a_pass_is_that_of_the_built_in_loss(name):
     X, y = small(name)
     W = np.random.default_rng(1).normal(size=(X.shape[1], 3))
-    custom, built_in = (CpuDesign(X, n_threads=1).loss_grad(loss, y, RowWeights(), np.zeros(3, np.int32), W) for loss in (twin(name), name))
-    for mine, theirs in zip(custom, built_in):
+    custom, built_in = (
+        CpuDesign(X, n_threads=1).loss_grad(loss, y, RowWeights(), np.zeros(3, np.int32), W)
+        for loss in (twin(name), name)
+    )
+    for mine, theirs in zip(custom, built_in, strict=False):
         np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", TWINS)
 def test_what_it_is(name):
     loss = twin(name)
-    assert isinstance(loss, Loss) and loss.domain == DOMAINS[name] and loss.is_classification == (name == "logistic")
-    assert not loss.has_kinks and not loss.is_quadratic and loss.native is loss.compiled.native
+    assert isinstance(loss, Loss)
+    assert loss.domain == DOMAINS[name]
+    assert loss.is_classification == (name == "logistic")
+    assert not loss.has_kinks
+    assert not loss.is_quadratic
+    assert loss.native is loss.compiled.native
     assert loss.name == ("my_logistic" if name == "logistic" else "custom")
 
 
@@ -163,8 +196,12 @@ def test_tuning_gives_the_result_of_the_built_in_loss(name, rule):
     X, y = small(name)
     results = []
     for loss in (name, twin(name)):
-        problem = Problem(X if rule == "k-fold" else X[:60], y if rule == "k-fold" else y[:60], loss=loss)
-        results.append(hoag(problem, KFold(3) if rule == "k-fold" else HeldOut(X[60:], y[60:]), n_threads=1))
+        problem = Problem(
+            X if rule == "k-fold" else X[:60], y if rule == "k-fold" else y[:60], loss=loss
+        )
+        results.append(
+            hoag(problem, KFold(3) if rule == "k-fold" else HeldOut(X[60:], y[60:]), n_threads=1)
+        )
     assert results[0].status == results[1].status == "converged"
     np.testing.assert_allclose(results[1].theta, results[0].theta, rtol=0, atol=1e-6)
     assert results[1].value == pytest.approx(results[0].value, rel=1e-9)
@@ -173,7 +210,10 @@ def test_tuning_gives_the_result_of_the_built_in_loss(name, rule):
 def test_a_criterion_may_have_a_custom_loss_of_its_own():
     X, y = small("squared")
     for rule in (lambda loss: KFold(3, loss=loss), lambda loss: HeldOut(X, y, loss=loss)):
-        built_in, custom = (hoag(Problem(X, y, loss="huber"), rule(loss), [0.0], bounds=(-3, 4)) for loss in ("squared", twin("squared")))
+        built_in, custom = (
+            hoag(Problem(X, y, loss="huber"), rule(loss), [0.0], bounds=(-3, 4))
+            for loss in ("squared", twin("squared"))
+        )
         np.testing.assert_allclose(custom.theta, built_in.theta, rtol=0, atol=1e-6)
 
 
@@ -189,25 +229,37 @@ def test_hypergradient_is_the_finite_difference(name):
 def test_third_derivative_left_out(name):
     y, z = points(name)
     built_in = derivative(name, 3, y, z)
-    np.testing.assert_allclose(derivative(twin(name + " numeric"), 3, y, z), built_in, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(
+        derivative(twin(name + " numeric"), 3, y, z), built_in, rtol=1e-8, atol=1e-9
+    )
     X, y = small(name)
-    built_in, numeric = (hoag(Problem(X, y, loss=loss), KFold(3)) for loss in (name, twin(name + " numeric")))
+    built_in, numeric = (
+        hoag(Problem(X, y, loss=loss), KFold(3)) for loss in (name, twin(name + " numeric"))
+    )
     np.testing.assert_allclose(numeric.theta, built_in.theta, rtol=0, atol=1e-5)
 
 
 def test_third_derivative_left_out_does_not_reach_over_a_jump():
     loss = twin("squared_hinge numeric")
     z = 1 + np.r_[0, np.array([1e-12, 1e-9, 1e-6, 1e-3]), -np.array([1e-12, 1e-9, 1e-6, 1e-3])]
-    assert loss.has_kinks and (derivative(loss, 3, np.ones(len(z)), z) == 0).all()
+    assert loss.has_kinks
+    assert (derivative(loss, 3, np.ones(len(z)), z) == 0).all()
 
 
 def test_log_cosh():
     y, z = points("squared")
     r = z - y
     loss = twin("log_cosh")
-    exact = [np.logaddexp(r, -r) - np.log(2), np.tanh(r), 1 / np.cosh(r) ** 2, -2 * np.tanh(r) / np.cosh(r) ** 2]
+    exact = [
+        np.logaddexp(r, -r) - np.log(2),
+        np.tanh(r),
+        1 / np.cosh(r) ** 2,
+        -2 * np.tanh(r) / np.cosh(r) ** 2,
+    ]
     for order in range(4):
-        np.testing.assert_allclose(derivative(loss, order, y, z), exact[order], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(
+            derivative(loss, order, y, z), exact[order], rtol=1e-9, atol=1e-9
+        )
     X, y = small("squared")
     assert hoag(Problem(X, y, loss=loss), KFold(5)).status == "converged"
 
@@ -257,34 +309,73 @@ def zero(y, z):
 
 
 FAULTS = {
-    "wrong d1": ((squared, wrong_by_a_thousandth, squared_d2), {}, "d1 ('wrong_by_a_thousandth') of loss 'mine' at y = -2.5, z = 0: gave 2.5025, but "
-                 "the difference quotient of value ('squared') is 2.5"),
-    "wrong d2": ((squared, squared_d1, wrong_from_three), {}, "d2 ('wrong_from_three') of loss 'mine' at y = -2.5, z = 3: gave 1.5, but the "
-                 "difference quotient of d1 ('squared_d1') is 1"),
-    "wrong d3": ((squared, squared_d1, squared_d2, wrong_third), {}, "d3 ('wrong_third') of loss 'mine' at y = -2.5, z = 0: gave 0.0001, but the "
-                 "difference quotient of d2 ('squared_d2') is 0"),
-    "not convex": ((concave, concave_d1, concave_d2), {}, "d2 ('concave_d2') of loss 'mine' at y = -2.5, z = 0: gave -1; the loss must be convex"),
-    "NaN": ((nan_beyond_two, squared_d1, squared_d2), {}, "value ('nan_beyond_two') of loss 'mine' at y = -2.5, z = 2.25: gave nan; it must be"),
-    "overflow": ((overflowing, logistic_d1, logistic_d2), dict(targets=[-1.0]), "value ('overflowing') of loss 'mine' at y = -1, z = 100: gave inf;"),
-    "corner in the value": ((hinge, hinge_d1, zero), dict(is_classification=True, has_kinks=True), "d1 ('hinge_d1') of loss 'mine' at y = -1, "
-                            "z = -1: gave 0, but the difference quotient of value ('hinge') is 0.5"),
-    "jump that is not declared": ((squared_hinge, squared_hinge_d1, squared_hinge_d2), dict(is_classification=True), "pass has_kinks=True"),
-    "targets of the user": ((squared, wrong_by_a_thousandth, squared_d2), dict(targets=[70.0]), "at y = 70, z = 0: gave -70.07, "),
-}  # fmt: skip
+    "wrong d1": (
+        (squared, wrong_by_a_thousandth, squared_d2),
+        {},
+        "d1 ('wrong_by_a_thousandth') of loss 'mine' at y = -2.5, z = 0: gave 2.5025, but "
+        "the difference quotient of value ('squared') is 2.5",
+    ),
+    "wrong d2": (
+        (squared, squared_d1, wrong_from_three),
+        {},
+        "d2 ('wrong_from_three') of loss 'mine' at y = -2.5, z = 3: gave 1.5, but the "
+        "difference quotient of d1 ('squared_d1') is 1",
+    ),
+    "wrong d3": (
+        (squared, squared_d1, squared_d2, wrong_third),
+        {},
+        "d3 ('wrong_third') of loss 'mine' at y = -2.5, z = 0: gave 0.0001, but the "
+        "difference quotient of d2 ('squared_d2') is 0",
+    ),
+    "not convex": (
+        (concave, concave_d1, concave_d2),
+        {},
+        "d2 ('concave_d2') of loss 'mine' at y = -2.5, z = 0: gave -1; the loss must be convex",
+    ),
+    "NaN": (
+        (nan_beyond_two, squared_d1, squared_d2),
+        {},
+        "value ('nan_beyond_two') of loss 'mine' at y = -2.5, z = 2.25: gave nan; it must be",
+    ),
+    "overflow": (
+        (overflowing, logistic_d1, logistic_d2),
+        {"targets": [-1.0]},
+        "value ('overflowing') of loss 'mine' at y = -1, z = 100: gave inf;",
+    ),
+    "corner in the value": (
+        (hinge, hinge_d1, zero),
+        {"is_classification": True, "has_kinks": True},
+        "d1 ('hinge_d1') of loss 'mine' at y = -1, "
+        "z = -1: gave 0, but the difference quotient of value ('hinge') is 0.5",
+    ),
+    "jump that is not declared": (
+        (squared_hinge, squared_hinge_d1, squared_hinge_d2),
+        {"is_classification": True},
+        "pass has_kinks=True",
+    ),
+    "targets of the user": (
+        (squared, wrong_by_a_thousandth, squared_d2),
+        {"targets": [70.0]},
+        "at y = 70, z = 0: gave -70.07, ",
+    ),
+}
 
 
-@pytest.mark.parametrize("functions, options, message", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(("functions", "options", "message"), FAULTS.values(), ids=FAULTS)
 def test_a_wrong_function_is_refused_with_the_point(functions, options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         custom_loss(*functions, name="mine", **options)
 
 
 def test_large_counts_are_no_reason_to_look_where_a_log_link_overflows():
-    assert custom_loss(poisson, poisson_d1, exponential, domain=COUNTS, targets=[0.0, 5000.0]).domain is COUNTS
+    assert (
+        custom_loss(poisson, poisson_d1, exponential, domain=COUNTS, targets=[0.0, 5000.0]).domain
+        is COUNTS
+    )
 
 
 def opens_a_file(y, z):
-    return len(open("x").read())  # noqa: SIM115
+    return len(open("x").read())
 
 
 def raises(y, z):
@@ -303,33 +394,125 @@ def returns_nothing_below_zero(y, z):
 
 
 BAD_ARGUMENTS = {
-    "not compilable": ((opens_a_file, squared_d1, squared_d2), {}, TypeError, r"Numba cannot compile value \('opens_a_file'\): Untyped global "
-                       r"name 'open'.* Use float arithmetic"),
-    "calls plain Python": ((lambda y, z: squared(y, z), squared_d1, squared_d2), {}, TypeError, "compile value .*squared.* with numba.njit"),
-    "can raise": ((raises, squared_d1, squared_d2), {}, ValueError, r"value \('raises'\) can raise an exception"),
-    "makes a list": ((squared, makes_a_list, squared_d2), {}, ValueError, r"d1 \('makes_a_list'\) can raise an exception or needs memory"),
-    "complex": ((squared, squared_d1, lambda y, z: 1j * z), {}, TypeError, "d2 .* must return a real number on every path; it returns complex128"),
-    "nothing": ((squared, squared_d1, returns_nothing_below_zero), {}, TypeError, "d2 .* a real number on every path; it returns Optional"),
-    "one argument": ((lambda z: z, squared_d1, squared_d2), {}, TypeError, r"value must be a function of two numbers, \(y, z\)"),
-    "three arguments": ((squared, lambda y, z, a: z, squared_d2), {}, TypeError, r"d1 must be a function of two numbers, \(y, z\)"),
-    "no function": ((squared, squared_d1, 1.0), {}, TypeError, r"d2 must be a Python function of \(y, z\); got 1.0"),
-    "a name": (("squared", squared_d1, squared_d2), {}, TypeError, "value must be a Python function"),
-    "no d2": ((squared, squared_d1, None), {}, TypeError, "d2 must be a Python function .*got None"),
-    "a ufunc": ((np.exp, squared_d1, squared_d2), {}, TypeError, "value must be a Python function .*wrap it: def value"),
-    "built-in name": (SQUARED, dict(name="squared"), ValueError, "name must not be that of a built-in loss"),
-    "no name": (SQUARED, dict(name=None), TypeError, "name must be a string"),
-    "bad domain": (SQUARED, dict(domain="positive"), TypeError, "domain must be"),
-    "domain that tests nothing": (SQUARED, dict(domain=("numbers", lambda y: True)), TypeError, "domain must test an array"),
-    "domain and classes": (SQUARED, dict(domain=REAL, is_classification=True), ValueError, "domain must be left out"),
-    "domain without a usual target": (SQUARED, dict(domain=("numbers > 20", lambda y: y > 20)), ValueError, "targets must be given"),
-    "targets outside the domain": (SQUARED, dict(domain=COUNTS, targets=[1, -3]), ValueError, "targets must contain numbers >= 0 .*found -3"),
-    "text in targets": (SQUARED, dict(targets="spam"), ValueError, "targets must be numbers"),
-    "no targets": (SQUARED, dict(targets=[]), ValueError, "targets must"),
-    "NaN in targets": (SQUARED, dict(targets=[1, np.nan]), ValueError, "targets must contain real numbers .*found nan"),
-}  # fmt: skip
+    "not compilable": (
+        (opens_a_file, squared_d1, squared_d2),
+        {},
+        TypeError,
+        r"Numba cannot compile value \('opens_a_file'\): Untyped global "
+        r"name 'open'.* Use float arithmetic",
+    ),
+    "calls plain Python": (
+        (lambda y, z: squared(y, z), squared_d1, squared_d2),
+        {},
+        TypeError,
+        "compile value .*squared.* with numba.njit",
+    ),
+    "can raise": (
+        (raises, squared_d1, squared_d2),
+        {},
+        ValueError,
+        r"value \('raises'\) can raise an exception",
+    ),
+    "makes a list": (
+        (squared, makes_a_list, squared_d2),
+        {},
+        ValueError,
+        r"d1 \('makes_a_list'\) can raise an exception or needs memory",
+    ),
+    "complex": (
+        (squared, squared_d1, lambda y, z: 1j * z),
+        {},
+        TypeError,
+        "d2 .* must return a real number on every path; it returns complex128",
+    ),
+    "nothing": (
+        (squared, squared_d1, returns_nothing_below_zero),
+        {},
+        TypeError,
+        "d2 .* a real number on every path; it returns Optional",
+    ),
+    "one argument": (
+        (lambda z: z, squared_d1, squared_d2),
+        {},
+        TypeError,
+        r"value must be a function of two numbers, \(y, z\)",
+    ),
+    "three arguments": (
+        (squared, lambda y, z, a: z, squared_d2),
+        {},
+        TypeError,
+        r"d1 must be a function of two numbers, \(y, z\)",
+    ),
+    "no function": (
+        (squared, squared_d1, 1.0),
+        {},
+        TypeError,
+        r"d2 must be a Python function of \(y, z\); got 1.0",
+    ),
+    "a name": (
+        ("squared", squared_d1, squared_d2),
+        {},
+        TypeError,
+        "value must be a Python function",
+    ),
+    "no d2": (
+        (squared, squared_d1, None),
+        {},
+        TypeError,
+        "d2 must be a Python function .*got None",
+    ),
+    "a ufunc": (
+        (np.exp, squared_d1, squared_d2),
+        {},
+        TypeError,
+        "value must be a Python function .*wrap it: def value",
+    ),
+    "built-in name": (
+        SQUARED,
+        {"name": "squared"},
+        ValueError,
+        "name must not be that of a built-in loss",
+    ),
+    "no name": (SQUARED, {"name": None}, TypeError, "name must be a string"),
+    "bad domain": (SQUARED, {"domain": "positive"}, TypeError, "domain must be"),
+    "domain that tests nothing": (
+        SQUARED,
+        {"domain": ("numbers", lambda y: True)},
+        TypeError,
+        "domain must test an array",
+    ),
+    "domain and classes": (
+        SQUARED,
+        {"domain": REAL, "is_classification": True},
+        ValueError,
+        "domain must be left out",
+    ),
+    "domain without a usual target": (
+        SQUARED,
+        {"domain": ("numbers > 20", lambda y: y > 20)},
+        ValueError,
+        "targets must be given",
+    ),
+    "targets outside the domain": (
+        SQUARED,
+        {"domain": COUNTS, "targets": [1, -3]},
+        ValueError,
+        "targets must contain numbers >= 0 .*found -3",
+    ),
+    "text in targets": (SQUARED, {"targets": "spam"}, ValueError, "targets must be numbers"),
+    "no targets": (SQUARED, {"targets": []}, ValueError, "targets must"),
+    "NaN in targets": (
+        SQUARED,
+        {"targets": [1, np.nan]},
+        ValueError,
+        "targets must contain real numbers .*found nan",
+    ),
+}
 
 
-@pytest.mark.parametrize("functions, options, kind, message", BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
+@pytest.mark.parametrize(
+    ("functions", "options", "kind", "message"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS
+)
 def test_bad_arguments_are_refused(functions, options, kind, message):
     with pytest.raises(kind, match=message):
         custom_loss(*functions, **options)
@@ -338,7 +521,9 @@ def test_bad_arguments_are_refused(functions, options, kind, message):
 def test_targets_outside_the_domain_are_refused_by_a_problem():
     with pytest.raises(ValueError, match="y must contain numbers >= 0 for loss 'custom'; found -1"):
         Problem(np.eye(2), [1.0, -1.0], loss=twin("poisson"))
-    with pytest.raises(ValueError, match=r"y must contain only -1 and \+1 for loss 'my_logistic'; found 0"):
+    with pytest.raises(
+        ValueError, match=r"y must contain only -1 and \+1 for loss 'my_logistic'; found 0"
+    ):
         Problem(np.eye(2), [1.0, 0.0], loss=twin("logistic"))
 
 
@@ -349,33 +534,54 @@ def round_trip(loss):
 def test_pickle_round_trip():
     loss, (y, z) = twin("logistic"), points("logistic")
     loaded = round_trip(loss)
-    assert type(loaded) is type(loss) and loaded.name == loss.name and loaded.has_kinks == loss.has_kinks and loaded.is_classification
+    assert type(loaded) is type(loss)
+    assert loaded.name == loss.name
+    assert loaded.has_kinks == loss.has_kinks
+    assert loaded.is_classification
     loaded.check_y(y)
     for order in range(4):
-        np.testing.assert_array_equal(derivative(loaded, order, y, z), derivative(loss, order, y, z))
+        np.testing.assert_array_equal(
+            derivative(loaded, order, y, z), derivative(loss, order, y, z)
+        )
     assert round_trip(loss) is loaded  # compiled once
 
 
 def test_another_process_loads_even_closures():
     width = 3.0
-    loss = custom_loss(lambda y, z: 0.5 * width * (z - y) ** 2, lambda y, z: width * (z - y), lambda y, z: width, name="sent",
-                       domain=("numbers < 9", lambda y: y < 9))
-    code = "import pickle, sys, numpy as np; from fasthoag.losses import derivative\n" \
-           "loss = pickle.load(sys.stdin.buffer); print(loss.name, derivative(loss, 1, np.array([1.0]), np.array([3.0])), loss.domain[1](9))"
-    run = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(loss), capture_output=True, check=True)
+    loss = custom_loss(
+        lambda y, z: 0.5 * width * (z - y) ** 2,
+        lambda y, z: width * (z - y),
+        lambda y, z: width,
+        name="sent",
+        domain=("numbers < 9", lambda y: y < 9),
+    )
+    code = (
+        "import pickle, sys, numpy as np; from fasthoag.losses import derivative\nloss = "
+        "pickle.load(sys.stdin.buffer); print(loss.name, derivative(loss, 1, np.array([1.0]), "
+        "np.array([3.0])), loss.domain[1](9))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], input=pickle.dumps(loss), capture_output=True, check=True
+    )
     assert run.stdout.decode().split() == ["sent", "[6.]", "False"]
 
 
 def test_a_domain_that_cannot_be_pickled_is_named():
     lock = threading.Lock()
-    loss = replace(twin("squared"), name="mine", domain=("all", lambda y: (lock is None) | np.isfinite(y)))
-    with pytest.raises(pickle.PicklingError, match="loss 'mine' cannot be pickled, .*lock.*; define them at the top level"):
+    loss = replace(
+        twin("squared"), name="mine", domain=("all", lambda y: (lock is None) | np.isfinite(y))
+    )
+    with pytest.raises(
+        pickle.PicklingError,
+        match="loss 'mine' cannot be pickled, .*lock.*; define them at the top level",
+    ):
         pickle.dumps(loss)
 
 
 def test_copies_are_the_loss_itself():
     loss = twin("squared")
-    assert copy.copy(loss) is loss and copy.deepcopy([loss])[0] is loss
+    assert copy.copy(loss) is loss
+    assert copy.deepcopy([loss])[0] is loss
 
 
 def test_threads_change_no_bits_between_runs():
@@ -383,11 +589,16 @@ def test_threads_change_no_bits_between_runs():
     X, W = rng.normal(size=(6000, 40)), rng.normal(size=(40, 3))
     y = rng.choice([-1.0, 1.0], 6000)
     design = CpuDesign(X, n_threads=2)
-    first, second = (design.loss_grad(twin("logistic"), y, RowWeights(), np.zeros(3, np.int32), W) for _ in range(2))
-    for a, b in zip(first, second):
+    first, second = (
+        design.loss_grad(twin("logistic"), y, RowWeights(), np.zeros(3, np.int32), W)
+        for _ in range(2)
+    )
+    for a, b in zip(first, second, strict=False):
         np.testing.assert_array_equal(a, b)
     X, y = small("logistic")
-    first, second = (hoag(Problem(X, y, loss=twin("logistic")), KFold(3), n_threads=2) for _ in range(2))
+    first, second = (
+        hoag(Problem(X, y, loss=twin("logistic")), KFold(3), n_threads=2) for _ in range(2)
+    )
     np.testing.assert_array_equal(first.theta, second.theta)
     np.testing.assert_array_equal(first.w, second.w)
 
@@ -398,9 +609,15 @@ def test_a_problem_keeps_the_compiled_code():
     problem, rule = Problem(X, y, loss=loss), KFold(3, loss=loss)
     del loss
     gc.collect()
-    other = custom_loss(log_cosh, log_cosh_d1, log_cosh_d2)  # its code could lie where the old one was
+    # its code could lie where the old one was
+    other = custom_loss(log_cosh, log_cosh_d1, log_cosh_d2)
     gc.collect()
-    np.testing.assert_allclose(hoag(problem, rule).theta, hoag(Problem(X, y, loss="squared"), KFold(3)).theta, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        hoag(problem, rule).theta,
+        hoag(Problem(X, y, loss="squared"), KFold(3)).theta,
+        rtol=0,
+        atol=1e-6,
+    )
     assert other
 
 

@@ -1,4 +1,6 @@
-"""The scikit-learn estimators: scikit-learn's own checks, its models at the chosen strength, and what the arguments say."""
+"""The scikit-learn estimators: scikit-learn's own checks, its models at the chosen strength, and
+what the arguments say."""
+
 import pickle
 import tracemalloc
 import warnings
@@ -9,7 +11,13 @@ import scipy.sparse as sp
 from sklearn import linear_model
 from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_diabetes, load_iris
-from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor, Ridge, TweedieRegressor
+from sklearn.linear_model import (
+    GammaRegressor,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+    TweedieRegressor,
+)
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -48,17 +56,45 @@ def data(Estimator, n=150, p=6, seed=0):
 
 # the same objective in scikit-learn, at the strength that was chosen for a sum of n rows
 SAME = {
-    "logistic": (fasthoag.LogisticRegressionCV(), lambda m, n: LogisticRegression(C=m.C_, tol=1e-10, max_iter=10000)),
-    "logistic balanced": (fasthoag.LogisticRegressionCV(class_weight="balanced"),
-                          lambda m, n: LogisticRegression(C=m.C_, tol=1e-10, max_iter=10000, class_weight="balanced")),
-    "svc": (fasthoag.LinearSVCCV(fit_intercept=False), lambda m, n: LinearSVC(C=m.C_, dual=False, fit_intercept=False, tol=1e-10, max_iter=100000)),
+    "logistic": (
+        fasthoag.LogisticRegressionCV(),
+        lambda m, n: LogisticRegression(C=m.C_, tol=1e-10, max_iter=10000),
+    ),
+    "logistic balanced": (
+        fasthoag.LogisticRegressionCV(class_weight="balanced"),
+        lambda m, n: LogisticRegression(C=m.C_, tol=1e-10, max_iter=10000, class_weight="balanced"),
+    ),
+    "svc": (
+        fasthoag.LinearSVCCV(fit_intercept=False),
+        lambda m, n: LinearSVC(C=m.C_, dual=False, fit_intercept=False, tol=1e-10, max_iter=100000),
+    ),
     "ridge": (fasthoag.RidgeCV(), lambda m, n: Ridge(alpha=m.alpha_)),
-    "svr": (fasthoag.LinearSVRCV(epsilon=0.1, fit_intercept=False), lambda m, n: LinearSVR(
-        C=m.C_, epsilon=0.1, loss="squared_epsilon_insensitive", dual=False, fit_intercept=False, tol=1e-10, max_iter=100000)),
-    "poisson": (fasthoag.PoissonRegressorCV(), lambda m, n: PoissonRegressor(alpha=m.alpha_ / n, tol=1e-10, max_iter=1000)),
-    "gamma": (fasthoag.GammaRegressorCV(), lambda m, n: GammaRegressor(alpha=m.alpha_ / n, tol=1e-10, max_iter=1000)),
-    "tweedie": (fasthoag.TweedieRegressorCV(power=1.3), lambda m, n: TweedieRegressor(
-        power=1.3, link="log", alpha=m.alpha_ / n, tol=1e-10, max_iter=1000)),
+    "svr": (
+        fasthoag.LinearSVRCV(epsilon=0.1, fit_intercept=False),
+        lambda m, n: LinearSVR(
+            C=m.C_,
+            epsilon=0.1,
+            loss="squared_epsilon_insensitive",
+            dual=False,
+            fit_intercept=False,
+            tol=1e-10,
+            max_iter=100000,
+        ),
+    ),
+    "poisson": (
+        fasthoag.PoissonRegressorCV(),
+        lambda m, n: PoissonRegressor(alpha=m.alpha_ / n, tol=1e-10, max_iter=1000),
+    ),
+    "gamma": (
+        fasthoag.GammaRegressorCV(),
+        lambda m, n: GammaRegressor(alpha=m.alpha_ / n, tol=1e-10, max_iter=1000),
+    ),
+    "tweedie": (
+        fasthoag.TweedieRegressorCV(power=1.3),
+        lambda m, n: TweedieRegressor(
+            power=1.3, link="log", alpha=m.alpha_ / n, tol=1e-10, max_iter=1000
+        ),
+    ),
 }
 
 
@@ -82,10 +118,16 @@ def test_multinomial_is_that_of_scikit_learn_at_the_chosen_strength():
     model = fasthoag.LogisticRegressionCV().fit(X, y)
     peer = LogisticRegression(C=model.C_, tol=1e-12, max_iter=10000).fit(X, y)
     np.testing.assert_allclose(model.coef_, peer.coef_, atol=1e-4 * np.abs(peer.coef_).max())
-    np.testing.assert_allclose(model.intercept_, peer.intercept_, atol=1e-4 * np.abs(peer.coef_).max())
+    np.testing.assert_allclose(
+        model.intercept_, peer.intercept_, atol=1e-4 * np.abs(peer.coef_).max()
+    )
     np.testing.assert_allclose(model.predict_proba(X), peer.predict_proba(X), atol=1e-4)
-    np.testing.assert_allclose(model.predict_log_proba(X), np.log(model.predict_proba(X)), atol=1e-9)
-    assert model.decision_function(X).shape == (150, 3) and model.coef_.shape == (3, 4) and model.intercept_.shape == (3,)
+    np.testing.assert_allclose(
+        model.predict_log_proba(X), np.log(model.predict_proba(X)), atol=1e-9
+    )
+    assert model.decision_function(X).shape == (150, 3)
+    assert model.coef_.shape == (3, 4)
+    assert model.intercept_.shape == (3,)
 
 
 def test_probabilities_of_two_classes():
@@ -100,7 +142,9 @@ def test_probabilities_of_two_classes():
 def test_svc_with_three_classes_is_each_against_the_rest():
     X, y = iris()
     model = fasthoag.LinearSVCCV(cv=StratifiedKFold(3)).fit(X, y)
-    assert model.C_.shape == model.lam_.shape == (3,) and model.scores_.shape == (3, 3) and model.score_mean_.shape == (3,)
+    assert model.C_.shape == model.lam_.shape == (3,)
+    assert model.scores_.shape == (3, 3)
+    assert model.score_mean_.shape == (3,)
     folds = list(StratifiedKFold(3).split(X, y))
     for c in range(3):
         one = fasthoag.LinearSVCCV(cv=folds).fit(X, y == c)
@@ -109,8 +153,17 @@ def test_svc_with_three_classes_is_each_against_the_rest():
     assert model.score(X, y) > 0.9
 
 
-@pytest.mark.parametrize("per, shape", [("feature", (4,)), ("class", (3, 4)), ("feature_class", (3, 4)), (["sepal", "sepal", "petal", "petal"], (4,)),
-                                        ({"sepal": [0, 1], "petal": [2, 3]}, (4,)), ([[0, 1], [2, 3]], (4,))])
+@pytest.mark.parametrize(
+    ("per", "shape"),
+    [
+        ("feature", (4,)),
+        ("class", (3, 4)),
+        ("feature_class", (3, 4)),
+        (["sepal", "sepal", "petal", "petal"], (4,)),
+        ({"sepal": [0, 1], "petal": [2, 3]}, (4,)),
+        ([[0, 1], [2, 3]], (4,)),
+    ],
+)
 def test_strengths_of_logistic_regression_on_iris(per, shape):
     X, y = iris()
     with warnings.catch_warnings():
@@ -121,8 +174,11 @@ def test_strengths_of_logistic_regression_on_iris(per, shape):
     np.testing.assert_allclose(model.C_ * model.lam_, 1)
     assert model.score_mean_ >= single.score_mean_ - 1e-4 * abs(single.score_mean_)
     assert model.score(X, y) > 0.9
-    n_distinct = {"feature": 4, "class": 3, "feature_class": 12}.get(per if isinstance(per, str) else "", 2)
-    assert len(np.unique(model.lam_)) <= n_distinct and model.hoag_result_.theta.shape == (n_distinct,)
+    n_distinct = {"feature": 4, "class": 3, "feature_class": 12}.get(
+        per if isinstance(per, str) else "", 2
+    )
+    assert len(np.unique(model.lam_)) <= n_distinct
+    assert model.hoag_result_.theta.shape == (n_distinct,)
 
 
 @every
@@ -131,11 +187,15 @@ def test_a_strength_for_each_feature(Estimator):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)
         model = Estimator(penalty_per="feature", bounds=(-6, 6)).fit(X, y)
-        groups = Estimator(penalty_per=[0, 0, 1, 1, 1, 1], penalty_factor=[1, 1, 1, 1, 1, 2], bounds=(-6, 6)).fit(X, y)
+        groups = Estimator(
+            penalty_per=[0, 0, 1, 1, 1, 1], penalty_factor=[1, 1, 1, 1, 1, 2], bounds=(-6, 6)
+        ).fit(X, y)
     strengths = model.alpha_ if hasattr(model, "alpha_") else 1 / model.C_
     np.testing.assert_allclose(strengths, model.lam_)
-    assert strengths.shape == (6,) and strengths[0] < strengths[2:].max()
-    assert groups.lam_[5] == pytest.approx(2 * groups.lam_[4]) and groups.lam_[0] == groups.lam_[1] < groups.lam_[2]
+    assert strengths.shape == (6,)
+    assert strengths[0] < strengths[2:].max()
+    assert groups.lam_[5] == pytest.approx(2 * groups.lam_[4])
+    assert groups.lam_[0] == groups.lam_[1] < groups.lam_[2]
 
 
 @every_multiclass
@@ -152,12 +212,14 @@ def test_a_strength_for_each_feature_of_three_classes(Estimator):
 def test_validation_and_stop_on(Estimator):
     X, y = data(Estimator, n=240)
     model = Estimator().fit(X[:120], y[:120], validation=(X[120:180], y[120:180]))
-    assert model.scores_.shape == (1,) and np.isnan(model.score_se_)
+    assert model.scores_.shape == (1,)
+    assert np.isnan(model.score_se_)
     other = Estimator(cv=[(np.arange(120), np.arange(120, 180))]).fit(X[:180], y[:180])
     if not isinstance(model, fasthoag.QuantileRegressorCV):  # whose smoothing follows y
         np.testing.assert_allclose(model.scores_, other.scores_, rtol=1e-3)
     stopped = Estimator(penalty_per="feature", bounds=(-6, 6), method="lbfgs").fit(
-        X[:120], y[:120], validation=(X[120:180], y[120:180]), stop_on=(X[180:], y[180:]))
+        X[:120], y[:120], validation=(X[120:180], y[120:180]), stop_on=(X[180:], y[180:])
+    )
     assert any("stop_value" in record for record in stopped.hoag_result_.trace)
     for name in ("validation", "stop_on"):
         with pytest.raises(ValueError, match=name):
@@ -172,8 +234,12 @@ def test_validation_of_classifiers(Estimator, n_classes):
     X, y = iris(n_classes)
     names = np.array(["c", "a", "b"])[y]
     parts = np.arange(len(y)) % 3
-    model = Estimator(class_weight="balanced", bounds=(-6, 6)).fit(X[parts == 0], names[parts == 0], validation=(X[parts == 1], names[parts == 1]),
-                                                                  stop_on=(X[parts == 2], names[parts == 2]))
+    model = Estimator(class_weight="balanced", bounds=(-6, 6)).fit(
+        X[parts == 0],
+        names[parts == 0],
+        validation=(X[parts == 1], names[parts == 1]),
+        stop_on=(X[parts == 2], names[parts == 2]),
+    )
     assert model.score(X, names) > 0.9
     with pytest.raises(ValueError, match="validation has labels"):
         Estimator().fit(X, names, validation=(X, np.full(len(y), "z")))
@@ -203,35 +269,65 @@ def test_pandas_pipeline_grid_search_clone_pickle(Estimator):
     np.testing.assert_array_equal(again.predict(frame), model.predict(frame))
     assert clone(model).get_params() == model.get_params()
     grid = {f"{Estimator.__name__.lower()}__fit_intercept": [True, False]}
-    search = GridSearchCV(make_pipeline(StandardScaler(), Estimator(cv=3)), grid, cv=3).fit(frame, y)
+    search = GridSearchCV(make_pipeline(StandardScaler(), Estimator(cv=3)), grid, cv=3).fit(
+        frame, y
+    )
     assert np.isfinite(search.best_score_)
 
 
 @every
-@pytest.mark.parametrize("arguments, match", [
-    ({"penalty_per": "rows"}, "penalty_per"), ({"penalty_per": None}, "penalty_per"), ({"penalty_per": 3}, "penalty_per"),
-    ({"penalty_per": "class"}, "penalty_per"), ({"penalty_per": "feature_class"}, "penalty_per"), ({"penalty_per": [0, 1]}, "groups"),
-    ({"penalty_factor": [1.0]}, "penalty_factor"), ({"tol": -1.0}, "tol"), ({"max_iter": 0}, "max_iter"), ({"bounds": (1, 0)}, "bounds"),
-    ({"method": "grid"}, "method"), ({"cv": 1}, "cv")], ids=str)
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"penalty_per": "rows"}, "penalty_per"),
+        ({"penalty_per": None}, "penalty_per"),
+        ({"penalty_per": 3}, "penalty_per"),
+        ({"penalty_per": "class"}, "penalty_per"),
+        ({"penalty_per": "feature_class"}, "penalty_per"),
+        ({"penalty_per": [0, 1]}, "groups"),
+        ({"penalty_factor": [1.0]}, "penalty_factor"),
+        ({"tol": -1.0}, "tol"),
+        ({"max_iter": 0}, "max_iter"),
+        ({"bounds": (1, 0)}, "bounds"),
+        ({"method": "grid"}, "method"),
+        ({"cv": 1}, "cv"),
+    ],
+    ids=str,
+)
 def test_bad_arguments(Estimator, arguments, match):
     X, y = data(Estimator)
     with pytest.raises(ValueError, match=match):
         Estimator(**arguments).fit(X, y)
 
 
-@pytest.mark.parametrize("model, match", [
-    (fasthoag.LinearSVCCV(loss="hinge"), "loss"), (fasthoag.LinearSVRCV(loss="epsilon_insensitive"), "loss"),
-    (fasthoag.LinearSVRCV(epsilon=-1), "epsilon"),
-    (fasthoag.HuberRegressorCV(epsilon=0), "epsilon"), (fasthoag.QuantileRegressorCV(quantile=1), "quantile"),
-    (fasthoag.QuantileRegressorCV(smoothing=0), "smoothing"), (fasthoag.TweedieRegressorCV(power=2), "power")], ids=str)
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        (fasthoag.LinearSVCCV(loss="hinge"), "loss"),
+        (fasthoag.LinearSVRCV(loss="epsilon_insensitive"), "loss"),
+        (fasthoag.LinearSVRCV(epsilon=-1), "epsilon"),
+        (fasthoag.HuberRegressorCV(epsilon=0), "epsilon"),
+        (fasthoag.QuantileRegressorCV(quantile=1), "quantile"),
+        (fasthoag.QuantileRegressorCV(smoothing=0), "smoothing"),
+        (fasthoag.TweedieRegressorCV(power=2), "power"),
+    ],
+    ids=str,
+)
 def test_bad_losses(model, match):
     X, y = data(type(model))
     with pytest.raises(ValueError, match=match):
         model.fit(X, y)
 
 
-@pytest.mark.parametrize("Estimator, bad", [(fasthoag.PoissonRegressorCV, -1), (fasthoag.TweedieRegressorCV, -1), (fasthoag.GammaRegressorCV, 0),
-                                            (fasthoag.GammaRegressorCV, -1)])
+@pytest.mark.parametrize(
+    ("Estimator", "bad"),
+    [
+        (fasthoag.PoissonRegressorCV, -1),
+        (fasthoag.TweedieRegressorCV, -1),
+        (fasthoag.GammaRegressorCV, 0),
+        (fasthoag.GammaRegressorCV, -1),
+    ],
+)
 def test_targets_outside_the_domain(Estimator, bad):
     X, y = data(Estimator)
     y[3] = bad
@@ -247,7 +343,9 @@ def test_smoothed_hinge_and_quantiles():
         below = y < fasthoag.QuantileRegressorCV(quantile=quantile).fit(X, y).predict(X)
         assert abs(below.mean() - quantile) < 0.05
     scaled = fasthoag.QuantileRegressorCV().fit(X, 1000 * y).predict(X)
-    np.testing.assert_allclose(scaled, 1000 * fasthoag.QuantileRegressorCV().fit(X, y).predict(X), rtol=0.05, atol=10)
+    np.testing.assert_allclose(
+        scaled, 1000 * fasthoag.QuantileRegressorCV().fit(X, y).predict(X), rtol=0.05, atol=10
+    )
 
 
 def test_a_feature_without_penalty():
@@ -267,7 +365,8 @@ def test_ridge_by_leave_one_out_is_that_of_scikit_learn(has_weights):
     theirs = linear_model.RidgeCV(grid).fit(X, y, weight)
     assert ours.alpha_ == pytest.approx(theirs.alpha_, rel=0.01)
     mean = 1.0 if weight is None else weight.mean()  # theirs is a mean over rows
-    assert 2 * ours.score_mean_ * mean == pytest.approx(theirs.best_score_, rel=1e-4)  # ours is half the square
+    # ours is half the square
+    assert 2 * ours.score_mean_ * mean == pytest.approx(theirs.best_score_, rel=1e-4)
     np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=0.02)
 
 
@@ -279,11 +378,20 @@ def test_ridge_on_sparse_rows_needs_no_square_matrix():
     model = fasthoag.RidgeCV(tol=1e-2).fit(X, y)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert np.isfinite(model.score_mean_) and model.hoag_result_.status in ("converged", "at_bound")
-    assert peak < 20000 * 400 * 8  # some blocks of 33 columns; a Gram matrix of the features would take 3.2 GB
+    assert np.isfinite(model.score_mean_)
+    assert model.hoag_result_.status in ("converged", "at_bound")
+    # some blocks of 33 columns; a Gram matrix of the features would take 3.2 GB
+    assert peak < 20000 * 400 * 8
 
 
-@pytest.mark.parametrize("options, name", [({"one_se": True}, "one_se=True"), ({"scoring": "r2"}, "scoring='r2'"), ({"method": "newton"}, "method='newton'")])
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"one_se": True}, "one_se=True"),
+        ({"scoring": "r2"}, "scoring='r2'"),
+        ({"method": "newton"}, "method='newton'"),
+    ],
+)
 def test_what_needs_folds_is_refused_by_leave_one_out_before_any_work(options, name):
     X, y = load_diabetes(return_X_y=True)
     calls = []

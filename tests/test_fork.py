@@ -1,4 +1,6 @@
-"""A process forked after a parallel kernel call can run kernels itself (libgomp alone would hang there)."""
+"""A process forked after a parallel kernel call can run kernels itself (libgomp alone would hang
+there)."""
+
 import os
 import select
 import signal
@@ -10,13 +12,17 @@ from test_hoag import threaded_problem
 
 from fasthoag import hoag
 
-pytestmark = [pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork()"),
-              pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]  # Python 3.12 warns of what is tested here
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork()"),
+    # Python 3.12 warns of what is tested here
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+]
 LIMIT = 30.0  # seconds; the work takes well below one
 
 
 def in_child(work):
-    """What `work()` returns in a forked child: bytes, or a failure of the test when the child hangs or dies."""
+    """What `work()` returns in a forked child: bytes, or a failure of the test when the child hangs
+    or dies."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:  # nothing of pytest may run here
@@ -62,12 +68,16 @@ def test_forked_child_runs_a_whole_fit():
 
 def test_forked_child_builds_a_design_of_its_own():
     from designs import sparse_problem
+
     from fasthoag.design.cpu import CpuDesign
 
     X, _ = sparse_problem("logistic", 0, 3000, 80, 0.4)
     expected = CpuDesign(X, n_threads=2, deterministic=True).rmatvec(np.ones((3000, 1)))
-    result = in_child(lambda: CpuDesign(X, n_threads=2, deterministic=True).rmatvec(np.ones((3000, 1))).tobytes())
-    np.testing.assert_array_equal(np.frombuffer(result)[:, None], expected)  # deterministic: one thread gives the same bits
+    result = in_child(
+        lambda: CpuDesign(X, n_threads=2, deterministic=True).rmatvec(np.ones((3000, 1))).tobytes()
+    )
+    # deterministic: one thread gives the same bits
+    np.testing.assert_array_equal(np.frombuffer(result)[:, None], expected)
 
 
 def test_child_of_a_forked_child_works_too():
@@ -75,7 +85,12 @@ def test_child_of_a_forked_child_works_too():
     design, V = problem.design.with_threads(2), np.ones((81, 2))
     expected = design.matvec(V)
     result = in_child(lambda: in_child(lambda: design.matvec(V).tobytes()))
-    np.testing.assert_allclose(np.frombuffer(result).reshape(expected.shape), expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        np.frombuffer(result).reshape(expected.shape),
+        expected,
+        rtol=0,
+        atol=1e-12 * np.abs(expected).max(),
+    )
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
@@ -86,7 +101,9 @@ def test_process_pool_of_both_kinds_works(method):
     problem, _ = threaded_problem()
     problem.design.with_threads(2).matvec(np.ones((81, 1)))
     with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
-        assert pool.submit(total_of_a_pass).result(timeout=LIMIT) == pytest.approx(total_of_a_pass(), rel=1e-12)
+        assert pool.submit(total_of_a_pass).result(timeout=LIMIT) == pytest.approx(
+            total_of_a_pass(), rel=1e-12
+        )
 
 
 def total_of_a_pass():

@@ -1,5 +1,7 @@
-"""The GPU path where there is no GPU: CUDA sources compiled by NVRTC, kernels run on the CPU with many threads, errors with a device that is made up.
-Tests marked `gpu` need a real one; the tests by design run on it too where there is one."""
+"""The GPU path where there is no GPU: CUDA sources compiled by NVRTC, kernels run on the CPU with
+many threads, errors with a device that is made up. Tests marked `gpu` need a real one; the tests by
+design run on it too where there is one."""
+
 import itertools
 import json
 import pathlib
@@ -25,18 +27,34 @@ from fasthoag.criteria import CRITERIA
 from fasthoag.design import HELD_OUT, TRAIN, RowWeights, cuda, to_host
 from fasthoag.design import gpu as gpu_module
 from fasthoag.design.cpu import CpuDesign
-from fasthoag.design.gpu import GpuDesign, count_columns, cut_rows, find_device, share_rows, transpose
+from fasthoag.design.gpu import (
+    GpuDesign,
+    count_columns,
+    cut_rows,
+    find_device,
+    share_rows,
+    transpose,
+)
 from fasthoag.hypergradient import Accuracy, evaluate
 from fasthoag.linsolve import dots
 from fasthoag.losses import LOSSES
 
 LOG_COSH = log_cosh, log_cosh_d1, log_cosh_d2
-CUDA_LOG_COSH = ("fabs(z - y) + log1p(exp(-2 * fabs(z - y))) - 0.69314718055994530942", "tanh(z - y)", "1 - tanh(z - y) * tanh(z - y)",
-                 "-2 * tanh(z - y) * (1 - tanh(z - y) * tanh(z - y))")
+CUDA_LOG_COSH = (
+    "fabs(z - y) + log1p(exp(-2 * fabs(z - y))) - 0.69314718055994530942",
+    "tanh(z - y)",
+    "1 - tanh(z - y) * tanh(z - y)",
+    "-2 * tanh(z - y) * (1 - tanh(z - y) * tanh(z - y))",
+)
 WITHOUT_ROWS = [name for name, rule in CRITERIA.items() if not getattr(rule, "has_tangents", True)]
-PASSES = [("passes.cu", (("FH_VALUE", value), ("FH_INDEX", index), ("FH_PER_LANE", n))) for value, index, n in
-          (("double", "int", 1), ("float", "int", 2), ("double", "i64", 4))]
-SCATTER = [("scatter.cu", (("FH_VALUE", value), ("FH_INDEX", index))) for value, index in (("double", "int"), ("float", "i64"))]
+PASSES = [
+    ("passes.cu", (("FH_VALUE", value), ("FH_INDEX", index), ("FH_PER_LANE", n)))
+    for value, index, n in (("double", "int", 1), ("float", "int", 2), ("double", "i64", 4))
+]
+SCATTER = [
+    ("scatter.cu", (("FH_VALUE", value), ("FH_INDEX", index)))
+    for value, index in (("double", "int"), ("float", "i64"))
+]
 SOURCES = [*PASSES, *SCATTER, ("rows.cu", (("FH_LOSS", "logistic"),)), ("cg.cu", ())]
 BENCH = pathlib.Path(__file__).resolve().parents[1] / "bench" / "gpu.py"
 ROUND_ROBIN = [(1, 1), (8, 4), (64, 8)]  # threads of a block, lanes of a warp
@@ -44,31 +62,49 @@ ROUND_ROBIN = [(1, 1), (8, 4), (64, 8)]  # threads of a block, lanes of a warp
 
 # ---- sources ----
 
+
 @pytest.mark.parametrize("arch", ["sm_75", "sm_90", "sm_100"])
-@pytest.mark.parametrize("name, defines", SOURCES, ids=lambda part: part if isinstance(part, str) else " ".join(str(value) for _, value in part))
+@pytest.mark.parametrize(
+    ("name", "defines"),
+    SOURCES,
+    ids=lambda part: part if isinstance(part, str) else " ".join(str(value) for _, value in part),
+)
 def test_every_source_compiles_for(arch, name, defines):
     if nvrtc.library() is None:
-        pytest.skip("the wheel nvidia-cuda-nvrtc-cu12 is not installed; it is part of the extra 'test'")
+        pytest.skip(
+            "the wheel nvidia-cuda-nvrtc-cu12 is not installed; it is part of the extra 'test'"
+        )
     assert len(nvrtc.compile_for(arch, cuda.source(name, defines), name)) > 1000
 
 
 @pytest.mark.parametrize("loss", [*(name for name in LOSSES if name != "logistic"), "custom"])
 def test_every_loss_compiles(loss):
     if nvrtc.library() is None:
-        pytest.skip("the wheel nvidia-cuda-nvrtc-cu12 is not installed; it is part of the extra 'test'")
-    nvrtc.compile_for("sm_90", cuda.source("rows.cu", (("FH_LOSS", loss),), CUDA_LOG_COSH if loss == "custom" else None), "rows.cu")
+        pytest.skip(
+            "the wheel nvidia-cuda-nvrtc-cu12 is not installed; it is part of the extra 'test'"
+        )
+    nvrtc.compile_for(
+        "sm_90",
+        cuda.source("rows.cu", (("FH_LOSS", loss),), CUDA_LOG_COSH if loss == "custom" else None),
+        "rows.cu",
+    )
 
 
 def test_a_mistake_in_a_source_is_reported():
     if nvrtc.library() is None:
-        pytest.skip("the wheel nvidia-cuda-nvrtc-cu12 is not installed; it is part of the extra 'test'")
+        pytest.skip(
+            "the wheel nvidia-cuda-nvrtc-cu12 is not installed; it is part of the extra 'test'"
+        )
     with pytest.raises(RuntimeError, match="undefined"):
-        nvrtc.compile_for("sm_90", 'extern "C" __global__ void f(double* x) { x[0] = undefined_name; }')
+        nvrtc.compile_for(
+            "sm_90", 'extern "C" __global__ void f(double* x) { x[0] = undefined_name; }'
+        )
 
 
 def test_losses_are_those_of_the_header_for_the_cpu():
     header = cuda._read("losses.hpp")
-    assert "struct Tweedie" in header and header in cuda.source("rows.cu", (("FH_LOSS", "gamma"),))
+    assert "struct Tweedie" in header
+    assert header in cuda.source("rows.cu", (("FH_LOSS", "gamma"),))
 
 
 def test_arguments_are_checked_against_the_kernel():
@@ -78,14 +114,18 @@ def test_arguments_are_checked_against_the_kernel():
     with pytest.raises(TypeError, match="takes 7 arguments; got 1"):
         kernel.arguments((3,))
     for bad in (A.astype(np.float32), A.T, A[:, :1]):
-        with pytest.raises(TypeError, match="kernel cg_inverse takes a contiguous array of float64 as inverse"):
+        with pytest.raises(
+            TypeError, match="kernel cg_inverse takes a contiguous array of float64 as inverse"
+        ):
             kernel.arguments((3, 2, bad, A, None, A, counts))
 
 
 # ---- kernels with many threads ----
 
+
 def tall_matrix(dtype="float64"):
-    """Columns from full (many segments of the transpose) to empty, rows of 0 to 700 entries (a segment of X)."""
+    """Columns from full (many segments of the transpose) to empty, rows of 0 to 700 entries (a
+    segment of X)."""
     rng = np.random.default_rng(0)
     share = np.r_[1, 0.5, 0.2, 0, 0.03 * np.ones(796)]
     X = rng.normal(size=(3000, 800)) * (rng.random((3000, 800)) < share)
@@ -97,34 +137,51 @@ def tall_matrix(dtype="float64"):
 def passes_of(design, m=5):
     rng = np.random.default_rng(1)
     n, xp = design.shape[0], design.xp
-    V, R, C = design.encode(rng.normal(size=(design.n_coef, m))), xp.asarray(rng.normal(size=(n, m))), xp.asarray(rng.random((n, 3)))
+    V, R, C = (
+        design.encode(rng.normal(size=(design.n_coef, m))),
+        xp.asarray(rng.normal(size=(n, m))),
+        xp.asarray(rng.random((n, 3))),
+    )
     y, fold = np.where(rng.random(n) < 0.5, -1.0, 1.0), rng.integers(0, 3, m).astype(np.int32)
     rows = RowWeights(rng.random(n), rng.integers(0, 4, (n, 3)).astype(np.uint8))
     train, held_out, G, Z = design.loss_grad("logistic", y, rows, fold, V)
-    found = {"matvec": design.matvec(V), "rmatvec": design.decode(design.rmatvec(R)), "hvp": design.decode(design.hvp(C, fold, V)),
-             "hess_diag": design.decode(design.hess_diag(R)), "train": train, "held_out": held_out, "gradient": design.decode(G), "predictions": Z,
-             "contract": design.contract(C, C, V[:, :3], V[:, :3]), "row_terms": design.row_terms("logistic", 3, y, rows, TRAIN, fold, Z),
-             "loss_sum": design.loss_sum("logistic", y, rows, HELD_OUT, fold, Z)}
+    found = {
+        "matvec": design.matvec(V),
+        "rmatvec": design.decode(design.rmatvec(R)),
+        "hvp": design.decode(design.hvp(C, fold, V)),
+        "hess_diag": design.decode(design.hess_diag(R)),
+        "train": train,
+        "held_out": held_out,
+        "gradient": design.decode(G),
+        "predictions": Z,
+        "contract": design.contract(C, C, V[:, :3], V[:, :3]),
+        "row_terms": design.row_terms("logistic", 3, y, rows, TRAIN, fold, Z),
+        "loss_sum": design.loss_sum("logistic", y, rows, HELD_OUT, fold, Z),
+    }
     return {name: to_host(value) for name, value in found.items()}
 
 
-@pytest.mark.parametrize("n_threads, warp", ROUND_ROBIN)
+@pytest.mark.parametrize(("n_threads", "warp"), ROUND_ROBIN)
 @pytest.mark.parametrize("has_transpose", [True, False])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_passes_with_many_threads_are_those_of_the_cpu(n_threads, warp, has_transpose, dtype):
     X = tall_matrix(dtype)
     expected = passes_of(CpuDesign(X, fit_intercept=True, n_threads=1))
-    design = GpuDesign(X, fit_intercept=True, transpose=has_transpose, device=HostDevice(n_threads, warp))
+    design = GpuDesign(
+        X, fit_intercept=True, transpose=has_transpose, device=HostDevice(n_threads, warp)
+    )
     for rows in (design._rows, design._columns):
         assert len(rows.segments)
     assert len(design._columns.long_rows)
     for m in (5,) if n_threads > 1 else (5, 3, 17):
         found = passes_of(design, m)
-        for name, value in (expected if m == 5 else passes_of(CpuDesign(X, fit_intercept=True, n_threads=1), m)).items():
+        for name, value in (
+            expected if m == 5 else passes_of(CpuDesign(X, fit_intercept=True, n_threads=1), m)
+        ).items():
             assert_near(found[name], value, message=name)
 
 
-@pytest.mark.parametrize("n_threads, warp", ROUND_ROBIN[1:])
+@pytest.mark.parametrize(("n_threads", "warp"), ROUND_ROBIN[1:])
 def test_solves_with_many_threads_are_those_of_one(n_threads, warp):
     X, y = sparse_problem("logistic", 0, 300, 200, 0.1)
     results = []
@@ -137,7 +194,14 @@ def test_solves_with_many_threads_are_those_of_one(n_threads, warp):
 
 @pytest.mark.parametrize("has_transpose", [True, False])
 def test_two_runs_give_the_same_bits(has_transpose):
-    one, other = (passes_of(GpuDesign(tall_matrix(), fit_intercept=True, transpose=has_transpose, device=HostDevice(8, 4))) for _ in range(2))
+    one, other = (
+        passes_of(
+            GpuDesign(
+                tall_matrix(), fit_intercept=True, transpose=has_transpose, device=HostDevice(8, 4)
+            )
+        )
+        for _ in range(2)
+    )
     for name in one:
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
@@ -147,7 +211,9 @@ def test_sums_in_fixed_point_are_the_same_bits_in_any_order():
     results = []
     for n_threads, warp in ROUND_ROBIN:
         design = GpuDesign(tall_matrix(), transpose=False, device=HostDevice(n_threads, warp))
-        R = design.xp.asarray(np.random.default_rng(0).normal(size=(3000, 4)) * 10.0 ** np.arange(-6, 6, 3))
+        R = design.xp.asarray(
+            np.random.default_rng(0).normal(size=(3000, 4)) * 10.0 ** np.arange(-6, 6, 3)
+        )
         results.append(to_host(design.rmatvec(R)))
     np.testing.assert_array_equal(results[1], results[0])
     np.testing.assert_array_equal(results[2], results[0])
@@ -158,7 +224,9 @@ def test_sums_in_fixed_point_keep_what_is_not_finite_in_its_column():
     R = np.ones((3000, 3))
     R[1, 1], R[2, 2] = np.nan, np.inf
     G = to_host(design.rmatvec(design.xp.asarray(R)))
-    assert np.isfinite(G[:, 0]).all() and np.isnan(G[:, 1]).all() and np.isnan(G[:, 2]).all()
+    assert np.isfinite(G[:, 0]).all()
+    assert np.isnan(G[:, 1]).all()
+    assert np.isnan(G[:, 2]).all()
 
 
 def test_sums_in_fixed_point_of_huge_tiny_and_no_values():
@@ -174,7 +242,10 @@ def test_sums_in_fixed_point_of_huge_tiny_and_no_values():
 
 def test_threads_that_wait_for_ever_are_found(monkeypatch):
     device = HostDevice(4, 4)
-    text = 'extern "C" __global__ void half(int n) { if (threadIdx.x < n) __syncthreads(); else __shfl_xor_sync(0, 1.0, 1); }\n'
+    text = (
+        'extern "C" __global__ void half(int n) { if (threadIdx.x < n) __syncthreads(); else '
+        "__shfl_xor_sync(0, 1.0, 1); }\n"
+    )
     monkeypatch.setattr(cuda, "source", lambda *_: text)
     with pytest.raises(RuntimeError, match="wait for each other"):
         device.module("made up").launch("half", 1, 4, 2)
@@ -183,42 +254,67 @@ def test_threads_that_wait_for_ever_are_found(monkeypatch):
 @pytest.mark.parametrize("n", [3, 1000, 70_001])
 def test_dots_of_columns(n):
     A, B = np.random.default_rng(0).normal(size=(2, n, 3))
-    np.testing.assert_allclose(dots(DeviceArray(A), DeviceArray(B)), np.einsum("ij,ij->j", A, B), rtol=0, atol=1e-11 * n**0.5)
+    np.testing.assert_allclose(
+        dots(DeviceArray(A), DeviceArray(B)),
+        np.einsum("ij,ij->j", A, B),
+        rtol=0,
+        atol=1e-11 * n**0.5,
+    )
 
 
 # ---- set-up ----
+
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("tile", [16, 600, 5000])
 def test_every_entry_is_in_one_block_or_segment(seed, tile):
     rng = np.random.default_rng(seed)
-    lengths = np.where(rng.random(200) < 0.1, rng.integers(500, 3000, 200), rng.integers(0, 30, 200))
+    lengths = np.where(
+        rng.random(200) < 0.1, rng.integers(500, 3000, 200), rng.integers(0, 30, 200)
+    )
     indptr = np.r_[0, np.cumsum(lengths)]
     rows = share_rows(np, indptr, None, None, 200, 777, tile)
     seen = np.zeros(indptr[-1], int)
     for first, end in rows.blocks:
-        assert first < end and indptr[end] - indptr[first] <= tile + max(gpu_module.LONG_ROW, tile // 4)
-        seen[indptr[first]:indptr[end]] += 1
+        assert first < end
+        assert indptr[end] - indptr[first] <= tile + max(gpu_module.LONG_ROW, tile // 4)
+        seen[indptr[first] : indptr[end]] += 1
     ones = np.zeros(777, int)
     for row, begin, end, part in rows.segments:
         assert end - begin <= tile
         (ones if row == 200 else seen)[begin:end] += 1
         assert part >= 0 or row == 200 or end - begin == lengths[row]
-    assert (seen == 1).all() and (ones == 1).all()
+    assert (seen == 1).all()
+    assert (ones == 1).all()
     assert sorted(part for part in rows.segments[:, 3] if part >= 0) == list(range(rows.n_parts))
     for row, first, end in rows.long_rows:
-        np.testing.assert_array_equal(rows.segments[np.isin(rows.segments[:, 3], np.arange(first, end)), 0], np.full(end - first, row))
+        np.testing.assert_array_equal(
+            rows.segments[np.isin(rows.segments[:, 3], np.arange(first, end)), 0],
+            np.full(end - first, row),
+        )
 
 
 def test_no_long_row_gives_no_segment():
-    segments, long_rows, n_parts = cut_rows(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), 100)
-    assert segments.shape == (0, 4) and long_rows.shape == (0, 3) and n_parts == 0
+    segments, long_rows, n_parts = cut_rows(
+        np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), 100
+    )
+    assert segments.shape == (0, 4)
+    assert long_rows.shape == (0, 3)
+    assert n_parts == 0
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 100, 10**6])
 def test_transpose_is_scipys(chunk):
     X = sparse_matrix(np.random.default_rng(0), 40, 30)
-    indptr, indices, data = transpose(np, X.indptr.astype(np.int64), X.indices, X.data, count_columns(np, X.indices, 30, chunk), np.int32, chunk)
+    indptr, indices, data = transpose(
+        np,
+        X.indptr.astype(np.int64),
+        X.indices,
+        X.data,
+        count_columns(np, X.indices, 30, chunk),
+        np.int32,
+        chunk,
+    )
     expected = X.T.tocsr()
     expected.sort_indices()
     np.testing.assert_array_equal(indptr, expected.indptr)
@@ -230,13 +326,20 @@ def test_matrices_without_entries():
     for X in (sp.csr_matrix((4, 3)), np.zeros((4, 3))):
         for has_transpose in (True, False):
             design = GpuDesign(X, fit_intercept=True, transpose=has_transpose, device=HostDevice())
-            np.testing.assert_array_equal(design.decode(design.rmatvec(design.xp.asarray(np.ones((4, 2))))), [[0, 0]] * 3 + [[4, 4]])
+            np.testing.assert_array_equal(
+                design.decode(design.rmatvec(design.xp.asarray(np.ones((4, 2))))),
+                [[0, 0]] * 3 + [[4, 4]],
+            )
 
 
 def test_large_arrays_go_to_the_device_in_pieces_and_wide_products_in_groups(monkeypatch):
     X = tall_matrix()
     expected, V = CpuDesign(X, n_threads=1), np.random.default_rng(0).normal(size=(800, 12))
-    C, fold, of_classes = np.random.default_rng(1).random((3000, 2)), np.arange(12, dtype=np.int32) % 2, np.repeat(np.arange(4, dtype=np.int32) % 2, 3)
+    C, fold, of_classes = (
+        np.random.default_rng(1).random((3000, 2)),
+        np.arange(12, dtype=np.int32) % 2,
+        np.repeat(np.arange(4, dtype=np.int32) % 2, 3),
+    )
     monkeypatch.setattr(gpu_module, "PIECE", 1000)
     monkeypatch.setattr(gpu_module, "WIDE", 3000 * 5)
     for given in (X, X.toarray()):
@@ -245,8 +348,12 @@ def test_large_arrays_go_to_the_device_in_pieces_and_wide_products_in_groups(mon
         found = design.decode(design.hvp(xp.asarray(C), fold, design.encode(V)))
         assert_near(found, expected.decode(expected.hvp(C, fold, expected.encode(V))))
         probabilities = np.tile(C / 3, (1, 3))
-        found = design.decode(design.hvp(xp.asarray(probabilities), of_classes, design.encode(V), 3))
-        assert_near(found, expected.decode(expected.hvp(probabilities, of_classes, expected.encode(V), 3)))
+        found = design.decode(
+            design.hvp(xp.asarray(probabilities), of_classes, design.encode(V), 3)
+        )
+        assert_near(
+            found, expected.decode(expected.hvp(probabilities, of_classes, expected.encode(V), 3))
+        )
         assert design.n_passes == began + 2
 
 
@@ -257,7 +364,9 @@ def test_targets_that_their_owner_changes_are_seen():
     Z = design.xp.asarray(np.zeros((2000, 1)))
     for change in (lambda: None, lambda: y.__imul__(3), lambda: weight.__setitem__(7, 5.0)):
         change()
-        assert design.loss_sum("squared", y, RowWeights(weight), TRAIN, one, Z)[0] == pytest.approx(0.5 * weight @ y**2)
+        assert design.loss_sum("squared", y, RowWeights(weight), TRAIN, one, Z)[0] == pytest.approx(
+            0.5 * weight @ y**2
+        )
     for _ in range(20):  # weights that are new each time, as those that are tuned, do not pile up
         design.loss_sum("squared", y, RowWeights(np.ones(2000)), TRAIN, one, Z)
     assert len(design._kept_long) <= 6
@@ -265,11 +374,18 @@ def test_targets_that_their_owner_changes_are_seen():
 
 # ---- memory ----
 
+
 def test_too_little_memory_says_what_is_needed_and_had_before_anything_is_allocated(monkeypatch):
     X = sp.random(2000, 50, 0.5, format="csr", random_state=0)
     device = HostDevice(free=100_000)
-    monkeypatch.setattr(HostDevice.xp, "asarray", lambda *args, **kwargs: pytest.fail("allocated"), raising=False)
-    with pytest.raises(MemoryError, match=r"needs [\d,]+ bytes on the device; 90,000 of its 100,000 free bytes may be used. Use float32"):
+    monkeypatch.setattr(
+        HostDevice.xp, "asarray", lambda *args, **kwargs: pytest.fail("allocated"), raising=False
+    )
+    with pytest.raises(
+        MemoryError,
+        match=r"needs [\d,]+ bytes on the device; "
+        "90,000 of its 100,000 free bytes may be used. Use float32",
+    ):
         GpuDesign(X, device=device)
 
 
@@ -291,7 +407,11 @@ def test_too_little_memory_for_the_linear_systems_is_said_before_any_work():
     X, y = sparse_problem("logistic", 0, 2000, 500, 0.01)
     design = GpuDesign(X, device=HostDevice(free=3_000_000))
     began = design.n_passes
-    with pytest.raises(MemoryError, match=r"15 columns need at least 540,000 bytes on the device beside X, and 500,000 are free. Use fewer folds"):
+    with pytest.raises(
+        MemoryError,
+        match="15 columns need at least 540,000 bytes on the device beside X, "
+        "and 500,000 are free. Use fewer folds",
+    ):
         design.device.free = 500_000
         fasthoag.hoag(fasthoag.Problem(design, y), fasthoag.KFold(5))
     assert design.n_passes == began
@@ -300,7 +420,14 @@ def test_too_little_memory_for_the_linear_systems_is_said_before_any_work():
 @pytest.mark.parametrize("has_transpose", [True, False])
 def test_set_up_allocates_no_more_than_it_said(has_transpose):
     rng = np.random.default_rng(0)
-    X = sp.csr_matrix((rng.normal(size=10**6), rng.integers(0, 3000, 10**6, np.int32), np.arange(0, 10**6 + 1, 500)), shape=(2000, 3000))
+    X = sp.csr_matrix(
+        (
+            rng.normal(size=10**6),
+            rng.integers(0, 3000, 10**6, np.int32),
+            np.arange(0, 10**6 + 1, 500),
+        ),
+        shape=(2000, 3000),
+    )
     X.has_canonical_format = True
     device = HostDevice()
     tracemalloc.start()
@@ -309,11 +436,13 @@ def test_set_up_allocates_no_more_than_it_said(has_transpose):
         kept, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert 0.5 * design._bytes(has_transpose) < peak <= design._bytes(has_transpose) + 200_000  # Python's own objects
+    # Python's own objects
+    assert 0.5 * design._bytes(has_transpose) < peak <= design._bytes(has_transpose) + 200_000
     assert kept <= (2.1 if has_transpose else 1.1) * 12 * X.nnz
 
 
 # ---- what users call ----
+
 
 @pytest.fixture
 def on_host(monkeypatch):
@@ -330,16 +459,27 @@ class DeviceCsr:
         return self
 
     def __init__(self, X):
-        self.data, self.indices, self.indptr = (DeviceArray(a.copy()) for a in (X.data, X.indices, X.indptr))
+        self.data, self.indices, self.indptr = (
+            DeviceArray(a.copy()) for a in (X.data, X.indices, X.indptr)
+        )
         self.shape, self.nnz, self.dtype = X.shape, X.nnz, X.dtype
 
     def __matmul__(self, V):
-        return DeviceArray(sp.csr_matrix(tuple(a.array for a in (self.data, self.indices, self.indptr)), shape=self.shape) @ V.array)
+        return DeviceArray(
+            sp.csr_matrix(
+                tuple(a.array for a in (self.data, self.indices, self.indptr)), shape=self.shape
+            )
+            @ V.array
+        )
 
 
-PENALTIES = {"ridge": fasthoag.Ridge(), "feature": fasthoag.FeatureRidge(), "group": fasthoag.GroupRidge(np.arange(8) % 3),
-             "structured": fasthoag.StructuredRidge(np.column_stack([np.ones(8), np.arange(8) / 8])),
-             "sum": fasthoag.Ridge() + fasthoag.GroupRidge(np.arange(8) % 2)}
+PENALTIES = {
+    "ridge": fasthoag.Ridge(),
+    "feature": fasthoag.FeatureRidge(),
+    "group": fasthoag.GroupRidge(np.arange(8) % 3),
+    "structured": fasthoag.StructuredRidge(np.column_stack([np.ones(8), np.arange(8) / 8])),
+    "sum": fasthoag.Ridge() + fasthoag.GroupRidge(np.arange(8) % 2),
+}
 
 
 @pytest.mark.parametrize("criterion", ["held_out", "k_fold"])
@@ -350,15 +490,22 @@ def test_criterion_and_hypergradient_are_those_of_the_cpu(loss, penalty, criteri
     X, y = sparse_problem(loss, 3, 60, 8)
     X_val, y_val = sparse_problem(loss, 4, 30, 8)
     found = []
-    for design in (CpuDesign(X, fit_intercept=True, n_threads=1), GpuDesign(X, fit_intercept=True, device=DEVICE)):
+    for design in (
+        CpuDesign(X, fit_intercept=True, n_threads=1),
+        GpuDesign(X, fit_intercept=True, device=DEVICE),
+    ):
         problem = fasthoag.Problem(design, y, loss=loss, penalty=PENALTIES[penalty])
-        bound = (fasthoag.HeldOut(X_val, y_val) if criterion == "held_out" else fasthoag.KFold(3)).bind(problem)
+        bound = (
+            fasthoag.HeldOut(X_val, y_val) if criterion == "held_out" else fasthoag.KFold(3)
+        ).bind(problem)
         zero = design.encode(np.zeros((design.n_coef, len(bound.fold))))
         at = evaluate(bound, np.full(problem.n_hyper, 0.5), zero, Accuracy(1e-11, 1e-11))
         found.append((at.value, at.grad))
     (value, grad), (on_device, grad_on_device) = found
     assert on_device == pytest.approx(value, rel=1e-8)
-    np.testing.assert_allclose(grad_on_device, grad, rtol=0, atol=1e-8 * max(np.abs(grad).max(), 1e-3 * abs(value)))
+    np.testing.assert_allclose(
+        grad_on_device, grad, rtol=0, atol=1e-8 * max(np.abs(grad).max(), 1e-3 * abs(value))
+    )
 
 
 def test_device_gpu_copies_x_once_and_gives_numpy(on_host):
@@ -367,7 +514,8 @@ def test_device_gpu_copies_x_once_and_gives_numpy(on_host):
     there = fasthoag.hoag(fasthoag.Problem(X, y, device="gpu"), fasthoag.KFold(5))
     np.testing.assert_allclose(there.theta, here.theta, atol=1e-6)
     np.testing.assert_allclose(there.value, here.value, rtol=1e-6)
-    assert isinstance(there.w, np.ndarray) and there.w.shape == here.w.shape
+    assert isinstance(there.w, np.ndarray)
+    assert there.w.shape == here.w.shape
 
 
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
@@ -375,13 +523,26 @@ def test_device_gpu_copies_x_once_and_gives_numpy(on_host):
 def test_what_comes_on_the_device_goes_back_on_the_device(on_host, kind, low_memory):
     X, y = sparse_problem("logistic", 0)
     given = DeviceArray(X.toarray()) if kind == "dense" else DeviceCsr(X)
-    before = [a.get() for a in ((given,) if kind == "dense" else (given.data, given.indices, given.indptr))]
-    result = fasthoag.hoag(fasthoag.Problem(given, DeviceArray(y), low_memory=low_memory), fasthoag.KFold(5))
-    assert isinstance(result.w, DeviceArray) and isinstance(result.w_all, DeviceArray) and isinstance(result.theta, np.ndarray)
-    expected = fasthoag.hoag(fasthoag.Problem(X if kind == "sparse" else X.toarray(), y), fasthoag.KFold(5))
+    before = [
+        a.get()
+        for a in ((given,) if kind == "dense" else (given.data, given.indices, given.indptr))
+    ]
+    result = fasthoag.hoag(
+        fasthoag.Problem(given, DeviceArray(y), low_memory=low_memory), fasthoag.KFold(5)
+    )
+    assert isinstance(result.w, DeviceArray)
+    assert isinstance(result.w_all, DeviceArray)
+    assert isinstance(result.theta, np.ndarray)
+    expected = fasthoag.hoag(
+        fasthoag.Problem(X if kind == "sparse" else X.toarray(), y), fasthoag.KFold(5)
+    )
     np.testing.assert_allclose(result.theta, expected.theta, atol=1e-6)
     np.testing.assert_allclose(to_host(result.w), expected.w, atol=1e-3 * np.abs(expected.w).max())
-    for a, b in zip(before, (given,) if kind == "dense" else (given.data, given.indices, given.indptr)):
+    for a, b in zip(
+        before,
+        (given,) if kind == "dense" else (given.data, given.indices, given.indptr),
+        strict=False,
+    ):
         np.testing.assert_array_equal(a, b.get())
 
 
@@ -390,7 +551,10 @@ def test_what_comes_on_the_device_goes_back_on_the_device(on_host, kind, low_mem
 def test_features_of_very_different_scales(on_host, rule, n_features):
     X, y = sparse_problem("logistic", 0, 120, n_features)
     X = sp.csr_matrix(X.multiply(np.where(np.arange(n_features) < 2, 1e5, 1.0)))
-    here, there = (fasthoag.hoag(fasthoag.Problem(X, y, device=device), rule(), tol=1e-5) for device in ("cpu", "gpu"))
+    here, there = (
+        fasthoag.hoag(fasthoag.Problem(X, y, device=device), rule(), tol=1e-5)
+        for device in ("cpu", "gpu")
+    )
     assert there.value == pytest.approx(here.value, rel=1e-4)
 
 
@@ -398,44 +562,68 @@ def test_rows_of_the_criterion_may_be_on_either_side(on_host):
     X, y = sparse_problem("logistic", 0)
     X_val, y_val = sparse_problem("logistic", 1)
     problem = fasthoag.Problem(X, y, device="gpu")
-    one, other = (fasthoag.hoag(problem, fasthoag.HeldOut(rows, y_val)) for rows in (X_val, DeviceCsr(X_val)))
+    one, other = (
+        fasthoag.hoag(problem, fasthoag.HeldOut(rows, y_val)) for rows in (X_val, DeviceCsr(X_val))
+    )
     np.testing.assert_array_equal(one.theta, other.theta)
 
 
 def test_estimators_take_a_device(on_host):
     X, y = sparse_problem("logistic", 0)
-    here, there = (fasthoag.LogisticRegressionCV(device=device).fit(X, y) for device in ("cpu", "gpu"))
-    assert there.C_ == pytest.approx(here.C_, rel=1e-3) and isinstance(there.coef_, np.ndarray)
+    here, there = (
+        fasthoag.LogisticRegressionCV(device=device).fit(X, y) for device in ("cpu", "gpu")
+    )
+    assert pytest.approx(here.C_, rel=1e-3) == there.C_
+    assert isinstance(there.coef_, np.ndarray)
     np.testing.assert_array_equal(there.predict(X), here.predict(X))
 
 
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
-@pytest.mark.parametrize("Estimator", [getattr(fasthoag, name) for name in fasthoag._ESTIMATORS], ids=lambda E: E.__name__)
+@pytest.mark.parametrize(
+    "Estimator",
+    [getattr(fasthoag, name) for name in fasthoag._ESTIMATORS],
+    ids=lambda E: E.__name__,
+)
 def test_estimators_work_where_x_is(on_host, Estimator, kind):
     X, z = sparse_problem("squared", 0, 80, 6)
-    y = np.array([0, 5])[(z > np.median(z)).astype(int)] if is_classifier(Estimator()) else np.exp(z / np.abs(z).max())
+    y = (
+        np.array([0, 5])[(z > np.median(z)).astype(int)]
+        if is_classifier(Estimator())
+        else np.exp(z / np.abs(z).max())
+    )
     weight = np.random.default_rng(0).random(80) + 0.5
     X = X.toarray() if kind == "dense" else X
     X_there = DeviceArray(X) if kind == "dense" else DeviceCsr(X)
     here = Estimator(cv=3).fit(X, y, weight)
     there = Estimator(cv=3).fit(X_there, DeviceArray(y), DeviceArray(weight))
-    assert isinstance(there.coef_, DeviceArray) and there.n_features_in_ == 6
-    np.testing.assert_allclose(to_host(there.coef_), here.coef_, atol=1e-3 * np.abs(here.coef_).max())
+    assert isinstance(there.coef_, DeviceArray)
+    assert there.n_features_in_ == 6
+    np.testing.assert_allclose(
+        to_host(there.coef_), here.coef_, atol=1e-3 * np.abs(here.coef_).max()
+    )
     for name in ("predict", "decision_function", "predict_proba", "predict_log_proba"):
         if hasattr(there, name):
             expected, found = getattr(here, name)(X), getattr(there, name)(X_there)
             assert isinstance(found, DeviceArray)
             np.testing.assert_allclose(found.get(), expected, atol=3e-3 * np.abs(expected).max())
-            np.testing.assert_allclose(getattr(there, name)(X), expected, atol=3e-3 * np.abs(expected).max())     # rows of the other side
+            # rows of the other side
+            np.testing.assert_allclose(
+                getattr(there, name)(X), expected, atol=3e-3 * np.abs(expected).max()
+            )
             np.testing.assert_array_equal(getattr(here, name)(X_there).get(), expected)
-    assert there.score(X_there, DeviceArray(y), DeviceArray(weight)) == pytest.approx(here.score(X, y, weight), abs=0.01)
+    assert there.score(X_there, DeviceArray(y), DeviceArray(weight)) == pytest.approx(
+        here.score(X, y, weight), abs=0.01
+    )
 
 
 def test_estimators_on_the_device_say_what_is_wrong(on_host):
     X, y = sparse_problem("logistic", 0, 80, 6)
     model = fasthoag.LogisticRegressionCV().fit(DeviceCsr(X), np.where(y > 0, "yes", "no"))
     assert set(model.predict(DeviceCsr(X))) == {"yes", "no"}  # words cannot be on a GPU
-    with pytest.raises(ValueError, match="X has 5 features, but LogisticRegressionCV is expecting 6 features as input"):
+    with pytest.raises(
+        ValueError,
+        match="X has 5 features, but LogisticRegressionCV is expecting 6 features as input",
+    ):
         model.predict(DeviceCsr(X[:, :5]))
     with pytest.raises(ValueError, match="y has 79 values and X has 80 rows"):
         model.fit(DeviceCsr(X), y[1:])
@@ -445,31 +633,60 @@ def test_estimators_on_the_device_say_what_is_wrong(on_host):
         fasthoag.LogisticRegressionCV(device="cpu").fit(DeviceCsr(X), y)
     X_val = sparse_problem("logistic", 1, 30, 6)
     expected = fasthoag.LogisticRegressionCV().fit(X, y, validation=X_val)
-    found = fasthoag.LogisticRegressionCV().fit(DeviceCsr(X), y, validation=(DeviceCsr(X_val[0]), X_val[1]))
-    assert found.C_ == pytest.approx(expected.C_, rel=1e-3)
+    found = fasthoag.LogisticRegressionCV().fit(
+        DeviceCsr(X), y, validation=(DeviceCsr(X_val[0]), X_val[1])
+    )
+    assert pytest.approx(expected.C_, rel=1e-3) == found.C_
 
 
 def test_many_hyperparameters_and_weights_of_rows(on_host):
     X, y = sparse_problem("logistic", 0)
     X_val, y_val = sparse_problem("logistic", 1)
-    for options in ({"penalty": fasthoag.FeatureRidge()}, {"tuned": [fasthoag.SampleWeights()]}, {"tuned": [fasthoag.ClassWeights()]}):
-        here, there = (fasthoag.hoag(fasthoag.Problem(X, y, device=device, **options), fasthoag.HeldOut(X_val, y_val), method="lbfgs", tol=1e-3,
-                                     stop_on=None)
-                       for device in ("cpu", "gpu"))
+    for options in (
+        {"penalty": fasthoag.FeatureRidge()},
+        {"tuned": [fasthoag.SampleWeights()]},
+        {"tuned": [fasthoag.ClassWeights()]},
+    ):
+        here, there = (
+            fasthoag.hoag(
+                fasthoag.Problem(X, y, device=device, **options),
+                fasthoag.HeldOut(X_val, y_val),
+                method="lbfgs",
+                tol=1e-3,
+                stop_on=None,
+            )
+            for device in ("cpu", "gpu")
+        )
         assert there.value == pytest.approx(here.value, rel=2e-3)
 
 
-@pytest.mark.parametrize("rule, way", [(name, way) for name in WITHOUT_ROWS for way in WAYS
-                                       if way != "probes" or has_probes(CRITERIA[name], "logistic")])
+@pytest.mark.parametrize(
+    ("rule", "way"),
+    [
+        (name, way)
+        for name in WITHOUT_ROWS
+        for way in WAYS
+        if way != "probes" or has_probes(CRITERIA[name], "logistic")
+    ],
+)
 def test_criteria_without_held_out_rows(rule, way, monkeypatch):
     set_way(monkeypatch, way)
     loss = "squared" if rule == "gcv" else "logistic"
     X, y = sparse_problem(loss, 0, 60, 8)
     found = []
-    for design in (CpuDesign(X, fit_intercept=True, n_threads=1), GpuDesign(X, fit_intercept=True, device=DEVICE)):
-        problem = fasthoag.Problem(design, y, loss=loss, penalty=fasthoag.GroupRidge(np.arange(8) % 3))
+    for design in (
+        CpuDesign(X, fit_intercept=True, n_threads=1),
+        GpuDesign(X, fit_intercept=True, device=DEVICE),
+    ):
+        problem = fasthoag.Problem(
+            design, y, loss=loss, penalty=fasthoag.GroupRidge(np.arange(8) % 3)
+        )
         bound = CRITERIA[rule]().bind(problem)
-        at = bound.evaluate(np.array([0.5, 0.0, 1.0]), design.encode(np.zeros((design.n_coef, 1))), Accuracy(1e-11, 1e-11))
+        at = bound.evaluate(
+            np.array([0.5, 0.0, 1.0]),
+            design.encode(np.zeros((design.n_coef, 1))),
+            Accuracy(1e-11, 1e-11),
+        )
         found.append((at.value, at.grad))
     (value, grad), (on_device, grad_on_device) = found
     assert on_device == pytest.approx(value, rel=1e-8)
@@ -479,16 +696,29 @@ def test_criteria_without_held_out_rows(rule, way, monkeypatch):
 @pytest.mark.parametrize("rule", CRITERIA)
 def test_every_criterion_finds_the_same_on_the_device(on_host, rule):
     (X, y), (X_val, y_val) = sparse_problem("squared", 0), sparse_problem("squared", 1)
-    rows = {"held_out": (X_val, y_val), "custom": (X_val, lambda z: (0.5 * ((z - y_val) ** 2).sum(), z - y_val))}
+    rows = {
+        "held_out": (X_val, y_val),
+        "custom": (X_val, lambda z: (0.5 * ((z - y_val) ** 2).sum(), z - y_val)),
+    }
     criterion = CRITERIA[rule](*rows.get(rule, ()))
-    here, there = (fasthoag.hoag(fasthoag.Problem(X, y, loss="squared", device=device), criterion) for device in ("cpu", "gpu"))
-    assert there.value == pytest.approx(here.value, rel=1e-6) and there.status == here.status
+    here, there = (
+        fasthoag.hoag(fasthoag.Problem(X, y, loss="squared", device=device), criterion)
+        for device in ("cpu", "gpu")
+    )
+    assert there.value == pytest.approx(here.value, rel=1e-6)
+    assert there.status == here.status
 
 
 def test_scores_and_unseen_rows(on_host):
     X, y = sparse_problem("logistic", 0)
-    options = {"unseen": fasthoag.HeldOut(*sparse_problem("logistic", 1)), "scoring": ["accuracy", "roc_auc"]}
-    here, there = (fasthoag.hoag(fasthoag.Problem(X, y, device=device), fasthoag.KFold(3), **options) for device in ("cpu", "gpu"))
+    options = {
+        "unseen": fasthoag.HeldOut(*sparse_problem("logistic", 1)),
+        "scoring": ["accuracy", "roc_auc"],
+    }
+    here, there = (
+        fasthoag.hoag(fasthoag.Problem(X, y, device=device), fasthoag.KFold(3), **options)
+        for device in ("cpu", "gpu")
+    )
     assert there.unseen_value == pytest.approx(here.unseen_value, rel=1e-5)
     for name in options["scoring"]:
         np.testing.assert_allclose(there.scores[name], here.scores[name], atol=0.02)
@@ -496,28 +726,41 @@ def test_scores_and_unseen_rows(on_host):
 
 # ---- losses of the user ----
 
+
 def test_custom_loss_with_cuda_expressions():
     X, y = sparse_problem("huber", 0)
     loss = fasthoag.custom_loss(*LOG_COSH, name="log_cosh", cuda=CUDA_LOG_COSH)
     assert pickle.loads(pickle.dumps(loss)).cuda == CUDA_LOG_COSH
-    here, there = (fasthoag.hoag(fasthoag.Problem(design, y, loss=loss), fasthoag.KFold(3))
-                   for design in (CpuDesign(X), GpuDesign(X, device=HostDevice())))
+    here, there = (
+        fasthoag.hoag(fasthoag.Problem(design, y, loss=loss), fasthoag.KFold(3))
+        for design in (CpuDesign(X), GpuDesign(X, device=HostDevice()))
+    )
     np.testing.assert_allclose(there.theta, here.theta, atol=1e-6)
     assert there.value == pytest.approx(here.value, rel=1e-6)
 
 
 def test_custom_loss_without_cuda_expressions_says_what_to_do():
     X, y = sparse_problem("huber", 0)
-    problem = fasthoag.Problem(GpuDesign(X, device=HostDevice()), y, loss=fasthoag.custom_loss(*LOG_COSH, name="log_cosh"))
-    with pytest.raises(ValueError, match=r"'log_cosh' is compiled by Numba for the CPU. .*cuda=\(value, d1, d2, d3\)"):
+    problem = fasthoag.Problem(
+        GpuDesign(X, device=HostDevice()), y, loss=fasthoag.custom_loss(*LOG_COSH, name="log_cosh")
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"'log_cosh' is compiled by Numba for the CPU. .*cuda=\(value, d1, d2, d3\)",
+    ):
         fasthoag.hoag(problem, fasthoag.KFold(3))
 
 
 def test_cuda_expressions_of_another_function_are_refused():
     X, y = sparse_problem("huber", 0)
     loss = fasthoag.custom_loss(*LOG_COSH, name="log_cosh", cuda=(*CUDA_LOG_COSH[:2], "0.5", "0.0"))
-    with pytest.raises(ValueError, match="the CUDA expression of d2 of loss 'log_cosh' is not its Python function: at y = "):
-        fasthoag.hoag(fasthoag.Problem(GpuDesign(X, device=HostDevice()), y, loss=loss), fasthoag.KFold(3))
+    with pytest.raises(
+        ValueError,
+        match="the CUDA expression of d2 of loss 'log_cosh' is not its Python function: at y = ",
+    ):
+        fasthoag.hoag(
+            fasthoag.Problem(GpuDesign(X, device=HostDevice()), y, loss=loss), fasthoag.KFold(3)
+        )
 
 
 @pytest.mark.parametrize("bad", [("a", "b", "c"), "z - y", ("", "", "", ""), (1, 2, 3, 4)])
@@ -527,6 +770,7 @@ def test_cuda_must_be_four_expressions(bad):
 
 
 # ---- no device, no driver, mixed devices ----
+
 
 def made_up_cupy(driver=12080, runtime=12080, n_devices=1, has_nvrtc=True):
     class CUDARuntimeError(RuntimeError):
@@ -542,24 +786,36 @@ def made_up_cupy(driver=12080, runtime=12080, n_devices=1, has_nvrtc=True):
             raise ImportError("no libnvrtc")
 
     module = types.SimpleNamespace
-    found = module(driverGetVersion=lambda: driver, runtimeGetVersion=lambda: runtime, getDeviceCount=count, getDevice=lambda: 0,
-                   CUDARuntimeError=CUDARuntimeError)
-    return module(__version__="14.2.0", cuda=module(nvrtc=module(getVersion=version), runtime=found))
+    found = module(
+        driverGetVersion=lambda: driver,
+        runtimeGetVersion=lambda: runtime,
+        getDeviceCount=count,
+        getDevice=lambda: 0,
+        CUDARuntimeError=CUDARuntimeError,
+    )
+    return module(
+        __version__="14.2.0", cuda=module(nvrtc=module(getVersion=version), runtime=found)
+    )
 
 
 NO_DEVICE = {
     "needs CuPy, which cannot be imported .* pip install 'fasthoag\\[gpu12\\]'": None,
     "needs an NVIDIA driver, and this machine has none": made_up_cupy(driver=0),
-    "needs a newer NVIDIA driver: this one is for CUDA 11.4, CuPy for CUDA 12": made_up_cupy(driver=11040),
+    "needs a newer NVIDIA driver: this one is for CUDA 11.4, CuPy for CUDA 12": made_up_cupy(
+        driver=11040
+    ),
     "this one is for CUDA 12.8, CuPy for CUDA 13. Update the driver": made_up_cupy(runtime=13000),
     "this machine shows none. Check nvidia-smi": made_up_cupy(n_devices=0),
-    r"needs NVRTC, .* \(no libnvrtc\). Install the CUDA toolkit, or pip install 'cupy-cuda12x\[ctk\]'": made_up_cupy(has_nvrtc=False),
+    r"needs NVRTC, .* \(no libnvrtc\). .* or pip install 'cupy-cuda12x\[ctk\]'": made_up_cupy(
+        has_nvrtc=False
+    ),
     "CUDA reports: cudaErrorUnknown. Check nvidia-smi": made_up_cupy(n_devices=-1),
 }
 
 
 class MadeUpCupy(Namespace):
-    """As much of CuPy as `CupyDevice` uses: launches run on the CPU at once, but while a stream captures they only go into its graph."""
+    """As much of CuPy as `CupyDevice` uses: launches run on the CPU at once, but while a stream
+    captures they only go into its graph."""
 
     __version__ = "14.2.0"
 
@@ -580,12 +836,17 @@ class MadeUpCupy(Namespace):
 
         def get_function(name):
             def launch(grid, block, args):
-                assert grid[0] >= 1 and block in ((256,), (512,)) and len(grid) == 1
-                step = module.bind(name, grid[0], block[0], *(None if a is cuda.NULL else a for a in args))
+                assert grid[0] >= 1
+                assert block in ((256,), (512,))
+                assert len(grid) == 1
+                step = module.bind(
+                    name, grid[0], block[0], *(None if a is cuda.NULL else a for a in args)
+                )
                 if self.capturing is None:
                     step()
                 else:
                     self.capturing.append(step)
+
             return launch
 
         return types.SimpleNamespace(get_function=get_function)
@@ -608,7 +869,8 @@ class Stream:
         steps, self.cupy.capturing = self.cupy.capturing, None
 
         def launch(stream):
-            assert stream == "current" and steps
+            assert stream == "current"
+            assert steps
             self.cupy.n_graph_launches += 1
             for step in steps:
                 step()
@@ -621,9 +883,13 @@ def test_the_device_over_cupy_compiles_launches_and_repeats(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", made_up)
     monkeypatch.setattr(gpu_module.CupyDevice, "warp", 1)  # of kernels that run on the CPU
     X, y = sparse_problem("logistic", 0, 300, 200, 0.1)
-    here, there = (fasthoag.hoag(fasthoag.Problem(X, y, device=device), fasthoag.KFold(3), tol=1e-8) for device in ("cpu", "gpu"))
+    here, there = (
+        fasthoag.hoag(fasthoag.Problem(X, y, device=device), fasthoag.KFold(3), tol=1e-8)
+        for device in ("cpu", "gpu")
+    )
     np.testing.assert_allclose(there.theta, here.theta, atol=1e-6)
-    assert made_up.n_graph_launches > 0 and made_up.options == ("-std=c++17",)
+    assert made_up.n_graph_launches > 0
+    assert made_up.options == ("-std=c++17",)
     assert gpu_module.describe_device() == ("14.2.0", "Made up, 1.0 GB free")
 
 
@@ -654,12 +920,19 @@ def test_mixed_devices_are_refused(on_host):
         GpuDesign(DeviceArray(X.toarray()), device=elsewhere)
 
 
-@pytest.mark.parametrize("spoil, sentence", [
-    (lambda X: X.indices.array.__setitem__(3, 15), "column indices outside 0..14"), (lambda X: X.indptr.array.__setitem__(3, 10**6), "row pointers"),
-    (lambda X: X.data.array.__setitem__(3, np.nan), "contains NaN or infinity"),
-    (lambda X: setattr(X, "data", DeviceArray(np.ones(X.nnz, int))), "float32 or float64"),
-    (lambda X: setattr(X, "format", "csc"), "X on the GPU must be CSR or dense; got format 'csc'. Use X.tocsr"),
-])
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda X: X.indices.array.__setitem__(3, 15), "column indices outside 0..14"),
+        (lambda X: X.indptr.array.__setitem__(3, 10**6), "row pointers"),
+        (lambda X: X.data.array.__setitem__(3, np.nan), "contains NaN or infinity"),
+        (lambda X: setattr(X, "data", DeviceArray(np.ones(X.nnz, int))), "float32 or float64"),
+        (
+            lambda X: setattr(X, "format", "csc"),
+            "X on the GPU must be CSR or dense; got format 'csc'. Use X.tocsr",
+        ),
+    ],
+)
 def test_damaged_matrices_on_the_device_are_refused(on_host, spoil, sentence):
     X, y = sparse_problem("logistic", 0)
     given = DeviceCsr(X)
@@ -669,20 +942,33 @@ def test_damaged_matrices_on_the_device_are_refused(on_host, spoil, sentence):
 
 
 def test_the_benchmark_runs_where_only_its_few_needs_are(tmp_path):
-    """Emulated, and without scikit-learn, Numba and what else a bare machine lacks; every number has its line and its record."""
-    code = ("import runpy, sys\n"
-            "sys.modules.update(dict.fromkeys(('sklearn', 'numba', 'pytest', 'threadpoolctl', 'joblib', 'typer', 'rich', 'hypothesis')))\n"
-            f"sys.argv = ['gpu.py', '--emulate', '--records', {str(tmp_path)!r}]\nrunpy.run_path({str(BENCH)!r}, run_name='__main__')")
+    """Emulated, and without scikit-learn, Numba and what else a bare machine lacks; every number
+    has its line and its record."""
+    code = (
+        "import runpy, sys\nsys.modules.update(dict.fromkeys(('sklearn', 'numba', 'pytest', "
+        "'threadpoolctl', 'joblib', 'typer', 'rich', 'hypothesis')))\nsys.argv = ['gpu.py', "
+        f"'--emulate', '--records', {str(tmp_path)!r}]\nrunpy.run_path({str(BENCH)!r}, "
+        "run_name='__main__')"
+    )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    assert "emulated on the CPU" in ran.stdout and " met" in ran.stdout
+    assert "emulated on the CPU" in ran.stdout
+    assert " met" in ran.stdout
     for number in "12345":
         assert any(line.startswith(number) for line in ran.stdout.splitlines()), number
     records = [json.loads(line) for line in (tmp_path / "gpu.jsonl").read_text().splitlines()]
-    assert {record["case"] for record in records} == {"gpu-parity", "gpu-product", "gpu-holdout", "gpu-small", "gpu-kfold-large", "gpu-memory"}
+    assert {record["case"] for record in records} == {
+        "gpu-parity",
+        "gpu-product",
+        "gpu-holdout",
+        "gpu-small",
+        "gpu-kfold-large",
+        "gpu-memory",
+    }
 
 
 # ---- a real device ----
+
 
 def real_device():
     try:
@@ -699,11 +985,15 @@ needs_gpu = [pytest.mark.gpu, pytest.mark.skipif(isinstance(REAL, str), reason=s
 class TestGpu:
     pytestmark = needs_gpu
 
-    @pytest.mark.parametrize("has_transpose, dtype", [*itertools.product([True, False], ["float32", "float64"])])
+    @pytest.mark.parametrize(
+        ("has_transpose", "dtype"), [*itertools.product([True, False], ["float32", "float64"])]
+    )
     def test_passes_are_those_of_the_cpu_in_the_same_bits_every_time(self, has_transpose, dtype):
         X = tall_matrix(dtype)
         expected = passes_of(CpuDesign(X, fit_intercept=True))
-        one, other = (passes_of(GpuDesign(X, fit_intercept=True, transpose=has_transpose)) for _ in range(2))
+        one, other = (
+            passes_of(GpuDesign(X, fit_intercept=True, transpose=has_transpose)) for _ in range(2)
+        )
         for name, value in expected.items():
             assert_near(one[name], value, message=name)
             np.testing.assert_array_equal(one[name], other[name], err_msg=name)
@@ -711,7 +1001,11 @@ class TestGpu:
     def test_graph_of_an_iteration_gives_the_bits_of_its_launches(self, monkeypatch):
         X, y = sparse_problem("logistic", 0, 3000, 500, 0.05)
         results = [fasthoag.hoag(fasthoag.Problem(X, y, device="gpu"), fasthoag.KFold(5))]
-        monkeypatch.setattr(gpu_module.CupyDevice, "repeated", lambda self, steps: lambda: [step() for step in steps])
+        monkeypatch.setattr(
+            gpu_module.CupyDevice,
+            "repeated",
+            lambda self, steps: lambda: [step() for step in steps],
+        )
         results.append(fasthoag.hoag(fasthoag.Problem(X, y, device="gpu"), fasthoag.KFold(5)))
         np.testing.assert_array_equal(results[0].theta, results[1].theta)
 
@@ -720,7 +1014,10 @@ class TestGpu:
         import cupyx.scipy.sparse as csp
 
         X, y = sparse_problem("logistic", 0, 3000, 500, 0.05)
-        for given, here in ((csp.csr_matrix(X), X), (cupy.asarray(X.toarray()), CpuDesign(X.toarray(), fit_intercept=True))):
+        for given, here in (
+            (csp.csr_matrix(X), X),
+            (cupy.asarray(X.toarray()), CpuDesign(X.toarray(), fit_intercept=True)),
+        ):
             expected = fasthoag.hoag(fasthoag.Problem(here, y), fasthoag.KFold(5))
             result = fasthoag.hoag(fasthoag.Problem(given, cupy.asarray(y)), fasthoag.KFold(5))
             assert isinstance(result.w, cupy.ndarray)

@@ -1,4 +1,6 @@
-"""The outer loop: it reaches the minimum, says how exact its answer is, and does what its arguments say."""
+"""The outer loop: it reaches the minimum, says how exact its answer is, and does what its arguments
+say."""
+
 import functools
 import itertools
 import warnings
@@ -7,16 +9,16 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from closed_form import exact, minimum
+from conftest import OF_USE, MakeDesign
 from designs import DESIGNS, FEW_LOSSES, has_log_link, real_data, sparse_problem, with_losses
 from test_hypergradient import WITH_ROWS, Plain, splits_of, tuning
 
 import fasthoag
-from conftest import OF_USE, MakeDesign
 from fasthoag import ConvergenceWarning, HeldOut, KFold, Problem, hoag
 from fasthoag.losses import LOSSES, derivative
 from fasthoag.outer import METHODS
-from fasthoag.outer.lbfgs import bent
 from fasthoag.outer.classic import SCHEDULES
+from fasthoag.outer.lbfgs import bent
 
 LOW, HIGH = -9.0, 9.0
 on_every_design = with_losses(OF_USE)
@@ -29,34 +31,51 @@ def run(problem, criterion, *args, callback=None, n_most=400, **options):
 
     def count(record):
         records.append(record)
-        assert len(records) <= n_most, f"the outer loop does not end; the last evaluations: {records[-3:]}"
+        assert len(records) <= n_most, (
+            f"the outer loop does not end; the last evaluations: {records[-3:]}"
+        )
         return callback is not None and callback(record)
 
     return hoag(problem, criterion, *args, callback=count, **options)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def case(criterion, loss, fit_intercept):
-    """A problem with a clear minimum inside: dense arrays, the minimum, and the outer curvature relative to f there."""
+    """A problem with a clear minimum inside: dense arrays, the minimum, and the outer curvature
+    relative to f there."""
     for seed in range(50):
         split = tuning(criterion, loss, fit_intercept, Plain(), seed)[2]
         theta, value = minimum(split, loss, LOW, HIGH)
-        bend = (f(split, loss, theta + 0.5) + f(split, loss, theta - 0.5) - 2 * value) / 0.25 / value
-        if LOW + 3 < theta < HIGH - 3 and bend > 0.02 and not crosses_a_kink(split, loss, theta, 0.03) and has_one_valley(split, loss, theta):
+        bend = (
+            (f(split, loss, theta + 0.5) + f(split, loss, theta - 0.5) - 2 * value) / 0.25 / value
+        )
+        if (
+            LOW + 3 < theta < HIGH - 3
+            and bend > 0.02
+            and not crosses_a_kink(split, loss, theta, 0.03)
+            and has_one_valley(split, loss, theta)
+        ):
             return seed, split, theta, value
     raise AssertionError("no problem with a minimum inside")
 
 
 def crosses_a_kink(split, loss, theta, distance):
-    """Whether the curvature of a training row jumps within this distance of θ: there f' jumps too, and a minimum need not be a stationary point."""
+    """Whether the curvature of a training row jumps within this distance of θ: there f' jumps too,
+    and a minimum need not be a stationary point."""
     if not LOSSES[loss].has_kinks:
         return False
-    ends = [np.column_stack([derivative(loss, 2, split.y, split.X @ w) for w in exact(split, loss, t)[1].T]) for t in theta + distance * np.arange(-1, 2)]
+    ends = [
+        np.column_stack(
+            [derivative(loss, 2, split.y, split.X @ w) for w in exact(split, loss, t)[1].T]
+        )
+        for t in theta + distance * np.arange(-1, 2)
+    ]
     return any((split.train * np.abs(end - ends[0])).any() for end in ends[1:])
 
 
 def has_one_valley(split, loss, theta):
-    """Whether no second minimum and no flat stretch is near θ: a narrow corner or a kink makes small ones, and a local method may end in any."""
+    """Whether no second minimum and no flat stretch is near θ: a narrow corner or a kink makes
+    small ones, and a local method may end in any."""
     if loss != "quantile" and not LOSSES[loss].has_kinks:
         return True
     at = theta + np.linspace(-0.75, 0.75, 31)
@@ -65,15 +84,24 @@ def has_one_valley(split, loss, theta):
         fold_values, W = exact(split, loss, t, W)
         values.append(fold_values.sum())
     slopes = np.diff(values[::-1]) / 0.05
-    return not ((slopes[:-1] >= 0) & (slopes[1:] < 0)).any() and (np.abs(slopes)[np.abs(at[1:] - theta) > 0.3] > 3.1e-4 * values[0]).all()
+    return (
+        not ((slopes[:-1] >= 0) & (slopes[1:] < 0)).any()
+        and (np.abs(slopes)[np.abs(at[1:] - theta) > 0.3] > 3.1e-4 * values[0]).all()
+    )
 
 
 def is_stationary(split, loss, theta, value):
-    """The slope is below tol. With kinks: that of some θ within 0.05, or it changes its sign there (0 is in the generalised gradient). The loss with
-    a smoothed corner has third derivatives of 1 / smoothing², which the error of a hypergradient does not see."""
-    at = theta + (np.linspace(-0.05, 0.05, 51) if LOSSES[loss].has_kinks else np.array([-1e-3, 1e-3]))
+    """The slope is below tol. With kinks: that of some θ within 0.05, or it changes its sign there
+    (0 is in the generalised gradient). The loss with a smoothed corner has third derivatives of 1 /
+    smoothing², which the error of a hypergradient does not see."""
+    at = theta + (
+        np.linspace(-0.05, 0.05, 51) if LOSSES[loss].has_kinks else np.array([-1e-3, 1e-3])
+    )
     slopes = np.diff([f(split, loss, t) for t in at]) / np.diff(at)
-    return np.abs(slopes).min() <= (1e-3 if loss == "quantile" else 3.1e-4) * value or slopes.min() < 0 < slopes.max()
+    return (
+        np.abs(slopes).min() <= (1e-3 if loss == "quantile" else 3.1e-4) * value
+        or slopes.min() < 0 < slopes.max()
+    )
 
 
 def f(split, loss, theta, W=None):
@@ -83,26 +111,40 @@ def f(split, loss, theta, W=None):
 
 def is_minimum(result, split, loss, theta, value):
     """θ within 1e-2, or f within 1e-5 of the minimum that the scalar search found."""
-    return abs(result.theta[0] - theta) <= 1e-2 or f(split, loss, result.theta[0]) <= value * (1 + 1e-5)
+    return abs(result.theta[0] - theta) <= 1e-2 or f(split, loss, result.theta[0]) <= value * (
+        1 + 1e-5
+    )
 
 
 @pytest.mark.parametrize("criterion", WITH_ROWS)
 @on_every_design
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_reaches_the_minimum_on_every_design(make_a_design, fit_intercept, method, loss, criterion):
+def test_every_method_reaches_the_minimum_on_every_design(
+    make_a_design, fit_intercept, method, loss, criterion
+):
     seed, split, theta, value = case(criterion, loss, fit_intercept)
     problem, rule, _ = tuning(criterion, loss, fit_intercept, make_a_design, seed)
     result = run(problem, rule, method=method)
-    if LOSSES[loss].has_kinks and method != "newton":  # a jump of the slope on the way stops a method of first order
+    # a jump of the slope on the way stops a method of first order
+    if LOSSES[loss].has_kinks and method != "newton":
         assert result.status in ENDS, result.message
-        assert is_stationary(split, loss, result.theta[0], value), f"{result.status} at {result.theta[0]}, minimum at {theta}"
+        assert is_stationary(split, loss, result.theta[0], value), (
+            f"{result.status} at {result.theta[0]}, minimum at {theta}"
+        )
         return
     assert result.status == "converged", result.message
-    assert is_minimum(result, split, loss, theta, value), f"theta {result.theta[0]} for {theta}, f {f(split, loss, result.theta[0])} for {value}"
-    assert abs(result.value - f(split, loss, result.theta[0])) <= 3 * result.value_error + 1e-11 * value  # an estimate: 99 of 100 below
+    assert is_minimum(result, split, loss, theta, value), (
+        f"theta {result.theta[0]} for {theta}, f {f(split, loss, result.theta[0])} for {value}"
+    )
+    # an estimate: 99 of 100 below
+    assert (
+        abs(result.value - f(split, loss, result.theta[0]))
+        <= 3 * result.value_error + 1e-11 * value
+    )
     W = exact(split, loss, result.theta[0])[1]
     np.testing.assert_allclose(result.w, W, rtol=0, atol=1e-2 * np.abs(W).max())
-    assert result.method == method and result.lam[0] == np.exp(result.theta[0])
+    assert result.method == method
+    assert result.lam[0] == np.exp(result.theta[0])
 
 
 @pytest.mark.parametrize("criterion", WITH_ROWS)
@@ -114,10 +156,13 @@ def test_tight_tolerance_gives_the_minimum_to_many_digits(method, loss, criterio
     result = run(problem, rule, method=method, tol=1e-7, max_iter=200, n_most=1100)
     if LOSSES[loss].has_kinks and method != "newton":  # as above
         assert result.status in ENDS, result.message
-        assert is_stationary(split, loss, result.theta[0], value), f"{result.status} at {result.theta[0]}, minimum at {theta}"
+        assert is_stationary(split, loss, result.theta[0], value), (
+            f"{result.status} at {result.theta[0]}, minimum at {theta}"
+        )
         return
     assert result.status == "converged", result.message
-    assert abs(result.theta[0] - theta) <= 1e-4 and f(split, loss, result.theta[0]) <= value * (1 + 1e-10)
+    assert abs(result.theta[0] - theta) <= 1e-4
+    assert f(split, loss, result.theta[0]) <= value * (1 + 1e-10)
     assert np.linalg.norm(result.grad) + result.grad_error <= 1e-7 * value
 
 
@@ -132,7 +177,9 @@ def test_every_start_leads_to_a_stationary_point(method, loss, criterion, start)
     # a kink on the way may be a minimum without a small slope
     assert result.status in (ENDS if LOSSES[loss].has_kinks else ["converged"]), result.message
     assert result.trace[0]["theta"] == [start]
-    assert is_stationary(split, loss, result.theta[0], value), f"{result.status} at {result.theta[0]}, minimum at {theta}"
+    assert is_stationary(split, loss, result.theta[0], value), (
+        f"{result.status} at {result.theta[0]}, minimum at {theta}"
+    )
 
 
 @pytest.mark.parametrize("criterion", WITH_ROWS)
@@ -140,7 +187,9 @@ def test_every_start_leads_to_a_stationary_point(method, loss, criterion, start)
 def test_all_methods_agree(loss, criterion):
     seed, split, _, value = case(criterion, loss, True)
     problem, rule, _ = tuning(criterion, loss, True, Plain(), seed)
-    one, *others = (run(problem, rule, method=method, tol=1e-6, max_iter=200, n_most=1100) for method in METHODS)
+    one, *others = (
+        run(problem, rule, method=method, tol=1e-6, max_iter=200, n_most=1100) for method in METHODS
+    )
     for other in others:
         if LOSSES[loss].has_kinks:  # a jump of the slope on the way stops a method of first order
             assert one.value == pytest.approx(other.value, rel=1e-4)
@@ -153,8 +202,15 @@ def test_all_methods_agree(loss, criterion):
 def random_cases():
     rng = np.random.default_rng(7)
     for number in range(100):
-        yield (number, list(LOSSES)[number % len(LOSSES)], list(WITH_ROWS)[number // 2 % 2], bool(rng.integers(2)), bool(rng.integers(2)),
-               int(rng.integers(30, 160)), int(rng.choice([2, 5, 10, 30, 60, 140])))
+        yield (
+            number,
+            list(LOSSES)[number % len(LOSSES)],
+            list(WITH_ROWS)[number // 2 % 2],
+            bool(rng.integers(2)),
+            bool(rng.integers(2)),
+            int(rng.integers(30, 160)),
+            int(rng.choice([2, 5, 10, 30, 60, 140])),
+        )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -162,42 +218,62 @@ def random_cases():
 def test_value_is_within_its_error_of_the_exact_one_at_the_returned_theta(method):
     misses, statuses = [], []
     for number, loss, criterion, fit_intercept, is_weighted, n_rows, n_features in random_cases():
-        problem, rule, split = tuning(criterion, loss, fit_intercept, Plain(), number, is_weighted, n_rows, n_features)
+        problem, rule, split = tuning(
+            criterion, loss, fit_intercept, Plain(), number, is_weighted, n_rows, n_features
+        )
         result = run(problem, rule, method=method, bounds=(-8, 12))
         statuses.append(result.status)
         expected = f(split, loss, result.theta[0], result.w)
         off = abs(result.value - expected)
         if LOSSES[loss].has_kinks:  # rows beyond a kink are not in the expansion behind the error
-            assert off <= result.value_error + 1e-3 * expected, f"case {number}: {loss} off by {off:.2e}, value {expected:.4g}"
-            assert statuses.pop() in (*ENDS, "at_bound")  # the minimum may be at a jump of the slope
-        elif not off <= (1 if loss in FEW_LOSSES else 2) * result.value_error + 1e-12 * abs(expected):  # third derivatives are larger than theirs
-            misses.append(f"case {number}: {loss} {criterion} {n_rows} x {n_features}: {result.status} at {result.theta[0]:.2f}, off by "
-                          f"{abs(result.value - expected):.2e}, said {result.value_error:.2e}, value {expected:.4g}")
+            assert off <= result.value_error + 1e-3 * expected, (
+                f"case {number}: {loss} off by {off:.2e}, value {expected:.4g}"
+            )
+            # the minimum may be at a jump of the slope
+            assert statuses.pop() in (*ENDS, "at_bound")
+        # third derivatives are larger than theirs
+        elif not off <= (1 if loss in FEW_LOSSES else 2) * result.value_error + 1e-12 * abs(
+            expected
+        ):
+            misses.append(
+                f"case {number}: {loss} {criterion} {n_rows} x {n_features}: {result.status} at "
+                f"{result.theta[0]:.2f}, off by {abs(result.value - expected):.2e}, said "
+                f"{result.value_error:.2e}, value {expected:.4g}"
+            )
     assert len(misses) <= 1, "\n".join([f"{len(misses)} of 100", *misses])
     bad = [status for status in statuses if status not in ("converged", "at_bound")]
-    assert len(bad) <= (1 if method == "newton" else 5), bad  # the gradient method may need more than its 50 steps
+    # the gradient method may need more than its 50 steps
+    assert len(bad) <= (1 if method == "newton" else 5), bad
 
 
 @pytest.mark.filterwarnings("ignore::fasthoag.ConvergenceWarning")
 def test_newton_ends_as_low_as_the_scalar_search_on_random_problems():
-    """Where f is flat the slope is below its tolerance early: 3e-4 of f a unit of θ, some units wide. One problem may end in another valley, and
-    one of those with kinks, which make valleys."""
+    """Where f is flat the slope is below its tolerance early: 3e-4 of f a unit of θ, some units
+    wide. One problem may end in another valley, and one of those with kinks, which make valleys."""
     worse, in_kinks = [], []
-    for number, loss, criterion, fit_intercept, is_weighted, n_rows, n_features in itertools.islice(random_cases(), 40):
+    for number, loss, criterion, fit_intercept, is_weighted, n_rows, n_features in itertools.islice(
+        random_cases(), 40
+    ):
         if n_features > 60:
             continue
-        problem, rule, split = tuning(criterion, loss, fit_intercept, Plain(), number, is_weighted, n_rows, n_features)
+        problem, rule, split = tuning(
+            criterion, loss, fit_intercept, Plain(), number, is_weighted, n_rows, n_features
+        )
         result = run(problem, rule, bounds=(-8, 12))
         theta, value = minimum(split, loss, -8, 12, 25)
         mine = f(split, loss, result.theta[0], result.w)
         if mine > value * (1 + 1e-3):
             found = in_kinks if LOSSES[loss].has_kinks else worse
-            found.append(f"case {number}: {loss} {criterion} {n_rows} x {n_features}: {result.status} at {result.theta[0]:.3f}, f {mine:.8g}; "
-                         f"minimum at {theta:.3f}, f {value:.8g}")
-    assert len(worse) <= 1 and len(in_kinks) <= 1, "\n".join(worse + in_kinks)
+            found.append(
+                f"case {number}: {loss} {criterion} {n_rows} x {n_features}: {result.status} at "
+                f"{result.theta[0]:.3f}, f {mine:.8g}; minimum at {theta:.3f}, f {value:.8g}"
+            )
+    assert len(worse) <= 1, "\n".join(worse)
+    assert len(in_kinks) <= 1, "\n".join(in_kinks)
 
 
 # ---- trace, callback, limits
+
 
 @pytest.fixture(params=METHODS)
 def method(request):
@@ -209,7 +285,20 @@ def usual(criterion="k_fold", loss="logistic"):
     return (*tuning(criterion, loss, True, Plain(), seed)[:2], split, theta, value)
 
 
-FIELDS = {"theta", "value", "value_error", "grad_norm", "grad_error", "inner_tol", "linear_tol", "n_inner", "n_cg", "n_passes", "seconds", "is_accepted"}
+FIELDS = {
+    "theta",
+    "value",
+    "value_error",
+    "grad_norm",
+    "grad_error",
+    "inner_tol",
+    "linear_tol",
+    "n_inner",
+    "n_cg",
+    "n_passes",
+    "seconds",
+    "is_accepted",
+}
 
 
 @pytest.mark.parametrize("criterion", WITH_ROWS)
@@ -220,49 +309,67 @@ def test_trace_has_a_complete_record_of_every_evaluation(method, criterion):
     result = run(problem, rule, method=method)
     assert len(result.trace) >= result.n_iter  # a last step may be taken on the model alone
     for record in result.trace:
-        assert FIELDS <= set(record)
-        assert len(record["theta"]) == 1 and np.isfinite([record[name] for name in FIELDS - {"theta"}]).all()
-        assert record["value_error"] >= 0 and record["grad_error"] >= 0 and record["n_inner"] >= 0 and isinstance(record["is_accepted"], bool)
+        assert set(record) >= FIELDS
+        assert len(record["theta"]) == 1
+        assert np.isfinite([record[name] for name in FIELDS - {"theta"}]).all()
+        assert record["value_error"] >= 0
+        assert record["grad_error"] >= 0
+        assert record["n_inner"] >= 0
+        assert isinstance(record["is_accepted"], bool)
     json.dumps(result.trace)  # plain numbers
     for name in ("n_passes", "seconds"):
         values = [record[name] for record in result.trace]
         assert values == sorted(values)
-    assert result.n_passes >= result.trace[-1]["n_passes"] > 0 and result.seconds >= result.trace[-1]["seconds"]
+    assert result.n_passes >= result.trace[-1]["n_passes"] > 0
+    assert result.seconds >= result.trace[-1]["seconds"]
     for record in result.trace:
         if record.get("phase", "all") == "all":
-            assert abs(record["value"] - f(split, "logistic", record["theta"][0])) <= 3 * record["value_error"] + 1e-9
+            assert (
+                abs(record["value"] - f(split, "logistic", record["theta"][0]))
+                <= 3 * record["value_error"] + 1e-9
+            )
 
 
 def test_passes_are_those_of_the_design(method):
     problem, rule, _, _, _ = usual()
     before = problem.design.n_passes
     result = run(problem, rule, method=method)
-    assert result.n_passes == pytest.approx(problem.design.n_passes - before, abs=2)  # the bounds read X once, before the count starts
+    # the bounds read X once, before the count starts
+    assert result.n_passes == pytest.approx(problem.design.n_passes - before, abs=2)
 
 
 @pytest.mark.parametrize("criterion", WITH_ROWS)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_newton_takes_few_passes(loss, criterion):
-    """About what the method is for: 60 passes of a small problem, against several hundred of the plain algorithm. The corner of the quantile loss,
-    0.1 wide, is crossed by many rows in a step: more steps and shorter ones. So with kinks, and with a log link, whose curvature is that of exp."""
+    """About what the method is for: 60 passes of a small problem, against several hundred of the
+    plain algorithm. The corner of the quantile loss, 0.1 wide, is crossed by many rows in a step:
+    more steps and shorter ones. So with kinks, and with a log link, whose curvature is that of
+    exp."""
     problem, rule, _, _, _ = usual(criterion, loss)
-    assert run(problem, rule).n_passes <= (300 if loss == "quantile" or LOSSES[loss].has_kinks or has_log_link(loss) else 150)
+    assert run(problem, rule).n_passes <= (
+        300 if loss == "quantile" or LOSSES[loss].has_kinks or has_log_link(loss) else 150
+    )
 
 
 @pytest.mark.parametrize("criterion", WITH_ROWS)
 def test_callback_sees_every_record_and_can_stop_at_any_of_them(method, criterion):
     problem, rule, _, _, _ = usual(criterion)
     seen = []
-    full = hoag(problem, rule, method=method, callback=lambda record: seen.append(dict(record)))  # None goes on
+    # None goes on
+    full = hoag(problem, rule, method=method, callback=lambda record: seen.append(dict(record)))
     assert seen == full.trace
     for n in range(1, min(len(full.trace), 12) + 1):
         count = itertools.count(1)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             result = hoag(problem, rule, method=method, callback=lambda record: next(count) >= n)
-        assert result.status in ("stopped", full.status) and len(result.trace) <= n + 1, f"{result.status} after {len(result.trace)} evaluations, asked at {n}"
+        seen = f"{result.status} after {len(result.trace)} evaluations, asked at {n}"
+        assert result.status in ("stopped", full.status), seen
+        assert len(result.trace) <= n + 1, seen
         assert result.status == "stopped" or n >= len(full.trace) - 1
-        assert result.theta.shape == (1,) and np.isfinite(result.value) and result.w.shape[0] == problem.design.n_coef
+        assert result.theta.shape == (1,)
+        assert np.isfinite(result.value)
+        assert result.w.shape[0] == problem.design.n_coef
         assert result.w.shape[1] == len(result.fold_values)
 
 
@@ -282,14 +389,17 @@ def test_max_iter_ends_the_loop_with_a_warning(method, criterion, max_iter):
     problem, rule, split, _, _ = usual(criterion)
     with pytest.warns(ConvergenceWarning, match="max_iter"):
         result = run(problem, rule, [-8.0], method=method, tol=1e-12, max_iter=max_iter)
-    assert result.status == "max_iter" and "raise max_iter=" in result.message
+    assert result.status == "max_iter"
+    assert "raise max_iter=" in result.message
     assert abs(result.value - f(split, "logistic", result.theta[0])) <= result.value_error + 1e-11
 
 
 @pytest.mark.parametrize("criterion", WITH_ROWS)
 @pytest.mark.parametrize("side", ["lower", "upper"])
-def test_optimum_beyond_the_bound_gives_at_bound_and_a_warning(make_a_design, method, criterion, side):
-    seed, split, theta, _ = case(criterion, "logistic", True)
+def test_optimum_beyond_the_bound_gives_at_bound_and_a_warning(
+    make_a_design, method, criterion, side
+):
+    seed, _, theta, _ = case(criterion, "logistic", True)
     problem, rule, _ = tuning(criterion, "logistic", True, make_a_design, seed)
     bounds = (theta + 1, theta + 4) if side == "lower" else (theta - 4, theta - 1)
     with pytest.warns(ConvergenceWarning, match=r"at the bound of theta \(theta\[0\] = "):
@@ -303,8 +413,16 @@ def test_optimum_beyond_the_bound_gives_at_bound_and_a_warning(make_a_design, me
 
 def test_bounds_may_be_arrays_and_start_outside_is_moved_in(method):
     problem, rule, _, theta, _ = usual()
-    one = run(problem, rule, [50.0], method=method, bounds=(np.array([theta - 2]), np.array([theta + 2])), max_iter=200)
-    assert one.status == "converged" and one.trace[0]["theta"] == [theta + 2]
+    one = run(
+        problem,
+        rule,
+        [50.0],
+        method=method,
+        bounds=(np.array([theta - 2]), np.array([theta + 2])),
+        max_iter=200,
+    )
+    assert one.status == "converged"
+    assert one.trace[0]["theta"] == [theta + 2]
     other = run(problem, rule, 50.0, method=method, bounds=(theta - 2, theta + 2), max_iter=200)
     np.testing.assert_array_equal(one.theta, other.theta)
 
@@ -317,7 +435,9 @@ def test_optimum_inside_gives_no_warning(method):
 
 
 @pytest.mark.parametrize("criterion", WITH_ROWS)
-@pytest.mark.parametrize("schedule", [*SCHEDULES, lambda k: 0.05 / (k + 1) ** 2.5], ids=[*SCHEDULES, "callable"])
+@pytest.mark.parametrize(
+    "schedule", [*SCHEDULES, lambda k: 0.05 / (k + 1) ** 2.5], ids=[*SCHEDULES, "callable"]
+)
 def test_every_schedule_of_the_paper_reaches_the_minimum(criterion, schedule):
     problem, rule, split, theta, value = usual(criterion)
     result = run(problem, rule, method="hoag", schedule=schedule, max_iter=200)
@@ -334,9 +454,11 @@ def test_callable_schedule_sets_the_tolerances_that_the_trace_shows():
         return 0.02 * 0.8**k
 
     result = run(problem, rule, method="hoag", schedule=schedule)
-    assert asked[0] == 0 and asked == sorted(asked)
+    assert asked[0] == 0
+    assert asked == sorted(asked)
     shown = [record["inner_tol"] for record in result.trace]
-    assert shown[0] == 0.02 and set(shown) <= {0.02 * 0.8**k for k in asked}
+    assert shown[0] == 0.02
+    assert set(shown) <= {0.02 * 0.8**k for k in asked}
 
 
 def test_flat_criterion_converges_at_once(method):
@@ -346,12 +468,15 @@ def test_flat_criterion_converges_at_once(method):
     y = np.where(np.arange(40) % 3 > 0, 1.0, -1.0)
     for criterion in (KFold(4), HeldOut(sp.csr_matrix((40, 5)), y)):
         result = run(Problem(sp.csr_matrix((40, 5)), y), criterion, method=method)
-        assert result.status == "converged" and result.grad[0] == 0 and len(result.trace) <= 2
-        assert 1e-12 <= result.lam[0] <= 1e12  # any is as good, but a model file with 1e-299 helps nobody
+        assert result.status == "converged"
+        assert result.grad[0] == 0
+        assert len(result.trace) <= 2
+        # any is as good, but a model file with 1e-299 helps nobody
+        assert 1e-12 <= result.lam[0] <= 1e12
 
 
 def test_rounding_floor_ends_the_loop_and_says_so(method):
-    problem, rule, split, theta, _ = usual()
+    problem, rule, _, theta, _ = usual()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = run(problem, rule, method=method, tol=1e-16, max_iter=100, n_most=600)
@@ -361,8 +486,10 @@ def test_rounding_floor_ends_the_loop_and_says_so(method):
 
 # ---- the same problem in other clothes
 
+
 def same(one, other, rel=1e-9):
-    assert one.status == other.status and len(one.trace) == len(other.trace)
+    assert one.status == other.status
+    assert len(one.trace) == len(other.trace)
     np.testing.assert_allclose(one.theta, other.theta, rtol=0, atol=rel * 10)
     assert one.value == pytest.approx(other.value, rel=rel)
     np.testing.assert_allclose(one.w, other.w, rtol=0, atol=10 * rel * np.abs(other.w).max())
@@ -371,15 +498,28 @@ def same(one, other, rel=1e-9):
 def same_bits(one, other):
     for name in ("theta", "w", "fold_values", "grad"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
-    assert (one.value, one.value_error, one.grad_error, one.n_passes) == (other.value, other.value_error, other.grad_error, other.n_passes)
-    drop = lambda trace: [{name: value for name, value in record.items() if name != "seconds"} for record in trace]  # noqa: E731
+    assert (one.value, one.value_error, one.grad_error, one.n_passes) == (
+        other.value,
+        other.value_error,
+        other.grad_error,
+        other.n_passes,
+    )
+
+    def drop(trace):
+        return [{k: value for k, value in record.items() if k != "seconds"} for record in trace]
+
     assert drop(one.trace) == drop(other.trace)
 
 
 def threaded_problem(**options):
     """Large enough that the kernels do use their threads."""
     X, y = sparse_problem("logistic", 3, 3000, 80, 0.4)
-    return Problem(X, y, **options), KFold([(np.arange(3000)[np.arange(3000) % 4 != f], np.arange(3000)[np.arange(3000) % 4 == f]) for f in range(4)])
+    return Problem(X, y, **options), KFold(
+        [
+            (np.arange(3000)[np.arange(3000) % 4 != f], np.arange(3000)[np.arange(3000) % 4 == f])
+            for f in range(4)
+        ]
+    )
 
 
 def test_number_of_threads_changes_no_more_than_rounding(method):
@@ -410,18 +550,32 @@ def test_whole_weights_equal_repeated_rows(method, loss, criterion):
     if criterion == "k_fold":
         splits = splits_of(60, 3)
         position = [np.flatnonzero(rows == i) for i in range(60)]
-        repeated_splits = [tuple(np.concatenate([position[i] for i in part]) for part in split) for split in splits]
+        repeated_splits = [
+            tuple(np.concatenate([position[i] for i in part]) for part in split) for split in splits
+        ]
         weighted = Problem(make(X, True), y, loss, sample_weight=weight), KFold(splits)
         repeated = Problem(make(X[rows], True), y[rows], loss), KFold(repeated_splits)
     else:
-        weighted = Problem(make(X[:30], True), y[:30], loss, sample_weight=weight[:30]), HeldOut(X[30:], y[30:], weight[30:])
-        repeated = Problem(make(X[rows[rows < 30]], True), y[rows[rows < 30]], loss), HeldOut(X[rows[rows >= 30]], y[rows[rows >= 30]])
-    one, other = (run(*pair, method=method, bounds=(-8, 8), tol=1e-5, max_iter=200, n_most=1100) for pair in (weighted, repeated))
+        weighted = (
+            Problem(make(X[:30], True), y[:30], loss, sample_weight=weight[:30]),
+            HeldOut(X[30:], y[30:], weight[30:]),
+        )
+        repeated = (
+            Problem(make(X[rows[rows < 30]], True), y[rows[rows < 30]], loss),
+            HeldOut(X[rows[rows >= 30]], y[rows[rows >= 30]]),
+        )
+    one, other = (
+        run(*pair, method=method, bounds=(-8, 8), tol=1e-5, max_iter=200, n_most=1100)
+        for pair in (weighted, repeated)
+    )
     if LOSSES[loss].has_kinks:  # at a jump of the slope the steps end where rounding says
-        assert one.status in (*ENDS, "at_bound") and one.value == pytest.approx(other.value, rel=1e-3)
+        assert one.status in (*ENDS, "at_bound")
+        assert one.value == pytest.approx(other.value, rel=1e-3)
         return
-    assert one.status == other.status and one.status in ("converged", "at_bound")
-    # both at the same stationary point, as far as tol says: rounding decides when a column of CG stops, and so the steps
+    assert one.status == other.status
+    assert one.status in ("converged", "at_bound")
+    # both at the same stationary point, as far as tol says: rounding decides when a column of CG
+    # stops, and so the steps
     assert abs(one.theta[0] - other.theta[0]) <= 5e-3
     assert one.value == pytest.approx(other.value, rel=1e-7)
     np.testing.assert_allclose(one.w, other.w, rtol=0, atol=5e-3 * np.abs(other.w).max())
@@ -430,7 +584,9 @@ def test_whole_weights_equal_repeated_rows(method, loss, criterion):
 @pytest.mark.parametrize("criterion", WITH_ROWS)
 def test_layout_of_the_data_changes_no_more_than_rounding(method, criterion):
     seed, _, _, _ = case(criterion, "logistic", True)
-    reference, rule, split = tuning(criterion, "logistic", True, MakeDesign("cpu dense", "float64"), seed)
+    reference, rule, split = tuning(
+        criterion, "logistic", True, MakeDesign("cpu dense", "float64"), seed
+    )
     expected = run(reference, rule, method=method)
     D, y = split.X[:, :-1], split.y
     wide = np.full((2 * len(D), 3 * D.shape[1]), np.nan)
@@ -439,7 +595,13 @@ def test_layout_of_the_data_changes_no_more_than_rounding(method, criterion):
     frozen.flags.writeable = False
     frozen_y = y.copy()
     frozen_y.flags.writeable = False
-    for X, targets in ((wide[::2, 1::3], np.repeat(y, 2)[::2]), (np.asfortranarray(D), y), (frozen, frozen_y), (D.tolist(), y.tolist()), (D, y[:, None])):
+    for X, targets in (
+        (wide[::2, 1::3], np.repeat(y, 2)[::2]),
+        (np.asfortranarray(D), y),
+        (frozen, frozen_y),
+        (D.tolist(), y.tolist()),
+        (D, y[:, None]),
+    ):
         same(run(Problem(X, targets), rule, method=method, n_threads=1), expected)
 
 
@@ -448,9 +610,14 @@ def test_criterion_rows_may_have_the_other_format(formats):
     """Training rows sparse and criterion rows dense, and the reverse."""
     seed, split, theta, value = case("held_out", "logistic", True)
     X, y = sparse_problem("logistic", seed, 90, 12)
-    train, val = ({"sparse": part, "dense": part.toarray()}[kind] for part, kind in zip((X[:45], X[45:]), formats))
+    train, val = (
+        {"sparse": part, "dense": part.toarray()}[kind]
+        for part, kind in zip((X[:45], X[45:]), formats, strict=False)
+    )
     result = run(Problem(train, y[:45]), HeldOut(val, y[45:]), n_threads=1)
-    assert is_minimum(result, split, "logistic", theta, value), f"theta {result.theta[0]} for {theta}"
+    assert is_minimum(result, split, "logistic", theta, value), (
+        f"theta {result.theta[0]} for {theta}"
+    )
 
 
 def test_criterion_may_be_used_again_and_problem_and_data_stay_unchanged(method):
@@ -459,7 +626,9 @@ def test_criterion_may_be_used_again_and_problem_and_data_stay_unchanged(method)
     problem, rule = Problem(X, y), KFold(4)
     first = run(problem, rule, method=method, n_threads=1)
     same_bits(first, run(problem, rule, method=method, n_threads=1))
-    assert (X != before[0]).nnz == 0 and X.data.tobytes() == before[0].data.tobytes() and X.indices.tobytes() == before[0].indices.tobytes()
+    assert (before[0] != X).nnz == 0
+    assert X.data.tobytes() == before[0].data.tobytes()
+    assert X.indices.tobytes() == before[0].indices.tobytes()
     np.testing.assert_array_equal(y, before[1])
 
 
@@ -468,60 +637,88 @@ def test_public_estimates_have_the_shapes_of_the_documentation(method):
         problem, rule, _, _, _ = usual(criterion)
         result = run(problem, rule, method=method)
         assert result.theta.shape == result.lam.shape == result.grad.shape == (1,)
-        assert result.w.shape == (13, n_folds) and result.fold_values.shape == (n_folds,)
-        assert isinstance(result.value, float) and isinstance(result.value_error, float) and isinstance(result.grad_error, float)
+        assert result.w.shape == (13, n_folds)
+        assert result.fold_values.shape == (n_folds,)
+        assert isinstance(result.value, float)
+        assert isinstance(result.value_error, float)
+        assert isinstance(result.grad_error, float)
         assert result.value == pytest.approx(result.fold_values.sum(), rel=1e-2)
-        assert isinstance(result.n_iter, int) and 0 <= result.inner_error < 1
+        assert isinstance(result.n_iter, int)
+        assert 0 <= result.inner_error < 1
 
 
 def test_names_of_the_package_are_those_it_lists():
     assert set(fasthoag.__all__) <= set(dir(fasthoag))
-    assert set(METHODS) == {"newton", "hoag", "lbfgs"} and len(DESIGNS) >= 7
+    assert set(METHODS) == {"newton", "hoag", "lbfgs"}
+    assert len(DESIGNS) >= 7
 
 
 @pytest.mark.slow
 def test_twenty_newsgroups_optimum_is_that_of_the_paper():
-    """θ ≈ -4.564, f ≈ 1610.08: counts with rows of unit norm, labels above 10 against the rest, official split, no intercept."""
+    """θ ≈ -4.564, f ≈ 1610.08: counts with rows of unit norm, labels above 10 against the rest,
+    official split, no intercept."""
     import scipy.sparse as sp
 
     def load(part):
-        X, y = fasthoag.load_svmlight(real_data("20newsgroups", f"20news-bydate.counts.{part}.bz2"), n_features=130107)
+        X, y = fasthoag.load_svmlight(
+            real_data("20newsgroups", f"20news-bydate.counts.{part}.bz2"), n_features=130107
+        )
         norm = np.sqrt(np.asarray(X.multiply(X).sum(1)).ravel())
-        return sp.csr_matrix(sp.diags(1 / np.where(norm > 0, norm, 1)) @ X), np.where(y > 10, 1.0, -1.0)
+        return sp.csr_matrix(sp.diags(1 / np.where(norm > 0, norm, 1)) @ X), np.where(
+            y > 10, 1.0, -1.0
+        )
 
     (X, y), (X_val, y_val) = load("train"), load("test")
     result = run(Problem(X, y, fit_intercept=False), HeldOut(X_val, y_val), [0.0])
-    assert result.status == "converged" and abs(result.theta[0] + 4.564) < 0.02 and abs(result.value - 1610.08) < 0.02
+    assert result.status == "converged"
+    assert abs(result.theta[0] + 4.564) < 0.02
+    assert abs(result.value - 1610.08) < 0.02
 
 
 def test_a_bent_step_finds_the_zero_of_a_parabola():
-    theta, slope_of = np.array([-1.0, -2.0, -2.6]), np.poly1d([0.7, 6.0, 9.0])  # nearest zero at -1.95
+    # nearest zero at -1.95
+    theta, slope_of = np.array([-1.0, -2.0, -2.6]), np.poly1d([0.7, 6.0, 9.0])
     gradients = slope_of(theta)
-    pairs = [(np.array([a]), np.array([b]), a * b) for a, b in zip(np.diff(theta), np.diff(gradients))]
+    pairs = [
+        (np.array([a]), np.array([b]), a * b)
+        for a, b in zip(np.diff(theta), np.diff(gradients), strict=False)
+    ]
     secant = np.array([-gradients[2] * np.diff(theta)[1] / np.diff(gradients)[1]])
     zero = max(slope_of.roots)
     assert theta[2] + bent(secant, gradients[2:], *pairs)[0] == pytest.approx(zero, abs=1e-12)
     straight = [(s, 3 * s, 3 * s * s) for s, _, _ in pairs]
     np.testing.assert_allclose(bent(np.array([-0.5]), np.array([1.5]), *straight), [-0.5])
-    assert bent(np.array([-0.1]), gradients[2:], *pairs)[0] in (-0.05, -0.2)  # not far from the secant
+    # not far from the secant
+    assert bent(np.array([-0.1]), gradients[2:], *pairs)[0] in (-0.05, -0.2)
 
 
 @pytest.mark.parametrize("rule", ["k_fold", "loo"])
 @pytest.mark.parametrize("loss", ["squared", "logistic"])
 @pytest.mark.parametrize("n_small", [10, 300])
 def test_features_of_very_different_scales_do_not_hide_the_best_valley(loss, rule, n_small):
-    """Two features are a million times as large as the others and tell a little: a valley of its own at strengths where the others are nothing."""
+    """Two features are a million times as large as the others and tell a little: a valley of its
+    own at strengths where the others are nothing."""
     rng = np.random.default_rng(0)
     n = 400
-    small = (rng.random((n, n_small)) < (1 if n_small == 10 else 0.05)) * rng.normal(size=(n, n_small))
+    small = (rng.random((n, n_small)) < (1 if n_small == 10 else 0.05)) * rng.normal(
+        size=(n, n_small)
+    )
     large, noise = rng.normal(size=(n, 2)), rng.normal(size=n)
     z = large.sum(axis=1) * 0.5 + small @ rng.normal(size=n_small) + 0.5 * noise
     X, y = sp.csr_matrix(np.hstack([1e6 * large, small])), z if loss == "squared" else np.sign(z)
-    criterion, problem = KFold(5) if rule == "k_fold" else fasthoag.ApproximateLOO(), Problem(X, y, loss=loss)
+    criterion, problem = (
+        KFold(5) if rule == "k_fold" else fasthoag.ApproximateLOO(),
+        Problem(X, y, loss=loss),
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        best = min((hoag(problem, criterion, np.array([theta]), bounds=(theta - 1, theta + 1)) for theta in np.arange(-9.0, 30.0, 2.0)),
-                   key=lambda result: result.value)
+        best = min(
+            (
+                hoag(problem, criterion, np.array([theta]), bounds=(theta - 1, theta + 1))
+                for theta in np.arange(-9.0, 30.0, 2.0)
+            ),
+            key=lambda result: result.value,
+        )
         result = hoag(problem, criterion)
     assert result.value <= 1.01 * best.value
 
@@ -551,5 +748,8 @@ def test_an_offset_of_the_columns_changes_nothing_beside_an_intercept(loss, rule
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 20))
     z = 0.3 * X @ rng.normal(size=20) + 2 * rng.normal(size=200)
-    values = [hoag(Problem(X + offset, z if loss == "squared" else np.sign(z), loss=loss), rule).value for offset in (0, 100)]
+    values = [
+        hoag(Problem(X + offset, z if loss == "squared" else np.sign(z), loss=loss), rule).value
+        for offset in (0, 100)
+    ]
     assert values[1] == pytest.approx(values[0], rel=1e-3)

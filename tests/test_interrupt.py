@@ -1,4 +1,5 @@
 """Ctrl-C during a long fit: KeyboardInterrupt soon, and the same Problem works afterwards."""
+
 import json
 import os
 import signal
@@ -8,7 +9,9 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a child is a POSIX matter")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="SIGINT to a child is a POSIX matter"
+)
 SOON = 1.5  # seconds from the signal to the exception
 
 SCRIPT = """
@@ -19,7 +22,8 @@ from fasthoag.design.cpu import CpuDesign
 n, p, per_row, what, n_threads = 50_000, 20_000, 40, sys.argv[1], int(sys.argv[2])
 rng = np.random.default_rng(0)
 columns = (p * rng.random(n * per_row) ** 2).astype(np.int32)
-X = sp.csr_matrix((rng.random(n * per_row), columns, np.arange(0, n * per_row + 1, per_row)), (n, p))
+starts = np.arange(0, n * per_row + 1, per_row)
+X = sp.csr_matrix((rng.random(n * per_row), columns, starts), (n, p))
 X.sum_duplicates()
 y = np.where(X @ rng.normal(size=p) > 0, 1.0, -1.0)
 half = n // 2
@@ -34,13 +38,15 @@ def short():
 def long():
     if what == "fit":       # many kernel calls and the Python between them
         while True:
-            fasthoag.hoag(problem, criterion, [-12.0], method="hoag", schedule="exact", bounds=(-12, 5), max_iter=10**6)
+            paper = {"method": "hoag", "schedule": "exact"}
+            fasthoag.hoag(problem, criterion, [-12.0], bounds=(-12, 5), max_iter=10**6, **paper)
     if what == "newton":    # the same with the other method
         while True:
             fasthoag.hoag(problem, criterion, [-12.0], bounds=(-12, 5), tol=1e-9, max_iter=10**6)
     one = np.zeros(1, np.int32)
     if what == "cg":        # one call that would take minutes
-        H = fasthoag.linsolve.Hessian(problem.design, np.ones((half, 1)), one, np.full((p + 1, 1), 1e-12), one)
+        c, lam = np.ones((half, 1)), np.full((p + 1, 1), 1e-12)
+        H = fasthoag.linsolve.Hessian(problem.design, c, one, lam, one)
         fasthoag.linsolve.cg(H, np.ones((p + 1, 1)), tol=1e-300, max_iter=10**8)
     raise SystemExit("the long work was too short")
 
@@ -56,10 +62,20 @@ print(json.dumps({"at": at, "same": again == expected, "status": short().status}
 """
 
 
-@pytest.mark.parametrize("what, n_threads", [("fit", 2), ("newton", 1), ("cg", 2)])
+@pytest.mark.parametrize(("what", "n_threads"), [("fit", 2), ("newton", 1), ("cg", 2)])
 def test_interrupt_ends_a_long_fit_soon_and_the_problem_works_afterwards(what, n_threads):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")])), "PYTHONWARNINGS": "ignore"}
-    child = subprocess.Popen([sys.executable, "-c", SCRIPT, what, str(n_threads)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")])),
+        "PYTHONWARNINGS": "ignore",
+    }
+    child = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, what, str(n_threads)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
     try:
         assert child.stdout.readline() == "started\n", child.stderr.read()
         time.sleep(0.4)
@@ -70,14 +86,32 @@ def test_interrupt_ends_a_long_fit_soon_and_the_problem_works_afterwards(what, n
         child.kill()
     assert child.returncode == 0, err
     report = json.loads(out)
-    assert report["at"] - sent <= SOON, f"{report['at'] - sent:.2f} s from the signal to the exception"
-    assert report["same"] and report["status"] in ("converged", "at_bound")
+    assert report["at"] - sent <= SOON, (
+        f"{report['at'] - sent:.2f} s from the signal to the exception"
+    )
+    assert report["same"]
+    assert report["status"] in ("converged", "at_bound")
 
 
 def test_interrupt_outside_a_kernel_is_left_to_python():
-    script = "import os, signal, fasthoag\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    print('caught')"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))}
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment).stdout == "caught\n"
+    script = (
+        "import os, signal, fasthoag\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept "
+        "KeyboardInterrupt:\n    print('caught')"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")])),
+    }
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=environment,
+        ).stdout
+        == "caught\n"
+    )
 
 
 def test_exception_of_another_signal_handler_comes_through():
@@ -104,6 +138,11 @@ except Late:
     print("late")
 print(int(cg(hess, np.zeros((2000, 1)), tol=1.0).status[0]))
 """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")])),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment
+    )
     assert done.stdout == "late\n0\n", done.stderr

@@ -47,32 +47,51 @@ def assert_same_rows(result, expected):
 
 
 def random_text(n_rows, seed):
-    """Rows with everything a file may have: comments, blank lines, qid, zeros, any order of the indices."""
+    """Rows with everything a file may have: comments, blank lines, qid, zeros, any order of the
+    indices."""
     rng = np.random.default_rng(seed)
     lines = []
     for i in range(n_rows):
         indices = rng.choice(5000, size=rng.integers(0, 12), replace=False) + 1
-        values = [("0", "1", "0.0", f"{v!r}", f"{v:.3e}")[rng.integers(5)] for v in rng.random(len(indices)).tolist()]
-        entries = "".join(f" {j}:{v}" for j, v in zip(indices, values))
-        lines.append(f"{i % 3}{' qid:3' if i % 7 == 0 else ''}{entries}{' # 3:4 c' if i % 5 == 0 else ''}")
+        values = [
+            ("0", "1", "0.0", f"{v!r}", f"{v:.3e}")[rng.integers(5)]
+            for v in rng.random(len(indices)).tolist()
+        ]
+        entries = "".join(f" {j}:{v}" for j, v in zip(indices, values, strict=False))
+        lines.append(
+            f"{i % 3}{' qid:3' if i % 7 == 0 else ''}{entries}{' # 3:4 c' if i % 5 == 0 else ''}"
+        )
         lines += ["", "# 1:2 whole line"][: i % 3] if i % 11 == 0 else []
     return "\n".join(lines)
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
-rows = st.lists(st.tuples(finite, st.dictionaries(st.integers(1, 60), finite)), min_size=1, max_size=20)
+rows = st.lists(
+    st.tuples(finite, st.dictionaries(st.integers(1, 60), finite)), min_size=1, max_size=20
+)
 
 
 @settings(max_examples=60, deadline=None)
-@given(rows=rows, base=st.sampled_from([0, 1]), float32=st.booleans(), end=st.sampled_from(["", "\n", "\r\n"]))
+@given(
+    rows=rows,
+    base=st.sampled_from([0, 1]),
+    float32=st.booleans(),
+    end=st.sampled_from(["", "\n", "\r\n"]),
+)
 def test_equals_sklearn_on_generated_files(tmp_path_factory, rows, base, float32, end):
     path = tmp_path_factory.mktemp("generated") / "rows.txt"
     dtype = np.float32 if float32 else np.float64
     if float32:
-        rows = [(label, {j: float(np.float32(np.clip(v, -3e38, 3e38))) for j, v in row.items()}) for label, row in rows]
-    lines = (f"{label!r} " + " ".join(f"{j - 1 + base}:{row[j]!r}" for j in sorted(row)) for label, row in rows)
+        rows = [
+            (label, {j: float(np.float32(np.clip(v, -3e38, 3e38))) for j, v in row.items()})
+            for label, row in rows
+        ]
+    lines = (
+        f"{label!r} " + " ".join(f"{j - 1 + base}:{row[j]!r}" for j in sorted(row))
+        for label, row in rows
+    )
     path.write_bytes(((end or "\n").join(lines) + end).encode())
-    options = dict(n_features=61, dtype=dtype, zero_based=base == 0)
+    options = {"n_features": 61, "dtype": dtype, "zero_based": base == 0}
     assert_same_rows(load_svmlight(path, **options), load_svmlight_file(path, **options))
 
 
@@ -114,9 +133,13 @@ def test_random_text_equals_a_reader_in_python(read):
 def decimal_strings(n, seed):
     rng = random.Random(seed)
     for _ in range(n):
-        digits = "".join(rng.choices("0123456789", k=rng.choice([1, 2, 6, 15, 16, 17, 18, 19, 20, 25, 60])))
+        digits = "".join(
+            rng.choices("0123456789", k=rng.choice([1, 2, 6, 15, 16, 17, 18, 19, 20, 25, 60]))
+        )
         cut = rng.randint(0, len(digits))
-        number = rng.choice(["", "-", "+"]) + digits[:cut] + rng.choice([".", ".", ""]) + digits[cut:]
+        number = (
+            rng.choice(["", "-", "+"]) + digits[:cut] + rng.choice([".", ".", ""]) + digits[cut:]
+        )
         exponent = rng.choice(["", f"e{rng.randint(-30, 30)}", f"E{rng.randint(-345, 250):+d}"])
         yield number + exponent
         value = rng.uniform(-1, 1) * 10.0 ** rng.randint(-320, 300)
@@ -124,10 +147,32 @@ def decimal_strings(n, seed):
 
 
 def test_numbers_equal_pythons_float_bit_for_bit(read):
-    hard = """9007199254740993 9007199254740992.99999 6929495644600919.5 1e23 8.5e22 7. .5 -0 0e999 1e-400
-        5e-324 2.4703282292062327e-324 2.4703282292062328e-324 2.2250738585072011e-308 1.7976931348623158e308
-        -1e-99999999999999999999 1e0000000000000000000000005 123456789012345678901234567890""".split()
-    hard += ["0." + "0" * 400 + "1e401", "1" + "0" * 400 + "e-400", "1" * 800 + "e-700", "0" * 30 + "1"]
+    hard = [
+        "9007199254740993",
+        "9007199254740992.99999",
+        "6929495644600919.5",
+        "1e23",
+        "8.5e22",
+        "7.",
+        ".5",
+        "-0",
+        "0e999",
+        "1e-400",
+        "5e-324",
+        "2.4703282292062327e-324",
+        "2.4703282292062328e-324",
+        "2.2250738585072011e-308",
+        "1.7976931348623158e308",
+        "-1e-99999999999999999999",
+        "1e0000000000000000000000005",
+        "123456789012345678901234567890",
+    ]
+    hard += [
+        "0." + "0" * 400 + "1e401",
+        "1" + "0" * 400 + "e-400",
+        "1" * 800 + "e-700",
+        "0" * 30 + "1",
+    ]
     texts = hard + list(decimal_strings(20_000, seed=0))
     _, y = read("\n".join(texts), n_features=1)
     expected = np.array([float(text) for text in texts])
@@ -136,20 +181,28 @@ def test_numbers_equal_pythons_float_bit_for_bit(read):
 
 def test_float32_values_are_rounded_once(read):
     rng = np.random.default_rng(0)
-    low = np.concatenate([rng.random(200), 10.0 ** rng.uniform(-44, 37, 200), [1e-45, np.finfo(np.float32).tiny]])
+    low = np.concatenate(
+        [rng.random(200), 10.0 ** rng.uniform(-44, 37, 200), [1e-45, np.finfo(np.float32).tiny]]
+    )
     low = low.astype(np.float32)
     high = np.nextafter(low, np.float32(np.inf))
     even = np.where(low.view(np.int32) % 2 == 0, low, high)
     with localcontext(prec=200):
-        middle = [(Decimal(float(a)) + Decimal(float(b))) / 2 for a, b in zip(low, high)]
+        middle = [
+            (Decimal(float(a)) + Decimal(float(b))) / 2 for a, b in zip(low, high, strict=False)
+        ]
         beside = 1 + Decimal(10) ** -30  # closer to the middle than doubles can tell
-        X, _ = read("\n".join(f"1 1:{m / beside:e} 2:{m:e} 3:{m * beside:e}" for m in middle), dtype=np.float32)
+        X, _ = read(
+            "\n".join(f"1 1:{m / beside:e} 2:{m:e} 3:{m * beside:e}" for m in middle),
+            dtype=np.float32,
+        )
     assert_array_equal(X.toarray(), np.column_stack([low, even, high]))
 
 
 def test_numbers_below_float32_are_dropped_and_beyond_are_refused(read):
     X, _ = read("1 1:1e-50 2:1e-46 3:2", dtype=np.float32)
-    assert X.nnz == 1 and X[0, 2] == 2
+    assert X.nnz == 1
+    assert X[0, 2] == 2
     with pytest.raises(ValueError, match="line 2: value in '1:1e39' is too large for float32"):
         read("1 1:1\n1 1:1e39", dtype=np.float32)
 
@@ -174,7 +227,9 @@ def test_odd_file_is_read(read, text):
     X, y = read(text)
     assert_array_equal(X.toarray(), [[2, 0, 4], [0, 5, 0]])
     assert_array_equal(y, [1, -1])
-    assert X.nnz == 3 and X.dtype == np.float64 and X.indices.dtype == np.int32
+    assert X.nnz == 3
+    assert X.dtype == np.float64
+    assert X.indices.dtype == np.int32
 
 
 def test_long_rows_in_any_order_are_sorted(read):
@@ -184,17 +239,26 @@ def test_long_rows_in_any_order_are_sorted(read):
     assert_array_equal(X.toarray(), [np.arange(1, 3001)] * 3)
 
 
-@pytest.mark.parametrize("text, options, n_columns", [
-    ("1 1:2 9:0", {}, 9), ("1 1:3", {"zero_based": True}, 2), ("1 1:3", {"zero_based": False}, 1),
-    ("1 3:1", {"n_features": 7}, 7), ("1\n1", {"n_features": 7}, 7),
-])  # fmt: skip
-def test_number_of_columns_follows_the_largest_index_the_base_and_n_features(read, text, options, n_columns):
+@pytest.mark.parametrize(
+    ("text", "options", "n_columns"),
+    [
+        ("1 1:2 9:0", {}, 9),
+        ("1 1:3", {"zero_based": True}, 2),
+        ("1 1:3", {"zero_based": False}, 1),
+        ("1 3:1", {"n_features": 7}, 7),
+        ("1\n1", {"n_features": 7}, 7),
+    ],
+)
+def test_number_of_columns_follows_the_largest_index_the_base_and_n_features(
+    read, text, options, n_columns
+):
     assert read(text, **options)[0].shape[1] == n_columns
 
 
 def test_indices_beyond_int32_are_int64(read):
     X, _ = read("1 5:1 3000000000:2\n-1 1:1")
-    assert X.shape == (2, 3_000_000_000) and X.indices.dtype == np.int64
+    assert X.shape == (2, 3_000_000_000)
+    assert X.indices.dtype == np.int64
     assert_array_equal(X.indices, [4, 2_999_999_999, 0])
     assert read("1 2147483647:2")[0].indices.dtype == np.int32
 
@@ -223,14 +287,23 @@ REFUSED = [
     ("", "no rows; the file is empty"),
     ("\n \n# only a comment\n", "no rows; the file is empty or holds only comments"),
     ("1\n-1\n", "no row has any feature; give n_features"),
-    (b"1 1:2\n1 2:\x00", r"line 2: value in '2:\\x00' is not a number; this does not look like LIBSVM text"),
-    (b"\x80\x81\xff\x00" * 50, r"line 1: label '\\x80\\x81.*\.\.\.' is not a number; this does not look like LIBSVM"),
-    (bz2.compress(b"1 1:2\n" * 99), r"line 1: .*not look like LIBSVM text \(binary, or compressed under another"),
+    (
+        b"1 1:2\n1 2:\x00",
+        r"line 2: value in '2:\\x00' is not a number; this does not look like LIBSVM text",
+    ),
+    (
+        b"\x80\x81\xff\x00" * 50,
+        r"line 1: label '\\x80\\x81.*\.\.\.' is not a number; this does not look like LIBSVM",
+    ),
+    (
+        bz2.compress(b"1 1:2\n" * 99),
+        r"line 1: .*not look like LIBSVM text \(binary, or compressed under another",
+    ),
     ("1 1:2\n".encode("utf-16"), "line 1: .*does not look like LIBSVM text"),
 ]
 
 
-@pytest.mark.parametrize("content, message", REFUSED, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize(("content", "message"), REFUSED, ids=lambda value: repr(value)[:30])
 @pytest.mark.parametrize("n_threads", [1, 3])
 def test_bad_file_is_refused_with_path_and_line(read, content, message, n_threads):
     with pytest.raises(ValueError, match=r"rows\.txt: " + message):
@@ -250,11 +323,18 @@ def test_index_0_is_refused_when_features_count_from_1(read):
         read("1 1:1\n1 5:1 0:1", zero_based=False)
 
 
-@pytest.mark.parametrize("options, error", [
-    ({"dtype": np.int32}, ValueError), ({"zero_based": "yes"}, ValueError), ({"zero_based": 1}, ValueError),
-    ({"n_features": 0}, ValueError), ({"n_features": 2}, ValueError), ({"n_features": 2.5}, TypeError),
-    ({"n_threads": 0}, ValueError),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"dtype": np.int32}, ValueError),
+        ({"zero_based": "yes"}, ValueError),
+        ({"zero_based": 1}, ValueError),
+        ({"n_features": 0}, ValueError),
+        ({"n_features": 2}, ValueError),
+        ({"n_features": 2.5}, TypeError),
+        ({"n_threads": 0}, ValueError),
+    ],
+)
 def test_bad_option_is_refused_by_name(read, options, error):
     with pytest.raises(error, match=next(iter(options))):
         read("1 3:1", **options)
@@ -273,7 +353,8 @@ def test_compressed_file_equals_plain_file(read, suffix):
     compress = COMPRESS[suffix]
     expected = read(text)
     assert_same_rows(read(compress(text), "rows" + suffix), expected)
-    in_streams = b"".join(compress(line) for line in text.splitlines(keepends=True))  # as pbzip2 and pigz write
+    # as pbzip2 and pigz write
+    in_streams = b"".join(compress(line) for line in text.splitlines(keepends=True))
     assert_same_rows(read(in_streams, "streams" + suffix), expected)
 
 
@@ -283,8 +364,12 @@ def test_damaged_compressed_file_is_named_as_such(read, suffix, damage):
     content = COMPRESS[suffix](random_text(300, seed=3).encode() + b"\n")
     flipped = bytearray(content)
     flipped[len(flipped) // 2] ^= 0xFF
-    damaged = {"truncated": content[: len(content) // 2], "second stream truncated": content + content[:-20],
-               "plain": b"1 1:2\n", "flipped": bytes(flipped)}[damage]
+    damaged = {
+        "truncated": content[: len(content) // 2],
+        "second stream truncated": content + content[:-20],
+        "plain": b"1 1:2\n",
+        "flipped": bytes(flipped),
+    }[damage]
     with pytest.raises(ValueError, match=rf"rows\{suffix}: truncated or corrupt"):
         read(damaged, "rows" + suffix)
 
@@ -310,14 +395,17 @@ def test_npz_is_read_with_its_labels(saved):
     folder, X, y = saved
     assert_same_rows(load_data(folder / "train.npz"), (X, y))
     np.save(folder / "other.npy", -y)
-    X_read, y_read = load_data(folder / "train.npz", folder / "other.npy", dtype=np.float32, n_features=10)
-    assert X_read.shape == (20, 10) and X_read.dtype == np.float32
+    X_read, y_read = load_data(
+        folder / "train.npz", folder / "other.npy", dtype=np.float32, n_features=10
+    )
+    assert X_read.shape == (20, 10)
+    assert X_read.dtype == np.float32
     assert_array_equal(y_read, -y)
 
 
 @pytest.mark.parametrize("form", ["csc", "coo", "bsr", "dia"])
 def test_npz_of_any_sparse_form_becomes_csr(saved, form):
-    folder, X, y = saved
+    folder, X, _ = saved
     scipy.sparse.save_npz(folder / "train.npz", X.asformat(form))
     X_read, _ = load_data(folder / "train.npz")
     assert scipy.sparse.isspmatrix_csr(X_read)
@@ -366,26 +454,46 @@ def test_bad_npz_is_refused(saved):
 
 def logistic_model(**changes):
     rng = np.random.default_rng(0)
-    content = {"loss": "logistic", "coef": rng.standard_normal((1, 6)), "intercept": [0.3], "classes": [3, 5]}
-    content |= {"theta": [-1.5, 2.0], "lam": np.exp([-1.5, 2.0]), "value": 0.25, "value_error": 1e-9}
+    content = {
+        "loss": "logistic",
+        "coef": rng.standard_normal((1, 6)),
+        "intercept": [0.3],
+        "classes": [3, 5],
+    }
+    content |= {
+        "theta": [-1.5, 2.0],
+        "lam": np.exp([-1.5, 2.0]),
+        "value": 0.25,
+        "value_error": 1e-9,
+    }
     return Model(**{**content, "status": "CONVERGED", "message": "step below tol", **changes})
 
 
 SQUARED = Model("squared", coef=[[1.0, 1 / 3, -2.0]], intercept=[0.1])
-FOUR = dict(coef=np.random.default_rng(2).standard_normal((4, 6)), intercept=[0.1, -0.2, 0.3, 0], classes=[4, 1, 7, 0])
+FOUR = {
+    "coef": np.random.default_rng(2).standard_normal((4, 6)),
+    "intercept": [0.1, -0.2, 0.3, 0],
+    "classes": [4, 1, 7, 0],
+}
 
 
-@pytest.mark.parametrize("model", [
-    logistic_model(), logistic_model(classes=["ham", "spam"], value=np.nan), SQUARED,
-    logistic_model(loss="multinomial", **FOUR),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "model",
+    [
+        logistic_model(),
+        logistic_model(classes=["ham", "spam"], value=np.nan),
+        SQUARED,
+        logistic_model(loss="multinomial", **FOUR),
+    ],
+)
 def test_model_survives_the_round_trip(tmp_path, model):
     save_model(tmp_path / "a.model", model)
     read = load_model(tmp_path / "a.model")
     for name in io.Model.__dataclass_fields__:
         a, b = getattr(model, name), getattr(read, name)
         assert_array_equal(a, b)
-        assert type(a) is type(b) and getattr(a, "dtype", None) == getattr(b, "dtype", None)
+        assert type(a) is type(b)
+        assert getattr(a, "dtype", None) == getattr(b, "dtype", None)
     assert os.listdir(tmp_path) == ["a.model"]
 
 
@@ -398,14 +506,18 @@ def test_model_predicts():
     np.testing.assert_allclose(model.predict_proba(X)[:, 1], 1 / (1 + np.exp(-z)), rtol=1e-14)
     assert_array_equal(logistic_model(classes=()).predict(X), np.where(z > 0, 1, -1))
     several = logistic_model(**FOUR)
-    assert_array_equal(several.predict(X), several.classes[several.decision_function(X).argmax(axis=1)])
+    assert_array_equal(
+        several.predict(X), several.classes[several.decision_function(X).argmax(axis=1)]
+    )
     with pytest.raises(ValueError, match="must have 6 columns"):
         model.predict(X[:, :5])
     with pytest.raises(ValueError, match="probabilities need"):
         SQUARED.predict_proba(X[:, :3])
 
 
-@pytest.mark.parametrize("changes", [{"intercept": [1, 2]}, {"classes": [1, 2, 3]}, {"classes": np.array([1, None])}])
+@pytest.mark.parametrize(
+    "changes", [{"intercept": [1, 2]}, {"classes": [1, 2, 3]}, {"classes": np.array([1, None])}]
+)
 def test_model_with_unfitting_parts_is_refused(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
         logistic_model(**changes)
@@ -416,7 +528,13 @@ def test_what_is_no_model_file_is_refused(tmp_path):
     save_model(path, SQUARED)
     content = path.read_bytes()
     flipped = content.replace(np.float64(1 / 3).tobytes(), np.float64(0.5).tobytes())
-    for damaged in (b"", b"solver_type L2R_LR\n", content[: len(content) // 2], content[:-30], flipped):
+    for damaged in (
+        b"",
+        b"solver_type L2R_LR\n",
+        content[: len(content) // 2],
+        content[:-30],
+        flipped,
+    ):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="a.model: not a model file of fasthoag"):
             load_model(path)
@@ -430,9 +548,16 @@ def test_what_is_no_model_file_is_refused(tmp_path):
         load_model(tmp_path / "nowhere.model")
 
 
-@pytest.mark.parametrize("model", [
-    logistic_model(), logistic_model(classes=[-1, 1]), SQUARED, logistic_model(**FOUR),
-], ids=["labels 3 5", "labels -1 1", "squared", "four classes"])  # fmt: skip
+@pytest.mark.parametrize(
+    "model",
+    [
+        logistic_model(),
+        logistic_model(classes=[-1, 1]),
+        SQUARED,
+        logistic_model(**FOUR),
+    ],
+    ids=["labels 3 5", "labels -1 1", "squared", "four classes"],
+)
 def test_liblinear_predicts_the_same_from_the_saved_file(tmp_path, model):
     liblinear = pytest.importorskip("liblinear.liblinearutil")
     path = tmp_path / "liblinear.model"
@@ -444,14 +569,23 @@ def test_liblinear_predicts_the_same_from_the_saved_file(tmp_path, model):
     np.testing.assert_allclose(np.squeeze(values), model.decision_function(X), rtol=0, atol=1e-14)
     if model.loss == "logistic" and len(model.coef) == 1:
         _, _, probabilities = liblinear.predict([], X, theirs, "-q -b 1")
-        np.testing.assert_allclose(np.array(probabilities)[:, ::-1], model.predict_proba(X), rtol=0, atol=1e-14)
+        np.testing.assert_allclose(
+            np.array(probabilities)[:, ::-1], model.predict_proba(X), rtol=0, atol=1e-14
+        )
 
 
-@pytest.mark.parametrize("model, message", [
-    (logistic_model(loss="huber", classes=()), "no loss 'huber'"),
-    (logistic_model(classes=[0.5, 1.5]), "whole numbers"), (logistic_model(classes=["a", "b"]), "whole numbers"),
-    (logistic_model(loss="squared", coef=np.eye(2), intercept=[0, 0], classes=()), "one output"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (logistic_model(loss="huber", classes=()), "no loss 'huber'"),
+        (logistic_model(classes=[0.5, 1.5]), "whole numbers"),
+        (logistic_model(classes=["a", "b"]), "whole numbers"),
+        (
+            logistic_model(loss="squared", coef=np.eye(2), intercept=[0, 0], classes=()),
+            "one output",
+        ),
+    ],
+)
 def test_model_that_liblinear_lacks_is_refused(tmp_path, model, message):
     with pytest.raises(ValueError, match=message):
         save_liblinear(tmp_path / "liblinear.model", model)
@@ -471,7 +605,8 @@ def test_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, s
     with pytest.raises(OSError, match="No space left.*a.model") as caught:
         save(path, SQUARED, overwrite=True)
     assert caught.value.errno == errno.ENOSPC
-    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.model"]
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.model"]
 
 
 @pytest.mark.parametrize("save", [save_model, save_liblinear])
@@ -482,7 +617,8 @@ def test_existing_file_is_refused_unless_overwrite(tmp_path, save):
         save(path, SQUARED)
     assert path.read_text() == "old"
     save(path, SQUARED, overwrite=True)
-    assert path.read_bytes() != b"old" and os.listdir(tmp_path) == ["a.model"]
+    assert path.read_bytes() != b"old"
+    assert os.listdir(tmp_path) == ["a.model"]
 
 
 def test_link_stays_a_link_and_absent_folder_is_named(tmp_path):
@@ -490,7 +626,8 @@ def test_link_stays_a_link_and_absent_folder_is_named(tmp_path):
     (tmp_path / "a.model").write_text("old")
     link.symlink_to(tmp_path / "a.model")
     save_model(link, SQUARED, overwrite=True)
-    assert link.is_symlink() and load_model(tmp_path / "a.model").loss == "squared"
+    assert link.is_symlink()
+    assert load_model(tmp_path / "a.model").loss == "squared"
     with pytest.raises(FileNotFoundError, match="nowhere/a.model"):
         save_model(tmp_path / "nowhere" / "a.model", SQUARED)
 

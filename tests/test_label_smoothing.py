@@ -1,4 +1,6 @@
-"""Label smoothing: fits equal those on copies of the rows with the other labels, passes of every design agree, criteria judge without it."""
+"""Label smoothing: fits equal those on copies of the rows with the other labels, passes of every
+design agree, criteria judge without it."""
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -11,19 +13,28 @@ from fasthoag.losses import derivative
 from fasthoag.problem import refit
 
 N, P, K, S = 60, 6, 4, 0.3
-LOSSES = {"logistic": find_loss("logistic", smoothing=S), "multinomial": find_loss("multinomial", n_classes=K, smoothing=S)}
+LOSSES = {
+    "logistic": find_loss("logistic", smoothing=S),
+    "multinomial": find_loss("multinomial", n_classes=K, smoothing=S),
+}
 
 
 def data(loss, seed=0):
     X, y = sparse_problem("logistic" if loss == "logistic" else "squared", seed, N, P)
-    return X, y if loss == "logistic" else np.digitize(y, np.quantile(y, np.arange(1, K) / K)).astype(float)
+    return X, y if loss == "logistic" else np.digitize(
+        y, np.quantile(y, np.arange(1, K) / K)
+    ).astype(float)
 
 
 def copies(loss, X, y):
     """Every row once with each label, and the targets as weights."""
     if loss == "logistic":
         return sp.vstack([X, X]).tocsr(), np.r_[y, -y], np.repeat([1 - S / 2, S / 2], N)
-    return sp.vstack([X] * K).tocsr(), np.repeat(np.arange(K), N).astype(float), np.concatenate([S / K + (1 - S) * (y == c) for c in range(K)])
+    return (
+        sp.vstack([X] * K).tocsr(),
+        np.repeat(np.arange(K), N).astype(float),
+        np.concatenate([S / K + (1 - S) * (y == c) for c in range(K)]),
+    )
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -43,7 +54,11 @@ def test_a_fit_is_that_of_rows_with_both_labels(loss, design):
 def test_passes_are_those_of_rows_with_both_labels(loss, name):
     X, y = data(loss)
     k, rng = LOSSES[loss].n_classes, np.random.default_rng(1)
-    weight, mask, fold = rng.random(N), rng.integers(0, 4, (N, 2)).astype(np.uint8), np.repeat(np.arange(2, dtype=np.int32), k)
+    weight, mask, fold = (
+        rng.random(N),
+        rng.integers(0, 4, (N, 2)).astype(np.uint8),
+        np.repeat(np.arange(2, dtype=np.int32), k),
+    )
     W = rng.normal(size=(P, 2 * k))
     design = DESIGNS[name](X)
     rows = RowWeights(weight, mask)
@@ -52,13 +67,21 @@ def test_passes_are_those_of_rows_with_both_labels(loss, name):
     n_copies = len(y_all) // N
     all_rows = RowWeights(share * np.tile(weight, n_copies), np.tile(mask, (n_copies, 1)))
     other = DESIGNS["cpu sparse"](X_all)
-    expected = other.loss_grad(find_loss(loss, **({} if k == 1 else {"n_classes": k})), y_all, all_rows, fold, other.encode(W))
+    expected = other.loss_grad(
+        find_loss(loss, **({} if k == 1 else {"n_classes": k})),
+        y_all,
+        all_rows,
+        fold,
+        other.encode(W),
+    )
     assert_near(train, expected[0])
     assert_near(held, expected[1])
     assert_near(design.decode(G), other.decode(expected[2]))
     for part, sums in ((TRAIN, train), (HELD_OUT, held)):
         assert_near(design.loss_sum(LOSSES[loss], y, rows, part, fold, Z), sums)
-        assert_near(to_host(design.row_terms(LOSSES[loss], 0, y, rows, part, fold, Z)).sum(axis=0), sums)
+        assert_near(
+            to_host(design.row_terms(LOSSES[loss], 0, y, rows, part, fold, Z)).sum(axis=0), sums
+        )
     slopes = design.row_terms(LOSSES[loss], 1, y, rows, TRAIN, fold, Z)
     assert_near(design.decode(design.rmatvec(slopes)), design.decode(G))
 
@@ -69,8 +92,13 @@ def test_no_smoothing_changes_no_bit(loss, order):
     X, y = data(loss)
     Z = np.random.default_rng(0).normal(size=(N, LOSSES[loss].n_classes)) * 10
     design, fold = DESIGNS["cpu sparse"](X), np.zeros(Z.shape[1], np.int32)
-    plain, zero = find_loss(LOSSES[loss], smoothing=0), find_loss(loss) if loss == "logistic" else find_loss(loss, n_classes=K)
-    np.testing.assert_array_equal(*(design.row_terms(one, order, y, RowWeights(), TRAIN, fold, Z) for one in (plain, zero)))
+    plain, zero = (
+        find_loss(LOSSES[loss], smoothing=0),
+        find_loss(loss) if loss == "logistic" else find_loss(loss, n_classes=K),
+    )
+    np.testing.assert_array_equal(
+        *(design.row_terms(one, order, y, RowWeights(), TRAIN, fold, Z) for one in (plain, zero))
+    )
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -79,14 +107,24 @@ def test_criteria_judge_without_it_unless_given_a_loss(loss):
     problem = Problem(X, y, loss=LOSSES[loss])
     for make in (lambda own: KFold(3, loss=own), lambda own: HeldOut(X_val, y_val, loss=own)):
         assert make(None).bind(problem).loss.parameters["smoothing"] == 0
-        assert make(find_loss(loss, smoothing=0.2)).bind(problem).loss.parameters["smoothing"] == 0.2
+        assert (
+            make(find_loss(loss, smoothing=0.2)).bind(problem).loss.parameters["smoothing"] == 0.2
+        )
         assert hoag(problem, make(None)).value == hoag(problem, make(loss)).value
     W = refit(problem, [0.3], tol=1e-10)[0]
     Z = X_val @ W[:P] + W[P]
     bound = HeldOut(X_val, y_val).bind(problem)
-    value = evaluate(bound, np.array([0.3]), problem.design.encode(np.zeros((P + 1, len(bound.fold)))), Accuracy(1e-10, 1e-10)).value
-    plain = derivative("logistic", 0, y_val, Z).sum() if loss == "logistic" else np.sum(
-        np.log(np.exp(Z).sum(axis=1)) - Z[np.arange(N), y_val.astype(int)])
+    value = evaluate(
+        bound,
+        np.array([0.3]),
+        problem.design.encode(np.zeros((P + 1, len(bound.fold)))),
+        Accuracy(1e-10, 1e-10),
+    ).value
+    plain = (
+        derivative("logistic", 0, y_val, Z).sum()
+        if loss == "logistic"
+        else np.sum(np.log(np.exp(Z).sum(axis=1)) - Z[np.arange(N), y_val.astype(int)])
+    )
     assert value == pytest.approx(plain, rel=1e-8)
 
 
@@ -94,7 +132,8 @@ def test_a_mix_is_judged_without_the_smoothing_of_its_parts():
     X, y = data("logistic")
     problem = Problem(X, y, loss=mix_losses(LOSSES["logistic"], "squared_hinge", 0.2))
     loss = KFold(3).bind(problem).loss
-    assert loss.mixed[0].parameters == {"smoothing": 0} and loss.parameters == {"weight": 0.2}
+    assert loss.mixed[0].parameters == {"smoothing": 0}
+    assert loss.parameters == {"weight": 0.2}
 
 
 def test_leave_one_out_judges_without_it():
@@ -103,11 +142,18 @@ def test_leave_one_out_judges_without_it():
     for i in range(N):
         keep = np.arange(N) != i
         w = refit(Problem(X[keep], y[keep], loss=LOSSES["logistic"]), [1.0], tol=1e-10)[0]
-        total += derivative("logistic", 0, y[i:i + 1], np.array([(X[i] @ w[:-1])[0] + w[-1]]))[0]
+        total += derivative("logistic", 0, y[i : i + 1], np.array([(X[i] @ w[:-1])[0] + w[-1]]))[0]
 
     def at(theta):
         bound = ApproximateLOO().bind(problem)
-        return evaluate(bound, np.array([theta]), bound.inner.design.encode(np.zeros((P + 1, 1))), Accuracy(1e-12, 1e-12), has_tangents=False)
+        return evaluate(
+            bound,
+            np.array([theta]),
+            bound.inner.design.encode(np.zeros((P + 1, 1))),
+            Accuracy(1e-12, 1e-12),
+            has_tangents=False,
+        )
+
     here, h = at(1.0), 1e-4
     assert here.value == pytest.approx(total, rel=1e-2)
     assert here.grad[0] == pytest.approx((at(1 + h).value - at(1 - h).value) / (2 * h), rel=1e-6)

@@ -1,11 +1,25 @@
-"""Criteria without rows of their own: leave-one-out, GCV, AIC, BIC and the evidence, by the inverse of H, by the rows' Gram matrix and by probes."""
+"""Criteria without rows of their own: leave-one-out, GCV, AIC, BIC and the evidence, by the inverse
+of H, by the rows' Gram matrix and by probes."""
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from designs import sparse_problem
 from scipy.stats import multivariate_normal
 
-from fasthoag import AIC, BIC, GCV, ApproximateLOO, Evidence, FeatureRidge, KFold, Problem, Ridge, find_loss, hoag
+from fasthoag import (
+    AIC,
+    BIC,
+    GCV,
+    ApproximateLOO,
+    Evidence,
+    FeatureRidge,
+    KFold,
+    Problem,
+    Ridge,
+    find_loss,
+    hoag,
+)
 from fasthoag.criteria import CRITERIA, leverage
 from fasthoag.hypergradient import Accuracy, evaluate
 from fasthoag.losses import LOSSES, derivative
@@ -14,13 +28,24 @@ from fasthoag.problem import refit
 N, P = 50, 6
 ALL = [rule for rule in CRITERIA.values() if not getattr(rule, "has_tangents", True)]
 SMOOTH = [name for name, loss in LOSSES.items() if not loss.has_kinks]
-WAYS = {"inverse": (2000, 0, 0), "gram": (0, 1000, 0), "probes": (0, 0, 0), "spectrum": (2000, 1000, 1 << 23)}
+WAYS = {
+    "inverse": (2000, 0, 0),
+    "gram": (0, 1000, 0),
+    "probes": (0, 0, 0),
+    "spectrum": (2000, 1000, 1 << 23),
+}
 EXACT = Accuracy(1e-12, 1e-12)
 
 
 def value_at(problem, rule, theta):
     bound = rule.bind(problem)
-    return evaluate(bound, np.atleast_1d(np.asarray(theta, float)), bound.inner.design.encode(np.zeros((problem.design.n_coef, 1))), EXACT, has_tangents=False)
+    return evaluate(
+        bound,
+        np.atleast_1d(np.asarray(theta, float)),
+        bound.inner.design.encode(np.zeros((problem.design.n_coef, 1))),
+        EXACT,
+        has_tangents=False,
+    )
 
 
 def set_way(monkeypatch, way):
@@ -30,7 +55,9 @@ def set_way(monkeypatch, way):
 
 
 def losses_of(rule):
-    return ["squared"] if rule is GCV else SMOOTH if rule is ApproximateLOO else leverage.LIKELIHOODS
+    return (
+        ["squared"] if rule is GCV else SMOOTH if rule is ApproximateLOO else leverage.LIKELIHOODS
+    )
 
 
 def has_probes(rule, loss):
@@ -39,22 +66,51 @@ def has_probes(rule, loss):
 
 def refitted(problem, theta):
     """The sum of losses of every row predicted by the model without it."""
-    total, X, weight = 0.0, problem.X.tocsr(), np.ones(N) if problem.sample_weight is None else problem.sample_weight
+    total, X, weight = (
+        0.0,
+        problem.X.tocsr(),
+        np.ones(N) if problem.sample_weight is None else problem.sample_weight,
+    )
     for i in range(N):
         keep = np.arange(N) != i
-        w = refit(Problem(X[keep], problem.y[keep], loss=problem.loss, sample_weight=weight[keep]), [theta], tol=1e-10)[0]
-        total += weight[i] * derivative(problem.loss, 0, problem.y[i:i + 1], np.array([(X[i] @ w[:-1])[0] + w[-1]]))[0]
+        w = refit(
+            Problem(X[keep], problem.y[keep], loss=problem.loss, sample_weight=weight[keep]),
+            [theta],
+            tol=1e-10,
+        )[0]
+        total += (
+            weight[i]
+            * derivative(
+                problem.loss, 0, problem.y[i : i + 1], np.array([(X[i] @ w[:-1])[0] + w[-1]])
+            )[0]
+        )
     return total
 
 
 @pytest.mark.parametrize("has_weights", [False, True], ids=["alike", "weighted"])
-@pytest.mark.parametrize("way, loss, tol", [("spectrum", "squared", 1e-8), *((way, *case) for way in ("inverse", "gram") for case in (
-    ("squared", 1e-8), ("logistic", 1e-2), ("poisson", 2e-2)))])
+@pytest.mark.parametrize(
+    ("way", "loss", "tol"),
+    [
+        ("spectrum", "squared", 1e-8),
+        *(
+            (way, *case)
+            for way in ("inverse", "gram")
+            for case in (("squared", 1e-8), ("logistic", 1e-2), ("poisson", 2e-2))
+        ),
+    ],
+)
 def test_leave_one_out_is_that_of_refits(loss, tol, has_weights, way, monkeypatch):
     set_way(monkeypatch, way)
     X, y = sparse_problem(loss, 0, N, P)
-    problem = Problem(X, y, loss=loss, sample_weight=np.random.default_rng(3).uniform(0, 2, N) if has_weights else None)
-    assert value_at(problem, ApproximateLOO(), 1.0).value == pytest.approx(refitted(problem, 1.0), rel=tol)
+    problem = Problem(
+        X,
+        y,
+        loss=loss,
+        sample_weight=np.random.default_rng(3).uniform(0, 2, N) if has_weights else None,
+    )
+    assert value_at(problem, ApproximateLOO(), 1.0).value == pytest.approx(
+        refitted(problem, 1.0), rel=tol
+    )
 
 
 def test_gcv_and_aic_are_their_closed_forms():
@@ -62,48 +118,91 @@ def test_gcv_and_aic_are_their_closed_forms():
     problem, A = Problem(X, y, loss="squared", fit_intercept=False), X.toarray()
     hat = A @ np.linalg.solve(A.T @ A + np.exp(1.0) * np.eye(P), A.T)
     rss = np.sum((y - hat @ y) ** 2)
-    assert value_at(problem, GCV(), 1.0).value == pytest.approx(0.5 * rss / (1 - np.trace(hat) / N) ** 2, rel=1e-9)
-    assert value_at(problem, AIC(), 1.0).value == pytest.approx(0.5 * N * np.log(rss / N) + np.trace(hat), rel=1e-9)
-    assert value_at(problem, BIC(), 1.0).value == pytest.approx(0.5 * N * np.log(rss / N) + 0.5 * np.log(N) * np.trace(hat), rel=1e-9)
+    assert value_at(problem, GCV(), 1.0).value == pytest.approx(
+        0.5 * rss / (1 - np.trace(hat) / N) ** 2, rel=1e-9
+    )
+    assert value_at(problem, AIC(), 1.0).value == pytest.approx(
+        0.5 * N * np.log(rss / N) + np.trace(hat), rel=1e-9
+    )
+    assert value_at(problem, BIC(), 1.0).value == pytest.approx(
+        0.5 * N * np.log(rss / N) + 0.5 * np.log(N) * np.trace(hat), rel=1e-9
+    )
 
 
 def test_evidence_is_the_density_of_the_targets():
     """Least squares: y ~ N(0, σ² (I + X Λ⁻¹ Xᵀ)), maximal over σ²."""
     X, y = sparse_problem("squared", 0, N, P)
-    problem, A = Problem(X, y, loss="squared", penalty=FeatureRidge(), fit_intercept=False), X.toarray()
+    problem, A = (
+        Problem(X, y, loss="squared", penalty=FeatureRidge(), fit_intercept=False),
+        X.toarray(),
+    )
 
     def minus_log_density(theta):
         C = np.eye(N) + A @ np.diag(np.exp(-theta)) @ A.T
         return -multivariate_normal(np.zeros(N), y @ np.linalg.solve(C, y) / N * C).logpdf(y)
+
     one, other = np.linspace(-1, 1, P), np.linspace(2, 0, P)
-    assert value_at(problem, Evidence(), one).value - value_at(problem, Evidence(), other).value == pytest.approx(
-        minus_log_density(one) - minus_log_density(other), rel=1e-9)
+    assert value_at(problem, Evidence(), one).value - value_at(
+        problem, Evidence(), other
+    ).value == pytest.approx(minus_log_density(one) - minus_log_density(other), rel=1e-9)
 
 
-PENALTIES = {"one": Ridge(), "each": FeatureRidge(), "one unpenalised": FeatureRidge(np.array([1.0, 0, 2, 1, 1, 1]))}
+PENALTIES = {
+    "one": Ridge(),
+    "each": FeatureRidge(),
+    "one unpenalised": FeatureRidge(np.array([1.0, 0, 2, 1, 1, 1])),
+}
 
 
 def ways_of(rule, loss, penalty="one"):
     """The ways of leverages that take this."""
-    refused = {"probes": not has_probes(rule, loss), "spectrum": loss != "squared" or penalty != "one"}
+    refused = {
+        "probes": not has_probes(rule, loss),
+        "spectrum": loss != "squared" or penalty != "one",
+    }
     return [way for way in WAYS if not refused.get(way)]
 
 
-@pytest.mark.parametrize("rule, loss, penalty, way", [(rule, loss, penalty, way) for rule in ALL for loss in losses_of(rule) for penalty in PENALTIES
-                                                      for way in ways_of(rule, loss, penalty)], ids=lambda v: getattr(v, "__name__", v))
+@pytest.mark.parametrize(
+    ("rule", "loss", "penalty", "way"),
+    [
+        (rule, loss, penalty, way)
+        for rule in ALL
+        for loss in losses_of(rule)
+        for penalty in PENALTIES
+        for way in ways_of(rule, loss, penalty)
+    ],
+    ids=lambda v: getattr(v, "__name__", v),
+)
 def test_hypergradient_is_the_difference_quotient(rule, loss, penalty, way, monkeypatch):
     set_way(monkeypatch, way)
     penalty = PENALTIES[penalty]
     X, y = sparse_problem(loss, 1, N, P)
-    problem = Problem(X, y, loss=loss, penalty=penalty, sample_weight=np.random.default_rng(0).uniform(0.5, 2, N))
+    problem = Problem(
+        X, y, loss=loss, penalty=penalty, sample_weight=np.random.default_rng(0).uniform(0.5, 2, N)
+    )
     theta = problem.inner().start(1.0)
     at, h = value_at(problem, rule(), theta), 1e-4
-    quotient = np.array([(value_at(problem, rule(), theta + h * e).value - value_at(problem, rule(), theta - h * e).value) / (2 * h)
-                         for e in np.eye(len(theta))])
-    assert np.abs(at.grad - quotient).max() <= 1e-6 * max(np.linalg.norm(quotient), 1e-2 * abs(at.value))
+    quotient = np.array(
+        [
+            (
+                value_at(problem, rule(), theta + h * e).value
+                - value_at(problem, rule(), theta - h * e).value
+            )
+            / (2 * h)
+            for e in np.eye(len(theta))
+        ]
+    )
+    assert np.abs(at.grad - quotient).max() <= 1e-6 * max(
+        np.linalg.norm(quotient), 1e-2 * abs(at.value)
+    )
 
 
-@pytest.mark.parametrize("rule, loss", [(rule, loss) for rule in ALL for loss in losses_of(rule)], ids=lambda v: getattr(v, "__name__", v))
+@pytest.mark.parametrize(
+    ("rule", "loss"),
+    [(rule, loss) for rule in ALL for loss in losses_of(rule)],
+    ids=lambda v: getattr(v, "__name__", v),
+)
 def test_the_ways_agree(rule, loss, monkeypatch):
     X, y = sparse_problem(loss, 2, N, P)
     problem, found = Problem(X, y, loss=loss), {}
@@ -119,14 +218,22 @@ def test_the_ways_agree(rule, loss, monkeypatch):
         assert found["probes"].value == pytest.approx(found["inverse"].value, rel=0.01)
 
 
-@pytest.mark.parametrize("shape, rank", [((30, 50), 30), ((50, 12), 12), ((40, 60), 9), ((40, 12), 5)], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "rank"), [((30, 50), 30), ((50, 12), 12), ((40, 60), 9), ((40, 12), 5)], ids=str
+)
 @pytest.mark.parametrize("n_free", [0, 1, 3])
 def test_leverages_and_solves_from_singular_values(shape, rank, n_free):
-    """Wide, tall and rank-deficient rows, coefficients without a penalty, weights: against the plain inverse."""
+    """Wide, tall and rank-deficient rows, coefficients without a penalty, weights: against the
+    plain inverse."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(shape[0], rank)) @ rng.normal(size=(rank, shape[1]))
-    factor, weight = np.where(np.arange(shape[1]) < n_free, 0.0, rng.uniform(0.5, 2, shape[1])), rng.uniform(0, 2, shape[0])
-    problem = Problem(X, rng.normal(size=shape[0]), loss="squared", penalty=Ridge(factor), sample_weight=weight)
+    factor, weight = (
+        np.where(np.arange(shape[1]) < n_free, 0.0, rng.uniform(0.5, 2, shape[1])),
+        rng.uniform(0, 2, shape[0]),
+    )
+    problem = Problem(
+        X, rng.normal(size=shape[0]), loss="squared", penalty=Ridge(factor), sample_weight=weight
+    )
     inner = problem.inner()
     for theta in (-3.0, 0.0, 5.0):
         lam, b = inner.strengths(np.array([theta])), rng.normal(size=(shape[1] + 1, 1))
@@ -140,23 +247,31 @@ def test_leverages_and_solves_from_singular_values(shape, rank, n_free):
         np.testing.assert_allclose(hat.solve(b), inverse @ b, atol=1e-8 * np.abs(inverse @ b).max())
         assert hat.log_det == pytest.approx(np.linalg.slogdet(H)[1], rel=1e-9)
         is_penalised = lam[:, 0] > 0
-        np.testing.assert_allclose(hat.inverse_diagonal[is_penalised], np.diag(inverse)[is_penalised], rtol=1e-7)
+        np.testing.assert_allclose(
+            hat.inverse_diagonal[is_penalised], np.diag(inverse)[is_penalised], rtol=1e-7
+        )
 
 
 @pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.__name__)
 def test_tuning_ends_where_the_criterion_is_least(rule):
     X, y = sparse_problem("squared", 0, N, P)
-    problem = Problem(X, y + np.random.default_rng(1).normal(size=N), loss="squared")  # so much noise that some penalty helps
+    # so much noise that some penalty helps
+    problem = Problem(X, y + np.random.default_rng(1).normal(size=N), loss="squared")
     result = hoag(problem, rule(), tol=1e-6)
-    assert result.status == "converged" and -2 < result.theta[0] < 8
+    assert result.status == "converged"
+    assert -2 < result.theta[0] < 8
     around = [value_at(problem, rule(), result.theta + d).value for d in (0, 0.1, -0.1)]
-    assert around[0] <= min(around[1:]) and result.value == pytest.approx(around[0], rel=1e-5)
+    assert around[0] <= min(around[1:])
+    assert result.value == pytest.approx(around[0], rel=1e-5)
     if rule is ApproximateLOO:
-        assert result.theta[0] == pytest.approx(hoag(problem, KFold(N), tol=1e-6).theta[0], abs=0.01)
+        assert result.theta[0] == pytest.approx(
+            hoag(problem, KFold(N), tol=1e-6).theta[0], abs=0.01
+        )
 
 
 def test_probes_come_near_leave_one_out_where_rows_nearly_fit():
-    """More features than rows and a weak penalty: leverages near 1, where a plain mean over probes is off by half."""
+    """More features than rows and a weak penalty: leverages near 1, where a plain mean over probes
+    is off by half."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 1200)) * (rng.random((300, 1200)) < 0.05)
     y = np.sign(X @ rng.normal(size=1200) * (rng.random(300) < 0.9) + rng.normal(size=300))
@@ -167,7 +282,9 @@ def test_probes_come_near_leave_one_out_where_rows_nearly_fit():
         assert value_at(problem, ApproximateLOO(), -2.0).value == pytest.approx(exact, rel=0.05)
         close, loose = (hoag(problem, ApproximateLOO(), tol=tol) for tol in (1e-6, 1e-3))
     assert close.status == loose.status == "converged"
-    assert abs(loose.value - close.value) <= loose.value_error + close.value_error + 1e-3 * abs(close.value)
+    assert abs(loose.value - close.value) <= loose.value_error + close.value_error + 1e-3 * abs(
+        close.value
+    )
 
 
 @pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.__name__)
@@ -177,17 +294,30 @@ def test_what_makes_no_sense_is_refused(rule):
     with pytest.raises(ValueError, match=f"{name} needs a smooth loss of one output"):
         hoag(Problem(X, y, loss="squared_hinge"), rule())
     X, y = sparse_problem("squared", 0, N, P)
-    with pytest.raises(ValueError, match=f"method 'newton' needs the outer Hessian, which {name} does not have"):
+    with pytest.raises(
+        ValueError, match=f"method 'newton' needs the outer Hessian, which {name} does not have"
+    ):
         hoag(Problem(X, y, loss="squared"), rule(), method="newton")
     if rule is not ApproximateLOO:
-        with pytest.raises(ValueError, match=f"{name} is for loss .*'squared'.*; got 'smoothed_hinge'. Use KFold or ApproximateLOO"):
+        with pytest.raises(
+            ValueError,
+            match=f"{name} is for loss .*'squared'.*; got 'smoothed_hinge'. Use KFold or "
+            "ApproximateLOO",
+        ):
             hoag(Problem(X, np.sign(y), loss="smoothed_hinge"), rule())
     if rule is Evidence:
-        with pytest.raises(ValueError, match="Evidence takes up to 2000 coefficients or 1000 rows; there are 2101 and 1001"):
+        with pytest.raises(
+            ValueError,
+            match="Evidence takes up to 2000 coefficients or 1000 rows; there are 2101 and 1001",
+        ):
             X, y = sparse_problem("squared", 0, 1001, 2100)
             hoag(Problem(X, y, loss="squared"), Evidence())
     elif rule is ApproximateLOO:
-        with pytest.raises(ValueError, match="of loss 'quantile', which is straight for most rows, takes up to 2000 coefficients or 1000 rows"):
+        with pytest.raises(
+            ValueError,
+            match="of loss 'quantile', which is straight for most rows, takes up to 2000 "
+            "coefficients or 1000 rows",
+        ):
             X, y = sparse_problem("squared", 0, 1001, 2100)
             hoag(Problem(X, y, loss="quantile"), ApproximateLOO())
     else:
@@ -204,12 +334,21 @@ def test_rows_that_nearly_fit_keep_their_digits(loss, theta):
     y = X[:, :3].sum(axis=1) if loss == "squared" else np.sign(X[:, 0] + rng.normal(size=30))
     at = value_at(Problem(X, y, loss=loss, fit_intercept=False), ApproximateLOO(), theta)
     assert at.is_solved
-    if loss == "squared":  # in the limit the minimum-norm interpolation, whose leave-one-out residual is (K⁻¹ y)_i / (K⁻¹)_ii
+    # in the limit the minimum-norm interpolation, whose leave-one-out residual is (K⁻¹ y)_i /
+    # (K⁻¹)_ii
+    if loss == "squared":
         inverse = np.linalg.inv(X @ X.T + np.exp(theta) * np.eye(30))
-        assert at.value == pytest.approx(0.5 * np.sum((inverse @ y / np.diag(inverse)) ** 2), rel=1e-8)
+        assert at.value == pytest.approx(
+            0.5 * np.sum((inverse @ y / np.diag(inverse)) ** 2), rel=1e-8
+        )
     step = 0.05
-    above, below = (value_at(Problem(X, y, loss=loss, fit_intercept=False), ApproximateLOO(), theta + d).value for d in (step, -step))
-    assert at.grad[0] == pytest.approx((above - below) / (2 * step), rel=1e-2, abs=1e-7 * abs(at.value))
+    above, below = (
+        value_at(Problem(X, y, loss=loss, fit_intercept=False), ApproximateLOO(), theta + d).value
+        for d in (step, -step)
+    )
+    assert at.grad[0] == pytest.approx(
+        (above - below) / (2 * step), rel=1e-2, abs=1e-7 * abs(at.value)
+    )
 
 
 def test_ill_conditioned_least_squares_takes_no_conjugate_gradients():
@@ -225,7 +364,9 @@ def test_whole_weights_are_repeated_rows_for_the_sums_of_rows():
     again = np.repeat(np.arange(N), times)
     for rule in (GCV, AIC, BIC, Evidence):
         weighted = value_at(Problem(X, y, loss="squared", sample_weight=times), rule(), 0.5)
-        assert weighted.value == pytest.approx(value_at(Problem(X[again], y[again], loss="squared"), rule(), 0.5).value, rel=1e-9)
+        assert weighted.value == pytest.approx(
+            value_at(Problem(X[again], y[again], loss="squared"), rule(), 0.5).value, rel=1e-9
+        )
 
 
 def test_a_perfect_fit_has_no_information_criterion():
@@ -233,19 +374,24 @@ def test_a_perfect_fit_has_no_information_criterion():
     with pytest.raises(ValueError, match="AIC of least squares needs more rows than coefficients"):
         hoag(Problem(X, y, loss="squared"), AIC())
     X, _ = sparse_problem("squared", 0, N, P)
-    with pytest.raises(ValueError, match="Evidence of least squares estimates the noise of y; all targets are 2"):
+    with pytest.raises(
+        ValueError, match="Evidence of least squares estimates the noise of y; all targets are 2"
+    ):
         hoag(Problem(X, np.full(N, 2.0), loss="squared"), Evidence())
 
 
 def test_smoothed_labels_have_no_likelihood():
     X, y = sparse_problem("logistic", 0, N, P)
-    with pytest.raises(ValueError, match="AIC needs a likelihood; loss 'logistic' with smoothing=0.1 is none"):
+    with pytest.raises(
+        ValueError, match="AIC needs a likelihood; loss 'logistic' with smoothing=0.1 is none"
+    ):
         hoag(Problem(X, y, loss=find_loss("logistic", smoothing=0.1)), AIC())
 
 
 @pytest.mark.parametrize("theta", [-8.0, -14.0, -20.0])
 def test_rounding_of_nearly_singular_problems_is_in_the_error(theta):
-    """Few more rows than coefficients, two of these nearly alike: the inverse of H against the singular value decomposition."""
+    """Few more rows than coefficients, two of these nearly alike: the inverse of H against the
+    singular value decomposition."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(40, 38)), rng.normal(size=40)
     X[:, 1] = X[:, 0] + 1e-6 * rng.normal(size=40)
@@ -260,20 +406,35 @@ def test_rounding_of_nearly_singular_problems_is_in_the_error(theta):
 def test_a_row_that_cannot_be_left_out_is_named():
     X, y = sparse_problem("squared", 0, N, P)
     X = sp.hstack([X, sp.csr_matrix((np.ones(1), ([5], [0])), shape=(N, 1))]).tocsr()
-    with pytest.raises(ValueError, match=r"row 5 alone determines a coefficient without a penalty \(1 such rows\)"):
+    with pytest.raises(
+        ValueError, match=r"row 5 alone determines a coefficient without a penalty \(1 such rows\)"
+    ):
         hoag(Problem(X, y, loss="squared", penalty=Ridge(np.r_[np.ones(P), 0.0])), ApproximateLOO())
     assert hoag(Problem(X, y, loss="squared"), ApproximateLOO()).status == "converged"
     weight = np.ones(N)
     weight[5] = 0  # it does not train
-    hoag(Problem(X, y, loss="squared", penalty=Ridge(np.r_[np.ones(P), 0.0]), sample_weight=weight), ApproximateLOO())
+    hoag(
+        Problem(X, y, loss="squared", penalty=Ridge(np.r_[np.ones(P), 0.0]), sample_weight=weight),
+        ApproximateLOO(),
+    )
 
 
 def test_singular_values_in_any_unit_and_columns_that_others_span():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 20)), rng.normal(size=200)
-    results = [hoag(Problem(scale * X, y + X[:, 0], loss="squared"), ApproximateLOO()) for scale in (1.0, 1e12, 1e-12)]
-    assert all(result.status == "converged" and result.value == pytest.approx(results[0].value, rel=1e-9) for result in results)
+    results = [
+        hoag(Problem(scale * X, y + X[:, 0], loss="squared"), ApproximateLOO())
+        for scale in (1.0, 1e12, 1e-12)
+    ]
+    assert all(
+        result.status == "converged" and result.value == pytest.approx(results[0].value, rel=1e-9)
+        for result in results
+    )
     for n in (2, 3):  # constant columns beside an intercept: the mean of the others predicts
         y = rng.normal(size=n)
-        value = value_at(Problem(np.full((n, n - 1), 3.0), y, loss="squared"), ApproximateLOO(), 0.0).value
-        assert value == pytest.approx(0.5 * sum((y[i] - np.delete(y, i).mean()) ** 2 for i in range(n)))
+        value = value_at(
+            Problem(np.full((n, n - 1), 3.0), y, loss="squared"), ApproximateLOO(), 0.0
+        ).value
+        assert value == pytest.approx(
+            0.5 * sum((y[i] - np.delete(y, i).mean()) ** 2 for i in range(n))
+        )

@@ -1,4 +1,6 @@
-"""Mixes of two losses: values of their parts, the same in every design, flags, pickles, derivatives of higher order, and what is refused."""
+"""Mixes of two losses: values of their parts, the same in every design, flags, pickles, derivatives
+of higher order, and what is refused."""
+
 import copy
 import math
 import pickle
@@ -30,15 +32,22 @@ def log_cosh_d2(y, z):
 
 
 def custom(**options):
-    cuda = ("fabs(z - y) + log1p(exp(-2 * fabs(z - y))) - log(2.0)", "tanh(z - y)", "1 - tanh(z - y) * tanh(z - y)",
-            "-2 * tanh(z - y) * (1 - tanh(z - y) * tanh(z - y))")
+    cuda = (
+        "fabs(z - y) + log1p(exp(-2 * fabs(z - y))) - log(2.0)",
+        "tanh(z - y)",
+        "1 - tanh(z - y) * tanh(z - y)",
+        "-2 * tanh(z - y) * (1 - tanh(z - y) * tanh(z - y))",
+    )
     return custom_loss(log_cosh, log_cosh_d1, log_cosh_d2, name="log_cosh", cuda=cuda, **options)
 
 
 PAIRS = {
     "labels": ("logistic", "squared_hinge"),
     "numbers": ("squared", "huber"),
-    "parameters": (find_loss("huber", delta=0.5), find_loss("quantile", quantile=0.2, smoothing=0.3)),
+    "parameters": (
+        find_loss("huber", delta=0.5),
+        find_loss("quantile", quantile=0.2, smoothing=0.3),
+    ),
     "log link": ("gamma", "poisson"),
     "custom": ("huber", custom()),
 }
@@ -57,13 +66,18 @@ def test_a_pass_is_the_weighted_mean_of_those_of_its_parts(pair, name):
     rows = RowWeights(rng.random(N), rng.integers(0, 4, (N, 2)).astype(np.uint8))
     design = DESIGNS[name](X.tocsr())
     W = design.encode(rng.normal(size=(P, 3)))
-    a, b, both = (design.loss_grad(find_loss(loss), y, rows, fold, W) for loss in (*PAIRS[pair], mix_losses(*PAIRS[pair], 0.3)))
-    for mine, first, second in zip(both[:3], a, b):
+    a, b, both = (
+        design.loss_grad(find_loss(loss), y, rows, fold, W)
+        for loss in (*PAIRS[pair], mix_losses(*PAIRS[pair], 0.3))
+    )
+    for mine, first, second in zip(both[:3], a, b, strict=False):
         assert_near(to_host(mine), 0.3 * to_host(first) + 0.7 * to_host(second))
     np.testing.assert_array_equal(to_host(both[3]), to_host(a[3]))
     for order in range(4):
-        first, second, mine = (to_host(design.row_terms(find_loss(loss), order, y, rows, TRAIN, fold, a[3]))
-                               for loss in (*PAIRS[pair], mix_losses(*PAIRS[pair], 0.3)))
+        first, second, mine = (
+            to_host(design.row_terms(find_loss(loss), order, y, rows, TRAIN, fold, a[3]))
+            for loss in (*PAIRS[pair], mix_losses(*PAIRS[pair], 0.3))
+        )
         assert_near(mine, 0.3 * first + 0.7 * second)
 
 
@@ -73,8 +87,11 @@ def test_with_all_the_weight_it_is_one_of_its_parts_to_the_bit(pair):
     design, W = DESIGNS["cpu sparse"](X), np.random.default_rng(1).normal(size=(P, 1))
     for weight, part in ((1, PAIRS[pair][0]), (0, PAIRS[pair][1])):
         both = mix_losses(*PAIRS[pair], weight), part
-        whole, one = (design.loss_grad(find_loss(loss), y, RowWeights(), np.zeros(1, np.int32), W) for loss in both)
-        for mine, theirs in zip(whole, one):
+        whole, one = (
+            design.loss_grad(find_loss(loss), y, RowWeights(), np.zeros(1, np.int32), W)
+            for loss in both
+        )
+        for mine, theirs in zip(whole, one, strict=False):
             np.testing.assert_array_equal(mine, theirs)
 
 
@@ -82,12 +99,17 @@ def test_least_squares_beside_a_huber_loss_without_corners_is_ridge():
     X, y = data("numbers")
     loss, A = mix_losses("squared", find_loss("huber", delta=1e6), 0.4), X.toarray()
     w = refit(Problem(X, y, loss=loss, fit_intercept=False), [0.5], tol=1e-12)[0]
-    np.testing.assert_allclose(w, np.linalg.solve(A.T @ A + np.exp(0.5) * np.eye(P), A.T @ y), rtol=1e-9)
+    np.testing.assert_allclose(
+        w, np.linalg.solve(A.T @ A + np.exp(0.5) * np.eye(P), A.T @ y), rtol=1e-9
+    )
 
 
 def test_tuning_with_two_of_the_same_is_tuning_with_one():
     X, y = data("labels")
-    one, two = (hoag(Problem(X, y, loss=loss), KFold(3)) for loss in ("logistic", mix_losses("logistic", "logistic", 0.3)))
+    one, two = (
+        hoag(Problem(X, y, loss=loss), KFold(3))
+        for loss in ("logistic", mix_losses("logistic", "logistic", 0.3))
+    )
     np.testing.assert_allclose(two.theta, one.theta, rtol=0, atol=1e-6)
     assert two.value == pytest.approx(one.value, rel=1e-9)
 
@@ -100,18 +122,37 @@ def test_two_runs_give_the_same_bits_on_two_threads():
     np.testing.assert_array_equal(first.w, second.w)
 
 
-@pytest.mark.parametrize("a, b", [("logistic", "squared_hinge"), ("logistic", "smoothed_hinge"), ("squared", "huber"), ("squared", "squared")])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("logistic", "squared_hinge"),
+        ("logistic", "smoothed_hinge"),
+        ("squared", "huber"),
+        ("squared", "squared"),
+    ],
+)
 def test_flags_follow_from_both(a, b):
     loss, parts = mix_losses(a, b), (LOSSES[a], LOSSES[b])
-    assert loss.name == f"{a}+{b}" and loss.parameters == {"weight": 0.5} and loss.n_classes == 1
+    assert loss.name == f"{a}+{b}"
+    assert loss.parameters == {"weight": 0.5}
+    assert loss.n_classes == 1
     assert loss.is_classification == parts[0].is_classification
     assert loss.has_kinks == any(part.has_kinks for part in parts)
     assert loss.is_quadratic == all(part.is_quadratic for part in parts)
     assert loss.has_third == (a == "logistic")
 
 
-@pytest.mark.parametrize("a, b, domain", [("logistic", "squared_hinge", LABELS), ("squared", "huber", REAL), ("huber", "poisson", COUNTS),
-                                          ("poisson", "gamma", POSITIVE), ("gamma", "squared", POSITIVE), ("tweedie", "poisson", COUNTS)])
+@pytest.mark.parametrize(
+    ("a", "b", "domain"),
+    [
+        ("logistic", "squared_hinge", LABELS),
+        ("squared", "huber", REAL),
+        ("huber", "poisson", COUNTS),
+        ("poisson", "gamma", POSITIVE),
+        ("gamma", "squared", POSITIVE),
+        ("tweedie", "poisson", COUNTS),
+    ],
+)
 def test_targets_must_suit_both(a, b, domain):
     assert mix_losses(a, b).domain == mix_losses(b, a).domain == domain
 
@@ -126,7 +167,10 @@ def test_domains_of_custom_losses_are_joined():
     loss = mix_losses("poisson", own)
     for loaded in (loss, pickle.loads(pickle.dumps(loss))):
         for bad in (-1.0, 10.0):
-            with pytest.raises(ValueError, match=rf"numbers >= 0 and numbers < 9 for loss 'poisson\+log_cosh'; found {bad:g}"):
+            with pytest.raises(
+                ValueError,
+                match=rf"numbers >= 0 and numbers < 9 for loss 'poisson\+log_cosh'; found {bad:g}",
+            ):
                 loaded.check_y(np.array([1.0, bad]))
 
 
@@ -135,10 +179,13 @@ def test_pickles_and_copies(pair):
     loss = mix_losses(*PAIRS[pair], 0.3)
     y, z = data(pair)[1], np.random.default_rng(0).normal(size=N)
     for other in (pickle.loads(pickle.dumps(loss)), copy.deepcopy(loss), copy.copy(loss)):
-        assert other.name == loss.name and other.parameters == loss.parameters
+        assert other.name == loss.name
+        assert other.parameters == loss.parameters
         other.check_y(y)
         for order in range(4):
-            np.testing.assert_array_equal(derivative(other, order, y, z), derivative(loss, order, y, z))
+            np.testing.assert_array_equal(
+                derivative(other, order, y, z), derivative(loss, order, y, z)
+            )
 
 
 @pytest.mark.parametrize("criterion", ["held_out", "k_fold"])
@@ -146,37 +193,72 @@ def test_outer_hessian_has_the_third_derivative_of_the_smooth_part(criterion):
     """With kinks beside it, which the steps here do not meet."""
     X, y = data("labels")
     problem = Problem(X, y, loss=mix_losses("logistic", "squared_hinge", 0.95))
-    bound, h = (HeldOut(*data("labels", 1)) if criterion == "held_out" else KFold(3)).bind(problem), 1e-5
+    bound, h = (
+        (HeldOut(*data("labels", 1)) if criterion == "held_out" else KFold(3)).bind(problem),
+        1e-5,
+    )
     zero = problem.design.encode(np.zeros((P + 1, bound.n_folds)))
-    at, up, down = (evaluate(bound, np.array([0.4 + d]), zero, Accuracy(1e-13, 1e-13)) for d in (0, h, -h))
+    at, up, down = (
+        evaluate(bound, np.array([0.4 + d]), zero, Accuracy(1e-13, 1e-13)) for d in (0, h, -h)
+    )
     assert at.hess[0, 0] == pytest.approx((up.grad[0] - down.grad[0]) / (2 * h), rel=1e-5)
 
 
-@pytest.mark.parametrize("a, b, options, message", [
-    ("logistic", "squared", {}, "a and b must be losses for the same kind of targets; 'logistic' is for labels -1 and .1, 'squared' for numbers"),
-    ("squared", "logistic", {}, "'logistic' is for labels -1 and .1, 'squared' for numbers"),
-    ("logistik", "squared", {}, "a: loss must be one of .*; got 'logistik'"),
-    ("squared", None, {}, "b: loss must be one of .*; got None"),
-    ("multinomial", "logistic", {}, "a must be a loss of one output that is no mix itself; got 'multinomial'"),
-    ("logistic", mix_losses("logistic", "squared_hinge"), {}, "b must be a loss of one output .* got 'logistic.squared_hinge'"),
-    ("squared", "huber", {"weight": 1.1}, "weight of loss 'squared.huber' must be a number between 0 and 1; got 1.1"),
-    ("squared", "huber", {"weight": -0.1}, "weight of loss .* got -0.1"),
-    ("squared", "huber", {"weight": "half"}, "weight of loss .* got 'half'"),
-    ("squared", "huber", {"weight": np.nan}, "weight of loss .* got nan"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("a", "b", "options", "message"),
+    [
+        (
+            "logistic",
+            "squared",
+            {},
+            "a and b must be losses for the same kind of targets; 'logistic' is for labels -1 and "
+            ".1, 'squared' for numbers",
+        ),
+        ("squared", "logistic", {}, "'logistic' is for labels -1 and .1, 'squared' for numbers"),
+        ("logistik", "squared", {}, "a: loss must be one of .*; got 'logistik'"),
+        ("squared", None, {}, "b: loss must be one of .*; got None"),
+        (
+            "multinomial",
+            "logistic",
+            {},
+            "a must be a loss of one output that is no mix itself; got 'multinomial'",
+        ),
+        (
+            "logistic",
+            mix_losses("logistic", "squared_hinge"),
+            {},
+            "b must be a loss of one output .* got 'logistic.squared_hinge'",
+        ),
+        (
+            "squared",
+            "huber",
+            {"weight": 1.1},
+            "weight of loss 'squared.huber' must be a number between 0 and 1; got 1.1",
+        ),
+        ("squared", "huber", {"weight": -0.1}, "weight of loss .* got -0.1"),
+        ("squared", "huber", {"weight": "half"}, "weight of loss .* got 'half'"),
+        ("squared", "huber", {"weight": np.nan}, "weight of loss .* got nan"),
+    ],
+)
 def test_what_does_not_mix_is_refused(a, b, options, message):
     with pytest.raises(ValueError, match=message):
         mix_losses(a, b, **options)
 
 
 def test_targets_outside_the_common_domain_are_refused():
-    with pytest.raises(ValueError, match=r"y must contain numbers > 0 for loss 'squared\+gamma'; found 0"):
+    with pytest.raises(
+        ValueError, match=r"y must contain numbers > 0 for loss 'squared\+gamma'; found 0"
+    ):
         Problem(np.eye(2), [0.0, 1.0], loss=mix_losses("squared", "gamma"))
 
 
 def test_find_loss_changes_the_weight_and_nothing_else():
     loss = mix_losses(find_loss("huber", delta=3.0), "squared", 0.2)
     other = find_loss(loss, weight=0.6)
-    assert other.parameters == {"weight": 0.6} and other.mixed == loss.mixed and loss.parameters == {"weight": 0.2}
-    with pytest.raises(ValueError, match=r"loss 'huber\+squared' has no parameter 'delta'; it has weight"):
+    assert other.parameters == {"weight": 0.6}
+    assert other.mixed == loss.mixed
+    assert loss.parameters == {"weight": 0.2}
+    with pytest.raises(
+        ValueError, match=r"loss 'huber\+squared' has no parameter 'delta'; it has weight"
+    ):
         find_loss(loss, delta=1.0)

@@ -1,9 +1,22 @@
-"""The multinomial loss: passes of both designs against formulas, inner solutions against scikit-learn, hypergradients against differences."""
+"""The multinomial loss: passes of both designs against formulas, inner solutions against
+scikit-learn, hypergradients against differences."""
+
 import numpy as np
 import pytest
 from designs import DESIGNS, sparse_matrix
 
-from fasthoag import FeatureRidge, HeldOut, KFold, PerClass, Problem, Ridge, SampleWeights, check_hypergrad, find_loss, hoag
+from fasthoag import (
+    FeatureRidge,
+    HeldOut,
+    KFold,
+    PerClass,
+    Problem,
+    Ridge,
+    SampleWeights,
+    check_hypergrad,
+    find_loss,
+    hoag,
+)
 from fasthoag.design import HELD_OUT, TRAIN, RowWeights, to_host
 from fasthoag.hypergradient import Accuracy, evaluate
 from fasthoag.problem import refit
@@ -15,11 +28,18 @@ LOSS = find_loss("multinomial", n_classes=K)
 def data(seed=0, n=N, p=P):
     rng = np.random.default_rng(seed)
     X = sparse_matrix(rng, n, p, 0.5)
-    return X, np.argmax(X @ rng.normal(size=(p, K)) + 2 * rng.gumbel(size=(n, K)), axis=1).astype(float)
+    return X, np.argmax(X @ rng.normal(size=(p, K)) + 2 * rng.gumbel(size=(n, K)), axis=1).astype(
+        float
+    )
 
 
 def folds(n=N):
-    return KFold([(np.flatnonzero(np.arange(n) % F != k), np.flatnonzero(np.arange(n) % F == k)) for k in range(F)])
+    return KFold(
+        [
+            (np.flatnonzero(np.arange(n) % F != k), np.flatnonzero(np.arange(n) % F == k))
+            for k in range(F)
+        ]
+    )
 
 
 def softmax(Z):
@@ -50,15 +70,28 @@ def test_passes(name, fit_intercept):
         p = softmax(A @ W[:, c])
         s, v = weight * ((mask[:, f] & TRAIN) > 0), weight * ((mask[:, f] & HELD_OUT) > 0)
         values = -np.log((p * label).sum(axis=1))
-        np.testing.assert_allclose([np.asarray(train)[c].sum(), np.asarray(held)[c].sum()], [s @ values, v @ values], rtol=1e-12)
-        np.testing.assert_allclose(design.decode(G)[:, c], A.T @ (s[:, None] * (p - label)), rtol=0, atol=1e-11)
+        np.testing.assert_allclose(
+            [np.asarray(train)[c].sum(), np.asarray(held)[c].sum()],
+            [s @ values, v @ values],
+            rtol=1e-12,
+        )
+        np.testing.assert_allclose(
+            design.decode(G)[:, c], A.T @ (s[:, None] * (p - label)), rtol=0, atol=1e-11
+        )
         u = A @ V[:, c]
-        np.testing.assert_allclose(H[:, c], A.T @ (s[:, None] * (p * u - p * (p * u).sum(axis=1, keepdims=True))), rtol=0, atol=1e-11)
+        np.testing.assert_allclose(
+            H[:, c],
+            A.T @ (s[:, None] * (p * u - p * (p * u).sum(axis=1, keepdims=True))),
+            rtol=0,
+            atol=1e-11,
+        )
         blocks = [u, A @ W[:, c]]
         centred = [b - (p * b).sum(axis=1, keepdims=True) for b in (*blocks, A @ Q[:, c])]
         for a in range(2):
             for b in range(2):
-                expected = (p * centred[a] * centred[b]).sum(axis=1) @ s - (p * centred[a] * centred[b] * centred[2]).sum(axis=1) @ v
+                expected = (p * centred[a] * centred[b]).sum(axis=1) @ s - (
+                    p * centred[a] * centred[b] * centred[2]
+                ).sum(axis=1) @ v
                 assert to_host(M)[f, a, b] == pytest.approx(expected, rel=1e-10, abs=1e-10)
 
 
@@ -70,14 +103,29 @@ def test_refit_is_scikit_learns_solution(name, start):
     X, y = data()
     theirs = LogisticRegression(C=1 / np.exp(0.3), tol=1e-12, max_iter=10000).fit(X.toarray(), y)
     design = DESIGNS[name](X, True)
-    w = refit(Problem(design, y, loss="multinomial"), [0.3], w0=start * np.ones((P + 1, K)) * np.arange(K), tol=1e-9)[0]
+    w = refit(
+        Problem(design, y, loss="multinomial"),
+        [0.3],
+        w0=start * np.ones((P + 1, K)) * np.arange(K),
+        tol=1e-9,
+    )[0]
     np.testing.assert_allclose(w[:P].T, theirs.coef_, atol=1e-5)
-    np.testing.assert_allclose(w[P] - w[P].mean(), theirs.intercept_ - theirs.intercept_.mean(), atol=1e-5)
+    np.testing.assert_allclose(
+        w[P] - w[P].mean(), theirs.intercept_ - theirs.intercept_.mean(), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("criterion", ["held_out", "k_fold"])
-@pytest.mark.parametrize("penalty", [Ridge(), FeatureRidge(), PerClass(Ridge(), K), PerClass(FeatureRidge(np.r_[np.ones(P - 1), 2.0]), K)],
-                         ids=["all", "feature", "class", "feature_class"])
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        Ridge(),
+        FeatureRidge(),
+        PerClass(Ridge(), K),
+        PerClass(FeatureRidge(np.r_[np.ones(P - 1), 2.0]), K),
+    ],
+    ids=["all", "feature", "class", "feature_class"],
+)
 def test_hypergradient_is_the_difference_quotient(penalty, criterion):
     X, y = data()
     problem = Problem(X, y, loss="multinomial", penalty=penalty)
@@ -107,21 +155,36 @@ def test_tuning_ends_at_the_minimum(criterion):
     rule, X, y = (HeldOut(X[N:], y[N:]) if criterion == "held_out" else criterion), X[:N], y[:N]
     problem = Problem(X, y, loss="multinomial")
     result = hoag(problem, rule)
-    assert result.status == "converged" and result.w.shape == (P + 1, 1 if criterion == "held_out" else F, K) and result.w_all.shape == (P + 1, K)
+    assert result.status == "converged"
+    assert result.w.shape == (P + 1, 1 if criterion == "held_out" else F, K)
+    assert result.w_all.shape == (P + 1, K)
     bound = rule.bind(problem)
     zero = problem.design.encode(np.zeros((P + 1, len(bound.fold))))
-    values = [evaluate(bound, result.theta + d, zero, Accuracy(1e-9, 1e-9)).value for d in (0, 0.05, -0.05)]
+    values = [
+        evaluate(bound, result.theta + d, zero, Accuracy(1e-9, 1e-9)).value
+        for d in (0, 0.05, -0.05)
+    ]
     assert abs(result.value - values[0]) <= result.value_error
     assert values[0] <= min(values[1:])
 
 
 def test_many_strengths_fit_better_than_one():
     X, y = data(n=300)
-    one, each = (hoag(Problem(X, y, loss="multinomial", penalty=penalty), folds(300), bounds=(-8, 8)) for penalty in (Ridge(), PerClass(Ridge(), K)))
+    one, each = (
+        hoag(Problem(X, y, loss="multinomial", penalty=penalty), folds(300), bounds=(-8, 8))
+        for penalty in (Ridge(), PerClass(Ridge(), K))
+    )
     assert each.value <= one.value + one.value_error + each.value_error
 
 
-@pytest.mark.parametrize("y, message", [([0, 1.5, 2], "y must contain class numbers"), ([-1, 0, 1], "y must contain class numbers"), ([1, 1, 1], "one class only")])
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([0, 1.5, 2], "y must contain class numbers"),
+        ([-1, 0, 1], "y must contain class numbers"),
+        ([1, 1, 1], "one class only"),
+    ],
+)
 def test_bad_targets_are_refused(y, message):
     with pytest.raises(ValueError, match=message):
         Problem(np.eye(3), y, loss="multinomial")
@@ -137,5 +200,7 @@ def test_penalty_for_other_classes_is_refused():
 
 def test_classes_of_the_criterion_that_the_model_does_not_have_are_refused():
     X, y = np.eye(6), np.array([0.0, 1, 2, 0, 1, 2])
-    with pytest.raises(ValueError, match="y_val must contain class numbers below n_classes = 3; found 3"):
+    with pytest.raises(
+        ValueError, match="y_val must contain class numbers below n_classes = 3; found 3"
+    ):
         hoag(Problem(X, y, loss="multinomial"), HeldOut(X, y + 1))

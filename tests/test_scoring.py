@@ -1,4 +1,6 @@
-"""Scorers and unseen rows are reported as scikit-learn would from refitted models, and choose nothing."""
+"""Scorers and unseen rows are reported as scikit-learn would from refitted models, and choose
+nothing."""
+
 import numpy as np
 import pytest
 from designs import sparse_problem
@@ -20,9 +22,17 @@ def test_scores_of_folds_are_those_of_scikit_learn(name, has_weights):
     problem = Problem(X, y, sample_weight=weight)
     result = hoag(problem, rule, scoring=name, tol=1e-6)
     for fold, (train, test) in enumerate(rule.splits(problem)):
-        more = ({}, {}) if weight is None else ({"sample_weight": weight[train]}, {"sample_weight": weight[test]})
-        model = LogisticRegression(C=1 / result.lam[0], tol=1e-10, max_iter=10000).fit(X[train], y[train], **more[0])
-        assert result.scores[name][fold] == pytest.approx(get_scorer(name)(model, X[test], y[test], **more[1]), rel=1e-3)
+        more = (
+            ({}, {})
+            if weight is None
+            else ({"sample_weight": weight[train]}, {"sample_weight": weight[test]})
+        )
+        model = LogisticRegression(C=1 / result.lam[0], tol=1e-10, max_iter=10000).fit(
+            X[train], y[train], **more[0]
+        )
+        assert result.scores[name][fold] == pytest.approx(
+            get_scorer(name)(model, X[test], y[test], **more[1]), rel=1e-3
+        )
     assert result.trace[-1]["scores"][name].shape == (4,)
 
 
@@ -31,18 +41,35 @@ def test_scores_of_regression_and_callables():
 
     def worst(model, X, y):
         return np.abs(y - model.predict(X)).max()
-    result = hoag(Problem(X[:60], y[:60], loss="squared"), HeldOut(X[60:], y[60:]), scoring={"mae": "neg_mean_absolute_error", "worst": worst}, tol=1e-6)
+
+    result = hoag(
+        Problem(X[:60], y[:60], loss="squared"),
+        HeldOut(X[60:], y[60:]),
+        scoring={"mae": "neg_mean_absolute_error", "worst": worst},
+        tol=1e-6,
+    )
     model = Ridge(alpha=result.lam[0]).fit(X[:60], y[:60])
-    assert result.scores["mae"][0] == pytest.approx(-mean_absolute_error(y[60:], model.predict(X[60:])), rel=1e-3)
-    assert result.scores["worst"][0] == pytest.approx(np.abs(y[60:] - model.predict(X[60:])).max(), rel=1e-3)
+    assert result.scores["mae"][0] == pytest.approx(
+        -mean_absolute_error(y[60:], model.predict(X[60:])), rel=1e-3
+    )
+    assert result.scores["worst"][0] == pytest.approx(
+        np.abs(y[60:] - model.predict(X[60:])).max(), rel=1e-3
+    )
 
 
 def test_scores_of_multinomial_models():
     X, y = sparse_problem("squared", 0, N, P)
     y = np.digitize(y, np.quantile(y, [0.3, 0.6])).astype(float)
-    result = hoag(Problem(X, y, loss="multinomial"), KFold(3), scoring=["accuracy", "neg_log_loss", "roc_auc_ovr"])
-    assert -result.scores["neg_log_loss"] @ result.fold_weights == pytest.approx(result.value, rel=1e-2)
-    assert (result.scores["roc_auc_ovr"] > 0.5).all() and (result.scores["accuracy"] > 0.3).all()
+    result = hoag(
+        Problem(X, y, loss="multinomial"),
+        KFold(3),
+        scoring=["accuracy", "neg_log_loss", "roc_auc_ovr"],
+    )
+    assert -result.scores["neg_log_loss"] @ result.fold_weights == pytest.approx(
+        result.value, rel=1e-2
+    )
+    assert (result.scores["roc_auc_ovr"] > 0.5).all()
+    assert (result.scores["accuracy"] > 0.3).all()
 
 
 def test_unseen_rows_are_judged_by_the_models_of_the_folds_and_choose_nothing():
@@ -50,20 +77,36 @@ def test_unseen_rows_are_judged_by_the_models_of_the_folds_and_choose_nothing():
     problem, unseen = Problem(X[:80], y[:80]), HeldOut(X[80:], y[80:])
     result, plain = hoag(problem, KFold(4), unseen=unseen), hoag(problem, KFold(4))
     Z = X[80:] @ result.w[:P] + result.w[P]
-    assert result.unseen_value == pytest.approx(np.mean([derivative("logistic", 0, y[80:], z).sum() for z in Z.T]), rel=1e-9)
-    assert np.isnan(plain.unseen_value) and plain.theta == result.theta
-    assert [record["unseen_value"] for record in result.trace if record["phase"] == "all" and record["is_accepted"]]
+    assert result.unseen_value == pytest.approx(
+        np.mean([derivative("logistic", 0, y[80:], z).sum() for z in Z.T]), rel=1e-9
+    )
+    assert np.isnan(plain.unseen_value)
+    assert plain.theta == result.theta
+    assert [
+        record["unseen_value"]
+        for record in result.trace
+        if record["phase"] == "all" and record["is_accepted"]
+    ]
     with pytest.raises(TypeError, match="unseen must be a fasthoag.HeldOut"):
         hoag(problem, KFold(4), unseen=5)
 
 
 def test_estimators_report_scores():
     X, y = sparse_problem("logistic", 0, N, P)
-    assert LogisticRegressionCV(scoring="roc_auc").fit(X, y).hoag_result_.scores["roc_auc"].shape == (5,)
+    assert LogisticRegressionCV(scoring="roc_auc").fit(X, y).hoag_result_.scores[
+        "roc_auc"
+    ].shape == (5,)
 
 
-@pytest.mark.parametrize("scoring, message", [("no such", "scoring: .*no such"), (5, "scoring must be the name of"), ("r2_", "scoring: "),
-                                              ("neg_log_loss", "scoring 'neg_log_loss' cannot judge loss 'squared_hinge' on fold 0")])
+@pytest.mark.parametrize(
+    ("scoring", "message"),
+    [
+        ("no such", "scoring: .*no such"),
+        (5, "scoring must be the name of"),
+        ("r2_", "scoring: "),
+        ("neg_log_loss", "scoring 'neg_log_loss' cannot judge loss 'squared_hinge' on fold 0"),
+    ],
+)
 def test_bad_scoring_is_refused_before_any_work(scoring, message):
     X, y = sparse_problem("logistic", 0, N, P)
     problem = Problem(X, y, loss="squared_hinge")
@@ -74,7 +117,9 @@ def test_bad_scoring_is_refused_before_any_work(scoring, message):
 
 def test_criteria_without_rows_have_no_scores():
     X, y = sparse_problem("squared", 0, N, P)
-    with pytest.raises(ValueError, match="scoring needs a criterion with rows and targets of its own"):
+    with pytest.raises(
+        ValueError, match="scoring needs a criterion with rows and targets of its own"
+    ):
         hoag(Problem(X, y, loss="squared"), GCV(), scoring="r2")
 
 
@@ -83,14 +128,20 @@ def test_weights_go_to_the_scorers_that_take_them():
 
     def worst(model, X, y):
         return np.abs(y - model.predict(X)).max()
+
     problem = Problem(X, y, loss="squared", sample_weight=np.linspace(0.5, 2, N))
-    scores = hoag(problem, KFold(3), scoring={"worst": worst, "max": "neg_max_error", "r2": "r2"}).scores
+    scores = hoag(
+        problem, KFold(3), scoring={"worst": worst, "max": "neg_max_error", "r2": "r2"}
+    ).scores
     np.testing.assert_allclose(scores["worst"], -scores["max"])
 
 
 def test_mixes_of_log_links_predict_exponentials():
     X, y = sparse_problem("poisson", 0, N, P)
-    one, mixed = (hoag(Problem(X, y + 0.5, loss=loss), KFold(3), scoring="r2").scores["r2"] for loss in ("poisson", mix_losses("poisson", "gamma", 0.9)))
+    one, mixed = (
+        hoag(Problem(X, y + 0.5, loss=loss), KFold(3), scoring="r2").scores["r2"]
+        for loss in ("poisson", mix_losses("poisson", "gamma", 0.9))
+    )
     np.testing.assert_allclose(one, mixed, atol=0.1)
 
 

@@ -1,14 +1,31 @@
-// Batched preconditioned conjugate gradients: the algorithm of csrc/cg.hpp with every scalar on the device. One iteration is this file's kernels in
-// order around one Hessian product; a column that is done gets d = 0 and a step of 0, and when all are done every kernel returns at once, so that the
-// host may launch some iterations (a graph of them) before it looks. Floor of the vector part: 9 reads and writes of a block (p, m), 72 m bytes a
-// coefficient, beside 24 bytes for each of its stored entries.
+// Batched preconditioned conjugate gradients: the algorithm of csrc/cg.hpp with every scalar on the
+// device. One iteration is this file's kernels in order around one Hessian product; a column that
+// is done gets d = 0 and a step of 0, and when all are done every kernel returns at once, so that
+// the host may launch some iterations (a graph of them) before it looks. Floor of the vector part:
+// 9 reads and writes of a block (p, m), 72 m bytes a coefficient, beside 24 bytes for each of its
+// stored entries.
 #include "columns.cuh"
 
 namespace {
 
 enum Status { converged = 0, max_iter = 1, indefinite = 2, nonfinite = 3, at_radius = 4 };
-// rows of `s` (n_scalars, m) and of `state` (n_states, m); alpha and rz of the last 4 steps are rings
-enum { RR, RZ, ALPHA, BETA, TOL, RADIUS, DHD, XD, DD, XX, RING_ALPHA, RING_RZ = RING_ALPHA + 4, N_SCALARS = RING_RZ + 4 };
+// rows of `s` (n_scalars, m) and of `state` (n_states, m); alpha and rz of the last 4 steps are
+// rings
+enum {
+    RR,
+    RZ,
+    ALPHA,
+    BETA,
+    TOL,
+    RADIUS,
+    DHD,
+    XD,
+    DD,
+    XX,
+    RING_ALPHA,
+    RING_RZ = RING_ALPHA + 4,
+    N_SCALARS = RING_RZ + 4
+};
 enum { STATUS, N_ITER, IS_ACTIVE, IS_OUTSIDE };
 enum { N_ACTIVE, N_PRODUCTS };  // of counts
 
@@ -27,27 +44,32 @@ __device__ inline void unite(double* v, int m, int K) {
 
 }  // namespace
 
-// d = P^-1 r + beta d. z: P^-1 r of a dense inverse, or null; diagonal (p, n_diag) or null; Br (rank, m) = B' r with low_rank B (n_hot, rank), whose last
-// row is that of the last coefficient
-extern "C" __global__ void cg_direction(i64 p, int m, const double* r, const double* z, const double* diagonal, int n_diag,
-                                        const double* low_rank, i64 n_hot, int rank,
-                                        const double* Br, const double* s, const int* state, double* d, const int* counts) {
+// d = P^-1 r + beta d. z: P^-1 r of a dense inverse, or null; diagonal (p, n_diag) or null; Br
+// (rank, m) = B' r with low_rank B (n_hot, rank), whose last row is that of the last coefficient
+extern "C" __global__ void cg_direction(i64 p, int m, const double* r, const double* z,
+                                        const double* diagonal, int n_diag, const double* low_rank,
+                                        i64 n_hot, int rank, const double* Br, const double* s,
+                                        const int* state, double* d, const int* counts) {
     if (counts[N_ACTIVE] == 0) return;
-    for (i64 at = i64(blockIdx.x) * blockDim.x + threadIdx.x; at < p * m; at += i64(gridDim.x) * blockDim.x) {
+    for (i64 at = i64(blockIdx.x) * blockDim.x + threadIdx.x; at < p * m;
+         at += i64(gridDim.x) * blockDim.x) {
         const i64 k = at / m;
         const int j = int(at % m);
         double v = z ? z[at] : diagonal ? diagonal[k * n_diag + j % n_diag] * r[at] : r[at];
         const i64 row = k == p - 1 ? n_hot - 1 : k;
-        for (int c = 0; row < n_hot - (k < p - 1) && c < rank; ++c) v -= low_rank[row * rank + c] * Br[c * m + j];
+        for (int c = 0; row < n_hot - (k < p - 1) && c < rank; ++c)
+            v -= low_rank[row * rank + c] * Br[c * m + j];
         d[at] = state[IS_ACTIVE * m + j] ? v + s[BETA * m + j] * d[at] : 0.0;
     }
 }
 
 // parts (B, 1 or 4, m): d'Hd, and with a radius x'd, d'd and x'x
-extern "C" __global__ void cg_dots(i64 p, int m, int has_radius, const double* d, const double* hd, const double* x, double* parts,
-                                   const int* counts) {
+extern "C" __global__ void cg_dots(i64 p, int m, int has_radius, const double* d, const double* hd,
+                                   const double* x, double* parts, const int* counts) {
     if (counts[N_ACTIVE] == 0) return;
-    if (!has_radius) return column_sums<1>(p, m, parts, [&](i64 k, int j, double* s) { s[0] += d[k * m + j] * hd[k * m + j]; });
+    if (!has_radius)
+        return column_sums<1>(
+            p, m, parts, [&](i64 k, int j, double* s) { s[0] += d[k * m + j] * hd[k * m + j]; });
     column_sums<4>(p, m, parts, [&](i64 k, int j, double* s) {
         const double v = d[k * m + j], w = x[k * m + j];
         s[0] += v * hd[k * m + j];
@@ -58,10 +80,13 @@ extern "C" __global__ void cg_dots(i64 p, int m, int has_radius, const double* d
 }
 
 // The step of every column, and which leave: one block
-extern "C" __global__ void cg_step(i64 n_parts, int m, int K, int has_radius, const double* parts, double* s, int* state, int* counts) {
+extern "C" __global__ void cg_step(i64 n_parts, int m, int K, int has_radius, const double* parts,
+                                   double* s, int* state, int* counts) {
     if (counts[N_ACTIVE] == 0) return;
-    if (has_radius) add_parts<4>(n_parts, m, parts, s + DHD * m);
-    else add_parts<1>(n_parts, m, parts, s + DHD * m);
+    if (has_radius)
+        add_parts<4>(n_parts, m, parts, s + DHD * m);
+    else
+        add_parts<1>(n_parts, m, parts, s + DHD * m);
     for (int q = 0; q < (has_radius ? 4 : 1); ++q) unite(s + (DHD + q) * m, m, K);
     __syncthreads();
     for (int j = threadIdx.x; j < m; j += blockDim.x) {
@@ -79,7 +104,8 @@ extern "C" __global__ void cg_step(i64 n_parts, int m, int K, int has_radius, co
         s[(RING_RZ + state[N_ITER * m + j] % 4) * m + j] = rz;
         const double R = s[RADIUS * m + j];
         if (!has_radius || !is_finite(R)) continue;
-        const double xx = s[XX * m + j], xd = s[XD * m + j], dd = s[DD * m + j], room = R * R > xx ? R * R - xx : 0.0;
+        const double xx = s[XX * m + j], xd = s[XD * m + j], dd = s[DD * m + j],
+                     room = R * R > xx ? R * R - xx : 0.0;
         if (xx + 2.0 * alpha * xd + alpha * alpha * dd < R * R) continue;
         alpha = room > 0.0 ? room / (xd + sqrt(xd * xd + dd * room)) : 0.0;
         state[IS_OUTSIDE * m + j] = 1;
@@ -88,12 +114,13 @@ extern "C" __global__ void cg_step(i64 n_parts, int m, int K, int has_radius, co
 }
 
 // x += alpha d, r -= alpha Hd, parts (B, 2, m): r'r and r'Dr
-extern "C" __global__ void cg_update(i64 p, int m, const double* d, const double* hd, const double* diagonal, int n_diag, const double* s,
-                                     double* x, double* r, double* parts, const int* counts) {
+extern "C" __global__ void cg_update(i64 p, int m, const double* d, const double* hd,
+                                     const double* diagonal, int n_diag, const double* s, double* x,
+                                     double* r, double* parts, const int* counts) {
     if (counts[N_ACTIVE] == 0) return;
     column_sums<2>(p, m, parts, [&](i64 k, int j, double* sum) {
         const i64 at = k * m + j;
-        const double alpha = s ? s[ALPHA * m + j] : 0.0;      // no s: only the sums
+        const double alpha = s ? s[ALPHA * m + j] : 0.0;  // no s: only the sums
         if (alpha != 0.0) {
             x[at] += alpha * d[at];
             r[at] -= alpha * hd[at];
@@ -105,7 +132,8 @@ extern "C" __global__ void cg_update(i64 p, int m, const double* d, const double
 }
 
 // z = inverse r, inverse (p, p) with p of a hundred or so; parts (B, m): r'z
-extern "C" __global__ void cg_inverse(i64 p, int m, const double* inverse, const double* r, double* z, double* parts, const int* counts) {
+extern "C" __global__ void cg_inverse(i64 p, int m, const double* inverse, const double* r,
+                                      double* z, double* parts, const int* counts) {
     if (counts[N_ACTIVE] == 0) return;
     column_sums<1>(p, m, parts, [&](i64 k, int j, double* s) {
         double v = 0.0;
@@ -116,15 +144,22 @@ extern "C" __global__ void cg_inverse(i64 p, int m, const double* inverse, const
 }
 
 // parts (B, rank m): B' r over the first n_hot - 1 coefficients and the last
-extern "C" __global__ void cg_low_rank(i64 n_hot, i64 p, int rank, int m, const double* low_rank, const double* r, double* parts, const int* counts) {
+extern "C" __global__ void cg_low_rank(i64 n_hot, i64 p, int rank, int m, const double* low_rank,
+                                       const double* r, double* parts, const int* counts) {
     if (counts[N_ACTIVE] == 0) return;
-    column_sums<1>(n_hot, rank * m, parts, [&](i64 k, int o, double* s) { s[0] += low_rank[k * rank + o / m] * r[(k + 1 < n_hot ? k : p - 1) * m + o % m]; });
+    column_sums<1>(n_hot, rank * m, parts, [&](i64 k, int o, double* s) {
+        s[0] += low_rank[k * rank + o / m] * r[(k + 1 < n_hot ? k : p - 1) * m + o % m];
+    });
 }
 
-// r'r and r'z of the new r, beta, and which columns are done: one block. sums (2, m) is scratch. kind 0: before the first step; 1: after a step;
-// 2: r was computed anew, which changes rz but makes no step
-extern "C" __global__ void cg_test(i64 n_parts, int m, int K, int kind, double start_tol, int max_iterations, const double* parts,
-                                   const double* parts_inverse, i64 n_parts_low, const double* parts_low, int rank, double* Br, double* sums, double* s, int* state, int* counts) {
+// r'r and r'z of the new r, beta, and which columns are done: one block. sums (2, m) is scratch.
+// kind 0: before the first step; 1: after a step; 2: r was computed anew, which changes rz but
+// makes no step
+extern "C" __global__ void cg_test(i64 n_parts, int m, int K, int kind, double start_tol,
+                                   int max_iterations, const double* parts,
+                                   const double* parts_inverse, i64 n_parts_low,
+                                   const double* parts_low, int rank, double* Br, double* sums,
+                                   double* s, int* state, int* counts) {
     if (counts[N_ACTIVE] == 0) return;
     add_parts<2>(n_parts, m, parts, sums);
     if (parts_inverse) add_parts<1>(n_parts, m, parts_inverse, sums + m);
@@ -140,13 +175,22 @@ extern "C" __global__ void cg_test(i64 n_parts, int m, int K, int kind, double s
         if (!*is_active) continue;
         const double old = s[RZ * m + j], rr = sums[j];
         s[RR * m + j] = rr;
-        if (state[IS_OUTSIDE * m + j]) { *status = at_radius; *is_active = 0; continue; }
+        if (state[IS_OUTSIDE * m + j]) {
+            *status = at_radius;
+            *is_active = 0;
+            continue;
+        }
         s[RZ * m + j] = sums[m + j];
-        s[BETA * m + j] = kind == 0 ? 0.0 : kind == 1 ? sums[m + j] / old : s[BETA * m + j] * sums[m + j] / old;
+        s[BETA * m + j] = kind == 0   ? 0.0
+                          : kind == 1 ? sums[m + j] / old
+                                      : s[BETA * m + j] * sums[m + j] / old;
         const int n = state[N_ITER * m + j] += kind == 1;
-        if (!is_finite(rr)) *status = nonfinite;
-        else if (sqrt(rr) <= s[TOL * m + j] * (kind == 0 ? start_tol : 1.0)) *status = converged;
-        else if (n < max_iterations) continue;
+        if (!is_finite(rr))
+            *status = nonfinite;
+        else if (sqrt(rr) <= s[TOL * m + j] * (kind == 0 ? start_tol : 1.0))
+            *status = converged;
+        else if (n < max_iterations)
+            continue;
         *is_active = 0;
     }
     __syncthreads();

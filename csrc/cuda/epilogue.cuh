@@ -1,11 +1,16 @@
 // The end of a pass for one number: what the passes with a transpose and those without share.
 #pragma once
 
-// What becomes of a finished sum z of (row, column): out = scale (z + shift) + add U. Null pointers leave out their part.
+// What becomes of a finished sum z of (row, column): out = scale (z + shift) + add U. Null pointers
+// leave out their part.
 struct Epilogue {
-    const double* shift;                           // (m): the intercept
-    const double* scale; const int* scale_of; int n_scale;  // (n_rows, n_scale), column scale_of[j] of it: curvature
-    const double* add; const int* add_of; int n_add;        // (n_rows, n_add): strengths, times U
+    const double* shift;  // (m): the intercept
+    const double* scale;
+    const int* scale_of;
+    int n_scale;  // (n_rows, n_scale), column scale_of[j] of it: curvature
+    const double* add;
+    const int* add_of;
+    int n_add;  // (n_rows, n_add): strengths, times U
     const double* U;
     double* out;
     int m;
@@ -17,6 +22,6 @@ struct Epilogue {
     }
 };
 
-#define FH_EPILOGUE \
-    const double* shift, const double* scale, const int* scale_of, int n_scale, const double* add, const int* add_of, int n_add, const double* U, \
-    double* out
+#define FH_EPILOGUE                                                                                \
+    const double *shift, const double *scale, const int *scale_of, int n_scale, const double *add, \
+        const int *add_of, int n_add, const double *U, double *out

@@ -1,4 +1,6 @@
-"""What is minimised over θ: the loss on rows that did not train. `HeldOut` takes other rows, `KFold` the held-out rows of every fold."""
+"""What is minimised over θ: the loss on rows that did not train. `HeldOut` takes other rows,
+`KFold` the held-out rows of every fold."""
+
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,14 +14,16 @@ from fasthoag.problem import InnerProblem, check_vector, check_weight
 
 @dataclass(frozen=True, eq=False)
 class BoundCriterion:
-    """A criterion together with the inner problem of a `Problem`: g of every fold, its gradient and its curvature."""
+    """A criterion together with the inner problem of a `Problem`: g of every fold, its gradient and
+    its curvature."""
 
     inner: InnerProblem
-    design: Any         # of the rows of g; the inner design itself when both are parts of one X
+    design: Any  # of the rows of g; the inner design itself when both are parts of one X
     y: Any
     rows: RowWeights
-    part: int           # TRAIN: rows of its own; HELD_OUT: the held-out rows of the inner problem's X
-    loss: Any           # of g; that of the inner problem may be another
+    # TRAIN: rows of its own; HELD_OUT: the held-out rows of the inner problem's X
+    part: int
+    loss: Any  # of g; that of the inner problem may be another
 
     @property
     def is_shared(self):
@@ -42,30 +46,50 @@ class BoundCriterion:
     def other_passes(self):
         """Passes over rows of its own, by their stored entries."""
         inner = self.inner.design
-        return 0.0 if self.design is inner else self.design.n_passes * self.design.n_stored / max(1, inner.n_stored)
+        return (
+            0.0
+            if self.design is inner
+            else self.design.n_passes * self.design.n_stored / max(1, inner.n_stored)
+        )
 
     @property
     def fold_weights(self):
         """Sum of the row weights of every fold's criterion, (n_folds,)."""
         weight = np.ones(self.design.shape[0]) if self.rows.weight is None else self.rows.weight
-        return weight @ (self.rows.mask & self.part > 0) if self.rows.mask is not None else np.array([weight.sum()])
+        return (
+            weight @ (self.rows.mask & self.part > 0)
+            if self.rows.mask is not None
+            else np.array([weight.sum()])
+        )
 
     @property
     def value_at_zero(self):
         """g at w = 0: the scale of g."""
         zero = self.design.xp.zeros((self.design.shape[0], len(self.fold)))
-        return float(self.design.loss_sum(self.loss, self.y, self.rows, self.part, self.fold, zero).sum())
+        return float(
+            self.design.loss_sum(self.loss, self.y, self.rows, self.part, self.fold, zero).sum()
+        )
 
     @property
     def floor(self):
-        """The size of f below which relative tolerances make no sense: there the criterion is rounding."""
+        """The size of f below which relative tolerances make no sense: there the criterion is
+        rounding."""
         return 1e-8 * self.value_at_zero
 
     def value_and_grad(self, W, Z):
-        """Values (n_folds,), gradients (n_coef, n_folds) and predictions on the rows of g; `Z` are the inner problem's predictions."""
+        """Values (n_folds,), gradients (n_coef, n_folds) and predictions on the rows of g; `Z` are
+        the inner problem's predictions."""
         if self.is_shared:
-            values = self.by_fold(self.design.loss_sum(self.loss, self.y, self.rows, self.part, self.fold, Z))
-            return values, self.design.rmatvec(self.design.row_terms(self.loss, 1, self.y, self.rows, self.part, self.fold, Z)), Z
+            values = self.by_fold(
+                self.design.loss_sum(self.loss, self.y, self.rows, self.part, self.fold, Z)
+            )
+            return (
+                values,
+                self.design.rmatvec(
+                    self.design.row_terms(self.loss, 1, self.y, self.rows, self.part, self.fold, Z)
+                ),
+                Z,
+            )
         values, _, grad, Z = self.design.loss_grad(self.loss, self.y, self.rows, self.fold, W)
         return self.by_fold(values), grad, Z
 
@@ -76,18 +100,27 @@ class BoundCriterion:
     def values(self, W, fold, Z):
         """Values alone of any columns; `Z` are the inner problem's predictions."""
         if self.is_shared:
-            return self.by_fold(self.design.loss_sum(self.loss, self.y, self.rows, self.part, fold, Z))
+            return self.by_fold(
+                self.design.loss_sum(self.loss, self.y, self.rows, self.part, fold, Z)
+            )
         return self.by_fold(self.design.loss_grad(self.loss, self.y, self.rows, fold, W, False)[0])
 
     def lagrangian_hessian(self, Q, U, Z, Z_criterion):
-        """Uᵀ (∇²g - Xᵀ diag(ℓ''' ∘ Xq) X) U for every fold, (n_folds, k, k); column a * n_folds + f of U is fold f's."""
+        """Uᵀ (∇²g - Xᵀ diag(ℓ''' ∘ Xq) X) U for every fold, (n_folds, k, k); column a * n_folds + f
+        of U is fold f's."""
         inner = self.inner
         third = inner.design.row_terms(inner.loss, 3, inner.y, inner.rows, TRAIN, self.fold, Z)
-        second = self.design.row_terms(self.loss, 2, self.y, self.rows, self.part, self.fold, Z_criterion)
+        second = self.design.row_terms(
+            self.loss, 2, self.y, self.rows, self.part, self.fold, Z_criterion
+        )
         if self.is_shared:
             return self.design.contract(second, -third, Q, U, inner.n_classes)
         held = self.design.contract(second, None, None, U, inner.n_classes)
-        return held + inner.design.contract(0 * third, -third, Q, U, inner.n_classes) if inner.loss.has_third else held
+        return (
+            held + inner.design.contract(0 * third, -third, Q, U, inner.n_classes)
+            if inner.loss.has_third
+            else held
+        )
 
     def at(self, theta):
         """The criterion with its inner problem at these hyperparameters."""
@@ -95,15 +128,26 @@ class BoundCriterion:
 
     def one_fold(self, index):
         inner = self.inner.one_fold(index)
-        return BoundCriterion(inner, self.design, self.y, inner.rows if self.is_shared else self.rows, self.part, self.loss)
+        return BoundCriterion(
+            inner,
+            self.design,
+            self.y,
+            inner.rows if self.is_shared else self.rows,
+            self.part,
+            self.loss,
+        )
 
 
 def split_weight(weight, n_rows):
-    """Row weights of four fifths of the rows, and of the fifth that is held back, drawn with a fixed seed among those with a positive weight."""
+    """Row weights of four fifths of the rows, and of the fifth that is held back, drawn with a
+    fixed seed among those with a positive weight."""
     weight = np.ones(n_rows) if weight is None else weight
     rows = np.flatnonzero(weight > 0)
     if len(rows) < 5:
-        raise ValueError(f"the criterion has {len(rows)} rows with a positive weight, too few to hold some back; use stop_on=None")
+        raise ValueError(
+            f"the criterion has {len(rows)} rows with a positive weight, too few to hold some "
+            "back; use stop_on=None"
+        )
     is_back = np.zeros(n_rows, bool)
     is_back[rows[np.random.default_rng(0).permutation(len(rows)) < len(rows) // 5]] = True
     return weight * ~is_back, weight * is_back
@@ -118,14 +162,21 @@ def design_of(X_val, problem):
 
 
 def criterion_loss(loss, problem):
-    """The loss of a criterion; unless it is given, that of the problem without label smoothing, which is about training."""
+    """The loss of a criterion; unless it is given, that of the problem without label smoothing,
+    which is about training."""
     loss = without_smoothing(problem.loss) if loss is None else find_loss(loss)
     if loss.name == "multinomial" and problem.loss.name == "multinomial":
         loss = replace(loss, n_classes=problem.loss.n_classes)
     if loss.n_classes != problem.loss.n_classes:
-        raise ValueError(f"loss of the criterion must predict as many columns as loss '{problem.loss.name}'; '{loss.name}' does not")
+        raise ValueError(
+            f"loss of the criterion must predict as many columns as loss '{problem.loss.name}'; "
+            f"'{loss.name}' does not"
+        )
     if loss.is_classification and not problem.loss.is_classification:
-        raise ValueError(f"loss of the criterion must fit the targets of loss '{problem.loss.name}'; '{loss.name}' is for labels -1 and +1")
+        raise ValueError(
+            f"loss of the criterion must fit the targets of loss '{problem.loss.name}'; "
+            f"'{loss.name}' is for labels -1 and +1"
+        )
     return loss
 
 
@@ -147,7 +198,8 @@ class HeldOut:
     >>> rng = np.random.default_rng(0)
     >>> X, w = rng.normal(size=(60, 5)), np.ones(5)
     >>> y = X @ w + rng.normal(size=60)
-    >>> result = fasthoag.hoag(fasthoag.Problem(X[:30], y[:30], loss="squared"), fasthoag.HeldOut(X[30:], y[30:]))
+    >>> problem = fasthoag.Problem(X[:30], y[:30], loss="squared")
+    >>> result = fasthoag.hoag(problem, fasthoag.HeldOut(X[30:], y[30:]))
     >>> result.status
     'converged'
     """
@@ -166,7 +218,9 @@ class HeldOut:
     def bind(self, problem):
         shape = getattr(self.X_val, "shape", None) or np.shape(self.X_val)
         if len(shape) != 2 or shape[1] != problem.n_features:
-            raise ValueError(f"X_val must have the {problem.n_features} features of X; got shape {tuple(shape)}")
+            raise ValueError(
+                f"X_val must have the {problem.n_features} features of X; got shape {tuple(shape)}"
+            )
         y = check_vector(self.y_val, shape[0], "y_val")
         loss = criterion_loss(self.loss, problem)
         loss.check_y(y, "y_val")
@@ -177,13 +231,15 @@ class HeldOut:
 
 @dataclass(frozen=True, eq=False)
 class KFold:
-    """The held-out loss of every fold, summed over folds: one X, each fold a column whose held-out rows have weight 0.
+    """The held-out loss of every fold, summed over folds: one X, each fold a column whose held-out
+    rows have weight 0.
 
     Parameters
     ----------
     cv : int, scikit-learn splitter or iterable of (train, test) index pairs
-        What scikit-learn calls cv; an int means stratified folds for two classes and plain ones otherwise, without shuffling.
-        Not every row has to be in a test part, and one may be in several.
+        What scikit-learn calls cv; an int means stratified folds for two classes and plain ones
+        otherwise, without shuffling. Not every row has to be in a test part, and one may be in
+        several.
     groups : array, shape (n_rows,), optional
         Passed to the splitter.
     loss : str or Loss, optional
@@ -215,18 +271,24 @@ class KFold:
             if self.cv < 2:
                 raise ValueError(f"cv must be at least 2; got {self.cv}")
             if self.cv > n:
-                raise ValueError(f"cv={self.cv} folds need at least as many rows; X has {n}. Use cv <= {n}")
+                raise ValueError(
+                    f"cv={self.cv} folds need at least as many rows; X has {n}. Use cv <= {n}"
+                )
         is_classification = problem.loss.is_classification
         y = problem.y.astype(int) if is_classification else problem.y
         splitter = check_cv(self.cv, y, classifier=is_classification)
         return list(splitter.split(np.zeros((n, 1)), y, self.groups))
 
     def hold_back(self, problem):
-        """This criterion without a fifth of the rows, in training and test parts alike, and one on these; both on the one X."""
+        """This criterion without a fifth of the rows, in training and test parts alike, and one on
+        these; both on the one X."""
         self.bind(problem)  # the checks
         judge, back = split_weight(problem.sample_weight, problem.n_rows)
         every, keeps = np.arange(problem.n_rows), judge > 0
-        splits = [tuple(every[part][keeps[every[part]]] for part in split) for split in self.splits(problem)]
+        splits = [
+            tuple(every[part][keeps[every[part]]] for part in split)
+            for split in self.splits(problem)
+        ]
         return replace(self, cv=splits), HeldOut(problem.design, problem.y, back, self.loss)
 
     def bind(self, problem):
@@ -243,16 +305,34 @@ class KFold:
                 index = np.asarray(index)
                 if index.ndim != 1 or index.dtype.kind not in "iub":
                     if index.size:
-                        raise ValueError(f"cv must give {name} rows as integers or a boolean mask; fold {fold} has dtype {index.dtype}, shape {index.shape}")
+                        raise ValueError(
+                            f"cv must give {name} rows as integers or a boolean mask; fold {fold} "
+                            f"has dtype {index.dtype}, shape {index.shape}"
+                        )
                     index = index.astype(int).ravel()
                 if index.dtype.kind == "b" and len(index) != n:
-                    raise ValueError(f"cv gives fold {fold} a {name} mask of {len(index)} rows; X has {n}")
-                if index.dtype.kind != "b" and len(index) and (index.min() < -n or index.max() >= n):
+                    raise ValueError(
+                        f"cv gives fold {fold} a {name} mask of {len(index)} rows; X has {n}"
+                    )
+                if (
+                    index.dtype.kind != "b"
+                    and len(index)
+                    and (index.min() < -n or index.max() >= n)
+                ):
                     raise ValueError(f"cv gives fold {fold} {name} rows outside 0..{n - 1}")
                 mask[index, fold] |= bit
                 if not (weight[index] > 0).any():
-                    raise ValueError(f"fold {fold} of cv has no {name} row with a positive weight; use fewer folds or other splits")
-            if is_classification and len(np.unique(problem.y[(mask[:, fold] & TRAIN > 0) & (weight > 0)])) < 2:
-                raise ValueError(f"the training part of fold {fold} has one class only; use stratified or shuffled folds, or fewer of them")
+                    raise ValueError(
+                        f"fold {fold} of cv has no {name} row with a positive weight; use fewer "
+                        "folds or other splits"
+                    )
+            if (
+                is_classification
+                and len(np.unique(problem.y[(mask[:, fold] & TRAIN > 0) & (weight > 0)])) < 2
+            ):
+                raise ValueError(
+                    f"the training part of fold {fold} has one class only; use stratified or "
+                    "shuffled folds, or fewer of them"
+                )
         rows = RowWeights(problem.sample_weight, mask)
         return BoundCriterion(problem.inner(rows), problem.design, problem.y, rows, HELD_OUT, loss)

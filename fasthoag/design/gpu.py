@@ -1,10 +1,9 @@
 """X on a GPU: passes in CUDA (csrc/cuda), the only file that imports CuPy.
 
-Kernels are compiled by `cupy.RawModule` when they are first used, a second or so each, and kept on disk by CuPy. `CupyDevice` is all that
-`GpuDesign` asks of a GPU: an array namespace, launches, free memory, repetition. Tests put another device in its place that runs
-the same kernels on the CPU.
-"""
-import copy
+Kernels are compiled by `cupy.RawModule` when they are first used, a second or so each, and kept on
+disk by CuPy. `CupyDevice` is all that `GpuDesign` asks of a GPU: an array namespace, launches, free
+memory, repetition. Tests put another device in its place that runs the same kernels on the CPU."""
+
 import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -18,16 +17,18 @@ from fasthoag.design import HELD_OUT, MAX_HOT, cuda, gpu_cg, is_on_device, to_ho
 from fasthoag.design.cpu import check_finite, check_matrix
 from fasthoag.losses import derivative, find_loss
 
-N_THREADS = 256       # of a block
-MOST_BLOCKS = 1024    # of kernels over rows or coefficients
+N_THREADS = 256  # of a block
+MOST_BLOCKS = 1024  # of kernels over rows or coefficients
 LEAST_TILE, MOST_TILE = 256, 8192  # entries of a block
-LONG_ROW = 512        # entries, and a quarter of a tile, from which a row has blocks of its own: shorter ones have a warp
-SHARE = 0.9           # of the free memory that X may take: blocks of coefficients and predictions need room too
-LEAST_CUDA = 12       # of the driver
-SCRATCH = 80          # bytes for an entry that is sorted
-PIECE = 1 << 25       # numbers of a large array that are copied to the device at a time
-WIDE = 1 << 27        # numbers of a block of predictions that a Hessian product makes at a time
-MOST_SHORT = 1024     # numbers in an array that is known by its values
+# entries, and a quarter of a tile, from which a row has blocks of its own: shorter ones have a warp
+LONG_ROW = 512
+# of the free memory that X may take: blocks of coefficients and predictions need room too
+SHARE = 0.9
+LEAST_CUDA = 12  # of the driver
+SCRATCH = 80  # bytes for an entry that is sorted
+PIECE = 1 << 25  # numbers of a large array that are copied to the device at a time
+WIDE = 1 << 27  # numbers of a block of predictions that a Hessian product makes at a time
+MOST_SHORT = 1024  # numbers in an array that is known by its values
 
 
 class CupyDevice:
@@ -39,7 +40,8 @@ class CupyDevice:
         import cupy
 
         self.xp, self._modules, self.number = cupy, {}, cupy.cuda.runtime.getDevice()
-        self._stream = cupy.cuda.Stream(non_blocking=True)  # for captures: the default stream cannot be captured
+        # for captures: the default stream cannot be captured
+        self._stream = cupy.cuda.Stream(non_blocking=True)
 
     def module(self, name, defines=(), custom=None):
         """The kernels of csrc/cuda/`name` with these definitions."""
@@ -50,11 +52,16 @@ class CupyDevice:
 
     def holds(self, array):
         """Whether `array` is in the memory of this device."""
-        device = getattr(array, "device", None) or getattr(getattr(array, "data", None), "device", None)
+        device = getattr(array, "device", None) or getattr(
+            getattr(array, "data", None), "device", None
+        )
         return device is not None and getattr(device, "id", None) == self.number
 
     def free_bytes(self):
-        return self.xp.cuda.Device(self.number).mem_info[0] + self.xp.get_default_memory_pool().free_bytes()
+        return (
+            self.xp.cuda.Device(self.number).mem_info[0]
+            + self.xp.get_default_memory_pool().free_bytes()
+        )
 
     def repeated(self, steps):
         """A function that does these launches as one: a CUDA graph. They must allocate nothing."""
@@ -75,10 +82,13 @@ class CupyModule:
         self._functions = {}
 
     def bind(self, name, grid, n_threads, *values):
-        """A function that launches this kernel with these arguments: checked once, launched often."""
+        """A function that launches this kernel with these arguments: checked once, launched
+        often."""
         if name not in self._functions:
             self._functions[name] = self._module.get_function(name)
-        return partial(self._functions[name], (int(grid),), (n_threads,), self.kernels[name].arguments(values))
+        return partial(
+            self._functions[name], (int(grid),), (n_threads,), self.kernels[name].arguments(values)
+        )
 
     def launch(self, *args):
         self.bind(*args)()
@@ -89,27 +99,44 @@ def find_device():
     try:
         import cupy
     except ImportError as error:
-        raise ValueError(f"device='gpu' needs CuPy, which cannot be imported ({error}). Install it with pip install 'fasthoag[gpu12]' for CUDA 12 or "
-                         "'fasthoag[gpu13]' for CUDA 13, or use device='cpu'") from None
+        raise ValueError(
+            f"device='gpu' needs CuPy, which cannot be imported ({error}). Install it with pip "
+            "install 'fasthoag[gpu12]' for CUDA 12 or 'fasthoag[gpu13]' for CUDA 13, or use "
+            "device='cpu'"
+        ) from None
     runtime = cupy.cuda.runtime
     driver, library = runtime.driverGetVersion(), runtime.runtimeGetVersion()
     if driver == 0:
-        raise ValueError("device='gpu' needs an NVIDIA driver, and this machine has none. Install one, or use device='cpu'")
+        raise ValueError(
+            "device='gpu' needs an NVIDIA driver, and this machine has none. Install one, or use "
+            "device='cpu'"
+        )
     if driver // 1000 < max(library // 1000, LEAST_CUDA):
-        raise ValueError(f"device='gpu' needs a newer NVIDIA driver: this one is for CUDA {driver // 1000}.{driver % 1000 // 10}, "
-                         f"CuPy for CUDA {library // 1000}. Update the driver, install the CuPy of its version, or use device='cpu'")
+        raise ValueError(
+            "device='gpu' needs a newer NVIDIA driver: this one is for CUDA "
+            f"{driver // 1000}.{driver % 1000 // 10}, CuPy for CUDA {library // 1000}. Update the "
+            "driver, install the CuPy of its version, or use device='cpu'"
+        )
     try:
         n_devices = runtime.getDeviceCount()
     except runtime.CUDARuntimeError as error:
-        raise ValueError(f"device='gpu' needs a CUDA device, and CUDA reports: {error}. Check nvidia-smi, or use device='cpu'") from None
+        raise ValueError(
+            f"device='gpu' needs a CUDA device, and CUDA reports: {error}. Check nvidia-smi, or "
+            "use device='cpu'"
+        ) from None
     if n_devices == 0:
-        raise ValueError("device='gpu' needs a CUDA device, and this machine shows none. Check nvidia-smi and CUDA_VISIBLE_DEVICES, "
-                         "or use device='cpu'")
+        raise ValueError(
+            "device='gpu' needs a CUDA device, and this machine shows none. Check nvidia-smi and "
+            "CUDA_VISIBLE_DEVICES, or use device='cpu'"
+        )
     try:
         cupy.cuda.nvrtc.getVersion()
     except ImportError as error:
-        raise ValueError(f"device='gpu' needs NVRTC, CUDA's compiler library, which CuPy does not find ({str(error).splitlines()[0]}). "
-                         f"Install the CUDA toolkit, or pip install 'cupy-cuda{library // 1000}x[ctk]', or use device='cpu'") from None
+        raise ValueError(
+            "device='gpu' needs NVRTC, CUDA's compiler library, which CuPy does not find "
+            f"({str(error).splitlines()[0]}). Install the CUDA toolkit, or pip install "
+            f"'cupy-cuda{library // 1000}x[ctk]', or use device='cpu'"
+        ) from None
     return CupyDevice()
 
 
@@ -128,23 +155,26 @@ def describe_device():
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """A matrix by rows, and how they are shared among the blocks of a launch: see csrc/cuda/passes.cu."""
+    """A matrix by rows, and how they are shared among the blocks of a launch: see
+    csrc/cuda/passes.cu."""
 
     n_rows: int
     indptr: Any
-    indices: Any       # None: dense
+    indices: Any  # None: dense
     data: Any
-    blocks: Any        # (n_blocks, 2)
-    segments: Any      # (n_segments, 4)
-    long_rows: Any     # (n_long, 3)
+    blocks: Any  # (n_blocks, 2)
+    segments: Any  # (n_segments, 4)
+    long_rows: Any  # (n_long, 3)
     n_parts: int
 
 
 def share_rows(xp, indptr, indices, data, n_rows, n_ones, tile):
-    """`Rows` whose blocks have about `tile` entries; with `n_ones` there is one more row, the transposed column of ones of an intercept."""
+    """`Rows` whose blocks have about `tile` entries; with `n_ones` there is one more row, the
+    transposed column of ones of an intercept."""
     lengths = indptr[1:] - indptr[:-1]
     is_long = lengths > max(LONG_ROW, tile // 4)
-    key = (indptr[:-1] + 8 * xp.arange(n_rows)) // tile    # an empty row costs about as much as 8 entries
+    # an empty row costs about as much as 8 entries
+    key = (indptr[:-1] + 8 * xp.arange(n_rows)) // tile
     is_first = xp.ones(n_rows, dtype=bool)
     is_first[1:] = (key[1:] != key[:-1]) | is_long[1:] | is_long[:-1]
     first = xp.flatnonzero(is_first)
@@ -156,11 +186,14 @@ def share_rows(xp, indptr, indices, data, n_rows, n_ones, tile):
     if n_ones:
         row, begin, stop = np.append(row, n_rows), np.append(begin, 0), np.append(stop, n_ones)
     segments, long_rows, n_parts = cut_rows(row, begin, stop, tile)
-    return Rows(n_rows, indptr, indices, data, blocks, xp.asarray(segments), xp.asarray(long_rows), n_parts)
+    return Rows(
+        n_rows, indptr, indices, data, blocks, xp.asarray(segments), xp.asarray(long_rows), n_parts
+    )
 
 
 def cut_rows(row, begin, stop, tile):
-    """Segments (., 4) of at most `tile` entries of these rows, the rows (., 3) that have more than one, and how many partial sums these have."""
+    """Segments (., 4) of at most `tile` entries of these rows, the rows (., 3) that have more than
+    one, and how many partial sums these have."""
     n_each = -(-(stop - begin) // tile)
     total = int(n_each.sum())
     of, first = np.repeat(np.arange(len(row)), n_each), np.cumsum(n_each) - n_each
@@ -174,11 +207,15 @@ def cut_rows(row, begin, stop, tile):
 
 
 def transpose(xp, indptr, indices, data, counts, index_type, chunk):
-    """CSR of the transpose; `counts` are the entries of every column. By sorting `chunk` entries at a time: about `SCRATCH` bytes for each of these,
-    whatever the size of X."""
+    """CSR of the transpose; `counts` are the entries of every column. By sorting `chunk` entries at
+    a time: about `SCRATCH` bytes for each of these, whatever the size of X."""
     nnz, columns = len(data), xp.arange(len(counts) + 1)
     t_indptr = xp.concatenate([xp.zeros(1, dtype=np.int64), xp.cumsum(counts)])
-    t_indices, t_data, following = xp.empty(nnz, dtype=index_type), xp.empty(nnz, dtype=data.dtype), t_indptr[:-1].copy()
+    t_indices, t_data, following = (
+        xp.empty(nnz, dtype=index_type),
+        xp.empty(nnz, dtype=data.dtype),
+        t_indptr[:-1].copy(),
+    )
     for a in range(0, nnz, chunk):
         b = min(a + chunk, nnz)
         number = xp.arange(b - a)
@@ -193,7 +230,8 @@ def transpose(xp, indptr, indices, data, counts, index_type, chunk):
 
 
 def sort_rows(xp, indptr, indices, data, n_cols, chunk):
-    """Entries of every row by column number, in place: lanes side by side then read the same sectors of frequent features."""
+    """Entries of every row by column number, in place: lanes side by side then read the same
+    sectors of frequent features."""
     for a in range(0, len(indices), chunk):
         b = min(a + chunk, len(indices))
         row = xp.searchsorted(indptr, xp.arange(a, b), side="right")
@@ -202,39 +240,45 @@ def sort_rows(xp, indptr, indices, data, n_cols, chunk):
 
 
 def count_columns(xp, indices, n_cols, chunk):
-    """Entries of every column. By sorting too: the histogram of CuPy takes gigabytes for a million columns."""
+    """Entries of every column. By sorting too: the histogram of CuPy takes gigabytes for a million
+    columns."""
     counts, columns = xp.zeros(n_cols, dtype=np.int64), xp.arange(n_cols + 1)
     for a in range(0, len(indices), chunk):
-        first = xp.searchsorted(xp.sort(indices[a:a + chunk]), columns)
+        first = xp.searchsorted(xp.sort(indices[a : a + chunk]), columns)
         counts += first[1:] - first[:-1]
     return counts
 
 
 def upload(xp, array, dtype):
-    """A large host array on the device piece by piece: what CuPy copies from goes through pinned memory of that size, which it keeps."""
+    """A large host array on the device piece by piece: what CuPy copies from goes through pinned
+    memory of that size, which it keeps."""
     if is_on_device(array) or array.size <= PIECE:
         return xp.asarray(array, dtype=dtype)
     out = xp.empty(array.shape, dtype=dtype)
     for a in range(0, len(array), PIECE):
-        out[a:a + PIECE] = xp.asarray(array[a:a + PIECE], dtype=dtype)
+        out[a : a + PIECE] = xp.asarray(array[a : a + PIECE], dtype=dtype)
     return out
 
 
 class GpuDesign:
-    """X on a GPU. Stored values are float32 or float64, everything computed is float64; two runs give the same bits.
+    """X on a GPU. Stored values are float32 or float64, everything computed is float64; two runs
+    give the same bits.
 
-    Columns are renumbered by frequency on the device, so that the coefficients of frequent features share cache lines. Products with X' read a stored
-    transpose. Where memory is short (``transpose=False``) X is there once and products with X' add in fixed point, exactly and in any order, by
-    atomics: the same bits in every run too, several times slower for that half of a pass.
+    Columns are renumbered by frequency on the device, so that the coefficients of frequent features
+    share cache lines. Products with X' read a stored transpose. Where memory is short
+    (``transpose=False``) X is there once and products with X' add in fixed point, exactly and in
+    any order, by atomics: the same bits in every run too, several times slower for that half of a
+    pass.
 
     Parameters
     ----------
     X : array or sparse matrix of NumPy, SciPy or CuPy, shape (n_rows, n_features)
-        From the host it is copied once. What is on the device is read in place, or copied with sorted rows where that takes no more than half of
-        the free memory.
+        From the host it is copied once. What is on the device is read in place, or copied with
+        sorted rows where that takes no more than half of the free memory.
     fit_intercept : bool
     transpose : "auto", True or False
-        Whether a transposed copy is made; "auto": if memory allows, else a warning says that there is none.
+        Whether a transposed copy is made; "auto": if memory allows, else a warning says that there
+        is none.
     device : CupyDevice, optional
         The current CUDA device.
 
@@ -262,22 +306,35 @@ class GpuDesign:
             raise ValueError(f"transpose must be True, False or 'auto'; got {transpose!r}")
         self.device = device or find_device()
         self.xp, self.is_given_on_device, self.n_passes = self.device.xp, is_on_device(X), 0
-        if self.is_given_on_device:
-            X = check_device_matrix(self.device, X)
-        else:
-            X = check_matrix(X)
+        is_here = self.is_given_on_device
+        X = check_device_matrix(self.device, X) if is_here else check_matrix(X)
         self.is_sparse, self._counts = hasattr(X, "indptr"), None
-        self.shape, self.dtype, self.has_intercept = tuple(X.shape), np.dtype(X.dtype), bool(fit_intercept)
+        self.shape, self.dtype, self.has_intercept = (
+            tuple(X.shape),
+            np.dtype(X.dtype),
+            bool(fit_intercept),
+        )
         n, p = self.shape
         self.n_coef = p + self.has_intercept
         self.n_stored = int(X.nnz) if self.is_sparse else n * p
         self.index_type = np.int32 if max(n, p) <= np.iinfo(np.int32).max else np.int64
         self._asked = transpose
         self.has_transpose = self._fits(transpose)
-        self._is_own = not self.is_given_on_device or (self.has_transpose and self._is_small(is_own=True))
-        self.tile = int(min(MOST_TILE, max(LEAST_TILE, self.n_stored // 1024)))  # of X only: the same sums on every device
-        defines = ("FH_VALUE", "float" if self.dtype == np.float32 else "double"), ("FH_INDEX", "int" if self.index_type == np.int32 else "i64")
-        self._types, self._kept, self._kept_long, self._checked = defines, OrderedDict(), OrderedDict(), set()
+        self._is_own = not self.is_given_on_device or (
+            self.has_transpose and self._is_small(is_own=True)
+        )
+        # of X only: the same sums on every device
+        self.tile = int(min(MOST_TILE, max(LEAST_TILE, self.n_stored // 1024)))
+        defines = (
+            ("FH_VALUE", "float" if self.dtype == np.float32 else "double"),
+            ("FH_INDEX", "int" if self.index_type == np.int32 else "i64"),
+        )
+        self._types, self._kept, self._kept_long, self._checked = (
+            defines,
+            OrderedDict(),
+            OrderedDict(),
+            set(),
+        )
         self.order = None if like is None else like.order
         self._load(X, is_free=like is None)
         self.n_hot = min(p, MAX_HOT) if self.order is not None or not self.is_sparse else 0
@@ -285,12 +342,26 @@ class GpuDesign:
     # ---- memory and set-up ----
 
     def _bytes(self, has_transpose, is_own=False):
-        """Of device memory to allocate: X (and its transpose), scratch of the sort, row pointers. X that came on the device is copied with `is_own`
-        only."""
-        (n, p), size, index = self.shape, self.dtype.itemsize, np.dtype(self.index_type).itemsize if self.is_sparse else 0
-        here = size + index if is_own or not self.is_given_on_device else index if has_transpose else 0
-        scratch = SCRATCH * self._chunk() if self.is_sparse and (has_transpose or (self._asked and not self.is_given_on_device)) else 0
-        return self.n_stored * (here + has_transpose * (size + index)) + scratch + 64 * (n + p * has_transpose + 2)
+        """Of device memory to allocate: X (and its transpose), scratch of the sort, row pointers. X
+        that came on the device is copied with `is_own` only."""
+        (n, p), size, index = (
+            self.shape,
+            self.dtype.itemsize,
+            np.dtype(self.index_type).itemsize if self.is_sparse else 0,
+        )
+        here = (
+            size + index if is_own or not self.is_given_on_device else index if has_transpose else 0
+        )
+        scratch = (
+            SCRATCH * self._chunk()
+            if self.is_sparse and (has_transpose or (self._asked and not self.is_given_on_device))
+            else 0
+        )
+        return (
+            self.n_stored * (here + has_transpose * (size + index))
+            + scratch
+            + 64 * (n + p * has_transpose + 2)
+        )
 
     def _is_small(self, is_own):
         free = self.device.free_bytes()
@@ -310,58 +381,116 @@ class GpuDesign:
         needed = self._bytes(bool(asked is True))
         if needed > room:
             has_room = asked is True and self._bytes(False) <= room
-            hint = "transpose=False (low_memory=True)" if has_room else "float32 values or fewer rows, or device='cpu'"
-            raise MemoryError(f"X of {self.shape[0]} rows with {self.n_stored} stored values needs {needed:,} bytes on the device; "
-                              f"{int(room):,} of its {free:,} free bytes may be used. Use {hint}")
+            hint = (
+                "transpose=False (low_memory=True)"
+                if has_room
+                else "float32 values or fewer rows, or device='cpu'"
+            )
+            raise MemoryError(
+                f"X of {self.shape[0]} rows with {self.n_stored} stored values needs {needed:,} "
+                f"bytes on the device; {int(room):,} of its {free:,} free bytes may be used. Use "
+                f"{hint}"
+            )
         if asked == "auto":
-            warnings.warn(f"X and its transpose need {self._bytes(True):,} bytes on the device and {free:,} are free: one copy is kept, and "
-                          "products with X' are slower. low_memory=True asks for this and says nothing", stacklevel=6)
+            warnings.warn(
+                f"X and its transpose need {self._bytes(True):,} bytes on the device and {free:,} "
+                "are free: one copy is kept, and products with X' are slower. low_memory=True "
+                "asks for this and says nothing",
+                stacklevel=6,
+            )
         return False
 
     def check_room(self, n_columns):
-        """Raises MemoryError unless block solves with this many columns may fit: five blocks of coefficients and one of predictions at least."""
+        """Raises MemoryError unless block solves with this many columns may fit: five blocks of
+        coefficients and one of predictions at least."""
         needed, free = 8 * n_columns * (5 * self.n_coef + self.shape[0]), self.device.free_bytes()
         if free is not None and needed > free:
-            raise MemoryError(f"linear systems of {n_columns} columns need at least {needed:,} bytes on the device beside X, and {free:,} are free. "
-                              "Use fewer folds or rows of your own (HeldOut), low_memory=True for one copy of X, fewer hyperparameters, or device='cpu'")
+            raise MemoryError(
+                f"linear systems of {n_columns} columns need at least {needed:,} bytes on the "
+                f"device beside X, and {free:,} are free. Use fewer folds or rows of your own "
+                "(HeldOut), low_memory=True for one copy of X, fewer hyperparameters, or "
+                "device='cpu'"
+            )
 
     def _load(self, X, is_free):
         xp, (n, p), chunk = self.xp, self.shape, self._chunk()
         if self.is_sparse:
             indptr, indices, data = self._csr(X, is_free, chunk)
         else:
-            data = X if self.is_given_on_device else upload(xp, np.ravel(X), self.dtype).reshape(n, p)
-            data = xp.ascontiguousarray(data if self.order is None else data[:, self.order[0]]).reshape(-1)
+            data = (
+                X if self.is_given_on_device else upload(xp, np.ravel(X), self.dtype).reshape(n, p)
+            )
+            data = xp.ascontiguousarray(
+                data if self.order is None else data[:, self.order[0]]
+            ).reshape(-1)
             indices = None
             indptr = xp.arange(n + 1) * p
         self._rows = share_rows(xp, indptr, indices, data, n, 0, self.tile)
         n_ones = n if self.has_intercept else 0
         if not self.has_transpose:
             none = xp.zeros(1, dtype=np.int64)
-            segments, long_rows, n_parts = cut_rows(*(np.full(int(self.has_intercept), v) for v in (p, 0, n)), self.tile)
-            self._columns = Rows(p, none, None, data[:1], xp.zeros((0, 2), dtype=np.int64), xp.asarray(segments), xp.asarray(long_rows), n_parts)
+            segments, long_rows, n_parts = cut_rows(
+                *(np.full(int(self.has_intercept), v) for v in (p, 0, n)), self.tile
+            )
+            self._columns = Rows(
+                p,
+                none,
+                None,
+                data[:1],
+                xp.zeros((0, 2), dtype=np.int64),
+                xp.asarray(segments),
+                xp.asarray(long_rows),
+                n_parts,
+            )
             self._row_max = xp.empty(n)
-            self.device.module("scatter.cu", self._types).launch("largest_in_rows", chunks(n), N_THREADS, n, indptr, data, self._row_max)
+            self.device.module("scatter.cu", self._types).launch(
+                "largest_in_rows", chunks(n), N_THREADS, n, indptr, data, self._row_max
+            )
         elif self.is_sparse:
-            counts = xp.asarray(self.counts if self.order is None else self.counts[to_host(self.order[0])])
-            self._columns = share_rows(xp, *transpose(xp, indptr, indices, data, counts, self.index_type, chunk), p, n_ones, self.tile)
+            counts = xp.asarray(
+                self.counts if self.order is None else self.counts[to_host(self.order[0])]
+            )
+            self._columns = share_rows(
+                xp,
+                *transpose(xp, indptr, indices, data, counts, self.index_type, chunk),
+                p,
+                n_ones,
+                self.tile,
+            )
         else:
-            self._columns = share_rows(xp, xp.arange(p + 1) * n, None, xp.ascontiguousarray(data.reshape(n, p).T).reshape(-1), p, n_ones, self.tile)
+            self._columns = share_rows(
+                xp,
+                xp.arange(p + 1) * n,
+                None,
+                xp.ascontiguousarray(data.reshape(n, p).T).reshape(-1),
+                p,
+                n_ones,
+                self.tile,
+            )
 
     def _csr(self, X, is_free, chunk):
         """Row pointers, renumbered column numbers and values on the device."""
         xp, p = self.xp, self.shape[1]
         indptr, indices, data = xp.asarray(X.indptr, dtype=np.int64), X.indices, X.data
         if not self.is_given_on_device and X.indptr[-1] != len(indices):
-            indices, data = indices[:X.indptr[-1]], data[:X.indptr[-1]]
+            indices, data = indices[: X.indptr[-1]], data[: X.indptr[-1]]
         indices, data = upload(xp, indices, self.index_type), upload(xp, data, self.dtype)
         if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < p:
             raise ValueError(f"X has column indices outside 0..{p - 1}")
-        if int(indptr[0]) != 0 or int(indptr[-1]) != len(indices) or bool((indptr[1:] < indptr[:-1]).any()):
-            raise ValueError("X has row pointers that do not start at 0, decrease or go beyond its data")
-        renumbers = self.has_transpose or (self._asked is not False and self._is_own)  # one copy that came on the device stays as it is
+        if (
+            int(indptr[0]) != 0
+            or int(indptr[-1]) != len(indices)
+            or bool((indptr[1:] < indptr[:-1]).any())
+        ):
+            raise ValueError(
+                "X has row pointers that do not start at 0, decrease or go beyond its data"
+            )
+        # one copy that came on the device stays as it is
+        renumbers = self.has_transpose or (self._asked is not False and self._is_own)
         if not self.is_given_on_device:
-            self._counts = _core.count_columns(np.ascontiguousarray(X.indices[:X.indptr[-1]]), p, _core.hardware_threads())
+            self._counts = _core.count_columns(
+                np.ascontiguousarray(X.indices[: X.indptr[-1]]), p, _core.hardware_threads()
+            )
         elif renumbers:
             self._counts = to_host(count_columns(xp, indices, p, chunk))
         if is_free and renumbers:
@@ -373,7 +502,7 @@ class GpuDesign:
             indices, data = indices.copy(), data.copy() if self._is_own else data
         rank = self.order[1].astype(self.index_type)
         for a in range(0, len(indices), chunk):
-            indices[a:a + chunk] = rank[indices[a:a + chunk]]
+            indices[a : a + chunk] = rank[indices[a : a + chunk]]
         if self._is_own:
             sort_rows(xp, indptr, indices, data, p, chunk)
         return indptr, indices, data
@@ -381,9 +510,13 @@ class GpuDesign:
     @property
     def counts(self):
         if self._counts is None and self.is_sparse:  # what came on the device and stays as it is
-            self._counts = to_host(count_columns(self.xp, self._rows.indices, self.shape[1], self._chunk()))
+            self._counts = to_host(
+                count_columns(self.xp, self._rows.indices, self.shape[1], self._chunk())
+            )
         elif self._counts is None:
-            self._counts = to_host(self.xp.count_nonzero(self._rows.data.reshape(self.shape), axis=0))
+            self._counts = to_host(
+                self.xp.count_nonzero(self._rows.data.reshape(self.shape), axis=0)
+            )
         return self._counts
 
     def with_threads(self, n_threads):
@@ -391,7 +524,13 @@ class GpuDesign:
         return self
 
     def like(self, X):
-        return GpuDesign(X, fit_intercept=self.has_intercept, transpose=self._asked, device=self.device, like=self)
+        return GpuDesign(
+            X,
+            fit_intercept=self.has_intercept,
+            transpose=self._asked,
+            device=self.device,
+            like=self,
+        )
 
     # ---- arrays between host and device ----
 
@@ -407,18 +546,31 @@ class GpuDesign:
 
     def decode_on_device(self, w):
         w, p = self.xp.asarray(w), self.shape[1]
-        return w.copy() if self.order is None else self.xp.concatenate([w[:p][self.order[1]], w[p:]])
+        return (
+            w.copy() if self.order is None else self.xp.concatenate([w[:p][self.order[1]], w[p:]])
+        )
 
     def _block(self, array):
-        return None if array is None else self.xp.ascontiguousarray(array if array.dtype == np.float64 else array.astype(np.float64))
+        return (
+            None
+            if array is None
+            else self.xp.ascontiguousarray(
+                array if array.dtype == np.float64 else array.astype(np.float64)
+            )
+        )
 
     def _here(self, array):
-        """A host array on the device, kept for the next call: short ones by their values, targets, weights and masks by being the same array with the
-        same values, which is looked at since its owner may change it."""
+        """A host array on the device, kept for the next call: short ones by their values, targets,
+        weights and masks by being the same array with the same values, which is looked at since its
+        owner may change it."""
         if array is None or is_on_device(array):
             return array
         is_short = array.size <= MOST_SHORT
-        kept, key = (self._kept, (array.dtype.str, array.tobytes())) if is_short else (self._kept_long, id(array))
+        kept, key = (
+            (self._kept, (array.dtype.str, array.tobytes()))
+            if is_short
+            else (self._kept_long, id(array))
+        )
         if key not in kept or not (is_short or np.array_equal(kept[key][1], array)):
             kept[key] = array, None if is_short else array.copy(), self.xp.asarray(array)
             if len(kept) > (64 if is_short else 6):
@@ -428,25 +580,70 @@ class GpuDesign:
 
     # ---- passes ----
 
-    def _gather(self, rows, V, out, *, is_squared=False, shift=None, scale=None, add=None, U=None, n_active=None):
-        """Launches that compute out = X V of these rows with an epilogue (csrc/cuda/passes.cu). They allocate nothing, so that they can be
-        repeated."""
+    def _gather(
+        self,
+        rows,
+        V,
+        out,
+        *,
+        is_squared=False,
+        shift=None,
+        scale=None,
+        add=None,
+        U=None,
+        n_active=None,
+    ):
+        """Launches that compute out = X V of these rows with an epilogue (csrc/cuda/passes.cu).
+        They allocate nothing, so that they can be repeated."""
         m = out.shape[1]
         lanes = self._lanes(m)
         n_each = min(4, 1 << (-(-m // lanes) - 1).bit_length())
         bind = self.device.module("passes.cu", (*self._types, ("FH_PER_LANE", n_each))).bind
         parts = self.xp.empty((rows.n_parts, m)) if rows.n_parts else None
         (scale, scale_of), (add, add_of) = scale or (None, None), add or (None, None)
-        epilogue = (shift, scale, scale_of, 0 if scale is None else scale.shape[1], add, add_of, 0 if add is None else add.shape[1], U, out)
+        epilogue = (
+            shift,
+            scale,
+            scale_of,
+            0 if scale is None else scale.shape[1],
+            add,
+            add_of,
+            0 if add is None else add.shape[1],
+            U,
+            out,
+        )
         n_blocks, n_long = len(rows.blocks), len(rows.long_rows)
         grid = n_blocks + len(rows.segments)
 
         steps = []
         if grid:
-            steps.append(bind("gather", grid, N_THREADS, rows.indptr, rows.indices, rows.data, rows.n_rows, rows.blocks, n_blocks,
-                              rows.segments, m, lanes, is_squared, V, *epilogue, parts, n_active))
+            steps.append(
+                bind(
+                    "gather",
+                    grid,
+                    N_THREADS,
+                    rows.indptr,
+                    rows.indices,
+                    rows.data,
+                    rows.n_rows,
+                    rows.blocks,
+                    n_blocks,
+                    rows.segments,
+                    m,
+                    lanes,
+                    is_squared,
+                    V,
+                    *epilogue,
+                    parts,
+                    n_active,
+                )
+            )
         if n_long:
-            steps.append(bind("add_segments", n_long, N_THREADS, rows.long_rows, m, parts, *epilogue, n_active))
+            steps.append(
+                bind(
+                    "add_segments", n_long, N_THREADS, rows.long_rows, m, parts, *epilogue, n_active
+                )
+            )
         return steps
 
     def _lanes(self, m):
@@ -455,7 +652,9 @@ class GpuDesign:
 
     def _gather_rows(self, V, out, **options):
         p = self.shape[1]
-        return self._gather(self._rows, V, out, shift=V[p:].reshape(-1) if self.has_intercept else None, **options)
+        return self._gather(
+            self._rows, V, out, shift=V[p:].reshape(-1) if self.has_intercept else None, **options
+        )
 
     def _gather_columns(self, R, out, is_squared=False, **options):
         """As `_gather` for out = X' R, in either form."""
@@ -471,34 +670,105 @@ class GpuDesign:
         epilogue = (None, None, None, 0, add, add_of, 0 if add is None else add.shape[1], U, out)
         grid = len(rows.blocks) + len(rows.segments)
 
-        steps = [bind("row_bounds", n_parts, N_THREADS, n, m, self._row_max, R, is_squared, bound, n_active),
-                 bind("fixed_units", 1, N_THREADS, n_parts, m, log2_n, bound, unit, n_active), partial(sums.fill, 0)]
+        steps = [
+            bind(
+                "row_bounds",
+                n_parts,
+                N_THREADS,
+                n,
+                m,
+                self._row_max,
+                R,
+                is_squared,
+                bound,
+                n_active,
+            ),
+            bind("fixed_units", 1, N_THREADS, n_parts, m, log2_n, bound, unit, n_active),
+            partial(sums.fill, 0),
+        ]
         if grid:
-            steps.append(bind("scatter", grid, N_THREADS, rows.indptr, rows.indices, rows.data, p, rows.blocks, len(rows.blocks), rows.segments,
-                              m, lanes, log2_n, is_squared, R, unit, sums, n_active))
-        return [*steps, bind("from_fixed", chunks(p * m), N_THREADS, p, m, log2_n, sums, unit, *epilogue, n_active), *add_ones]
+            steps.append(
+                bind(
+                    "scatter",
+                    grid,
+                    N_THREADS,
+                    rows.indptr,
+                    rows.indices,
+                    rows.data,
+                    p,
+                    rows.blocks,
+                    len(rows.blocks),
+                    rows.segments,
+                    m,
+                    lanes,
+                    log2_n,
+                    is_squared,
+                    R,
+                    unit,
+                    sums,
+                    n_active,
+                )
+            )
+        return [
+            *steps,
+            bind(
+                "from_fixed",
+                chunks(p * m),
+                N_THREADS,
+                p,
+                m,
+                log2_n,
+                sums,
+                unit,
+                *epilogue,
+                n_active,
+            ),
+            *add_ones,
+        ]
 
     def _product(self, curvature, fold, K, V, out, *, lam=None, lam_of=None, n_active=None):
         """Launches that compute out = X' (c * (X V)) + lam V; they allocate nothing."""
         n, m = self.shape[0], V.shape[1]
         Z, fold = self.xp.empty((n, m)), self._here(np.ascontiguousarray(fold, np.int32))
         add = None if lam is None else (lam, self._here(np.ascontiguousarray(lam_of, np.int32)))
-        to_rows = self._gather_rows(V, Z, scale=(curvature, fold) if K == 1 else None, n_active=n_active)
-        to_columns = self._gather_columns(Z, out, add=add, U=None if lam is None else V, n_active=n_active)
+        to_rows = self._gather_rows(
+            V, Z, scale=(curvature, fold) if K == 1 else None, n_active=n_active
+        )
+        to_columns = self._gather_columns(
+            Z, out, add=add, U=None if lam is None else V, n_active=n_active
+        )
         if K > 1:
-            units = chunks(n * m // K), N_THREADS, n, m, K, curvature, curvature.shape[1] // K, fold, Z, n_active
+            units = (
+                chunks(n * m // K),
+                N_THREADS,
+                n,
+                m,
+                K,
+                curvature,
+                curvature.shape[1] // K,
+                fold,
+                Z,
+                n_active,
+            )
             to_rows.append(self._row_kernels(None)[0].bind("curve", *units))
         return to_rows + to_columns
 
     def hvp(self, curvature, fold, V, n_classes=1):
         self.n_passes += 1
         m = V.shape[1]
-        width = max(1, WIDE // (self.shape[0] * n_classes)) * n_classes  # the unit matrix has as many columns as there are coefficients
+        # the unit matrix has as many columns as there are coefficients
+        width = max(1, WIDE // (self.shape[0] * n_classes)) * n_classes
         curvature, V = self._block(curvature), self._block(V)
-        parts = [V] if width >= m else [self._block(V[:, a:a + width]) for a in range(0, m, width)]
+        parts = (
+            [V] if width >= m else [self._block(V[:, a : a + width]) for a in range(0, m, width)]
+        )
         out = [self.xp.empty(part.shape) for part in parts]
         for i, part in enumerate(parts):
-            gpu_cg.run(self._product(curvature, fold[i * width:i * width + part.shape[1]], n_classes, part, out[i]))
+            gpu_cg.run(
+                self._product(
+                    curvature, fold[i * width : i * width + part.shape[1]], n_classes, part, out[i]
+                )
+            )
         return out[0] if len(out) == 1 else self.xp.concat(out, axis=1)
 
     def hess_diag(self, curvature):
@@ -531,28 +801,61 @@ class GpuDesign:
         """The kernels with the formulas of a loss, its parameters and its number of classes."""
         if loss is None or loss.n_classes > 1:
             a = (0.0, 0.0) if loss is None else (loss.parameters["smoothing"], 0.0)
-            return self.device.module("rows.cu", (("FH_LOSS", "squared"),)), a, 1 if loss is None else loss.n_classes
+            return (
+                self.device.module("rows.cu", (("FH_LOSS", "squared"),)),
+                a,
+                1 if loss is None else loss.n_classes,
+            )
         if loss.compiled is None:
-            return self.device.module("rows.cu", (("FH_LOSS", loss.name),)), tuple((*(loss.parameters or {}).values(), 0.0, 0.0)[:2]), 1
+            return (
+                self.device.module("rows.cu", (("FH_LOSS", loss.name),)),
+                tuple((*(loss.parameters or {}).values(), 0.0, 0.0)[:2]),
+                1,
+            )
         if loss.cuda is None:
-            raise ValueError(f"loss '{loss.name}' is compiled by Numba for the CPU. On the GPU it needs its formulas as CUDA expressions of y and z: "
-                             "custom_loss(..., cuda=(value, d1, d2, d3)); or use device='cpu'")
+            raise ValueError(
+                f"loss '{loss.name}' is compiled by Numba for the CPU. On the GPU it needs its "
+                "formulas as CUDA expressions of y and z: custom_loss(..., cuda=(value, d1, d2, "
+                "d3)); or use device='cpu'"
+            )
         return self.device.module("rows.cu", (("FH_LOSS", "custom"),), loss.cuda), (0.0, 0.0), 1
 
     def _row_arguments(self, y, rows, fold):
-        return (self._here(y), self._here(rows.weight), self._here(rows.mask), 1 if rows.mask is None else rows.mask.shape[1],
-                self._here(np.ascontiguousarray(fold, np.int32)))
+        return (
+            self._here(y),
+            self._here(rows.weight),
+            self._here(rows.mask),
+            1 if rows.mask is None else rows.mask.shape[1],
+            self._here(np.ascontiguousarray(fold, np.int32)),
+        )
 
     def _losses(self, loss, y, rows, fold, Z, wants_grad):
         """Training and held-out values (2, m) as NumPy, and s * (first derivative)."""
         if loss.mixed is not None:
-            (first, R_first), (second, R_second) = (self._losses(one, y, rows, fold, Z, wants_grad) for one in loss.mixed)
-            return _mixed(loss, first, second), _mixed(loss, R_first, R_second) if wants_grad else None
+            (first, R_first), (second, R_second) = (
+                self._losses(one, y, rows, fold, Z, wants_grad) for one in loss.mixed
+            )
+            return _mixed(loss, first, second), _mixed(
+                loss, R_first, R_second
+            ) if wants_grad else None
         (kernels, a, K), (n, m), xp = self._row_kernels(loss), Z.shape, self.xp
         R = xp.empty((n, m)) if wants_grad or K > 1 else None
         n_parts, n_units = chunks(n), m // K
         parts, sums = xp.empty((n_parts, 2, n_units)), xp.empty((2, n_units))
-        kernels.launch("losses", n_parts, N_THREADS, n, m, K, *self._row_arguments(y, rows, fold), *a, Z, R, wants_grad, parts)
+        kernels.launch(
+            "losses",
+            n_parts,
+            N_THREADS,
+            n,
+            m,
+            K,
+            *self._row_arguments(y, rows, fold),
+            *a,
+            Z,
+            R,
+            wants_grad,
+            parts,
+        )
         kernels.launch("add_up", 1, N_THREADS, n_parts, 2, n_units, parts, sums)
         values = np.zeros((2, m))
         values[:, ::K] = to_host(sums)
@@ -568,14 +871,30 @@ class GpuDesign:
     def row_terms(self, loss, order, y, rows, part, fold, Z):
         loss = find_loss(loss)
         if loss.mixed is not None:
-            return _mixed(loss, *(self.row_terms(one, order, y, rows, part, fold, Z) for one in loss.mixed))
+            return _mixed(
+                loss, *(self.row_terms(one, order, y, rows, part, fold, Z) for one in loss.mixed)
+            )
         (kernels, a, K), Z = self._row_kernels(loss), self._block(Z)
         out = self.xp.empty(Z.shape)
-        kernels.launch("row_terms", chunks(Z.size // K), N_THREADS, *Z.shape, K, *self._row_arguments(y, rows, fold), *a, order, part, Z, out)
+        kernels.launch(
+            "row_terms",
+            chunks(Z.size // K),
+            N_THREADS,
+            *Z.shape,
+            K,
+            *self._row_arguments(y, rows, fold),
+            *a,
+            order,
+            part,
+            Z,
+            out,
+        )
         return out
 
     def loss_sum(self, loss, y, rows, part, fold, Z):
-        return self._losses(find_loss(loss), y, rows, fold, self._block(Z), False)[0][1 if part == HELD_OUT else 0]
+        return self._losses(find_loss(loss), y, rows, fold, self._block(Z), False)[0][
+            1 if part == HELD_OUT else 0
+        ]
 
     def contract(self, A, B, Q, U, n_classes=1):
         self.n_passes += 1
@@ -585,12 +904,26 @@ class GpuDesign:
         n_parts = chunks(n)
         parts, M = xp.empty((n_parts, F * k * k)), xp.empty((F, k, k))
         rows = self._row_kernels(None)[0]
-        rows.launch("contract", n_parts, N_THREADS, n, F, k, K, self._block(A), self._block(B), Z, Z.shape[1], parts)
+        rows.launch(
+            "contract",
+            n_parts,
+            N_THREADS,
+            n,
+            F,
+            k,
+            K,
+            self._block(A),
+            self._block(B),
+            Z,
+            Z.shape[1],
+            parts,
+        )
         rows.launch("add_up", 1, N_THREADS, n_parts, 1, F * k * k, parts, M)
         return to_host(M)
 
     def check_custom(self, loss, y):
-        """Once for every custom loss: its CUDA expressions are those of its Python functions, at some targets and predictions."""
+        """Once for every custom loss: its CUDA expressions are those of its Python functions, at
+        some targets and predictions."""
         for one in loss.mixed or ():
             self.check_custom(one, y)
         if loss.compiled is None or loss.cuda is None or loss in self._checked:
@@ -598,35 +931,86 @@ class GpuDesign:
         z = np.linspace(-5, 5, 21)
         targets = np.unique(y)[:: max(1, len(np.unique(y)) // 10)]
         yy, zz = (np.ascontiguousarray(a.ravel()) for a in np.meshgrid(targets, z))
-        kernels, ones, at = self._row_kernels(loss)[0], self.xp.asarray(np.zeros(1, np.int32)), self.xp.asarray(zz[:, None])
+        kernels, ones, at = (
+            self._row_kernels(loss)[0],
+            self.xp.asarray(np.zeros(1, np.int32)),
+            self.xp.asarray(zz[:, None]),
+        )
         for order, role in enumerate(("value", "d1", "d2", "d3")):
             out = self.xp.empty((len(zz), 1))
-            kernels.launch("row_terms", 1, N_THREADS, len(zz), 1, 1, self.xp.asarray(yy), None, None, 1, ones, 0.0, 0.0, order, 1, at, out)
+            kernels.launch(
+                "row_terms",
+                1,
+                N_THREADS,
+                len(zz),
+                1,
+                1,
+                self.xp.asarray(yy),
+                None,
+                None,
+                1,
+                ones,
+                0.0,
+                0.0,
+                order,
+                1,
+                at,
+                out,
+            )
             found, expected = to_host(out)[:, 0], derivative(loss, order, yy, zz)
             allowed = (1e-3 if order == 3 else 1e-9) * (np.abs(expected) + np.abs(expected).max())
             bad = np.flatnonzero(~(np.abs(found - expected) <= allowed))
             if len(bad):
                 i = bad[0]
-                raise ValueError(f"the CUDA expression of {role} of loss '{loss.name}' is not its Python function: at y = {yy[i]:g}, "
-                                 f"z = {zz[i]:g} it gives {found[i]:.10g} for {expected[i]:.10g}")
+                raise ValueError(
+                    f"the CUDA expression of {role} of loss '{loss.name}' is not its Python "
+                    f"function: at y = {yy[i]:g}, z = {zz[i]:g} it gives {found[i]:.10g} for "
+                    f"{expected[i]:.10g}"
+                )
         self._checked.add(loss)
 
     # ---- solvers ----
 
     def cg(self, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, n_classes):
-        return self._solve(curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, n_classes, None)
+        return self._solve(
+            curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, n_classes, None
+        )
 
-    def cg_in_ball(self, curvature, fold, lam, lam_of, b, tol, max_iter, precond, n_classes, radius):
-        return self._solve(curvature, fold, lam, lam_of, b, None, tol, max_iter, precond, n_classes, radius)
+    def cg_in_ball(
+        self, curvature, fold, lam, lam_of, b, tol, max_iter, precond, n_classes, radius
+    ):
+        return self._solve(
+            curvature, fold, lam, lam_of, b, None, tol, max_iter, precond, n_classes, radius
+        )
 
-    def _solve(self, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, n_classes, radius):
-        return gpu_cg.solve(self, self._block(curvature), fold, self._block(lam), lam_of, self._block(b), start, tol, max_iter,
-                            tuple(map(self._block, precond.parts)), n_classes, radius)
+    def _solve(
+        self, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, n_classes, radius
+    ):
+        return gpu_cg.solve(
+            self,
+            self._block(curvature),
+            fold,
+            self._block(lam),
+            lam_of,
+            self._block(b),
+            start,
+            tol,
+            max_iter,
+            tuple(map(self._block, precond.parts)),
+            n_classes,
+            radius,
+        )
 
 
 def _mixed(loss, first, second):
     weight = loss.parameters["weight"]  # 0 times an overflow would be NaN
-    return first if weight == 1 else second if weight == 0 else weight * first + (1.0 - weight) * second
+    return (
+        first
+        if weight == 1
+        else second
+        if weight == 0
+        else weight * first + (1.0 - weight) * second
+    )
 
 
 def chunks(n):
@@ -636,20 +1020,34 @@ def chunks(n):
 
 def check_device_matrix(device, X):
     """X on a GPU as the kernels read it; raises where that cannot be."""
-    arrays = [getattr(X, name) for name in ("data", "indices", "indptr")] if hasattr(X, "indptr") else [X]
+    arrays = (
+        [getattr(X, name) for name in ("data", "indices", "indptr")]
+        if hasattr(X, "indptr")
+        else [X]
+    )
     if hasattr(X, "tocsr") and getattr(X, "format", "csr") != "csr":
-        raise ValueError(f"X on the GPU must be CSR or dense; got format {X.format!r}. Use X.tocsr()")
+        raise ValueError(
+            f"X on the GPU must be CSR or dense; got format {X.format!r}. Use X.tocsr()"
+        )
     if not all(device.holds(array) for array in arrays):
-        raise ValueError("X is on another GPU than the current device. Copy it, or choose its device with cupy.cuda.Device(number).use()")
+        raise ValueError(
+            "X is on another GPU than the current device. Copy it, or choose its device with "
+            "cupy.cuda.Device(number).use()"
+        )
     values = arrays[0]
     if len(X.shape) != 2 or 0 in X.shape:
-        raise ValueError(f"X must have 2 dimensions, at least one row and one feature; got shape {X.shape}")
+        raise ValueError(
+            f"X must have 2 dimensions, at least one row and one feature; got shape {X.shape}"
+        )
     if values.dtype not in (np.float32, np.float64):
-        raise ValueError(f"X on the GPU must have float32 or float64 values; got dtype {values.dtype}")
+        raise ValueError(
+            f"X on the GPU must have float32 or float64 values; got dtype {values.dtype}"
+        )
     total = float(values.sum(dtype=np.float64))
     if total - total != 0:
         check_finite(to_host(values), "X")
-    if hasattr(X, "indptr") and not X.has_canonical_format:  # duplicates are summed in a copy, the caller's matrix stays as it is
+    # duplicates are summed in a copy, the caller's matrix stays as it is
+    if hasattr(X, "indptr") and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
     return X

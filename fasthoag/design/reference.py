@@ -1,4 +1,6 @@
-"""The executable specification of a Design: plain NumPy/SciPy, or any array namespace for a dense X. Slow, short, and what the others must equal."""
+"""The executable specification of a Design: plain NumPy/SciPy, or any array namespace for a dense
+X. Slow, short, and what the others must equal."""
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -21,7 +23,12 @@ class ReferenceDesign:
 
     def __init__(self, X, *, fit_intercept=False, xp=np):
         X = check_matrix(X)
-        self.shape, self.dtype, self.has_intercept, self.xp = X.shape, X.dtype, bool(fit_intercept), xp
+        self.shape, self.dtype, self.has_intercept, self.xp = (
+            X.shape,
+            X.dtype,
+            bool(fit_intercept),
+            xp,
+        )
         self.n_coef = X.shape[1] + self.has_intercept
         self.n_hot = min(X.shape[1], MAX_HOT)
         self.n_stored = X.nnz if sp.issparse(X) else X.size
@@ -29,7 +36,11 @@ class ReferenceDesign:
         self.counts = X.getnnz(axis=0) if self.is_sparse else np.count_nonzero(X, axis=0)
         X = X.astype(np.float64)  # products in float64 whatever is stored
         if self.has_intercept:
-            X = sp.hstack([X, np.ones((X.shape[0], 1))]).tocsr() if sp.issparse(X) else np.hstack([X, np.ones((X.shape[0], 1))])
+            X = (
+                sp.hstack([X, np.ones((X.shape[0], 1))]).tocsr()
+                if sp.issparse(X)
+                else np.hstack([X, np.ones((X.shape[0], 1))])
+            )
         self._X = X if xp is np else xp.asarray(X)
         self._XT = X.T if sp.issparse(X) else self._X.T
 
@@ -46,16 +57,29 @@ class ReferenceDesign:
         return np.array(w)
 
     def _weights(self, rows, part, fold):
-        return rows.matrix(self.shape[0], part)[:, fold if rows.mask is not None else np.zeros(len(fold), int)]
+        return rows.matrix(self.shape[0], part)[
+            :, fold if rows.mask is not None else np.zeros(len(fold), int)
+        ]
 
     def _loss(self, loss, order, y, Z):
         loss = find_loss(loss)
         if loss.n_classes > 1:
             return self._softmax(loss.n_classes, loss.parameters["smoothing"], order, y, Z)
-        return _core.row_terms(loss.native, order, y, None, None, TRAIN, np.zeros(Z.shape[1], np.int32), np.ascontiguousarray(np.asarray(Z)), 1)
+        return _core.row_terms(
+            loss.native,
+            order,
+            y,
+            None,
+            None,
+            TRAIN,
+            np.zeros(Z.shape[1], np.int32),
+            np.ascontiguousarray(np.asarray(Z)),
+            1,
+        )
 
     def _softmax(self, K, smoothing, order, y, Z):
-        """Of the multinomial loss: value in the first column of a unit (0), gradient (1), probabilities (2, 3)."""
+        """Of the multinomial loss: value in the first column of a unit (0), gradient (1),
+        probabilities (2, 3)."""
         z = np.asarray(Z).reshape(len(y), -1, K)
         top = z.max(axis=2, keepdims=True)
         e = np.exp(z - top)
@@ -72,7 +96,12 @@ class ReferenceDesign:
         values = self._loss(loss, 0, y, Z)
         train, held = self._weights(rows, TRAIN, fold), self._weights(rows, HELD_OUT, fold)
         G = self._XT @ self.xp.asarray(train * self._loss(loss, 1, y, Z)) if want_grad else None
-        return np.where(train != 0, train * values, 0).sum(0), np.where(held != 0, held * values, 0).sum(0), G, Z
+        return (
+            np.where(train != 0, train * values, 0).sum(0),
+            np.where(held != 0, held * values, 0).sum(0),
+            G,
+            Z,
+        )
 
     def row_terms(self, loss, order, y, rows, part, fold, Z):
         return self.xp.asarray(self._weights(rows, part, fold) * self._loss(loss, order, y, Z))
@@ -84,9 +113,16 @@ class ReferenceDesign:
         self.n_passes += 1
         if n_classes > 1:
             K = n_classes
-            a, u = np.asarray(curvature).reshape(self.shape[0], -1, K)[:, fold[::K]], np.asarray(self._X @ V).reshape(self.shape[0], -1, K)
+            a, u = (
+                np.asarray(curvature).reshape(self.shape[0], -1, K)[:, fold[::K]],
+                np.asarray(self._X @ V).reshape(self.shape[0], -1, K),
+            )
             s = a.sum(axis=2, keepdims=True)
-            return self._XT @ self.xp.asarray((a * (u - (a * u).sum(axis=2, keepdims=True) / np.where(s > 0, s, 1))).reshape(self.shape[0], -1))
+            return self._XT @ self.xp.asarray(
+                (a * (u - (a * u).sum(axis=2, keepdims=True) / np.where(s > 0, s, 1))).reshape(
+                    self.shape[0], -1
+                )
+            )
         return self._XT @ (self.xp.take(curvature, self.xp.asarray(fold), axis=1) * (self._X @ V))
 
     def hess_diag(self, curvature):

@@ -1,4 +1,5 @@
 """Step rules of the outer loop: how θ moves and how accurately the next inner problem is solved."""
+
 from fasthoag.outer.classic import Classic
 from fasthoag.outer.lbfgs import LBFGS
 from fasthoag.outer.trust_region import TrustRegion

@@ -1,9 +1,11 @@
-"""The algorithm of the paper: gradient steps with its tolerance schedules and its adaptive step size.
+"""The algorithm of the paper: gradient steps with its tolerance schedules and its adaptive step
+size.
 
-Pedregosa (2016), "Hyperparameter optimization with approximate gradient", Algorithm 1 and section 3. Faults of the 2016 code that are not
-repeated: the accepted step applied twice, a rejected step that keeps the bad point, an inner tolerance from a random start, a relative
-tolerance for the linear solve, no stopping test.
-"""
+Pedregosa (2016), "Hyperparameter optimization with approximate gradient", Algorithm 1 and section
+3. Faults of the 2016 code that are not repeated: the accepted step applied twice, a rejected step
+that keeps the bad point, an inner tolerance from a random start, a relative tolerance for the
+linear solve, no stopping test."""
+
 import numpy as np
 
 from fasthoag.hypergradient import Accuracy
@@ -17,14 +19,18 @@ SCHEDULES = {
 
 
 class Classic:
-    """Step size 1/L and tolerance ε_k. `accuracy` is absolute, as in the paper: ||∇h|| <= μ ε_k and ||H q - ∇g|| <= ε_k."""
+    """Step size 1/L and tolerance ε_k. `accuracy` is absolute, as in the paper: ||∇h|| <= μ ε_k and
+    ||H q - ∇g|| <= ε_k."""
 
     has_tangents = False
 
     def __init__(self, schedule="exponential"):
         schedule = schedule or "exponential"
         if not callable(schedule) and schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(map(repr, SCHEDULES))} or a function k -> tolerance; got {schedule!r}")
+            raise ValueError(
+                f"schedule must be one of {', '.join(map(repr, SCHEDULES))} or a function k -> "
+                f"tolerance; got {schedule!r}"
+            )
         self.epsilon = schedule if callable(schedule) else SCHEDULES[schedule]
         self.k, self.lipschitz, self.n_rejected = 0, None, 0
         self.accuracy = self._accuracy()
@@ -32,13 +38,16 @@ class Classic:
     def _accuracy(self):
         epsilon = float(self.epsilon(self.k))
         if not epsilon > 0:
-            raise ValueError(f"schedule must give positive tolerances; got {epsilon!r} for k={self.k}")
+            raise ValueError(
+                f"schedule must give positive tolerances; got {epsilon!r} for k={self.k}"
+            )
         return Accuracy(epsilon, epsilon, is_absolute=True)
 
     def step(self, evaluation, lower, upper, target):
         grad, theta = evaluation.grad, evaluation.theta
         if self.lipschitz is None:
-            self.lipschitz = max(float(np.linalg.norm(grad)), 1e-300)  # the first step has length 1 in log units
+            # the first step has length 1 in log units
+            self.lipschitz = max(float(np.linalg.norm(grad)), 1e-300)
         d = np.clip(-grad / self.lipschitz, lower - theta, upper - theta)
         self.k += 1
         self.accuracy = self._accuracy()
@@ -48,7 +57,8 @@ class Classic:
         return np.inf  # a gradient step has no model to trust
 
     def accept(self, current, trial, d, predicted):
-        """g_k <= g_{k-1} + tolerances - L Δ²/2: then L shrinks a little, else it doubles and the step is taken again, shorter, from the old point."""
+        """g_k <= g_{k-1} + tolerances - L Δ²/2: then L shrinks a little, else it doubles and the
+        step is taken again, shorter, from the old point."""
         slack = 2.0 * (current.value_error + trial.value_error)
         sufficient = 0.1 * predicted
         if np.isfinite(trial.value) and trial.value <= current.value + slack - sufficient:

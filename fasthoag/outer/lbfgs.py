@@ -1,8 +1,10 @@
 """Projected L-BFGS in θ for many hyperparameters: one adjoint a step whatever their number.
 
-Directions by the two-loop recursion on the coordinates that are free of the box (Nocedal & Wright, Numerical Optimization, Alg. 7.4); steps by a
-non-monotone Armijo test (Zhang & Hager 2004) on adjoint-corrected values, as far as their errors tell; accuracy follows the size of the gradient.
+Directions by the two-loop recursion on the coordinates that are free of the box (Nocedal & Wright,
+Numerical Optimization, Alg. 7.4); steps by a non-monotone Armijo test (Zhang & Hager 2004) on
+adjoint-corrected values, as far as their errors tell; accuracy follows the size of the gradient.
 """
+
 from collections import deque
 
 import numpy as np
@@ -11,8 +13,8 @@ from fasthoag.hypergradient import Accuracy
 
 TIGHTEST, LOOSEST = 1e-11, 0.1
 MEMORY = 10
-MAX_STEP = 3.0   # log units in one coordinate
-AVERAGE = 0.85   # weight of earlier values in the reference of the Armijo test
+MAX_STEP = 3.0  # log units in one coordinate
+AVERAGE = 0.85  # weight of earlier values in the reference of the Armijo test
 
 
 class LBFGS:
@@ -23,7 +25,10 @@ class LBFGS:
 
     def __init__(self, schedule=None):
         if schedule is not None:
-            raise ValueError(f"schedule belongs to method='hoag'; method 'lbfgs' adapts its accuracy by itself. Got {schedule!r}")
+            raise ValueError(
+                "schedule belongs to method='hoag'; method 'lbfgs' adapts its accuracy by itself. "
+                f"Got {schedule!r}"
+            )
         self.accuracy = Accuracy(LOOSEST, LOOSEST)
         self.hint = None
         self._pairs = deque(maxlen=MEMORY)
@@ -34,7 +39,9 @@ class LBFGS:
     def _direction(self, grad, free):
         """-(inverse Hessian) @ grad on the free coordinates."""
         pairs = [(s * free, y * free) for s, y in self._pairs]
-        pairs = [(s, y, s @ y) for s, y in pairs if s @ y > 1e-10 * np.linalg.norm(s) * np.linalg.norm(y)]
+        pairs = [
+            (s, y, s @ y) for s, y in pairs if s @ y > 1e-10 * np.linalg.norm(s) * np.linalg.norm(y)
+        ]
         d, alphas = -grad * free, []
         for s, y, sy in reversed(pairs):
             alphas.append((s @ d) / sy)
@@ -44,7 +51,7 @@ class LBFGS:
             d = d * (sy / (y @ y))
         else:
             d = d / max(np.abs(d).max(), 1e-300)  # the first step: one log unit
-        for (s, y, sy), alpha in zip(pairs, reversed(alphas)):
+        for (s, y, sy), alpha in zip(pairs, reversed(alphas), strict=False):
             d = d + (alpha - (y @ d) / sy) * s
         if len(grad) == 1 and self._n_in_row > 1 and len(pairs) > 1 and d[0] != 0:
             d = bent(d, grad, *pairs[-2:])
@@ -54,7 +61,8 @@ class LBFGS:
         theta, grad, last = evaluation.theta, evaluation.grad, self._last
         if last is not None and last is not evaluation:
             s, y = theta - last.theta, grad - last.grad
-            noise = 0.5 * (evaluation.grad_error + last.grad_error)  # a curvature made of errors would make a step of any length
+            # a curvature made of errors would make a step of any length
+            noise = 0.5 * (evaluation.grad_error + last.grad_error)
             is_sound = s @ y > max(1e-8 * np.linalg.norm(y), noise) * np.linalg.norm(s)
             self._n_in_row = self._n_in_row + 1 if is_sound else 0
             if is_sound:
@@ -66,33 +74,51 @@ class LBFGS:
         d = self._direction(grad, free)
         d = d * (self._length * min(1.0, MAX_STEP / max(np.abs(d).max(), 1e-300)))
         d = np.clip(theta + d, lower, upper) - theta
-        if evaluation.grad_error > 2 * np.linalg.norm(grad * free) > 2 * target:  # which way is not known yet: look closer
+        # which way is not known yet: look closer
+        if evaluation.grad_error > 2 * np.linalg.norm(grad * free) > 2 * target:
             d = np.zeros_like(d)
-        if self._n_rejected == 3:  # perhaps the value that nothing goes below is the wrong one: look at it again, as accurately
+        # perhaps the value that nothing goes below is the wrong one: look at it again, as
+        # accurately
+        if self._n_rejected == 3:
             d, self._reference, self._n_rejected = np.zeros_like(d), None, 0
         predicted = max(-float(grad @ d), 0.0)
-        left = 0.01 if len(grad) == 1 and self._n_in_row > 1 else 0.1  # of the gradient, after this step; a bent one may be the last
-        self._aim(evaluation, max(left * float(np.linalg.norm(grad * free)), 0.3 * target), max(0.1 * predicted, 0.3 * target))
+        # of the gradient, after this step; a bent one may be the last
+        left = 0.01 if len(grad) == 1 and self._n_in_row > 1 else 0.1
+        self._aim(
+            evaluation,
+            max(left * float(np.linalg.norm(grad * free)), 0.3 * target),
+            max(0.1 * predicted, 0.3 * target),
+        )
         return d, predicted
 
     def error_after(self, evaluation, d):
         return np.inf  # a quasi-Newton step has no model to trust
 
     def _aim(self, evaluation, error, value_error):
-        """The accuracy at which each error of the hypergradient would be half of `error` (first order) and of the value half of `value_error` (second)."""
+        """The accuracy at which each error of the hypergradient would be half of `error` (first
+        order) and of the value half of `value_error` (second)."""
+
         def scaled(reached, grad_part, value_part):
-            factor = min(0.5 * error / max(grad_part, 1e-300), np.sqrt(0.5 * value_error / max(value_part, 1e-300)))
+            factor = min(
+                0.5 * error / max(grad_part, 1e-300),
+                np.sqrt(0.5 * value_error / max(value_part, 1e-300)),
+            )
             return float(np.clip(max(reached, 1e-16) * min(factor, 3.0), TIGHTEST, LOOSEST))
+
         reached = evaluation.accuracy
-        self.accuracy = Accuracy(scaled(reached.inner, evaluation.inner_error, evaluation.value_inner_error),
-                                 scaled(reached.linear, evaluation.linear_error, evaluation.value_linear_error))
+        self.accuracy = Accuracy(
+            scaled(reached.inner, evaluation.inner_error, evaluation.value_inner_error),
+            scaled(reached.linear, evaluation.linear_error, evaluation.value_linear_error),
+        )
 
     def accept(self, current, trial, d, predicted):
-        """Whether f fell by a part of what the slope promises, measured from an average of earlier values."""
+        """Whether f fell by a part of what the slope promises, measured from an average of earlier
+        values."""
         noise = current.value_error + trial.value_error
         if not np.isfinite(trial.value) or trial.value > self._reference - 1e-4 * predicted + noise:
             rise = trial.value - current.value + predicted
-            shrink = 0.5 * predicted / rise if np.isfinite(rise) and rise > 0 else 0.1  # the minimiser of the parabola
+            # the minimiser of the parabola
+            shrink = 0.5 * predicted / rise if np.isfinite(rise) and rise > 0 else 0.1
             self._length *= float(np.clip(shrink, 0.1, 0.5))
             self._n_rejected += 1
             return False
@@ -104,11 +130,12 @@ class LBFGS:
 
 
 def bent(d, grad, before, last):
-    """The secant step `d` of one hyperparameter, bent to the nearest zero of the parabola through the last three gradients; half to twice as long.
-    (20 newsgroups, leave-one-out: 4 evaluations for 8.)"""
+    """The secant step `d` of one hyperparameter, bent to the nearest zero of the parabola through
+    the last three gradients; half to twice as long. (20 newsgroups, leave-one-out: 4 evaluations
+    for 8.)"""
     (s0, y0), (s1, y1) = ((float(s[0]), float(y[0])) for s, y, _ in (before, last))
     bend = (y1 / s1 - y0 / s0) / (s0 + s1) if s0 + s1 else 0.0
-    slope = y1 / s1 + bend * s1                # at the last point, where the gradient is `grad`
+    slope = y1 / s1 + bend * s1  # at the last point, where the gradient is `grad`
     root = slope**2 - 4 * bend * float(grad[0])
     if slope <= 0 or root < 0:
         return d

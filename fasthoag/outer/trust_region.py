@@ -1,20 +1,28 @@
-"""Exact Newton in θ inside a trust region and a box, with inner accuracy that follows the size of the steps."""
+"""Exact Newton in θ inside a trust region and a box, with inner accuracy that follows the size of
+the steps."""
+
 import numpy as np
 
 from fasthoag.hypergradient import V_TOL, Accuracy
 
 TIGHTEST = 1e-11
-FEW = 16  # hyperparameters up to which their tangents are worth their columns; more come with as few coefficients only, see hoag.py
+# hyperparameters up to which their tangents are worth their columns; more come with as few
+# coefficients only, see hoag.py
+FEW = 16
 
 
 def loosest(n_hyper):
-    """The loosest accuracy. With few coefficients the preconditioner is nearly the inverse, and digits are nearly free: on ijcnn1 with 22 strengths
-    loose steps wander through valleys (5 starts: 5 x 10 s and three ends; 4 to 8 s and one end with these digits and radius)."""
-    return Accuracy(0.5, 0.3, tangents=0.3) if n_hyper <= FEW else Accuracy(1e-3, 1e-3, tangents=1e-3)
+    """The loosest accuracy. With few coefficients the preconditioner is nearly the inverse, and
+    digits are nearly free: on ijcnn1 with 22 strengths loose steps wander through valleys (5
+    starts: 5 x 10 s and three ends; 4 to 8 s and one end with these digits and radius)."""
+    return (
+        Accuracy(0.5, 0.3, tangents=0.3) if n_hyper <= FEW else Accuracy(1e-3, 1e-3, tangents=1e-3)
+    )
 
 
 def solve_trust_region(grad, hess, radius, lower, upper):
-    """The minimiser of gᵀd + ½ dᵀHd over ||d|| <= radius and lower <= d <= upper (coordinates at a bound are fixed one after another)."""
+    """The minimiser of gᵀd + ½ dᵀHd over ||d|| <= radius and lower <= d <= upper (coordinates at a
+    bound are fixed one after another)."""
     d, free = np.zeros_like(grad), np.ones(len(grad), bool)
     for _ in range(len(grad) + 1):
         if not free.any():
@@ -22,9 +30,13 @@ def solve_trust_region(grad, hess, radius, lower, upper):
         values, vectors = np.linalg.eigh(hess[np.ix_(free, free)])
         rhs = vectors.T @ -(grad[free] + hess[np.ix_(free, ~free)] @ d[~free])
         room = np.sqrt(max(radius**2 - d[~free] @ d[~free], 0.0))
-        shift = max(0.0, -values[0] * (1 + 1e-10) + 1e-10 * abs(values[-1])) if values[0] <= 0 else 0.0
-        def length(s):
+        shift = (
+            max(0.0, -values[0] * (1 + 1e-10) + 1e-10 * abs(values[-1])) if values[0] <= 0 else 0.0
+        )
+
+        def length(s, rhs=rhs, values=values):
             return np.linalg.norm(rhs / np.maximum(values + s, 1e-300))
+
         if length(shift) > room:  # bisection in the shift; k is small
             low, high = shift, shift + np.linalg.norm(rhs) / max(room, 1e-300) + abs(values).max()
             for _ in range(100):
@@ -44,14 +56,20 @@ def solve_trust_region(grad, hess, radius, lower, upper):
 
 
 class TrustRegion:
-    """Radius and accuracy of the Newton method. `accuracy` is what the next evaluation should have."""
+    """Radius and accuracy of the Newton method. `accuracy` is what the next evaluation should
+    have."""
 
     has_tangents = True
-    max_radius = 4.0  # in log units, root mean square: strengths differ by a factor of about 50 at most between two steps
+    # in log units, root mean square: strengths differ by a factor of about 50 at most between two
+    # steps
+    max_radius = 4.0
 
     def __init__(self, schedule=None):
         if schedule not in (None, "adaptive"):
-            raise ValueError(f"schedule belongs to method='hoag'; method 'newton' adapts its accuracy by itself. Got {schedule!r}")
+            raise ValueError(
+                "schedule belongs to method='hoag'; method 'newton' adapts its accuracy by "
+                f"itself. Got {schedule!r}"
+            )
         self.radius = None
         self.accuracy = Accuracy(0.5, 0.3)
         self.hint = None  # (Hessian, relative error) from before
@@ -59,8 +77,9 @@ class TrustRegion:
         self._n_rejected = 0
 
     def hessian(self, evaluation):
-        """The outer Hessian and its relative error: the fresh one, what is known from before, or what the last two hypergradients say. The
-        first has an error of first order in the tangents' residuals (3 to 16 times as large on 20 newsgroups), hypergradients of second."""
+        """The outer Hessian and its relative error: the fresh one, what is known from before, or
+        what the last two hypergradients say. The first has an error of first order in the tangents'
+        residuals (3 to 16 times as large on 20 newsgroups), hypergradients of second."""
         hess, hess_error, last = evaluation.hess, 20.0 * evaluation.accuracy.tangents, self._last
         moved = 0.0 if last is None else float(np.linalg.norm(evaluation.theta - last.theta))
         if self.hint is not None and self.hint[1] + moved < hess_error:
@@ -68,53 +87,91 @@ class TrustRegion:
         if moved > 0:
             s, y = evaluation.theta - last.theta, evaluation.grad - last.grad
             gap = y - hess @ s
-            secant_error = moved + np.hypot(evaluation.grad_error, last.grad_error) / max(np.linalg.norm(y), 1e-300)
+            secant_error = moved + np.hypot(evaluation.grad_error, last.grad_error) / max(
+                np.linalg.norm(y), 1e-300
+            )
             if secant_error < hess_error and abs(gap @ s) > 1e-8 * moved * np.linalg.norm(gap):
-                hess, hess_error = hess + np.outer(gap, gap) / (gap @ s), secant_error  # symmetric rank one: hess @ s = y
+                # symmetric rank one: hess @ s = y
+                hess, hess_error = hess + np.outer(gap, gap) / (gap @ s), secant_error
         return hess, hess_error
 
     def step(self, evaluation, lower, upper, target):
-        """The step in θ from `evaluation` and the decrease it promises; sets the accuracy that judging it needs."""
+        """The step in θ from `evaluation` and the decrease it promises; sets the accuracy that
+        judging it needs."""
         self.hint = self.hessian(evaluation)
         self._last, hess = evaluation, self.hint[0]
         theta, grad = evaluation.theta, evaluation.grad
         if self.radius is None:
             self.radius = 3.0 if len(grad) <= FEW else 1.0
-        # where f runs out like c exp(±θ_j), gradient and curvature vanish together and Newton would go one log unit a step: one of several may go three
+        # where f runs out like c exp(±θ_j), gradient and curvature vanish together and Newton would
+        # go one log unit a step: one of several may go three
         is_tail = (np.diag(hess) < 1.5 * np.abs(grad)) & (len(grad) > 1)
-        d = solve_trust_region(grad, hess - np.diag(0.7 * np.abs(grad) * is_tail), self.radius * np.sqrt(len(grad)), lower - theta, upper - theta)
-        if self._n_rejected >= 2:  # perhaps the value that nothing goes below is the wrong one: look at it again, as accurately
+        d = solve_trust_region(
+            grad,
+            hess - np.diag(0.7 * np.abs(grad) * is_tail),
+            self.radius * np.sqrt(len(grad)),
+            lower - theta,
+            upper - theta,
+        )
+        # perhaps the value that nothing goes below is the wrong one: look at it again, as
+        # accurately
+        if self._n_rejected >= 2:
             d, self._n_rejected = np.zeros_like(d), 0
-        # Newton squares the error: the next gradient is about |H| |d|^2, or the error of this one; less than a part of it buys nothing
+        # Newton squares the error: the next gradient is about |H| |d|^2, or the error of this one;
+        # less than a part of it buys nothing
         predicted = -float(grad @ d + 0.5 * d @ hess @ d)
-        self._aim(evaluation, 0.3 * max(0.3 * np.linalg.norm(hess, 2) * float(d @ d), 0.3 * evaluation.grad_error, target),
-                  max(0.3 * predicted, 0.3 * target), is_hess_known=self.hint[1] + np.linalg.norm(d) < 0.5)
+        self._aim(
+            evaluation,
+            0.3
+            * max(
+                0.3 * np.linalg.norm(hess, 2) * float(d @ d), 0.3 * evaluation.grad_error, target
+            ),
+            max(0.3 * predicted, 0.3 * target),
+            is_hess_known=self.hint[1] + np.linalg.norm(d) < 0.5,
+        )
         return d, predicted
 
     def error_after(self, evaluation, d):
-        """The hypergradient that the last step leaves, as far as its own model can tell: so small a step need not be looked at."""
+        """The hypergradient that the last step leaves, as far as its own model can tell: so small a
+        step need not be looked at."""
         hess, hess_error = self.hint
         left = evaluation.grad + hess @ d
-        return float(np.linalg.norm(left) + np.hypot(evaluation.grad_error, hess_error * np.linalg.norm(evaluation.grad))
-                     + np.linalg.norm(hess, 2) * (d @ d))
+        return float(
+            np.linalg.norm(left)
+            + np.hypot(evaluation.grad_error, hess_error * np.linalg.norm(evaluation.grad))
+            + np.linalg.norm(hess, 2) * (d @ d)
+        )
 
     def _aim(self, evaluation, error, value_error, is_hess_known):
-        """The accuracy at which each part of the hypergradient's error would be half of `error`, and that of the value `value_error`, from what was
-        reached now. Tangents stay loose where the Hessian is known well enough without them."""
+        """The accuracy at which each part of the hypergradient's error would be half of `error`,
+        and that of the value `value_error`, from what was reached now. Tangents stay loose where
+        the Hessian is known well enough without them."""
+
         def factor(grad_part, value_part):
-            return min(0.5 * error / max(grad_part, 1e-300), 0.5 * value_error / max(value_part, 1e-300))
+            return min(
+                0.5 * error / max(grad_part, 1e-300), 0.5 * value_error / max(value_part, 1e-300)
+            )
+
         reached, most = evaluation.accuracy, loosest(len(evaluation.theta))
-        inner_factor = factor(evaluation.inner_error, evaluation.value_inner_error)   # errors go with (V_TOL + inner) inner
-        inner = -0.5 * V_TOL + np.sqrt(0.25 * V_TOL**2 + inner_factor * (V_TOL + reached.inner) * reached.inner)
-        linear_factor = factor(evaluation.linear_error, evaluation.value_linear_error)   # and with linear * tangents
+        # errors go with (V_TOL + inner) inner
+        inner_factor = factor(evaluation.inner_error, evaluation.value_inner_error)
+        inner = -0.5 * V_TOL + np.sqrt(
+            0.25 * V_TOL**2 + inner_factor * (V_TOL + reached.inner) * reached.inner
+        )
+        # and with linear * tangents
+        linear_factor = factor(evaluation.linear_error, evaluation.value_linear_error)
         product = max(reached.linear, 1e-16) * max(reached.tangents, 1e-16) * linear_factor
         tangents = most.tangents if is_hess_known else min(np.sqrt(product), most.tangents)
         linear = product / max(tangents, TIGHTEST)
-        self.accuracy = Accuracy(float(np.clip(inner, TIGHTEST, most.inner)), float(np.clip(linear, TIGHTEST, most.linear)),
-                                 tangents=float(np.clip(tangents, TIGHTEST, most.tangents)))
+        self.accuracy = Accuracy(
+            float(np.clip(inner, TIGHTEST, most.inner)),
+            float(np.clip(linear, TIGHTEST, most.linear)),
+            tangents=float(np.clip(tangents, TIGHTEST, most.tangents)),
+        )
 
     def accept(self, current, trial, d, predicted):
-        """Whether the trial decreased f by enough, as far as the errors of both values tell; sets the radius."""
+        """Whether the trial decreased f by enough, as far as the errors of both values tell; sets
+        the radius."""
         noise = current.value_error + trial.value_error
         actual, size = current.value - trial.value, float(np.linalg.norm(d)) / np.sqrt(len(d))
         if not np.isfinite(trial.value) or actual < 0.1 * predicted - noise:

@@ -26,8 +26,9 @@ py::tuple parse_as(const py::buffer_info& text, int zero_based, int n_threads) {
     }
     if (error) throw py::value_error(error->message());
     py::array indices = rows.indices64 ? py::array(array_from(rows.indices64, rows.n_entries))
-                                        : py::array(array_from(rows.indices32, rows.n_entries));
-    return py::make_tuple(array_from(rows.labels, rows.n_rows), array_from(rows.indptr, rows.n_rows + 1), indices,
+                                       : py::array(array_from(rows.indices32, rows.n_entries));
+    return py::make_tuple(array_from(rows.labels, rows.n_rows),
+                          array_from(rows.indptr, rows.n_rows + 1), indices,
                           array_from(rows.values, rows.n_entries), rows.n_features);
 }
 
@@ -40,11 +41,13 @@ static void bind_svmlight(py::module_& m) {
             const py::buffer_info text = buffer.request();
             if (text.itemsize != 1 || text.ndim != 1 || text.strides[0] != 1)
                 throw py::type_error("text must be contiguous bytes");
-            if (zero_based < -1 || zero_based > 1) throw py::value_error("zero_based must be -1 (auto), 0 or 1");
+            if (zero_based < -1 || zero_based > 1)
+                throw py::value_error("zero_based must be -1 (auto), 0 or 1");
             if (n_threads < 1) throw py::value_error("n_threads must be at least 1");
             return float32 ? svmlight_binding::parse_as<float>(text, zero_based, n_threads)
                            : svmlight_binding::parse_as<double>(text, zero_based, n_threads);
         },
-        py::arg("buffer"), py::arg("zero_based") = -1, py::arg("float32") = false, py::arg("n_threads") = 1,
+        py::arg("buffer"), py::arg("zero_based") = -1, py::arg("float32") = false,
+        py::arg("n_threads") = 1,
         "labels, indptr, indices, values and the number of features of LIBSVM text in memory.");
 }
