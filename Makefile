@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 NATIVE = $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/cuda/*.cu csrc/cuda/*.cuh tests/*.hpp)
-SOURCES = pyproject.toml setup.py $(wildcard csrc/*) $(wildcard csrc/cuda/*)
+SOURCES = pyproject.toml setup.py $(wildcard csrc/* csrc/bind/* csrc/cuda/*)
 
 .PHONY: demo test lint format bench clean
 

@@ -66,9 +66,10 @@ setup(
     ext_modules=[
         Pybind11Extension(
             "fasthoag._core",
-            sorted(glob.glob("csrc/*.cpp")),
+            sorted(glob.glob("csrc/bind/*.cpp")),
+            include_dirs=["csrc"],
             cxx_std=17,
-            depends=sorted(glob.glob("csrc/*.hpp")),
+            depends=sorted(glob.glob("csrc/**/*.hpp", recursive=True)),
             extra_compile_args=compile_args,
             extra_link_args=link_args,
         )

@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, Ridge
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 
 import fasthoag
-from fasthoag.design import RowWeights
+from fasthoag.design import Curvature
 from fasthoag.design.cpu import CpuDesign, check_n_threads
 
 ALL = check_n_threads(None)
@@ -321,15 +321,16 @@ def passes(options):
 
 
 def time_passes(data, X, y, repeats):
-    rng, (n, p), one = np.random.default_rng(1), X.shape, np.zeros(1, np.int32)
+    rng, (n, p) = np.random.default_rng(1), X.shape
     V, C, w = rng.normal(size=(p, 5)), rng.random((n, 5)), 0.1 * rng.normal(size=p)
     design = CpuDesign(X, n_threads=1)
     designs = [design] + [design.with_threads(2)] * (ALL > 1)
     start, columns, curvatures = (
         design.encode(w[:, None]),
         {m: design.encode(V[:, :m]) for m in (1, 5)},
-        {m: C[:, :m].copy() for m in (1, 5)},
+        {m: Curvature(C[:, :m].copy()) for m in (1, 5)},
     )
+    rows = {d.n_threads: d.place(y) for d in designs}
 
     def scipy_hvp(X, c, v):
         return X.T @ (c * (X @ v))
@@ -339,10 +340,10 @@ def time_passes(data, X, y, repeats):
         return (np.logaddexp(0, -margin).sum(), X.T @ (-y * expit(-margin)))[1]
 
     def hvp(design, m):
-        return design.hvp(curvatures[m], np.arange(m, dtype=np.int32), columns[m])
+        return design.hvp(curvatures[m], columns[m])
 
     def grad(design, m):
-        return design.loss_grad("logistic", y, RowWeights(), one, start)[2]
+        return rows[design.n_threads].loss_grad("logistic", start).grad
 
     for kernel, ours, two_products, inputs, widths in [
         ("hvp", hvp, scipy_hvp, (C[:, 0], V[:, 0]), (1, 5)),

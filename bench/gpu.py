@@ -218,7 +218,7 @@ def parity(bench):
                 ):
                     problem = fasthoag.Problem(design, y, loss=loss, penalty=penalty)
                     bound = criterion.bind(problem)
-                    zero = design.encode(np.zeros((design.n_coef, len(bound.fold))))
+                    zero = design.zeros(bound.inner.units.n_columns)
                     found.append(
                         evaluate(bound, np.full(problem.n_hyper, 0.5), zero, Accuracy(1e-11, 1e-11))
                     )
@@ -249,7 +249,7 @@ def parity(bench):
         for design in (CpuDesign(X, fit_intercept=True), bench.design(X, fit_intercept=True)):
             problem = fasthoag.Problem(design, y, loss="multinomial", penalty=penalty)
             bound = folds(len(y)).bind(problem)
-            zero = design.encode(np.zeros((design.n_coef, len(bound.fold))))
+            zero = design.zeros(bound.inner.units.n_columns)
             found.append(
                 evaluate(
                     bound,
@@ -369,7 +369,7 @@ def spmv(bench, design):
 def product(bench, n_rows, n_features, per_row, dtype, name, bandwidth):
     """Times of one Hessian product, of its two halves and of cuSPARSE's; says number 2 for one
     matrix."""
-    from fasthoag.design import gpu_cg
+    from fasthoag.design import Curvature, gpu_cg
 
     xp = bench.device.xp
     matrix = Csr(*zipf_on_device(xp, n_rows, n_features, per_row, dtype), (n_rows, n_features))
@@ -377,9 +377,9 @@ def product(bench, n_rows, n_features, per_row, dtype, name, bandwidth):
     design = bench.design(matrix)
     bench.wait()
     set_up = perf_counter() - began
-    C, fold = xp.asarray(np.ones((n_rows, 1))), np.zeros(1, np.int32)
+    c = Curvature(xp.asarray(np.ones((n_rows, 1))))
     V, R = xp.asarray(np.ones((n_features, 1))), xp.asarray(np.ones((n_rows, 1)))
-    seconds = bench.times(lambda: design.hvp(C, fold, V), 9, 2)
+    seconds = bench.times(lambda: design.hvp(c, V), 9, 2)
     n_bytes = 2 * matrix.nnz * (np.dtype(dtype).itemsize + 4)
     share = n_bytes / median(seconds) / bandwidth
     Z, G = xp.zeros((n_rows, 1)), xp.zeros((n_features, 1))
@@ -403,12 +403,9 @@ def product(bench, n_rows, n_features, per_row, dtype, name, bandwidth):
         default=None,
     )
     tolerance = 1e-10 if np.dtype(dtype) == np.float64 else 1e-4
-    C5, V5, folds5 = (
-        xp.asarray(np.ones((n_rows, 5))),
-        xp.asarray(np.ones((n_features, 5))),
-        np.arange(5, dtype=np.int32),
-    )
-    five = bench.times(lambda: design.hvp(C5, folds5, V5), 3)
+    c5 = Curvature(xp.asarray(np.ones((n_rows, 5))))
+    V5 = xp.asarray(np.ones((n_features, 5)))
+    five = bench.times(lambda: design.hvp(c5, V5), 3)
     bench.record(
         "gpu-product",
         name,

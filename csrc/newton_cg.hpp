@@ -13,9 +13,8 @@ namespace fh {
 
 struct InnerProblem {  // column f:  sum_i s_if loss(y_i, x_i w) + 1/2 sum_j lam_j,lam_of[f] w_j^2
     Matrix& X;
+    const RowData& rows;
     Loss loss;
-    const double* y;
-    RowWeights s;
     int m;
     const int* fold;    // (m) which column of the row weights
     const double* lam;  // (n_coef, n_lam)
@@ -84,8 +83,8 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
         std::vector<int> fold(a);
         for (int j = 0; j < a; ++j) fold[j] = problem.fold[cols[j]];
         std::vector<double> train(a), held(a), ww(a, 0.0), gg(a, 0.0);  // ww: of w with weights lam
-        loss_grad(problem.X, team, problem.loss, problem.y, problem.s, fold.data(), a, w,
-                  train.data(), held.data(), g, z);
+        loss_grad(problem.X, team, problem.rows, problem.loss, train_part, fold.data(), a, w,
+                  {train.data(), held.data()}, g, z);
         if (team.is_stopped) return;
         std::vector<double> parts(size_t(n_feature_blocks(p)) * 2 * a, 0.0);
         parallel_features(team, p, [&](int64_t b, int64_t k0, int64_t k1) {
@@ -191,8 +190,8 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
         }
         {
             Block<double> C = new_block<double>(size_t(n) * a);
-            row_terms(n, team, problem.loss, 2, problem.y, problem.s, train_bit, fold.data(), a,
-                      z1.get(), C.get());
+            row_terms(team, problem.rows, problem.loss, 2, train_part, fold.data(), a, z1.get(),
+                      C.get());
             cg(team, p, a, K,
                hessian_product(problem.X, team, C.get(), a / K, K, identity.data(), problem.lam,
                                problem.n_lam, lam_of.data()),
@@ -303,8 +302,8 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
                         for (int e = 0; e < K; ++e)
                             z[i * K + e] =
                                 Z[i * m + f + e] + t * (z1[i * a + j + e] - Z[i * m + f + e]);
-                    loss_sum(n, team, problem.loss, problem.y, problem.s, train_bit, &fold[j], K,
-                             z.data(), loss_of.data());
+                    loss_sum(team, problem.rows, problem.loss, train_part, &fold[j], K, z.data(),
+                             loss_of.data());
                     value = loss_of[0] + (c.objective - c.train) + t * lws[j] + 0.5 * t * t * ls[j];
                     if (value <= c.objective + 1e-4 * t * slope[j]) break;
                 }

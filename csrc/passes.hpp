@@ -16,95 +16,16 @@
 #include <type_traits>
 #include <vector>
 
-#include "losses.hpp"
-#include "parallel.hpp"
-#include "views.hpp"
+#include "rows.hpp"
 
 namespace fh {
-
-// A loss over a block of rows, as pointers: what losses.hpp lists, or (the same shape) what a user
-// compiled. `a` are its parameters.
-struct LossTable {
-    void (*value_d1_of)(int64_t n, const double* y, const double* z, const double* a, double* value,
-                        double* d1) = nullptr;
-    void (*derivative_of)(int order, int64_t n, const double* y, const double* z, const double* a,
-                          double* out) = nullptr;
-};
-struct Loss : LossTable {
-    double a[2] = {0.0, 0.0};
-    int n_classes = 1;  // more: the multinomial loss, whose unit of work is n_classes columns side
-                        // by side; the table is not used
-    LossTable other;  // of a mix: weight * this one + (1 - weight) * other. Without one weight is 1
-    double other_a[2] = {0.0, 0.0};
-    double weight = 1.0;
-    void value_d1(int64_t n, const double* y, const double* z, double* value, double* d1) const {
-        value_d1_of(n, y, z, a, value, d1);
-        if (weight == 1.0) return;
-        thread_local std::vector<double> other_value, other_d1;
-        other_value.resize(n);
-        other_d1.resize(n);
-        other.value_d1_of(n, y, z, other_a, other_value.data(), other_d1.data());
-        mix(n, other_value.data(), value);
-        mix(n, other_d1.data(), d1);
-    }
-    void derivative(int order, int64_t n, const double* y, const double* z, double* out) const {
-        derivative_of(order, n, y, z, a, out);
-        if (weight == 1.0) return;
-        thread_local std::vector<double> others;
-        others.resize(n);
-        other.derivative_of(order, n, y, z, other_a, others.data());
-        mix(n, others.data(), out);
-    }
-
-private:
-    void mix(int64_t n, const double* others, double* out) const {
-        for (int64_t i = 0; i < n; ++i) out[i] = weight * out[i] + (1.0 - weight) * others[i];
-    }
-};
-
-template <class L>
-struct LossBlock {
-    FH_CLONES static void value_d1(int64_t n, const double* y, const double* z,
-                                   const double* parameters, double* value, double* d1) {
-        const double a[2] = {parameters[0], parameters[1]};
-#pragma omp simd
-        for (int64_t i = 0; i < n; ++i) L::value_d1(y[i], z[i], a, value[i], d1[i]);
-    }
-    FH_CLONES static void d2(int64_t n, const double* y, const double* z, const double* parameters,
-                             double* out) {
-        const double a[2] = {parameters[0], parameters[1]};
-#pragma omp simd
-        for (int64_t i = 0; i < n; ++i) out[i] = L::d2(y[i], z[i], a);
-    }
-    static void derivative(int order, int64_t n, const double* y, const double* z, const double* a,
-                           double* out) {
-        if (order == 2) return d2(n, y, z, a, out);
-        for (int64_t i = 0; i < n; ++i)
-            out[i] = order == 0   ? L::value(y[i], z[i], a)
-                     : order == 1 ? L::d1(y[i], z[i], a)
-                                  : L::d3(y[i], z[i], a);
-    }
-    static constexpr LossTable table() { return {value_d1, derivative}; }
-};
-
-// Row weights of column f: weight[i] where (mask[i, f] & bit), else 0. Without weights 1, without a
-// mask every row trains.
-struct RowWeights {
-    const double* weight = nullptr;
-    const uint8_t* mask = nullptr;
-    int n_folds = 1;
-    double at(int64_t i, int fold, uint8_t bit) const {
-        double s = weight ? weight[i] : 1.0;
-        return (mask ? mask[i * n_folds + fold] : 1) & bit ? s : 0.0;
-    }
-};
-constexpr uint8_t train_bit = 1, held_out_bit = 2;
 
 // The matrix with what its passes need between calls. One call at a time: passes lock.
 struct Matrix {
     View rows;
     View cols;  // X transposed, or empty
     bool has_intercept = false;
+    double intercept = 1.0;         // of the column that is not stored
     bool is_deterministic = false;  // the same bits for every number of threads: two-pass form only
     int64_t n_passes =
         0;  // so far; one gather-and-scatter over all rows is one pass in either form
@@ -243,12 +164,13 @@ void apply(Matrix& X, Team& team, const U* V, int m_in, int m_out, U* out, const
         n_threads == 1 ? 1 : n_threads * (fused && m_out > 0 ? 1 : 8), X.n_blocks());
     ++X.n_passes;
 
+    const U one = U(is_squared ? X.intercept * X.intercept : X.intercept);
     auto gather_block = [&](int64_t i0, int64_t i1, const U* W, int64_t ldw, U* Z) {
         if (m_in == 0) return;
         X.rows.gather(m_in, false, i0, i1, W, ldw, Z, m_in);
         if (X.has_intercept)
             for (int64_t i = 0; i < i1 - i0; ++i)
-                for (int j = 0; j < m_in; ++j) Z[i * m_in + j] += W[p * ldw + j];
+                for (int j = 0; j < m_in; ++j) Z[i * m_in + j] += U(X.intercept) * W[p * ldw + j];
     };
 
     if (m_out == 0) {
@@ -279,7 +201,7 @@ void apply(Matrix& X, Team& team, const U* V, int m_in, int m_out, U* out, const
                 if (X.has_intercept)
                     for (int64_t i = 0; i < i1 - i0; ++i)
                         for (int j = 0; j < m_out; ++j)
-                            private_[p * ld + m_in + j] += R[i * m_out + j];
+                            private_[p * ld + m_in + j] += one * R[i * m_out + j];
             });
         });
         if (team.is_stopped) return;
@@ -330,24 +252,21 @@ void apply(Matrix& X, Team& team, const U* V, int m_in, int m_out, U* out, const
         for (int j = 0; j < m_out; ++j) {
             double s = 0.0;
             for (int64_t b = 0; b < X.n_blocks(); ++b) s += sums[b * m_out + j];
-            out[p * m_out + j] = s;
+            out[p * m_out + j] = U(double(one) * s);
         }
     if (epilogue) parallel_features(team, q, epilogue);
 }
 
-// y repeated for every column of a block of rows, as the loss functions want it
-inline void spread(const double* y, int64_t i0, int64_t i1, int m, std::vector<double>& out) {
-    out.resize(size_t(i1 - i0) * m);
-    for (int64_t i = i0; i < i1; ++i)
-        for (int j = 0; j < m; ++j) out[(i - i0) * m + j] = y[i];
-}
-
-// Values of the training rows and of the held-out rows (m each), gradients G (n_coef, m) of the
-// training part, predictions Z (n, m). Column j uses the row weights of fold[j]. G and Z may be
-// null.
-inline void loss_grad(Matrix& X, Team& team, const Loss& loss, const double* y, const RowWeights& s,
-                      const int* fold, int m, const double* W, double* train, double* held_out,
-                      double* G, double* Z) {
+// Sums of s * loss over the rows of a part and over those of the other one (m each), gradients
+// G (n_coef, m) of the part, predictions Z (n, m). Column j uses the weights of fold[j]. G and Z
+// may be null.
+struct LossSums {
+    double *value, *other;
+};
+inline void loss_grad(Matrix& X, Team& team, const RowData& rows, const Loss& loss, uint8_t part,
+                      const int* fold, int m, const double* W, LossSums out, double* G, double* Z) {
+    const double* y = rows.y;
+    const uint8_t other_part = part ^ (train_part | held_out_part);
     const int64_t n_blocks = X.n_blocks();
     std::vector<double> parts(size_t(n_blocks) * 2 * m);
     const int K = loss.n_classes;
@@ -355,22 +274,28 @@ inline void loss_grad(Matrix& X, Team& team, const Loss& loss, const double* y, 
     apply<double>(
         X, team, W, m, G ? m : 0, G,
         [&](int64_t b, int64_t i0, int64_t i1, const double* z, double* r) {
-            thread_local std::vector<double> yy, value, d1;
+            thread_local std::vector<double> yy, value, d1, moved;
+            if (rows.offset) {
+                moved.assign(z, z + (i1 - i0) * m);
+                for (int64_t i = i0; i < i1; ++i)
+                    for (int j = 0; j < m; ++j) moved[(i - i0) * m + j] += rows.offset[i];
+                z = moved.data();
+            }
             if (K > 1) {  // the value of a unit is that of its first column
                 d1.resize(K);
                 double* sums = parts.data() + b * 2 * m;
                 for (int64_t i = i0; i < i1; ++i)
                     for (int j = 0; j < m; j += K) {
                         const int64_t k = (i - i0) * m + j;
-                        const double in = s.at(i, fold[j], train_bit),
-                                     out = s.at(i, fold[j], held_out_bit);
-                        if (in != 0.0 || out != 0.0) {
+                        const double own = rows.at(i, fold[j], part),
+                                     others = rows.at(i, fold[j], other_part);
+                        if (own != 0.0 || others != 0.0) {
                             const double v = Softmax::value(K, y[i], z + k, loss.a, d1.data());
-                            if (in != 0.0) sums[j] += in * v;
-                            if (out != 0.0) sums[m + j] += out * v;
+                            if (own != 0.0) sums[j] += own * v;
+                            if (others != 0.0) sums[m + j] += others * v;
                         }
                         for (int c = 0; c < K; ++c) {
-                            if (r) r[k + c] = in != 0.0 ? in * (d1[c] - target.at(c, y[i])) : 0.0;
+                            if (r) r[k + c] = own != 0.0 ? own * (d1[c] - target.at(c, y[i])) : 0.0;
                             if (Z) Z[i * m + j + c] = z[k + c];
                         }
                     }
@@ -385,11 +310,11 @@ inline void loss_grad(Matrix& X, Team& team, const Loss& loss, const double* y, 
             for (int64_t i = i0; i < i1; ++i)
                 for (int j = 0; j < m; ++j) {
                     const int64_t k = (i - i0) * m + j;
-                    const double in = s.at(i, fold[j], train_bit),
-                                 out = s.at(i, fold[j], held_out_bit);
-                    if (in != 0.0) sums[j] += in * value[k];
-                    if (out != 0.0) sums[m + j] += out * value[k];
-                    if (r) r[k] = in != 0.0 ? in * d1[k] : 0.0;
+                    const double own = rows.at(i, fold[j], part),
+                                 others = rows.at(i, fold[j], other_part);
+                    if (own != 0.0) sums[j] += own * value[k];
+                    if (others != 0.0) sums[m + j] += others * value[k];
+                    if (r) r[k] = own != 0.0 ? own * d1[k] : 0.0;
                     if (Z) Z[i * m + j] = z[k];
                 }
         });
@@ -399,88 +324,8 @@ inline void loss_grad(Matrix& X, Team& team, const Loss& loss, const double* y, 
             a += parts[k * 2 * m + j];
             b += parts[k * 2 * m + m + j];
         }
-        train[j] = a;
-        held_out[j] = b;
-    }
-}
-
-// s * (derivative of the loss of this order) at predictions Z (n, m), in the rows that have `bit`.
-// Reads no X. Of the multinomial loss orders 2 and 3 are s p, from which all that is needed of them
-// follows.
-inline void row_terms(int64_t n, Team& team, const Loss& loss, int order, const double* y,
-                      const RowWeights& s, uint8_t bit, const int* fold, int m, const double* Z,
-                      double* out) {
-    const int64_t B = 256, n_blocks = (n + B - 1) / B,
-                  n_chunks = n * m < 16384 ? 1 : team.n_threads;
-    parallel_chunks(team, n_chunks, [&](int64_t c) {
-        std::vector<double> yy;
-        const int K = loss.n_classes;
-        const Softmax::Target target(K, loss.a);
-        for (int64_t b = n_blocks * c / n_chunks; b < n_blocks * (c + 1) / n_chunks; ++b) {
-            const int64_t i0 = b * B, i1 = std::min(n, i0 + B);
-            if (K > 1) {
-                for (int64_t i = i0; i < i1; ++i)
-                    for (int j = 0; j < m; j += K) {
-                        double* o = out + i * m + j;
-                        const double w = s.at(i, fold[j], bit);
-                        if (order == 0) {
-                            const double v = Softmax::value(K, y[i], Z + i * m + j, loss.a, o);
-                            for (int e = 0; e < K; ++e) o[e] = e == 0 && w != 0.0 ? w * v : 0.0;
-                            continue;
-                        }
-                        Softmax::probabilities(K, Z + i * m + j, o);
-                        if (order == 1) target.subtract_from(K, y[i], o);
-                        for (int e = 0; e < K; ++e) o[e] = w != 0.0 ? w * o[e] : 0.0;
-                    }
-                continue;
-            }
-            spread(y, i0, i1, m, yy);
-            loss.derivative(order, (i1 - i0) * m, yy.data(), Z + i0 * m, out + i0 * m);
-            for (int64_t i = i0; i < i1; ++i)
-                for (int j = 0; j < m; ++j) {
-                    const double w = s.at(i, fold[j], bit);
-                    out[i * m + j] = w != 0.0 ? w * out[i * m + j] : 0.0;
-                }
-        }
-    });
-}
-
-// sums (m) of s * loss over the rows that have `bit`, from predictions Z (n, m). Reads no X.
-inline void loss_sum(int64_t n, Team& team, const Loss& loss, const double* y, const RowWeights& s,
-                     uint8_t bit, const int* fold, int m, const double* Z, double* sums) {
-    const int64_t B = 256, n_blocks = (n + B - 1) / B,
-                  n_chunks = n * m < 16384 ? 1 : team.n_threads;
-    std::vector<double> parts(size_t(n_blocks) * m);
-    parallel_chunks(team, n_chunks, [&](int64_t c) {
-        std::vector<double> yy, value, d1;
-        const int K = loss.n_classes;
-        for (int64_t b = n_blocks * c / n_chunks; b < n_blocks * (c + 1) / n_chunks; ++b) {
-            const int64_t i0 = b * B, i1 = std::min(n, i0 + B);
-            if (K > 1) {
-                d1.resize(K);
-                for (int64_t i = i0; i < i1; ++i)
-                    for (int j = 0; j < m; j += K) {
-                        const double w = s.at(i, fold[j], bit);
-                        if (w != 0.0)
-                            parts[b * m + j] +=
-                                w * Softmax::value(K, y[i], Z + i * m + j, loss.a, d1.data());
-                    }
-                continue;
-            }
-            spread(y, i0, i1, m, yy);
-            value.resize(yy.size());
-            d1.resize(yy.size());
-            loss.value_d1((i1 - i0) * m, yy.data(), Z + i0 * m, value.data(), d1.data());
-            for (int64_t i = i0; i < i1; ++i)
-                for (int j = 0; j < m; ++j) {
-                    const double w = s.at(i, fold[j], bit);
-                    if (w != 0.0) parts[b * m + j] += w * value[(i - i0) * m + j];
-                }
-        }
-    });
-    for (int j = 0; j < m; ++j) {
-        sums[j] = 0.0;
-        for (int64_t b = 0; b < n_blocks; ++b) sums[j] += parts[b * m + j];
+        out.value[j] = a;
+        out.other[j] = b;
     }
 }
 
@@ -547,10 +392,11 @@ FH_CLONES inline void add_outer_product(int k, int stride, double c, const doubl
 }
 
 // M (n_folds, k, k) with M_f = sum_i (A_if + B_if x_i q_f) (x_i u_a) (x_i u_b), where column a *
-// n_folds + f of U (n_coef, k n_folds) is u_a of fold f. The contraction of the outer Hessian. B
-// and Q (n_coef, n_folds) may be null. With K > 1 classes every column is K of them, A and B are of
-// the form s p, and the second and third derivatives of the multinomial loss take the place of the
-// products: the covariance of u_a and u_b under p, and the third central moment of q, u_a, u_b.
+// n_folds + f of U (n_coef, k n_folds) is u_a of fold f. The contraction of the outer Hessian. A
+// may be null, and so may B and Q (n_coef, n_folds) together. With K > 1 classes every column is K
+// of them, A and B are of the form s p, and the second and third derivatives of the multinomial
+// loss take the place of the products: the covariance of u_a and u_b under p, and the third central
+// moment of q, u_a, u_b.
 inline void contract(Matrix& X, Team& team, const double* A, const double* B, const double* Q,
                      const double* U, int n_folds, int k, int K, double* M) {
     const int F = n_folds, m_u = k * F * K, m = m_u + (Q ? F * K : 0);
@@ -575,6 +421,7 @@ inline void contract(Matrix& X, Team& team, const double* A, const double* B, co
                           for (int64_t i = i0; i < i1; ++i, z += m)
                               for (int f = 0; f < F; ++f)
                                   for (int third = 0; third < (Q ? 2 : 1); ++third) {
+                                      if (!(third ? B : A)) continue;
                                       const double* w = (third ? B : A) + (i * F + f) * K;
                                       double s = 0.0, q_mean = 0.0;
                                       for (int c = 0; c < K; ++c) s += w[c];
@@ -602,7 +449,7 @@ inline void contract(Matrix& X, Team& team, const double* A, const double* B, co
                       }
                       for (int64_t i = i0; i < i1; ++i, z += m)
                           for (int f = 0; f < n_folds; ++f) {
-                              double c = A[i * n_folds + f];
+                              double c = A ? A[i * n_folds + f] : 0.0;
                               if (Q) c += B[i * n_folds + f] * z[m_u + f];
                               if (c == 0.0) continue;
                               add_outer_product(k, F, c, z + f, part + f * k * k);

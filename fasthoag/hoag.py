@@ -10,6 +10,7 @@ import numpy as np
 
 from fasthoag import linsolve, solvers
 from fasthoag.criteria import HeldOut
+from fasthoag.design.rows import to_host
 from fasthoag.hypergradient import Accuracy, evaluate, moved, solve_inner
 from fasthoag.outer import METHODS
 from fasthoag.outer.trust_region import FEW
@@ -239,10 +240,11 @@ def hoag(
     bound = criterion.bind(problem)
     run = Run(bound, problem, stop_on, unseen, scoring, callback, began)
     if hasattr(problem.design, "check_room"):
-        problem.design.check_room(len(bound.fold) * (2 + (n_hyper if rule.has_tangents else 0)))
+        n_blocks = 2 + (n_hyper if rule.has_tangents else 0)
+        problem.design.check_room(bound.inner.units.n_columns * n_blocks)
     diagonal = diagonal_at_zero(bound.inner) if box is None or theta0 is None else None
     lower, upper = box or default_box(bound.inner, diagonal)
-    xp, K = bound.inner.design.xp, bound.inner.n_classes
+    xp, units = bound.inner.design.xp, bound.inner.units
     is_fixed = bound.inner.penalty.n_hyper(problem.n_features) == 0
     if theta0 is None and not is_fixed:
         theta0, W = sweep(bound, lower, upper, diagonal)
@@ -252,7 +254,7 @@ def hoag(
         theta0 = np.clip(
             bound.inner.start(scale_of(bound.inner)) if theta0 is None else theta0, lower, upper
         )
-        W = bound.inner.design.encode(np.zeros((problem.design.n_coef, K)))
+        W = problem.design.zeros(units.n_classes)
     status, n_iter, found, T, W_all = None, 0, None, None, None
     if bound.n_folds > 2 and rule.has_tangents:
         # θ is found on one fold; the others join for the last steps only. They start from the
@@ -295,7 +297,7 @@ def hoag(
     if status == "stopped":
         best = found
     else:
-        W = xp.concat([W] * (len(bound.fold) // W.shape[1]), axis=1)
+        W = xp.concat([W] * (units.n_columns // W.shape[1]), axis=1)
         best, status, n_more = minimise(
             bound,
             rule,
@@ -329,28 +331,15 @@ def hoag(
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     W = best.predict(0 * best.theta)
     # stopped before all folds were looked at: nothing to say
-    last = run.look(W) if W.shape[1] == len(bound.fold) else {}
-
-    def fold_mean(block):
-        return sum(block[:, f * K : (f + 1) * K] for f in range(block.shape[1] // K)) / (
-            block.shape[1] // K
-        )
-
-    W_all = (
-        fold_mean(W)
-        if W_all is None
-        else W_all
-        + sum(
-            fold_mean(t) * float(step) for t, step in zip(best.T, best.theta - theta0, strict=False)
-        )
-    )
-    w, w_all = (
-        for_user(bound.inner.design, bound.inner.design.decode(block)) for block in (W, W_all)
-    )
-    if K == 1:
-        w_all = w_all[:, 0]
+    last = run.look(W) if W.shape[1] == units.n_columns else {}
+    if W_all is None:
+        W_all = units.fold_mean(W)
     else:
-        w = w.reshape(len(w), -1, K)
+        for tangent, step in zip(best.T, best.theta - theta0, strict=True):
+            W_all = W_all + units.fold_mean(tangent) * float(step)
+    design = bound.inner.design
+    w, w_all = (for_user(design, design.decode(block)) for block in (W, W_all))
+    w, w_all = units.apart(w), units.squeeze(w_all)
     return HoagResult(
         best.theta,
         np.exp(best.theta),
@@ -428,9 +417,9 @@ class Run:
             if rule is not None
         }
         self._apart = {
-            id(w.design): w
+            id(w.rows.design): w
             for w in self._watched.values()
-            if w.design not in (bound.design, bound.inner.design)
+            if w.rows.design not in (bound.rows.design, bound.inner.design)
         }.values()
         self._scores, self._best, self._n_worse, self._passes_before = None, None, 0, 0.0
         if scoring is not None:
@@ -448,8 +437,7 @@ class Run:
     def look(self, W):
         """Loss on the rows that are watched, the mean over folds, and scores, at these inner
         solutions."""
-        fold = np.zeros(len(self.bound.fold), np.int32)
-        found = {name: float(w.values(W, fold, None).mean()) for name, w in self._watched.items()}
+        found = {name: float(w.values(W, None).mean()) for name, w in self._watched.items()}
         return found | ({} if self._scores is None else {"scores": self._scores(W)})
 
     def record(self, phase, evaluation, accuracy, is_accepted):
@@ -564,7 +552,7 @@ def solve_all_rows(inner, theta, W, precond):
     whole = inner.all_rows()
     lam = whole.strengths(theta)
     start = W if inner.loss.is_quadratic else 0.3 * W
-    tol = np.repeat(0.3 * linsolve.norms(lam * W, inner.n_classes), inner.n_classes)
+    tol = inner.units.repeat(0.3 * inner.units.norms(lam * W))
     return solvers.newton_cg(whole, lam, start, tol=tol, precond=precond).W
 
 
@@ -639,46 +627,37 @@ def sweep(bound, lower, upper, diagonal):
     elif has_valleys and bound.is_exact:
         look = look_at_criterion
     else:  # no rows but those that train, whose losses would tell nothing
-        return np.clip(inner.start(center), lower, upper), inner.design.encode(
-            np.zeros((inner.design.n_coef, inner.n_classes))
-        )
+        none = inner.design.zeros(inner.units.n_classes)
+        return np.clip(inner.start(center), lower, upper), none
     values, W = look(first, levels)
     best = int(np.argmin(values))  # the strongest where none was solved
     return levels[best], W[best]
+
+
+def null_curvature(inner):
+    """The curvature where all coefficients are 0."""
+    return inner.curvature(inner.rows.at_constant(np.zeros(inner.units.n_columns)))
 
 
 def look_at_each(first, levels):
     """Criterion and inner solution at every level, from the last one; infinite where none was
     found. Many coefficients get few steps, and the levels end with the first that is not solved:
     the weaker ones are harder still."""
-    inner, design = first.inner, first.inner.design
-    values, solutions = (
-        np.full(len(levels), np.inf),
-        [design.encode(np.zeros((design.n_coef, inner.n_classes)))] * len(levels),
-    )
-    W, precond, zero = solutions[0], None, design.xp.zeros((design.shape[0], inner.n_classes))
+    inner, design, units = first.inner, first.inner.design, first.inner.units
+    W, precond = design.zeros(units.n_classes), None
+    values, solutions = np.full(len(levels), np.inf), [W] * len(levels)
     is_small = design.n_coef <= linsolve.SMALL
+    limits = {} if is_small else {"max_iter": 6, "max_cg": 12}
     for i, theta in enumerate(levels):
         lam = inner.strengths(theta)
-        precond = (
-            precond.at(lam)
-            if precond
-            else linsolve.make_precond(design, inner.diagonal_curvature(inner.curvature(zero)), lam)
-        )
-        _, result, _, _ = solve_inner(
-            first,
-            theta,
-            W,
-            Accuracy(0.3, 0.3),
-            precond,
-            **({} if is_small else {"max_iter": 6, "max_cg": 12}),
-        )
-        value = first.values(result.W, first.fold, result.Z)[0]
-        if (
-            np.isfinite(value)
-            and result.grad_norm[0]
-            <= 2 * linsolve.norms(inner.spread(lam) * result.W, inner.n_classes)[0]
-        ):
+        if precond:
+            precond = precond.at(lam)
+        else:
+            precond = linsolve.make_precond(inner.rows, null_curvature(inner), lam)
+        _, result, _, _ = solve_inner(first, theta, W, Accuracy(0.3, 0.3), precond, **limits)
+        value = first.values(result.W, result.Z)[0]
+        reach = 2 * units.norms(units.tile(design.xp, lam) * result.W)[0]
+        if np.isfinite(value) and result.grad_norm[0] <= reach:
             values[i], W, solutions[i] = value, result.W, result.W
         elif not is_small:
             break
@@ -687,72 +666,45 @@ def look_at_each(first, levels):
 
 def look_at_criterion(bound, levels):
     """The same for a criterion that is no function of w alone."""
-    W, precond, found = (
-        bound.design.encode(np.zeros((bound.design.n_coef, bound.inner.n_classes))),
-        None,
-        [],
-    )
+    W, precond, found = bound.inner.design.zeros(bound.inner.units.n_classes), None, []
     for theta in levels:
         found.append(evaluate(bound, theta, W, Accuracy(0.1, 0.1), precond=precond))
         W, precond = (found[-1].W, found[-1].precond) if found[-1].is_solved else (W, precond)
-    return np.array([one.value if one.is_solved else np.inf for one in found]), [
-        one.W for one in found
-    ]
+    values = np.array([one.value if one.is_solved else np.inf for one in found])
+    return values, [one.W for one in found]
 
 
 def look_at_all(first, levels):
     """The same for three levels as columns of one block, with few iterations."""
-    inner, design = first.inner, first.inner.design
-    xp, K, m = design.xp, inner.n_classes, len(levels) * inner.n_classes
+    inner, design, units = first.inner, first.inner.design, first.inner.units
+    xp = design.xp
     lam = xp.concat([inner.strengths(theta)[:, :1] for theta in levels], axis=1)
-    fold, lam_of = np.zeros(m, np.int32), np.repeat(np.arange(len(levels), dtype=np.int32), K)
-    zero = design.encode(np.zeros((design.n_coef, m)))
-    precond = linsolve.make_precond(
-        design,
-        inner.diagonal_curvature(inner.curvature(xp.zeros((design.shape[0], K)))),
-        lam[:, 1:2],
-        is_quick=True,
-    )
-    unit = linsolve.norms(
-        design.loss_grad(inner.loss, inner.y, inner.rows, first.fold, zero[:, :K])[2], K
-    )[0]
-    result = solvers.newton_cg(
-        inner,
-        lam,
-        zero,
-        tol=0.1 * unit,
-        fold=fold,
-        lam_of=lam_of,
-        precond=precond,
-        max_iter=4,
-        max_cg=8,
-    )
-    values = first.values(result.W, fold, result.Z)
-    is_near = np.isfinite(values) & (
-        result.grad_norm[::K]
-        <= 2 * linsolve.norms(xp.take(lam, xp.asarray(lam_of), axis=1) * result.W, K)
-    )
-    return np.where(is_near, values, np.inf), [
-        result.W[:, i * K : (i + 1) * K] for i in range(len(levels))
-    ]
+    lam_of = units.repeat(np.arange(len(levels), dtype=np.int32))
+    precond = linsolve.make_precond(inner.rows, null_curvature(inner), lam[:, 1:2], is_quick=True)
+    unit = units.norms(inner.rows.loss_grad(inner.loss, design.zeros(units.n_classes)).grad)[0]
+    zero = design.zeros(len(lam_of))
+    solve = {"lam_of": lam_of, "precond": precond, "max_iter": 4, "max_cg": 8}
+    result = solvers.newton_cg(inner, lam, zero, tol=0.1 * unit, **solve)
+    values = first.values(result.W, result.Z)
+    reach = 2 * units.norms(xp.take(lam, xp.asarray(lam_of), axis=1) * result.W)
+    is_near = np.isfinite(values) & (units.of_units(result.grad_norm) <= reach)
+    return np.where(is_near, values, np.inf), units.split(result.W)
 
 
 def diagonal_at_zero(inner):
     """diag(XᵀDX) at w = 0 on all rows: what λ is measured against, feature by feature. Where
     offsets are most of it, beside an intercept, which takes them, that of the columns less their
     means."""
-    design = inner.design
-    whole = inner.all_rows()
-    curvature = whole.diagonal_curvature(
-        whole.curvature(design.xp.zeros((design.shape[0], inner.n_classes)))
-    )[:, :1]
-    diagonal = np.asarray(design.decode(design.hess_diag(curvature)))[: design.shape[1], 0]
-    if not design.has_intercept:
-        return diagonal
-    sums = np.asarray(design.decode(design.rmatvec(curvature)))[:, 0]
-    left = diagonal - sums[:-1] ** 2 / max(sums[-1], 1e-300)
-    left = np.where(left > 1e-10 * diagonal, left, 0.0)  # else a constant, or rounding
-    return left if left.any() and left.sum() < 0.1 * diagonal.sum() else diagonal
+    design, whole = inner.design, inner.all_rows()
+    E, c = design.coefficients, whole.rows.mean(null_curvature(whole))
+    diagonal = to_host(design.hess_diag(c))[:, 0]
+    if design.has_intercept:
+        sums = to_host(design.rmatvec(c.values))[:, 0]
+        left = diagonal[:-1] - sums[:-1] ** 2 / max(sums[-1] / E.intercept, 1e-300)
+        left = np.where(left > 1e-10 * diagonal[:-1], left, 0.0)  # else a constant, or rounding
+        if left.any() and left.sum() < 0.1 * diagonal[:-1].sum():
+            diagonal[:-1] = left
+    return E.unspread(diagonal)[: design.shape[1]]
 
 
 def positive(diagonal):
@@ -860,7 +812,7 @@ def check_hypergrad(problem, criterion, theta, *, step=1e-4, n_threads=None):
         problem = problem.with_threads(n_threads)
     theta = check_theta(theta, problem.n_hyper, "theta")
     bound = criterion.bind(problem)
-    zero = bound.inner.design.encode(np.zeros((problem.design.n_coef, len(bound.fold))))
+    zero = problem.design.zeros(bound.inner.units.n_columns)
     exact = Accuracy(1e-11, 1e-11)
     has_tangents = (
         not problem.tuned

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from fasthoag import linsolve, solvers
-from fasthoag.linsolve import NO_PRECONDITIONER, norms
+from fasthoag.design.rows import to_host
+from fasthoag.linsolve import NO_PRECONDITIONER
 from fasthoag.problem import split_theta
 
 # |ρᵀH⁻¹ρ'| as a part of the product of the two energy norms. Cauchy-Schwarz has 1; on 20 newsgroups
@@ -129,36 +130,33 @@ def moved(evaluation, step, hess, hess_error, grad_error):
 def solve_inner(bound, theta, W, accuracy, precond, **limits):
     """Inner solutions of this accuracy for every fold. At w = 0, where ||λ w|| tells nothing, the
     gradient itself is the unit. `limits` are the solver's ``max_iter`` and ``max_cg``."""
-    inner, K = bound.inner, bound.inner.n_classes
+    inner, units = bound.inner, bound.inner.units
     lam = inner.strengths(theta)
-    mu = smallest_strength(inner, theta)
-    spread = inner.spread(lam)
-    unit = norms(spread * W, K)
+    mu = smallest_strength(lam)
+    spread = units.tile(inner.design.xp, lam)
+    unit = units.norms(spread * W)
     if (unit == 0).any():
-        start = inner.design.loss_grad(inner.loss, inner.y, inner.rows, bound.fold, W)[2]
-        unit = np.where(unit == 0, norms(start, K), unit)
+        start = inner.rows.loss_grad(inner.loss, W).grad
+        unit = np.where(unit == 0, units.norms(start), unit)
     n_iter = n_cg = 0
     for _ in range(20):  # the unit shrinks as w settles
-        result = solvers.newton_cg(
-            inner, lam, W, tol=np.repeat(accuracy.inner_tol(unit, mu), K), precond=precond, **limits
-        )
-        n_iter, n_cg, W = n_iter + int(result.n_iter.max()), n_cg + int(result.n_cg.max()), result.W
-        now = norms(spread * W, K)
-        is_open = (
-            (result.grad_norm[::K] > 1.5 * accuracy.inner_tol(now, mu))
-            & (result.status[::K] == linsolve.CONVERGED)
-            & (now > 0)
-        )
+        tol = units.repeat(accuracy.inner_tol(unit, mu))
+        result = solvers.newton_cg(inner, lam, W, tol=tol, precond=precond, **limits)
+        n_iter, n_cg = n_iter + int(result.n_iter.max()), n_cg + int(result.n_cg.max())
+        W = result.W
+        now = units.norms(spread * W)
+        is_open = units.of_units(result.grad_norm) > 1.5 * accuracy.inner_tol(now, mu)
+        is_open &= (units.of_units(result.status) == linsolve.CONVERGED) & (now > 0)
         if not is_open.any():
             break
         unit = now
     return lam, result, n_iter, n_cg
 
 
-def smallest_strength(inner, theta):
+def smallest_strength(lam):
     """A lower bound of the eigenvalues of H on penalised coefficients."""
-    strengths = inner.penalty.strengths(split_theta(inner, theta)[0], inner.n_features)
-    return max(float(np.min(strengths, where=strengths > 0, initial=np.inf)), 1e-300)
+    lam = to_host(lam)
+    return max(float(np.min(lam, where=lam > 0, initial=np.inf)), 1e-300)
 
 
 def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, precond=None):
@@ -174,19 +172,15 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
         Adjoint and tangents of a θ nearby to start the linear solves from.
 
     References
-    ---------- Pedregosa (2016), "Hyperparameter optimization with approximate gradient", eq. 3; the
-    second-order terms are Newton's on L."""
+    ----------
+    Pedregosa (2016), "Hyperparameter optimization with approximate gradient", eq. 3; the
+    second-order terms are Newton's on L.
+    """
     if hasattr(bound, "evaluate"):  # a criterion that is no function of w alone
         return bound.evaluate(theta, W, accuracy, precond, Q)
     bound = bound.at(theta)
-    inner, F, K = bound.inner, bound.n_folds, bound.inner.n_classes
-    xp = inner.design.xp
-
-    def dots(A, B):  # by unit: the classes of a fold together
-        return linsolve.dots(A, B).reshape(-1, K).sum(axis=1)
-
-    def norms(A):
-        return np.sqrt(dots(A, A))
+    inner, units = bound.inner, bound.inner.units
+    xp, F, m, dots, norms = inner.design.xp, bound.n_folds, units.n_columns, units.dots, units.norms
 
     precond = precond and precond.at(inner.strengths(theta))
     lam, solution, n_inner, n_cg = solve_inner(
@@ -196,7 +190,7 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     fold_values, g_grad, Z_criterion = bound.value_and_grad(W, solution.Z)
     curvature = inner.curvature(solution.Z)
     if precond is None:
-        precond = linsolve.make_precond(inner.design, inner.diagonal_curvature(curvature), lam)
+        precond = linsolve.make_precond(inner.rows, curvature, lam)
     jac = inner.strengths_jac(theta) if has_tangents else None
     k = jac.shape[1] if has_tangents else 0
     cross = [jac[:, j : j + 1] * W for j in range(k)]
@@ -208,36 +202,27 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
         start = xp.concat(
             [xp.zeros_like(r), xp.zeros_like(r) if Q is None else Q, *(T or [])], axis=1
         )
-    hess = inner.hessian(curvature, lam, 2 + k)
-    solved = linsolve.cg(
-        hess,
-        xp.asarray(b),
-        start,
-        tol=np.repeat(accuracy.linear_tol(norms(b), F), K),
-        precond=precond,
-    )
+    hess = linsolve.Hessian(inner.design, curvature, lam)
+    tol = units.repeat(accuracy.linear_tol(norms(b), F))
+    solved = linsolve.cg(hess, xp.asarray(b), start, tol=tol, precond=precond)
     # copies: contiguous ones are read ten times each
-    V, Q, *T = (
-        xp.asarray(solved.x[:, a * F * K : (a + 1) * F * K], copy=True) for a in range(2 + k)
-    )
-    rho_q = xp.asarray(solved.residual[:, F * K : 2 * F * K], copy=True)
+    V, Q, *T = (xp.asarray(solved.x[:, a * m : (a + 1) * m], copy=True) for a in range(2 + k))
+    rho_q = xp.asarray(solved.residual[:, m : 2 * m], copy=True)
 
     # energy norms of the errors of the solves bound the products of two residuals: |ρᵀH⁻¹ρ'| <=
     # ||e||_H ||e'||_H
-    mu = smallest_strength(inner, theta)
-    energy = np.sqrt(np.where(solved.energy < 0, solved.residual_norm**2 / mu, solved.energy))[
-        ::K
-    ].reshape(2 + k, F)
-    has_moved = (solved.energy >= 0)[::K].reshape(2 + k, F)
+    left, energy = units.of_units(solved.residual_norm), units.of_units(solved.energy)
+    has_moved = (energy >= 0).reshape(2 + k, F)
+    energy = np.sqrt(np.where(energy < 0, left**2 / smallest_strength(lam), energy))
+    energy = energy.reshape(2 + k, F)
     product = energy * energy[1] * np.where(has_moved & has_moved[1], ALIGNMENT, 1.0)
     # (F, k+1, k+1)
     M = bound.lagrangian_hessian(Q, xp.concat([*T, V], axis=1), solution.Z, Z_criterion)
     second = 0.5 * M[:, k, k]
-    linear = (
-        (solved.residual_norm[::K] / np.maximum(norms(b), 1e-300)).reshape(2 + k, F).max(axis=1)
-    )
+    linear = (left / np.maximum(norms(b), 1e-300)).reshape(2 + k, F).max(axis=1)
+    unit = np.maximum(norms(units.tile(xp, lam) * W), 1e-300)
     reached = Accuracy(
-        float(np.max(solution.grad_norm[::K] / np.maximum(norms(inner.spread(lam) * W), 1e-300))),
+        float(np.max(units.of_units(solution.grad_norm) / unit)),
         float(linear[1]),
         tangents=float(linear[2:].max()) if k else None,
     )
@@ -291,7 +276,7 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
         # terms and folds cancel in the sum, their errors do not
         terms = inner.penalty.strengths_vjp(
             split_theta(inner, theta)[0],
-            products(abs(W), abs(Q) * xp.asarray(np.repeat(np.minimum(share, 1.0), K))),
+            products(abs(W), abs(Q) * xp.asarray(units.repeat(np.minimum(share, 1.0)))),
         )
         linear_error = float(
             np.linalg.norm(terms)
@@ -302,7 +287,7 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
         np.isin(solution.status, (linsolve.CONVERGED, linsolve.STALLED)).all()
         and (
             (solved.status == linsolve.CONVERGED)
-            | (solved.residual_norm <= 0.5 * np.repeat(norms(b), K))
+            | (solved.residual_norm <= 0.5 * units.repeat(norms(b)))
         ).all()
     )
     return Evaluation(

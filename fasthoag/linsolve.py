@@ -1,12 +1,13 @@
 """Linear solves with the inner Hessian: native where the design has them, else the same algorithm
 over the Design protocol."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
-from fasthoag.design import is_on_device, to_host
+from fasthoag.design.rows import Curvature, to_host
+from fasthoag.units import Units, column_dots
 
 # as csrc/cg.hpp
 CONVERGED, MAX_ITER, INDEFINITE, NONFINITE, AT_RADIUS, STALLED, INTERRUPTED = range(7)
@@ -86,58 +87,27 @@ NO_PRECONDITIONER = Preconditioner()
 
 @dataclass(frozen=True)
 class Hessian:
-    """Xᵀ diag(c) X + diag(λ) for m columns: column j uses ``curvature[:, fold[j]]`` and ``lam[:,
-    lam_of[j]]``; with several classes for m / n_classes units of columns, each one vector."""
+    """Xᵀ diag(c) X + diag(λ) for columns in units of the curvature's classes, each one vector; unit
+    u has the curvature of fold u modulo n_folds, column j the strengths ``lam[:, lam_of[j]]``, by
+    default those of j modulo their number."""
 
     design: Any
-    curvature: Any
-    fold: np.ndarray
+    curvature: Curvature
     lam: Any
-    lam_of: np.ndarray
-    n_classes: int = 1
+    lam_of: Any = None
 
-    def matvec(self, V, cols=slice(None)):
+    def columns_of_lam(self, m):
+        return columns_of_lam(self.lam, self.lam_of, m)
+
+    def matvec(self, V):
         xp = self.design.xp
-        lam = xp.take(self.lam, xp.asarray(self.lam_of[cols]), axis=1)
-        return self.design.hvp(self.curvature, self.fold[cols], V, self.n_classes) + lam * V
+        lam = xp.take(self.lam, xp.asarray(self.columns_of_lam(V.shape[1])), axis=1)
+        return self.design.hvp(self.curvature, V) + lam * V
 
 
-def dots(A, B):
-    """Column sums of A * B as NumPy."""
-    if isinstance(A, np.ndarray):
-        return np.einsum("ij,ij->j", A, B)
-    if is_on_device(A):
-        product = A * B
-        k = len(A) // 512 * 512 if len(A) > 1 << 16 else 0
-        # in two stages: a sum of few columns by itself would keep as few blocks of threads busy
-        if k:
-            return to_host(
-                product[:k].reshape(512, k // 512, product.shape[1]).sum(axis=1).sum(axis=0)
-                + product[k:].sum(axis=0)
-            )
-        return to_host(product.sum(axis=0))
-    return (
-        np.asarray((A * B).sum(axis=0))
-        if not hasattr(A, "__array_namespace__")
-        else np.asarray(A.__array_namespace__().sum(A * B, axis=0))
-    )
-
-
-def norms(A, n_classes=1):
-    """2-norms of columns, or of units of `n_classes` columns, as NumPy."""
-    return np.sqrt(dots(A, A).reshape(-1, n_classes).sum(axis=1))
-
-
-column_dots = dots
-
-
-def united(values, n_classes):
-    """Every value replaced by the sum over its unit of columns."""
-    return (
-        values
-        if n_classes == 1
-        else np.repeat(values.reshape(-1, n_classes).sum(axis=1), n_classes)
-    )
+def columns_of_lam(lam, lam_of, m):
+    """Which strengths (n_coef, n_lam) every column of a block has, (m,)."""
+    return np.arange(m, dtype=np.int32) % lam.shape[1] if lam_of is None else lam_of
 
 
 def cg(hess, b, x0=None, *, tol, precond=NO_PRECONDITIONER, max_iter=1000):
@@ -171,57 +141,35 @@ def cg(hess, b, x0=None, *, tol, precond=NO_PRECONDITIONER, max_iter=1000):
     --------
     >>> import numpy as np
     >>> from fasthoag.design.cpu import CpuDesign
+    >>> from fasthoag.design.rows import Curvature
     >>> from fasthoag.linsolve import Hessian, cg
-    >>> one = np.zeros(1, np.int32)
-    >>> H = Hessian(CpuDesign(np.eye(2)), np.ones((2, 1)), one, np.ones((2, 1)), one)     # 2 I
+    >>> H = Hessian(CpuDesign(np.eye(2)), Curvature(np.ones((2, 1))), np.ones((2, 1)))  # 2 I
     >>> cg(H, np.array([[2.0], [4.0]]), tol=1e-12).x.ravel()
     array([1., 2.])
     """
     tol = np.ascontiguousarray(np.broadcast_to(np.asarray(tol, np.float64), (b.shape[1],)))
-    if hasattr(hess.design, "cg"):
-        return SolveResult(
-            *hess.design.cg(
-                hess.curvature,
-                hess.fold,
-                hess.lam,
-                hess.lam_of,
-                b,
-                x0,
-                tol,
-                max_iter,
-                precond,
-                hess.n_classes,
-            )
-        )
-    return _cg_columns(hess, b, x0, tol, precond, max_iter)
+    if "cg" in hess.design.native_solvers:
+        found = hess.design.cg(hess, b, x0, tol, precond, max_iter)
+        return SolveResult(*(getattr(found, field.name) for field in fields(SolveResult)))
+    return cg_columns(hess, b, x0, tol, precond, max_iter)
 
 
 def cg_in_ball(hess, b, tol, precond, max_iter, radius):
     """`cg` from 0 that stops a column where it would leave the ball of this radius (m,):
     Steihaug's, native where the design has it."""
-    if hasattr(hess.design, "cg_in_ball"):
-        args = (
-            hess.curvature,
-            hess.fold,
-            hess.lam,
-            hess.lam_of,
-            b,
-            tol,
-            max_iter,
-            precond,
-            hess.n_classes,
-        )
-        return SolveResult(*hess.design.cg_in_ball(*args, radius))
-    return _cg_columns(hess, b, None, tol, precond, max_iter, radius)
+    if "cg_in_ball" in hess.design.native_solvers:
+        return hess.design.cg_in_ball(hess, b, tol, precond, max_iter, radius)
+    return cg_columns(hess, b, None, tol, precond, max_iter, radius)
 
 
-def _cg_columns(hess, b, x0, tol, precond, max_iter, radius=None):
+def cg_columns(hess, b, x0, tol, precond, max_iter, radius=None):
     """The algorithm of csrc/cg.hpp over the Design protocol; finished columns are kept in the block
     with a zero step."""
     xp, m = hess.design.xp, b.shape[1]
+    units = Units(n_classes=hess.curvature.n_classes)
 
-    def dots(A, B):  # of units
-        return united(column_dots(A, B), hess.n_classes)
+    def dots(A, B):
+        return units.united(column_dots(A, B))
 
     x = xp.zeros_like(b) if x0 is None else xp.asarray(x0, copy=True)
     r = xp.asarray(b, copy=True) if x0 is None else b - hess.matvec(x)
@@ -271,10 +219,10 @@ def _cg_columns(hess, b, x0, tol, precond, max_iter, radius=None):
         beta = np.where(is_active, new / np.where(rz == 0, 1, rz), 0.0)
         rz = new
         d = xp.asarray(np.where(is_active, 1.0, 0.0)) * z + xp.asarray(beta) * d
-    return SolveResult(x, r, n_iter, np.sqrt(rr), _energy_left(n_iter, alphas, rzs, rz), status)
+    return SolveResult(x, r, n_iter, np.sqrt(rr), energy_left(n_iter, alphas, rzs, rz), status)
 
 
-def _energy_left(n_iter, alphas, rzs, rz):
+def energy_left(n_iter, alphas, rzs, rz):
     """eᵀHe as the sum of α rᵀz over the steps to come (Hestenes & Stiefel 1952): a geometric series
     at the rate of the last 4 steps."""
     n = np.minimum(n_iter, 4)
@@ -286,7 +234,7 @@ def _energy_left(n_iter, alphas, rzs, rz):
     return np.where(n_iter > 0, alphas.max(axis=0) * now / (1 - np.minimum(rate, 0.95)), -1.0)
 
 
-def make_precond(design, curvature, lam, is_quick=False, n_sketch=SKETCH):
+def make_precond(rows, c, lam, is_quick=False, n_sketch=SKETCH):
     """The preconditioner for Hessians with these curvatures (n_rows, n_folds) and strengths
     (n_coef, 1); one for all folds and strengths; for a few products only with `is_quick`, which
     leaves out the sketch.
@@ -302,23 +250,18 @@ def make_precond(design, curvature, lam, is_quick=False, n_sketch=SKETCH):
     ----------
     Frangella, Tropp & Udell (2023), "Randomized Nyström preconditioning", Alg. 2.1 and eq. 1.3.
     """
-    xp, p, K = design.xp, design.n_coef, lam.shape[1]
-    if K > 1:  # strengths that differ by class: a diagonal for each
-        mean = sum(curvature[:, f * K : (f + 1) * K] for f in range(curvature.shape[1] // K)) / (
-            curvature.shape[1] // K
-        )
-        return from_parts(design.hess_diag(xp.asarray(mean, copy=True)), lam, design.is_sparse, xp)
-    mean = xp.sum(curvature, axis=1, keepdims=True) / curvature.shape[1]
-    if p <= SMALL:
-        return from_parts(
-            design.hvp(mean, np.zeros(p, np.int32), xp.asarray(np.eye(p))), lam, False, xp
-        )
+    design, xp = rows.design, rows.design.xp
+    if lam.shape[1] > 1:  # strengths that differ by class: a diagonal for each
+        by_class = rows.mean(c, by_class=True)
+        return from_parts(design.hess_diag(by_class), lam, design.is_sparse, xp)
+    mean = rows.mean(c)
+    if design.n_coef <= SMALL:
+        return from_parts(design.gram(mean), lam, False, xp)
     made = from_parts(design.hess_diag(mean), lam, design.is_sparse, xp)
-    return (
-        replace(made, low_rank=_low_rank(design, mean, made.diagonal, design.n_hot, n_sketch))
-        if design.n_hot and not is_quick
-        else made
-    )
+    if not design.n_hot or is_quick:
+        return made
+    low_rank = nystrom(design, mean, made.diagonal, design.n_hot, n_sketch)
+    return replace(made, low_rank=low_rank)
 
 
 def from_parts(data, lam, damped, xp):
@@ -353,7 +296,7 @@ def from_parts(data, lam, damped, xp):
     )
 
 
-def _low_rank(design, curvature, diagonal, k, m=SKETCH):
+def nystrom(design, c, diagonal, k, m=SKETCH):
     """B with ``diagonal - B Bᵀ`` the inverse where the diagonal alone leaves the largest
     eigenvalues, (k, rank), or None. The eigenvectors are sought among the first k - 1 coefficients,
     which a design that reorders features makes the most frequent ones, and the last, an intercept:
@@ -361,7 +304,6 @@ def _low_rank(design, curvature, diagonal, k, m=SKETCH):
     frequent features)."""
     xp, p, m = design.xp, design.n_coef, min(m, k)
     scale = np.sqrt(to_host(diagonal)[np.append(np.arange(k - 1), p - 1)])
-    fold = np.zeros(m, np.int32)
 
     # of the data part of the scaled Hessian; only the rows that count move between host and device
     def product(G):
@@ -374,7 +316,7 @@ def _low_rank(design, curvature, diagonal, k, m=SKETCH):
             ],
             axis=0,
         )
-        H = design.hvp(curvature, fold, V)
+        H = design.hvp(c, V)
         return scale * to_host(xp.concat([H[: k - 1, :], H[-1:, :]], axis=0))
 
     G = np.linalg.qr(product(np.random.default_rng(0).standard_normal((k, m))))[0]

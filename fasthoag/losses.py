@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from fasthoag import _core
-from fasthoag.design import TRAIN
 
 
 def is_label(y):
@@ -223,8 +222,9 @@ def find_loss(loss, **parameters):
         For an unknown name or parameter, or one outside its interval.
 
     References
-    ---------- Szegedy et al. (2016), "Rethinking the Inception architecture for computer vision",
-    CVPR, section 7: label smoothing.
+    ----------
+    Szegedy et al. (2016), "Rethinking the Inception architecture for computer vision", CVPR,
+    section 7: label smoothing.
 
     Examples
     --------
@@ -382,14 +382,6 @@ def derivative(loss, order, y, z):
     array([2.])
     """
     y, z = np.ascontiguousarray(y, np.float64), np.ascontiguousarray(z, np.float64)
-    return _core.row_terms(
-        find_loss(loss).native,
-        order,
-        y,
-        None,
-        None,
-        TRAIN,
-        np.zeros(1, np.int32),
-        z.reshape(-1, 1),
-        1,
-    ).ravel()
+    rows = _core.Rows(y.ravel(), None, None, None)
+    every_row = 0  # no part: without weights
+    return rows.terms(find_loss(loss).native, order, every_row, z.reshape(-1, 1), 1).ravel()

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from fasthoag import linsolve, solvers
-from fasthoag.design import TRAIN, RowWeights, is_on_device, make_design, to_host
 from fasthoag.design.cpu import check_finite
-from fasthoag.linsolve import Hessian
+from fasthoag.design.make import make_design
+from fasthoag.design.rows import is_on_device, to_host
 from fasthoag.losses import find_loss
 from fasthoag.penalties import Ridge
+from fasthoag.units import Units
 
 
 def check_vector(v, n_rows, name):
@@ -185,16 +186,10 @@ class Problem:
             one.name: one.read(t, self) for one, t in zip(self.tuned, others, strict=False)
         }
 
-    def inner(self, rows=None):
-        """The inner problem with these row weights, by default all rows in one column."""
-        return InnerProblem(
-            self.design,
-            self.y,
-            self.loss,
-            self.penalty,
-            RowWeights(self.sample_weight) if rows is None else rows,
-            self.tuned,
-        )
+    def inner(self, mask=None):
+        """The inner problem of the folds of this mask, by default of one fold with all rows."""
+        rows = self.design.place(self.y, self.sample_weight, mask)
+        return InnerProblem(rows, self.loss, self.penalty, self.tuned)
 
     def with_threads(self, n_threads):
         """The same problem on the same data whose kernels use this many threads."""
@@ -237,12 +232,22 @@ def check_theta(theta, n_hyper, name):
 class InnerProblem:
     """h for every fold at once: the columns of one block over one copy of X."""
 
-    design: Any
-    y: Any
+    rows: Any
     loss: Any
     penalty: Any
-    rows: RowWeights
     tuned: tuple = ()
+
+    @property
+    def design(self):
+        return self.rows.design
+
+    @property
+    def y(self):
+        return self.rows.y
+
+    @cached_property
+    def units(self):
+        return Units(self.rows.n_folds, self.loss.n_classes)
 
     @property
     def n_rows(self):
@@ -265,12 +270,8 @@ class InnerProblem:
 
     def with_weight(self, factor):
         """The same with all row weights multiplied."""
-        return replace(
-            self,
-            rows=replace(
-                self.rows, weight=factor * (1.0 if self.rows.weight is None else self.rows.weight)
-            ),
-        )
+        weight = factor * (1.0 if self.rows.weight is None else self.rows.weight)
+        return replace(self, rows=self.rows.with_weight(weight))
 
     def start(self, level):
         """θ with strengths of about exp(level), (n_hyper,)."""
@@ -296,69 +297,37 @@ class InnerProblem:
             parts += [one.vjp(t, self, Z, U) for one, t in zip(self.tuned, others, strict=False)]
         return np.concatenate(parts)
 
-    @property
-    def n_classes(self):
-        return self.loss.n_classes
-
-    @cached_property
-    def fold(self):
-        """Fold of every column: the classes of a fold side by side."""
-        return np.repeat(np.arange(self.n_folds, dtype=np.int32), self.n_classes)
-
-    def spread(self, lam):
-        """Strengths (n_coef, 1) as they are; those of classes (n_coef, n_classes) for the columns
-        of all folds."""
-        return lam if lam.shape[1] == 1 else self.design.xp.concat([lam] * self.n_folds, axis=1)
-
     def by_feature(self, block):
-        """A block in the order of the features without the intercept, summed over folds, and over
-        classes unless strengths differ by class."""
-        n_sets = self.n_classes if getattr(self.penalty, "is_per_class", False) else 1
-        total = np.asarray(self.design.decode(block))[: self.n_features]
-        return (
-            total.sum(axis=1) if n_sets == 1 else total.reshape(len(total), -1, n_sets).sum(axis=1)
-        )
-
-    def diagonal_curvature(self, curvature):
-        """Of the multinomial loss the diagonal s p (1 - p), column by column."""
-        if self.n_classes == 1:
-            return curvature
-        xp = self.design.xp
-        a = xp.reshape(curvature, (self.n_rows, -1, self.n_classes))
-        s = xp.sum(a, axis=2, keepdims=True)
-        return xp.reshape(a - a * a / xp.where(s > 0, s, xp.ones_like(s)), (self.n_rows, -1))
+        """A block of derivatives by design strengths, (n_coef, m), as derivatives by those of the
+        features: summed over folds, and over classes unless strengths differ by class."""
+        total = self.design.coefficients.collect(to_host(block))[: self.n_features]
+        is_per_class = getattr(self.penalty, "is_per_class", False)
+        return self.units.by_class(total) if is_per_class else total.sum(axis=1)
 
     def strengths(self, theta):
-        """λ in the design's order, (n_coef, 1), or (n_coef, n_classes) where they differ by class;
+        """λ in the design's units, (n_coef, 1), or (n_coef, n_classes) where they differ by class;
         0 for the intercept."""
-        lam = self.penalty.strengths(split_theta(self, theta)[0], self.design.shape[1])
-        return self._coef_block(lam[:, None] if lam.ndim == 1 else lam)
+        lam = self.penalty.strengths(split_theta(self, theta)[0], self.n_features)
+        return self._spread(lam[:, None] if lam.ndim == 1 else lam)
 
     def strengths_jac(self, theta):
-        """∂λ/∂θ in the design's order, (n_coef, n_hyper)."""
-        return self._coef_block(
-            self.penalty.strengths_jac(split_theta(self, theta)[0], self.design.shape[1])
+        """∂λ/∂θ in the design's units, (n_coef, n_hyper)."""
+        return self._spread(
+            self.penalty.strengths_jac(split_theta(self, theta)[0], self.n_features)
         )
 
-    def _coef_block(self, block):
-        return self.design.encode(
-            np.concatenate([block, np.zeros((int(self.design.has_intercept), block.shape[1]))])
-        )
+    def _spread(self, lam):
+        """Strengths of features for the design's coefficients."""
+        none = np.zeros((int(self.design.has_intercept), lam.shape[1]))
+        lam = self.design.coefficients.spread(np.concatenate([lam, none]))
+        return self.design.xp.asarray(np.ascontiguousarray(lam))
 
     def curvature(self, Z):
-        return self.design.row_terms(self.loss, 2, self.y, self.rows, TRAIN, self.fold, Z)
-
-    def hessian(self, curvature, lam, n_blocks):
-        """The Hessian of every fold for `n_blocks` right-hand sides a fold: column a * n_folds + f
-        belongs to fold f."""
-        lam_of = np.arange(n_blocks * len(self.fold), dtype=np.int32) % lam.shape[1]
-        return Hessian(
-            self.design, curvature, np.tile(self.fold, n_blocks), lam, lam_of, self.n_classes
-        )
+        return self.rows.curvature(self.loss, Z)
 
     def all_rows(self):
         """The inner problem of the final model: one column, every row trains."""
-        return replace(self, rows=RowWeights(self.rows.weight))
+        return replace(self, rows=self.rows.all_training())
 
     def one_fold(self, index):
         return replace(self, rows=self.rows.fold(index))
@@ -385,23 +354,20 @@ def refit(problem, theta, w0=None, *, tol=1e-3):
     >>> refit(problem, np.zeros(1))[0]
     array([0.5, 1.5])
     """
-    design = problem.design
+    design, inner = problem.design, problem.inner()
     theta = check_theta(theta, problem.n_hyper, "theta")
-    inner = problem.inner().at(theta)
-    lam = inner.strengths(theta)
-    K = inner.n_classes
-    W = design.encode(
-        np.zeros((design.n_coef, K)) if w0 is None else np.reshape(to_host(w0), (-1, K))
-    )
-    _, _, grad, Z = design.loss_grad(inner.loss, inner.y, inner.rows, inner.fold, W)
-    precond = linsolve.make_precond(design, inner.diagonal_curvature(inner.curvature(Z)), lam)
-    unit = float(linsolve.norms(lam * W, K)[0]) or float(linsolve.norms(grad, K)[0])
+    inner = inner.at(theta)
+    lam, units, K = inner.strengths(theta), inner.units, inner.loss.n_classes
+    W = design.zeros(K) if w0 is None else design.encode(np.reshape(to_host(w0), (-1, K)))
+    first = inner.rows.loss_grad(inner.loss, W)
+    precond = linsolve.make_precond(inner.rows, inner.curvature(first.Z), lam)
+    unit = float(units.norms(lam * W)[0]) or float(units.norms(first.grad)[0])
     for _ in range(20):  # the unit settles with w
         result = solvers.newton_cg(inner, lam, W, tol=max(tol * unit, 1e-300), precond=precond)
-        W, unit = result.W, float(linsolve.norms(lam * result.W, K)[0])
+        W, unit = result.W, float(units.norms(lam * result.W)[0])
         error = float(result.grad_norm[0]) / max(unit, 1e-300)
         if error <= 1.5 * tol or result.status[0] != linsolve.CONVERGED or unit == 0:
             break
     is_converged = result.status[0] == linsolve.CONVERGED
     w = for_user(design, design.decode(W))
-    return w[:, 0] if K == 1 else w, 0.0 if unit == 0 else error, bool(is_converged)
+    return units.squeeze(w), 0.0 if unit == 0 else error, bool(is_converged)

@@ -7,8 +7,6 @@ from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer
 
-from fasthoag.design import to_host
-
 
 class _Predicted(BaseEstimator):
     """Looks like a fitted model to a scorer; X is not read, since the predictions are here
@@ -82,11 +80,16 @@ def takes_weights(scorer):
 def score_function(bound, problem, scoring):
     """W (n_coef, n_folds * n_classes) -> {name: scores of the folds (n_folds,)}, on the rows that
     the criterion judges, with their weights where the scorer takes weights."""
-    if hasattr(bound, "evaluate") or bound.y is None:
+    if hasattr(bound, "evaluate") or not bound.has_targets:
         raise ValueError(
             "scoring needs a criterion with rows and targets of its own, HeldOut or KFold"
         )
-    scorers, loss, K = find_scorers(scoring), problem.loss, problem.loss.n_classes
+    scorers, loss, units, judged = (
+        find_scorers(scoring),
+        problem.loss,
+        bound.inner.units,
+        bound.rows,
+    )
     kind = (
         _PredictedNumbers
         if not loss.is_classification
@@ -94,21 +97,17 @@ def score_function(bound, problem, scoring):
         if loss.name in ("logistic", "multinomial")
         else _PredictedLabels
     )
-    weight = bound.rows.weight
-    is_judged = (
-        np.ones((len(bound.y), 1), bool)
-        if bound.rows.mask is None
-        else bound.rows.mask & bound.part > 0
-    )
+    y, weight, mask = judged.y, judged.weight, judged.mask
+    is_judged = np.ones((len(y), 1), bool) if mask is None else mask & bound.part > 0
     if weight is not None:
         is_judged = is_judged & (weight > 0)[:, None]
 
     def scores(W):
-        Z = to_host(bound.design.matvec(W))
+        Z = units.split(judged.to_host(judged.design.matvec(W)))
         found = {name: np.empty(bound.n_folds) for name in scorers}
         for fold in range(bound.n_folds):
             rows = is_judged[:, fold]
-            model = kind(Z[rows, fold * K : (fold + 1) * K], loss)
+            model = kind(Z[fold][rows], loss)
             for name, scorer in scorers.items():
                 options = (
                     {}
@@ -117,7 +116,7 @@ def score_function(bound, problem, scoring):
                 )
                 try:
                     found[name][fold] = scorer(
-                        model, np.empty((len(model.z), 0)), bound.y[rows], **options
+                        model, np.empty((len(model.z), 0)), y[rows], **options
                     )
                 except (AttributeError, TypeError, ValueError) as error:
                     raise ValueError(
@@ -126,5 +125,5 @@ def score_function(bound, problem, scoring):
         return found
 
     # what does not fit is said before any work
-    scores(bound.inner.design.encode(np.zeros((problem.design.n_coef, bound.n_folds * K))))
+    scores(problem.design.zeros(units.n_columns))
     return scores

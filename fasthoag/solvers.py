@@ -1,14 +1,15 @@
 """Inner solvers: native where the design has them, else the same algorithm over the Design
 protocol."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from fasthoag import linsolve
-from fasthoag.design import TRAIN
+from fasthoag.design.rows import TRAIN
 from fasthoag.linsolve import CONVERGED, MAX_ITER, NO_PRECONDITIONER, NONFINITE, STALLED, Hessian
+from fasthoag.units import Units, column_dots
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,7 @@ class InnerResult:
 
 
 def newton_cg(
-    problem,
-    lam,
-    W,
-    *,
-    tol,
-    fold=None,
-    lam_of=None,
-    precond=NO_PRECONDITIONER,
-    max_iter=100,
-    max_cg=1000,
+    inner, lam, W, *, tol, lam_of=None, precond=NO_PRECONDITIONER, max_iter=100, max_cg=1000
 ):
     """Minimise the inner problem in every column by trust-region Newton-CG from `W`.
 
@@ -46,13 +38,15 @@ def newton_cg(
 
     Parameters
     ----------
-    problem : InnerProblem
+    inner : InnerProblem
     lam : array, shape (n_coef, n_lam)
-        Strengths, in the design's order.
+        Strengths, in the design's units.
     W : array, shape (n_coef, m)
+        Its columns are those of the folds in turn; several strengths of one fold stand side by
+        side.
     tol : float or array, shape (m,)
-    fold, lam_of : int array, shape (m,)
-        Row-weight column and strength column of every column of `W`; default ``0..m-1`` and all 0.
+    lam_of : int array, shape (m,)
+        Strength of every column of `W`; by default its number modulo n_lam.
 
     Returns
     -------
@@ -61,37 +55,42 @@ def newton_cg(
         or NONFINITE; never raises for these.
 
     References
-    ---------- Lin, Weng, Keerthi (2008), "Trust region Newton method for large-scale logistic
-    regression"; Nocedal & Yuan (1998)."""
-    m = W.shape[1]
-    fold = np.arange(m, dtype=np.int32) // problem.loss.n_classes if fold is None else fold
-    lam_of = (np.arange(m, dtype=np.int32) % lam.shape[1]) if lam_of is None else lam_of
-    tol = np.ascontiguousarray(np.broadcast_to(np.asarray(tol, np.float64), (m,)))
-    args = (
-        problem.loss,
-        problem.y,
-        problem.rows,
-        fold,
-        lam,
-        lam_of,
-        W,
-        tol,
-        max_iter,
-        max_cg,
-        precond,
-    )
-    if hasattr(problem.design, "newton_cg"):
-        return InnerResult(*problem.design.newton_cg(*args))
-    return _newton_columns(problem.design, *args)
+    ----------
+    Lin, Weng, Keerthi (2008), "Trust region Newton method for large-scale logistic regression";
+    Nocedal & Yuan (1998).
+    """
+    lam_of = linsolve.columns_of_lam(lam, lam_of, W.shape[1])
+    tol = np.ascontiguousarray(np.broadcast_to(np.asarray(tol, np.float64), (W.shape[1],)))
+    args = inner.rows, inner.loss, lam, lam_of, W, tol, precond
+    if "newton_cg" not in inner.design.native_solvers:
+        return newton_columns(*args, max_iter=max_iter, max_cg=max_cg)
+    found = inner.design.newton_cg(*args, max_iter=max_iter, max_cg=max_cg)
+    return InnerResult(*(getattr(found, field.name) for field in fields(InnerResult)))
 
 
-def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, max_cg, precond):
-    """The algorithm of csrc/newton_cg.hpp over the Design protocol; finished columns stay in the
+@dataclass(frozen=True)
+class _Point:
+    """Coefficients of all columns with what the algorithm knows of them; numbers are those of the
+    column's unit, in each of its columns."""
+
+    W: Any
+    grad: Any
+    Z: Any
+    train: np.ndarray
+    held_out: np.ndarray
+    value: np.ndarray
+    norm: np.ndarray
+
+
+def newton_columns(rows, loss, lam, lam_of, W, tol, precond, *, max_iter, max_cg):
+    """The algorithm of csrc/newton_cg.hpp over the protocol of `Rows`; finished columns stay in the
     block with a zero step."""
-    xp, m, K = design.xp, W.shape[1], loss.n_classes
+    # long because it is one algorithm whose steps share all of their state
+    design, xp, m = rows.design, rows.design.xp, W.shape[1]
+    units = Units(rows.n_folds, loss.n_classes)
 
-    def dots(A, B):  # of units
-        return linsolve.united(linsolve.dots(A, B), K)
+    def dots(A, B):
+        return units.united(column_dots(A, B))
 
     def norms(A):
         return np.sqrt(dots(A, A))
@@ -100,110 +99,103 @@ def _newton_columns(design, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, 
     eps = np.finfo(np.float64).eps
 
     def evaluate(W):
-        train, held, G, Z = design.loss_grad(loss, y, rows, fold, W)
-        G = G + lams * W
-        train, held = linsolve.united(np.asarray(train), K), linsolve.united(np.asarray(held), K)
-        return train, held, G, Z, train + 0.5 * dots(lams * W, W), norms(G)
+        found = rows.loss_grad(loss, W)
+        grad = found.grad + lams * W
+        train, held_out = units.united(found.value), units.united(found.other)
+        value = train + 0.5 * dots(lams * W, W)
+        return _Point(W, grad, found.Z, train, held_out, value, norms(grad))
 
-    train, held, G, Z, value, norm = evaluate(W)
+    def chosen(where, one, other):
+        """Column by column the point `one` or the point `other`."""
+        is_one, t = xp.asarray(where), where.astype(float)
+        blocks = (xp.where(is_one, a, b) for a, b in ((one.W, other.W), (one.grad, other.grad)))
+        numbers = ("train", "held_out", "value", "norm")
+        return _Point(
+            *blocks,
+            rows.blend(other.Z, t, one.Z),
+            *(np.where(where, getattr(one, name), getattr(other, name)) for name in numbers),
+        )
+
+    now = evaluate(W)
     radius = np.full(m, np.inf)
     with np.errstate(divide="ignore", invalid="ignore"):
-        distance = norm / norms(lams * W)
+        distance = now.norm / norms(lams * W)
     # a start near the solution needs few linear systems, well solved
     forcing = np.where(distance < 1.0, np.maximum(0.25 * distance, 1e-3), 0.25)
-    n_iter, n_cg, n_stalls, status = (
-        np.zeros(m, np.int32),
-        np.zeros(m, np.int32),
-        np.zeros(m, int),
-        np.full(m, MAX_ITER, np.int32),
-    )
+    n_iter, n_cg = np.zeros(m, np.int32), np.zeros(m, np.int32)
+    n_stalls, status = np.zeros(m, int), np.full(m, MAX_ITER, np.int32)
     for iteration in range(max_iter + 1):
-        is_bad = ~np.isfinite(value + norm)
-        is_active = ~is_bad & (norm > tol) & (n_stalls < 2)
-        status[:] = np.where(
-            is_bad,
-            NONFINITE,
-            np.where(norm <= tol, CONVERGED, np.where(n_stalls >= 2, STALLED, MAX_ITER)),
+        is_bad = ~np.isfinite(now.value + now.norm)
+        is_active = ~is_bad & (now.norm > tol) & (n_stalls < 2)
+        status[:] = np.select(
+            [is_bad, now.norm <= tol, n_stalls >= 2], [NONFINITE, CONVERGED, STALLED], MAX_ITER
         )
         if not is_active.any() or iteration == max_iter:
             break
         n_iter[is_active] = iteration + 1
-        hess = Hessian(
-            design,
-            design.row_terms(loss, 2, y, rows, TRAIN, fold, Z),
-            np.arange(m, dtype=np.int32) // K,
-            lam,
-            lam_of,
-            K,
-        )
-        cg_tol = np.where(is_active, np.maximum(forcing * norm, 0.3 * tol), np.inf)
-        step = linsolve.cg_in_ball(hess, -G, cg_tol, precond, max_cg, radius)
+        c = rows.curvature(loss, now.Z)
+        # the curvature of every column is its own
+        hess = Hessian(design, c, lam, lam_of)
+        cg_tol = np.where(is_active, np.maximum(forcing * now.norm, 0.3 * tol), np.inf)
+        step = linsolve.cg_in_ball(hess, -now.grad, cg_tol, precond, max_cg, radius)
         n_cg[is_active] += step.n_iter[is_active]
         # no curvature at all: down the gradient
         is_flat = is_active & (step.status == linsolve.INDEFINITE) & (step.n_iter == 0)
         if is_flat.any():
-            scale = np.where(
-                is_flat, np.minimum(radius, 1 + norms(W)) / np.maximum(norm, 1e-300), 0.0
-            )
-            step = replace(step, x=step.x - xp.asarray(scale) * G)
-        slope, length = dots(G, step.x), norms(step.x)
-        trial = evaluate(W + step.x)
+            reach = np.minimum(radius, 1 + norms(now.W)) / np.maximum(now.norm, 1e-300)
+            scale = np.where(is_flat, reach, 0.0)
+            step = replace(step, x=step.x - xp.asarray(scale) * now.grad)
+        slope, length = dots(now.grad, step.x), norms(step.x)
+        trial = evaluate(now.W + step.x)
         # the part of the gradient that the linear model did not foresee (Eisenstat & Walker 1996,
         # choice 1)
         with np.errstate(invalid="ignore"):
-            unforeseen = np.abs(trial[5] - step.residual_norm) / np.maximum(norm, 1e-300)
-        forcing = np.where(
-            is_active, np.where(unforeseen < 0.25, np.maximum(unforeseen, 1e-3), 0.25), forcing
-        )
-        rounding = 10 * eps * np.abs(value)
+            unforeseen = np.abs(trial.norm - step.residual_norm) / np.maximum(now.norm, 1e-300)
+        next_forcing = np.where(unforeseen < 0.25, np.maximum(unforeseen, 1e-3), 0.25)
+        forcing = np.where(is_active, next_forcing, forcing)
+        rounding = 10 * eps * np.abs(now.value)
         # the objective is rounding: there the gradient decides
-        is_flat = (trial[5] <= 0.5 * norm) & (trial[4] <= value + 1e-8 * np.abs(value))
-        is_down = is_active & ((trial[4] <= value + 1e-4 * slope + rounding) | is_flat)
-        is_floor = is_down & (value - trial[4] <= rounding) & (trial[5] > 0.5 * norm)
+        is_level = trial.value <= now.value + 1e-8 * np.abs(now.value)
+        is_flat = (trial.norm <= 0.5 * now.norm) & is_level
+        is_lower = trial.value <= now.value + 1e-4 * slope + rounding
+        is_down = is_active & (is_lower | is_flat)
+        is_floor = is_down & (now.value - trial.value <= rounding) & (trial.norm > 0.5 * now.norm)
         n_stalls = np.where(is_floor, n_stalls + 1, np.where(is_down, 0, n_stalls))
-        t = np.where(is_down & ~(is_floor & (trial[5] >= norm)), 1.0, 0.0)
+        t = np.where(is_down & ~(is_floor & (trial.norm >= now.norm)), 1.0, 0.0)
         # hardly any curvature: a ball around w keeps it finite
-        is_lost = is_active & ~np.isfinite(trial[4] + length)
+        is_lost = is_active & ~np.isfinite(trial.value + length)
         if is_lost.any():
-            radius = np.where(
-                is_lost, np.where(np.isfinite(radius), 0.1 * radius, 10 * (1 + norms(W))), radius
-            )
+            shorter = np.where(np.isfinite(radius), 0.1 * radius, 10 * (1 + norms(now.W)))
+            radius = np.where(is_lost, shorter, radius)
             step = replace(step, x=xp.where(xp.asarray(is_lost), xp.zeros_like(W), step.x))
         # shorten on the cached predictions, a unit at a time
-        for j in np.flatnonzero(is_active & ~is_down & ~is_lost)[::K]:
-            unit = slice(j, j + K)
-            t[j], new = 1.0, trial[4][j]
+        for j in np.flatnonzero(is_active & ~is_down & ~is_lost)[:: units.n_classes]:
+            unit = units.columns(j // units.n_classes)
+            along = t.copy()
+            t_j, new = 1.0, trial.value[j]
             for _ in range(40):
-                quadratic = -0.5 * slope[j] * t[j] / ((new - value[j]) / t[j] - slope[j])
-                t[j] = (
-                    min(0.5 * t[j], max(0.1 * t[j], quadratic))
+                quadratic = -0.5 * slope[j] * t_j / ((new - now.value[j]) / t_j - slope[j])
+                t_j = (
+                    min(0.5 * t_j, max(0.1 * t_j, quadratic))
                     if np.isfinite(quadratic)
-                    else 0.1 * t[j]
+                    else 0.1 * t_j
                 )
-                w, z = W + float(t[j]) * step.x, Z + float(t[j]) * (trial[3] - Z)
-                new = (
-                    linsolve.united(np.asarray(design.loss_sum(loss, y, rows, TRAIN, fold, z)), K)[
-                        j
-                    ]
-                    + 0.5 * dots(lams * w, w)[j]
-                )
-                if new <= value[j] + 1e-4 * t[j] * slope[j]:
+                along[:] = t_j
+                w, z = now.W + float(t_j) * step.x, rows.blend(now.Z, along, trial.Z)
+                train = units.united(rows.sums(loss, TRAIN, z))
+                new = train[j] + 0.5 * dots(lams * w, w)[j]
+                if new <= now.value[j] + 1e-4 * t_j * slope[j]:
                     break
-            if not new <= value[j] + rounding[j]:
-                t[j], n_stalls[unit] = 0.0, 2
-            t[unit] = t[j]
-            radius[unit] = t[j] * length[j] if t[j] else radius[j]
+            if not new <= now.value[j] + rounding[j]:
+                t_j, n_stalls[unit] = 0.0, 2
+            t[unit] = t_j
+            radius[unit] = t_j * length[j] if t_j else radius[j]
         is_longer = is_down & np.isfinite(radius)
         radius[is_longer] = np.maximum(radius, 4 * length)[is_longer]
-        W = W + xp.asarray(t) * step.x
         if np.isin(t, (0.0, 1.0)).all():  # every column is where it was or where it tried to go
-            is_new, now = xp.asarray(t == 1), (train, held, G, Z, value, norm)
-            train, held, G, Z, value, norm = (
-                np.where(t == 1, a, b)
-                if isinstance(a, np.ndarray) and a.ndim == 1
-                else xp.where(is_new, a, b)
-                for a, b in zip(trial, now, strict=False)
-            )
+            now = chosen(t == 1, trial, now)
         else:
-            train, held, G, Z, value, norm = evaluate(W)
-    return InnerResult(W, G, Z, train, held, norm, n_iter, n_cg, status)
+            now = evaluate(now.W + xp.asarray(t) * step.x)
+    return InnerResult(
+        now.W, now.grad, now.Z, now.train, now.held_out, now.norm, n_iter, n_cg, status
+    )

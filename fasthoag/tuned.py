@@ -9,8 +9,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fasthoag.design import TRAIN, to_host
+from fasthoag.design.rows import TRAIN
 from fasthoag.losses import find_loss
+
+
+def row_slopes(inner, Z, U):
+    """-Σ_j s_i ℓ'_ij u_ij of every row, (n_rows,)."""
+    terms = inner.rows.terms(inner.loss, 1, TRAIN, Z)
+    slopes = inner.rows.map(lambda block, a, u: -block.xp.sum(a * u, axis=1), terms, U)
+    return inner.rows.to_host(slopes)
 
 
 class Tuned(Protocol):
@@ -119,9 +126,8 @@ class SampleWeights:
 
     def vjp(self, theta, inner, Z, U):
         weight, slope, _ = LINKS[self.link]
-        terms = inner.design.row_terms(inner.loss, 1, inner.y, inner.rows, TRAIN, inner.fold, Z)
         # with the weight in; its log-derivative replaces it
-        rows = -to_host(terms * U).sum(axis=1)
+        rows = row_slopes(inner, Z, U)
         w = self._rows(weight(theta))
         return self._sum(rows * self._rows(slope(theta)) / np.where(w > 0, w, 1.0))
 
@@ -222,8 +228,7 @@ class Mixture:
         return inner.with_weight(self._weight(theta))
 
     def vjp(self, theta, inner, Z, U):
-        terms = inner.design.row_terms(inner.loss, 1, inner.y, inner.rows, TRAIN, inner.fold, Z)
-        rows = -to_host(terms * U).sum(axis=1)
+        rows = row_slopes(inner, Z, U)
         # slope / weight
         return np.array(
             [np.sum(rows * np.where(self.is_second, sigmoid(-theta[0]), -sigmoid(theta[0])))]
@@ -233,23 +238,29 @@ class Mixture:
         return float(sigmoid(theta[0]))
 
 
-# ∂ℓ'/∂θ at (y, z), the parameter being a and θ its logarithm or, for label smoothing, its logit; y
-# of the multinomial loss are columns of 0 and 1
+def _beyond(xp, r, a, slope):
+    """slope sign(r) where |r| > a."""
+    return xp.where(xp.abs(r) > a, slope * xp.sign(r), xp.zeros_like(r))
+
+
+def _softplus_cross(xp, r):
+    """r σ(r) σ(-r), with the logistic function as a hyperbolic tangent."""
+    return r * 0.25 * (1.0 - xp.tanh(0.5 * r) ** 2)
+
+
+def _from_mean(xp, y):
+    return y - xp.mean(y, axis=1, keepdims=True)
+
+
+# ∂ℓ'/∂θ at (y, z) by arrays of xp, the parameter being a and θ its logarithm or, for label
+# smoothing, its logit; y of the multinomial loss are columns of 0 and 1
 CROSS = {
-    ("huber", "delta"): lambda y, z, a: np.where(np.abs(z - y) > a, a * np.sign(z - y), 0.0),
-    ("squared_epsilon_insensitive", "epsilon"): lambda y, z, a: np.where(
-        np.abs(z - y) > a, -2 * a * np.sign(z - y), 0.0
-    ),
-    ("quantile", "smoothing"): lambda y, z, a: (
-        -((z - y) / a) * sigmoid((z - y) / a) * sigmoid((y - z) / a)
-    ),
-    ("smoothed_hinge", "width"): lambda y, z, a: (
-        y * ((1 - y * z) / a) * sigmoid((1 - y * z) / a) * sigmoid((y * z - 1) / a)
-    ),
-    ("logistic", "smoothing"): lambda y, z, a: a * (1 - a) * 0.5 * y + 0 * z,
-    ("multinomial", "smoothing"): lambda y, z, a: (
-        a * (1 - a) * (y - y.mean(axis=1, keepdims=True)) + 0 * z
-    ),
+    ("huber", "delta"): lambda xp, y, z, a: _beyond(xp, z - y, a, a),
+    ("squared_epsilon_insensitive", "epsilon"): lambda xp, y, z, a: _beyond(xp, z - y, a, -2 * a),
+    ("quantile", "smoothing"): lambda xp, y, z, a: -_softplus_cross(xp, (z - y) / a),
+    ("smoothed_hinge", "width"): lambda xp, y, z, a: y * _softplus_cross(xp, (1 - y * z) / a),
+    ("logistic", "smoothing"): lambda xp, y, z, a: a * (1 - a) * 0.5 * y + 0 * z,
+    ("multinomial", "smoothing"): lambda xp, y, z, a: a * (1 - a) * _from_mean(xp, y) + 0 * z,
 }
 SHARES = ("logistic", "smoothing"), ("multinomial", "smoothing")  # in (0, 1)
 # near 1 a loss does not see its labels any more: w = 0 fits them all
@@ -356,22 +367,31 @@ class LossParameter:
         )
 
     def vjp(self, theta, inner, Z, U):
-        cross = CROSS[inner.loss.name, self.parameter](
-            _columns(inner), to_host(Z), self.read(theta, inner)
-        )
-        weight = inner.rows.matrix(inner.design.shape[0], TRAIN)[:, inner.fold]
-        return np.array([-np.sum(weight * cross * to_host(U))])
+        cross, parameter = CROSS[inner.loss.name, self.parameter], self.read(theta, inner)
+        K = inner.units.n_classes
+
+        def slope(block, z, u):
+            y, xp = targets(block, z.shape, K), block.xp
+            weight = block.weights(TRAIN)
+            weight = xp.reshape(weight, (*weight.shape, 1))  # of every fold, for its classes
+            terms = xp.reshape(cross(xp, y, z, parameter) * u, (z.shape[0], -1, K))
+            return -xp.sum(weight * terms)
+
+        return np.array([float(inner.rows.reduce(slope, Z, U))])
 
     def read(self, theta, problem):
         return float((sigmoid if self._is_share(problem) else np.exp)(theta[0]))
 
 
-def _columns(inner):
-    """Targets beside predictions: (n_rows, 1), and of the multinomial loss 1 in the column of the
-    class, (n_rows, n_folds n_classes)."""
-    if inner.n_classes == 1:
-        return inner.y[:, None]
-    return np.tile(np.eye(inner.n_classes)[inner.y.astype(int)], inner.n_folds)
+def targets(block, shape, n_classes):
+    """Targets beside predictions of this shape: (n, 1), and of the multinomial loss 1 in the column
+    of the class, the same in every unit."""
+    if n_classes == 1:
+        return block.y
+    xp = block.xp
+    classes = xp.reshape(xp.asarray(np.arange(float(n_classes))), (1, n_classes))
+    label = xp.where(block.y == classes, xp.ones((1, 1)), xp.zeros((1, 1)))
+    return xp.concat([label] * (shape[1] // n_classes), axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -419,12 +439,11 @@ class MixingWeight:
         return replace(inner, loss=find_loss(inner.loss, weight=self.read(theta, inner)))
 
     def vjp(self, theta, inner, Z, U):
-        first, second = (
-            inner.design.row_terms(loss, 1, inner.y, inner.rows, TRAIN, inner.fold, Z)
-            for loss in inner.loss.mixed
+        first, second = (inner.rows.terms(loss, 1, TRAIN, Z) for loss in inner.loss.mixed)
+        total = inner.rows.reduce(
+            lambda block, a, b, u: block.xp.sum((a - b) * u), first, second, U
         )
-        slope = float(sigmoid(theta[0]) * sigmoid(-theta[0]))
-        return np.array([-slope * float(np.sum(to_host((first - second) * U)))])
+        return np.array([-float(sigmoid(theta[0]) * sigmoid(-theta[0])) * float(total)])
 
     def read(self, theta, problem):
         return float(sigmoid(theta[0]))

@@ -19,7 +19,6 @@ from designs import sparse_problem
 
 from fasthoag import HeldOut, KFold, Problem, check_hypergrad, hoag
 from fasthoag.custom_loss import custom_loss
-from fasthoag.design import RowWeights
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.losses import COUNTS, LABELS, REAL, Loss, derivative
 
@@ -170,11 +169,10 @@ def test_values_and_derivatives_are_those_of_the_built_in_loss(name, order):
 def test_a_pass_is_that_of_the_built_in_loss(name):
     X, y = small(name)
     W = np.random.default_rng(1).normal(size=(X.shape[1], 3))
-    custom, built_in = (
-        CpuDesign(X, n_threads=1).loss_grad(loss, y, RowWeights(), np.zeros(3, np.int32), W)
-        for loss in (twin(name), name)
-    )
-    for mine, theirs in zip(custom, built_in, strict=False):
+    rows = CpuDesign(X, n_threads=1).place(y)
+    custom, built_in = (rows.loss_grad(loss, W) for loss in (twin(name), name))
+    for field in ("value", "other", "grad", "Z"):
+        mine, theirs = getattr(custom, field), getattr(built_in, field)
         np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
@@ -588,13 +586,10 @@ def test_threads_change_no_bits_between_runs():
     rng = np.random.default_rng(0)
     X, W = rng.normal(size=(6000, 40)), rng.normal(size=(40, 3))
     y = rng.choice([-1.0, 1.0], 6000)
-    design = CpuDesign(X, n_threads=2)
-    first, second = (
-        design.loss_grad(twin("logistic"), y, RowWeights(), np.zeros(3, np.int32), W)
-        for _ in range(2)
-    )
-    for a, b in zip(first, second, strict=False):
-        np.testing.assert_array_equal(a, b)
+    rows = CpuDesign(X, n_threads=2).place(y)
+    first, second = (rows.loss_grad(twin("logistic"), W) for _ in range(2))
+    for field in ("value", "other", "grad", "Z"):
+        np.testing.assert_array_equal(getattr(first, field), getattr(second, field))
     X, y = small("logistic")
     first, second = (
         hoag(Problem(X, y, loss=twin("logistic")), KFold(3), n_threads=2) for _ in range(2)

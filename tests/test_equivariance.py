@@ -707,7 +707,7 @@ def slope(data, criterion, form, theta):
     """f' where the inner problem is solved to many digits."""
     problem, rule = problem_and_criterion(data, criterion, form)
     bound = rule.bind(problem)
-    zero = bound.inner.design.encode(np.zeros((problem.design.n_coef, len(bound.fold))))
+    zero = problem.design.zeros(bound.inner.units.n_columns)
     exact = Accuracy(1e-8, 1e-8)
     return evaluate(bound, np.array([theta]), zero, exact, has_tangents=False).grad[0]
 

@@ -2,6 +2,7 @@
 many threads, errors with a device that is made up. Tests marked `gpu` need a real one; the tests by
 design run on it too where there is one."""
 
+import gc
 import itertools
 import json
 import pathlib
@@ -11,6 +12,7 @@ import sys
 import tracemalloc
 import types
 import warnings
+import weakref
 
 import numpy as np
 import nvrtc
@@ -24,7 +26,7 @@ from test_leverage import WAYS, has_probes, set_way
 
 import fasthoag
 from fasthoag.criteria import CRITERIA
-from fasthoag.design import HELD_OUT, TRAIN, RowWeights, cuda, to_host
+from fasthoag.design import HELD_OUT, TRAIN, UNWEIGHTED, Curvature, cuda, to_host
 from fasthoag.design import gpu as gpu_module
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.design.gpu import (
@@ -36,8 +38,9 @@ from fasthoag.design.gpu import (
     transpose,
 )
 from fasthoag.hypergradient import Accuracy, evaluate
-from fasthoag.linsolve import dots
+from fasthoag.linsolve import Hessian, cg, cg_in_ball
 from fasthoag.losses import LOSSES
+from fasthoag.units import column_dots
 
 LOG_COSH = log_cosh, log_cosh_d1, log_cosh_d2
 CUDA_LOG_COSH = (
@@ -140,23 +143,35 @@ def passes_of(design, m=5):
     V, R, C = (
         design.encode(rng.normal(size=(design.n_coef, m))),
         xp.asarray(rng.normal(size=(n, m))),
-        xp.asarray(rng.random((n, 3))),
+        rng.random((n, 3)),
     )
-    y, fold = np.where(rng.random(n) < 0.5, -1.0, 1.0), rng.integers(0, 3, m).astype(np.int32)
-    rows = RowWeights(rng.random(n), rng.integers(0, 4, (n, 3)).astype(np.uint8))
-    train, held_out, G, Z = design.loss_grad("logistic", y, rows, fold, V)
+    # of every column a fold out of three, in any order
+    C_of_columns = Curvature(xp.asarray(C[:, rng.integers(0, 3, m)]))
+    C = Curvature(xp.asarray(C))
+    y, offset = np.where(rng.random(n) < 0.5, -1.0, 1.0), rng.normal(size=n)
+    mask = rng.integers(0, 4, (n, 3)).astype(np.uint8)
+    rows = design.place(y, rng.random(n), mask)
+    at, there = rows.loss_grad("logistic", V), design.place(y, rows.weight, mask, offset)
+    moved = there.loss_grad("logistic", V, HELD_OUT)
     found = {
         "matvec": design.matvec(V),
         "rmatvec": design.decode(design.rmatvec(R)),
-        "hvp": design.decode(design.hvp(C, fold, V)),
-        "hess_diag": design.decode(design.hess_diag(R)),
-        "train": train,
-        "held_out": held_out,
-        "gradient": design.decode(G),
-        "predictions": Z,
+        "hvp": design.decode(design.hvp(C, V)),
+        "hvp of columns": design.decode(design.hvp(C_of_columns, V)),
+        "hess_diag": design.decode(design.hess_diag(Curvature(R))),
+        "train": at.value,
+        "held_out": at.other,
+        "gradient": design.decode(at.grad),
+        "predictions": at.Z,
         "contract": design.contract(C, C, V[:, :3], V[:, :3]),
-        "row_terms": design.row_terms("logistic", 3, y, rows, TRAIN, fold, Z),
-        "loss_sum": design.loss_sum("logistic", y, rows, HELD_OUT, fold, Z),
+        "row_terms": rows.terms("logistic", 3, TRAIN, at.Z),
+        "bare terms": rows.terms("logistic", 2, UNWEIGHTED, at.Z),
+        "loss_sum": rows.sums("logistic", HELD_OUT, at.Z),
+        "bare sum": rows.sums("logistic", UNWEIGHTED, at.Z),
+        "value with offset": moved.value,
+        "other with offset": moved.other,
+        "gradient of held-out rows": design.decode(moved.grad),
+        "predictions with offset": moved.Z,
     }
     return {name: to_host(value) for name, value in found.items()}
 
@@ -255,7 +270,7 @@ def test_threads_that_wait_for_ever_are_found(monkeypatch):
 def test_dots_of_columns(n):
     A, B = np.random.default_rng(0).normal(size=(2, n, 3))
     np.testing.assert_allclose(
-        dots(DeviceArray(A), DeviceArray(B)),
+        column_dots(DeviceArray(A), DeviceArray(B)),
         np.einsum("ij,ij->j", A, B),
         rtol=0,
         atol=1e-11 * n**0.5,
@@ -335,41 +350,102 @@ def test_matrices_without_entries():
 def test_large_arrays_go_to_the_device_in_pieces_and_wide_products_in_groups(monkeypatch):
     X = tall_matrix()
     expected, V = CpuDesign(X, n_threads=1), np.random.default_rng(0).normal(size=(800, 12))
-    C, fold, of_classes = (
-        np.random.default_rng(1).random((3000, 2)),
-        np.arange(12, dtype=np.int32) % 2,
-        np.repeat(np.arange(4, dtype=np.int32) % 2, 3),
-    )
+    C = np.random.default_rng(1).random((3000, 2))
+    curvatures = (C, 1), (np.tile(C / 3, (1, 3)), 3)
     monkeypatch.setattr(gpu_module, "PIECE", 1000)
     monkeypatch.setattr(gpu_module, "WIDE", 3000 * 5)
     for given in (X, X.toarray()):
         design = GpuDesign(given, device=HostDevice())
         xp, began = design.xp, design.n_passes
-        found = design.decode(design.hvp(xp.asarray(C), fold, design.encode(V)))
-        assert_near(found, expected.decode(expected.hvp(C, fold, expected.encode(V))))
-        probabilities = np.tile(C / 3, (1, 3))
-        found = design.decode(
-            design.hvp(xp.asarray(probabilities), of_classes, design.encode(V), 3)
-        )
-        assert_near(
-            found, expected.decode(expected.hvp(probabilities, of_classes, expected.encode(V), 3))
-        )
+        for values, n_classes in curvatures:
+            found = design.hvp(Curvature(xp.asarray(values), n_classes), design.encode(V))
+            there = expected.hvp(Curvature(values, n_classes), expected.encode(V))
+            assert_near(design.decode(found), expected.decode(there))
         assert design.n_passes == began + 2
 
 
-def test_targets_that_their_owner_changes_are_seen():
+@pytest.mark.parametrize(("n_threads", "warp"), ROUND_ROBIN)
+@pytest.mark.parametrize("has_transpose", [True, False])
+def test_columns_of_a_product_may_be_of_any_folds_and_strengths(n_threads, warp, has_transpose):
+    """As those that are left of a block when the others are solved."""
+    X, rng, m = tall_matrix(), np.random.default_rng(1), 5
+    here = CpuDesign(X, n_threads=1)
+    design = GpuDesign(X, transpose=has_transpose, device=HostDevice(n_threads, warp))
+    xp, out = design.xp, design.zeros(m)
+    V, lam, C = rng.normal(size=(800, m)), rng.random((800, 2)), rng.random((3000, 3))
+    fold, lam_of = rng.integers(0, 3, m), rng.integers(0, 2, m)
+    blocks = xp.asarray(C), fold, 1, design.encode(V), out
+    strengths = {"lam": design.encode(lam), "lam_of": lam_of}
+    gpu_module.gpu_cg.run(design.product(*blocks, **strengths))
+    expected = here.decode(here.hvp(Curvature(C[:, fold]), here.encode(V))) + lam[:, lam_of] * V
+    assert_near(design.decode(out), expected)
+
+
+@pytest.fixture
+def uploads(monkeypatch):
+    """What has come from the host to the made-up device, in order: its size, and a weak reference
+    to where it is there."""
+    found, asarray = [], HostDevice.xp.asarray
+
+    def counted(array, *args, **kwargs):
+        there = asarray(array, *args, **kwargs)
+        if not isinstance(array, DeviceArray):
+            found.append((there.size, weakref.ref(there)))
+        return there
+
+    monkeypatch.setattr(HostDevice.xp, "asarray", counted, raising=False)
+    return found
+
+
+@pytest.mark.parametrize("has_transpose", [True, False])
+def test_what_rows_carry_is_uploaded_once_by_place_and_by_no_pass_after_it(uploads, has_transpose):
+    rng = np.random.default_rng(0)
+    n, X = 2000, sp.random(2000, 5, 0.5, format="csr", random_state=0)
+    design = GpuDesign(X, fit_intercept=True, transpose=has_transpose, device=HostDevice())
+    y, weight, offset = np.where(rng.random(n) < 0.5, -1.0, 1.0), rng.random(n), rng.normal(size=n)
+    mask = rng.integers(0, 4, (n, 3)).astype(np.uint8)
+    for carried in ((), (weight,), (weight, mask), (weight, mask, offset)):
+        uploads.clear()
+        rows = design.place(y, *carried)
+        for (_, there), a in zip(uploads, (y, *carried), strict=True):
+            np.testing.assert_array_equal(there().get(), a)
+        uploads.clear()
+        began = design.n_passes
+        for m in (rows.n_folds, 2 * rows.n_folds):
+            W, precond = design.zeros(m), fasthoag.linsolve.NO_PRECONDITIONER
+            for part in (TRAIN, HELD_OUT):
+                at = rows.loss_grad("logistic", W, part)
+                rows.sums("logistic", part, at.Z)
+                rows.terms("logistic", 1, part, at.Z)
+            c = rows.curvature(fasthoag.find_loss("logistic"), at.Z)
+            design.hvp(c, W)
+            design.hess_diag(c)
+            design.rmatvec(rows.blend(at.Z, np.full(m, 0.5), at.Z))
+            hess = Hessian(design, c, design.zeros(1) + 1.0)
+            cg(hess, at.grad, tol=1e-8)
+            cg_in_ball(hess, at.grad, np.full(m, 1e-8), precond, 10, np.full(m, 0.1))
+            problem = fasthoag.problem.InnerProblem(rows, fasthoag.find_loss("logistic"), None)
+            fasthoag.solvers.newton_cg(problem, hess.lam, W, tol=1e-6)
+        assert design.n_passes > began + 10
+        assert max(size for size, _ in uploads) < n
+
+
+def test_targets_that_their_owner_changes_are_seen_by_the_next_place(uploads):
     X = sp.random(2000, 5, 0.5, format="csr", random_state=0)
     y, weight = np.ones(2000), np.ones(2000)
-    design, one = GpuDesign(X, device=HostDevice()), np.zeros(1, np.int32)
+    design = GpuDesign(X, device=HostDevice())
     Z = design.xp.asarray(np.zeros((2000, 1)))
     for change in (lambda: None, lambda: y.__imul__(3), lambda: weight.__setitem__(7, 5.0)):
         change()
-        assert design.loss_sum("squared", y, RowWeights(weight), TRAIN, one, Z)[0] == pytest.approx(
-            0.5 * weight @ y**2
-        )
-    for _ in range(20):  # weights that are new each time, as those that are tuned, do not pile up
-        design.loss_sum("squared", y, RowWeights(np.ones(2000)), TRAIN, one, Z)
-    assert len(design._kept_long) <= 6
+        rows = design.place(y, weight)
+        assert rows.sums("squared", TRAIN, Z)[0] == pytest.approx(0.5 * weight @ y**2)
+    uploads.clear()
+    for k in range(20):  # weights that are new each time, as those that are tuned, do not pile up
+        rows = rows.with_weight(np.full(2000, k + 1.0))
+        assert rows.sums("squared", TRAIN, Z)[0] == pytest.approx(0.5 * (k + 1) * y @ y)
+    assert len(uploads) >= 20
+    gc.collect()
+    assert sum(there() is not None for _, there in uploads) <= 2
 
 
 # ---- memory ----
@@ -498,7 +574,7 @@ def test_criterion_and_hypergradient_are_those_of_the_cpu(loss, penalty, criteri
         bound = (
             fasthoag.HeldOut(X_val, y_val) if criterion == "held_out" else fasthoag.KFold(3)
         ).bind(problem)
-        zero = design.encode(np.zeros((design.n_coef, len(bound.fold))))
+        zero = design.zeros(bound.inner.units.n_columns)
         at = evaluate(bound, np.full(problem.n_hyper, 0.5), zero, Accuracy(1e-11, 1e-11))
         found.append((at.value, at.grad))
     (value, grad), (on_device, grad_on_device) = found
@@ -682,11 +758,7 @@ def test_criteria_without_held_out_rows(rule, way, monkeypatch):
             design, y, loss=loss, penalty=fasthoag.GroupRidge(np.arange(8) % 3)
         )
         bound = CRITERIA[rule]().bind(problem)
-        at = bound.evaluate(
-            np.array([0.5, 0.0, 1.0]),
-            design.encode(np.zeros((design.n_coef, 1))),
-            Accuracy(1e-11, 1e-11),
-        )
+        at = bound.evaluate(np.array([0.5, 0.0, 1.0]), design.zeros(1), Accuracy(1e-11, 1e-11))
         found.append((at.value, at.grad))
     (value, grad), (on_device, grad_on_device) = found
     assert on_device == pytest.approx(value, rel=1e-8)

@@ -369,7 +369,7 @@ def test_callback_sees_every_record_and_can_stop_at_any_of_them(method, criterio
         assert result.status == "stopped" or n >= len(full.trace) - 1
         assert result.theta.shape == (1,)
         assert np.isfinite(result.value)
-        assert result.w.shape[0] == problem.design.n_coef
+        assert result.w.shape[0] == problem.design.coefficients.n_user
         assert result.w.shape[1] == len(result.fold_values)
 
 

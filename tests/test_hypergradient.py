@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from closed_form import exact, held_out_split, k_fold_split, ridge
 from conftest import OF_USE
-from designs import FEW_LOSSES, sparse_matrix, sparse_problem, targets, with_losses
+from designs import EPS, FEW_LOSSES, sparse_matrix, sparse_problem, targets, with_losses
 from test_penalties import EXAMPLES, P
 
 from fasthoag import HeldOut, KFold, Problem, check_hypergrad
@@ -74,7 +74,7 @@ class Plain:
 
 
 def zeros(bound):
-    return bound.inner.design.encode(np.zeros((bound.inner.design.n_coef, bound.n_folds)))
+    return bound.inner.design.zeros(bound.n_folds)
 
 
 @pytest.mark.parametrize("criterion", WITH_ROWS)
@@ -254,6 +254,7 @@ def loose_cases():
         )
 
 
+@pytest.mark.no_map("how loose a solution is is measured in the design's units")
 @pytest.mark.parametrize("accuracy", [Accuracy(0.3, 0.3), Accuracy(0.1, 0.1)], ids=["0.3", "0.1"])
 @pytest.mark.parametrize("precond", [None, Preconditioner()], ids=["made", "none"])
 @pytest.mark.filterwarnings("ignore:The least populated class")
@@ -338,9 +339,9 @@ def test_hypergradient_vanishes_when_no_feature_says_anything(criterion):
     rule = KFold(4) if criterion == "k_fold" else HeldOut(X, y)
     bound = rule.bind(Problem(Plain()(X, True), y))
     result = evaluate(bound, np.zeros(1), zeros(bound), EXACT)
-    assert result.grad[0] == 0
-    assert result.hess[0, 0] == 0
     assert np.isfinite(result.value)
+    assert abs(result.grad[0]) <= 1e3 * EPS * result.value
+    assert abs(result.hess[0, 0]) <= 1e3 * EPS * result.value
 
 
 def test_criterion_on_the_training_rows_falls_with_the_strength():

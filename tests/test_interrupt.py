@@ -17,6 +17,7 @@ SOON = 1.5  # seconds from the signal to the exception
 SCRIPT = """
 import json, sys, time
 import numpy as np, scipy.sparse as sp, fasthoag
+from fasthoag.design import Curvature
 from fasthoag.design.cpu import CpuDesign
 
 n, p, per_row, what, n_threads = 50_000, 20_000, 40, sys.argv[1], int(sys.argv[2])
@@ -43,10 +44,9 @@ def long():
     if what == "newton":    # the same with the other method
         while True:
             fasthoag.hoag(problem, criterion, [-12.0], bounds=(-12, 5), tol=1e-9, max_iter=10**6)
-    one = np.zeros(1, np.int32)
     if what == "cg":        # one call that would take minutes
-        c, lam = np.ones((half, 1)), np.full((p + 1, 1), 1e-12)
-        H = fasthoag.linsolve.Hessian(problem.design, c, one, lam, one)
+        c, lam = Curvature(np.ones((half, 1))), np.full((p + 1, 1), 1e-12)
+        H = fasthoag.linsolve.Hessian(problem.design, c, lam)
         fasthoag.linsolve.cg(H, np.ones((p + 1, 1)), tol=1e-300, max_iter=10**8)
     raise SystemExit("the long work was too short")
 
@@ -119,6 +119,7 @@ def test_exception_of_another_signal_handler_comes_through():
     script = """
 import signal
 import numpy as np, scipy.sparse as sp, fasthoag
+from fasthoag.design import Curvature
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.linsolve import Hessian, cg
 
@@ -129,8 +130,8 @@ def alarm(*_):
     raise Late
 
 signal.signal(signal.SIGALRM, alarm)
-design, one = CpuDesign(sp.random(3000, 2000, 0.01, "csr", random_state=0)), np.zeros(1, np.int32)
-hess = Hessian(design, np.ones((3000, 1)), one, np.full((2000, 1), 1e-12), one)
+design = CpuDesign(sp.random(3000, 2000, 0.01, "csr", random_state=0))
+hess = Hessian(design, Curvature(np.ones((3000, 1))), np.full((2000, 1), 1e-12))
 signal.setitimer(signal.ITIMER_REAL, 0.2)
 try:
     cg(hess, np.ones((2000, 1)), tol=1e-300, max_iter=10**8)

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from designs import DESIGNS, assert_near, sparse_problem
 
 from fasthoag import ApproximateLOO, HeldOut, KFold, Problem, find_loss, hoag, mix_losses
-from fasthoag.design import HELD_OUT, TRAIN, RowWeights, to_host
+from fasthoag.design import HELD_OUT, TRAIN, to_host
 from fasthoag.hypergradient import Accuracy, evaluate
 from fasthoag.losses import derivative
 from fasthoag.problem import refit
@@ -54,36 +54,25 @@ def test_a_fit_is_that_of_rows_with_both_labels(loss, design):
 def test_passes_are_those_of_rows_with_both_labels(loss, name):
     X, y = data(loss)
     k, rng = LOSSES[loss].n_classes, np.random.default_rng(1)
-    weight, mask, fold = (
-        rng.random(N),
-        rng.integers(0, 4, (N, 2)).astype(np.uint8),
-        np.repeat(np.arange(2, dtype=np.int32), k),
-    )
+    weight, mask = rng.random(N), rng.integers(0, 4, (N, 2)).astype(np.uint8)
     W = rng.normal(size=(P, 2 * k))
     design = DESIGNS[name](X)
-    rows = RowWeights(weight, mask)
-    train, held, G, Z = design.loss_grad(LOSSES[loss], y, rows, fold, design.encode(W))
+    rows = design.place(y, weight, mask)
+    found = rows.loss_grad(LOSSES[loss], design.encode(W))
     X_all, y_all, share = copies(loss, X, y)
     n_copies = len(y_all) // N
-    all_rows = RowWeights(share * np.tile(weight, n_copies), np.tile(mask, (n_copies, 1)))
     other = DESIGNS["cpu sparse"](X_all)
-    expected = other.loss_grad(
-        find_loss(loss, **({} if k == 1 else {"n_classes": k})),
-        y_all,
-        all_rows,
-        fold,
-        other.encode(W),
-    )
-    assert_near(train, expected[0])
-    assert_near(held, expected[1])
-    assert_near(design.decode(G), other.decode(expected[2]))
-    for part, sums in ((TRAIN, train), (HELD_OUT, held)):
-        assert_near(design.loss_sum(LOSSES[loss], y, rows, part, fold, Z), sums)
-        assert_near(
-            to_host(design.row_terms(LOSSES[loss], 0, y, rows, part, fold, Z)).sum(axis=0), sums
-        )
-    slopes = design.row_terms(LOSSES[loss], 1, y, rows, TRAIN, fold, Z)
-    assert_near(design.decode(design.rmatvec(slopes)), design.decode(G))
+    expected = other.place(
+        y_all, share * np.tile(weight, n_copies), np.tile(mask, (n_copies, 1))
+    ).loss_grad(find_loss(loss, **({} if k == 1 else {"n_classes": k})), other.encode(W))
+    assert_near(found.value, expected.value)
+    assert_near(found.other, expected.other)
+    assert_near(design.decode(found.grad), other.decode(expected.grad))
+    for part, sums in ((TRAIN, found.value), (HELD_OUT, found.other)):
+        assert_near(rows.sums(LOSSES[loss], part, found.Z), sums)
+        assert_near(to_host(rows.terms(LOSSES[loss], 0, part, found.Z)).sum(axis=0), sums)
+    slopes = rows.terms(LOSSES[loss], 1, TRAIN, found.Z)
+    assert_near(design.decode(design.rmatvec(slopes)), design.decode(found.grad))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -91,14 +80,12 @@ def test_passes_are_those_of_rows_with_both_labels(loss, name):
 def test_no_smoothing_changes_no_bit(loss, order):
     X, y = data(loss)
     Z = np.random.default_rng(0).normal(size=(N, LOSSES[loss].n_classes)) * 10
-    design, fold = DESIGNS["cpu sparse"](X), np.zeros(Z.shape[1], np.int32)
+    rows = DESIGNS["cpu sparse"](X).place(y)
     plain, zero = (
         find_loss(LOSSES[loss], smoothing=0),
         find_loss(loss) if loss == "logistic" else find_loss(loss, n_classes=K),
     )
-    np.testing.assert_array_equal(
-        *(design.row_terms(one, order, y, RowWeights(), TRAIN, fold, Z) for one in (plain, zero))
-    )
+    np.testing.assert_array_equal(*(rows.terms(one, order, TRAIN, Z) for one in (plain, zero)))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -117,7 +104,7 @@ def test_criteria_judge_without_it_unless_given_a_loss(loss):
     value = evaluate(
         bound,
         np.array([0.3]),
-        problem.design.encode(np.zeros((P + 1, len(bound.fold)))),
+        problem.design.zeros(bound.inner.units.n_columns),
         Accuracy(1e-10, 1e-10),
     ).value
     plain = (
@@ -149,7 +136,7 @@ def test_leave_one_out_judges_without_it():
         return evaluate(
             bound,
             np.array([theta]),
-            bound.inner.design.encode(np.zeros((P + 1, 1))),
+            bound.inner.design.zeros(1),
             Accuracy(1e-12, 1e-12),
             has_tangents=False,
         )

@@ -20,7 +20,8 @@ from fasthoag import (
     find_loss,
     hoag,
 )
-from fasthoag.criteria import CRITERIA, leverage
+from fasthoag.criteria import CRITERIA, inverses, leverage
+from fasthoag.design.rows import Curvature
 from fasthoag.hypergradient import Accuracy, evaluate
 from fasthoag.losses import LOSSES, derivative
 from fasthoag.problem import refit
@@ -42,16 +43,16 @@ def value_at(problem, rule, theta):
     return evaluate(
         bound,
         np.atleast_1d(np.asarray(theta, float)),
-        bound.inner.design.encode(np.zeros((problem.design.n_coef, 1))),
+        problem.design.zeros(1),
         EXACT,
         has_tangents=False,
     )
 
 
 def set_way(monkeypatch, way):
-    monkeypatch.setattr(leverage, "FEW_COEFFICIENTS", WAYS[way][0])
-    monkeypatch.setattr(leverage, "FEW_ROWS", WAYS[way][1])
-    monkeypatch.setattr(leverage, "MOST_DENSE", WAYS[way][2])
+    monkeypatch.setattr(inverses, "FEW_COEFFICIENTS", WAYS[way][0])
+    monkeypatch.setattr(inverses, "FEW_ROWS", WAYS[way][1])
+    monkeypatch.setattr(inverses, "MOST_DENSE", WAYS[way][2])
 
 
 def losses_of(rule):
@@ -237,13 +238,13 @@ def test_leverages_and_solves_from_singular_values(shape, rank, n_free):
     inner = problem.inner()
     for theta in (-3.0, 0.0, 5.0):
         lam, b = inner.strengths(np.array([theta])), rng.normal(size=(shape[1] + 1, 1))
-        hat = leverage.Spectrum(problem.design, weight[:, None], lam, {})
-        A = np.hstack([X, np.ones((len(X), 1))])
+        hat = inverses.Spectrum(inner.rows, Curvature(weight[:, None]), lam, {})
+        A = inner.design.dense()
         H = A.T @ (weight[:, None] * A) + np.diag(lam[:, 0])
         inverse = np.linalg.inv(H)
         a = weight * np.einsum("ij,jk,ik->i", A, inverse, A)
-        np.testing.assert_allclose(hat.a, a, atol=1e-9)
-        np.testing.assert_allclose(hat.e, 1 - a, atol=1e-9)
+        np.testing.assert_allclose(hat.a[:, 0], a, atol=1e-9)
+        np.testing.assert_allclose(hat.e[:, 0], 1 - a, atol=1e-9)
         np.testing.assert_allclose(hat.solve(b), inverse @ b, atol=1e-8 * np.abs(inverse @ b).max())
         assert hat.log_det == pytest.approx(np.linalg.slogdet(H)[1], rel=1e-9)
         is_penalised = lam[:, 0] > 0
@@ -325,6 +326,7 @@ def test_what_makes_no_sense_is_refused(rule):
             hoag(Problem(X, y, loss="squared"), rule(n_probes=1))
 
 
+@pytest.mark.no_map("the digits that are left depend on the order of sums")
 @pytest.mark.parametrize("theta", [-6.0, -10.0, -14.0])
 @pytest.mark.parametrize("loss", ["squared", "logistic"])
 def test_rows_that_nearly_fit_keep_their_digits(loss, theta):
@@ -419,6 +421,7 @@ def test_a_row_that_cannot_be_left_out_is_named():
     )
 
 
+@pytest.mark.no_map("a shift in other units than those of X leaves none of its digits")
 def test_singular_values_in_any_unit_and_columns_that_others_span():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 20)), rng.normal(size=200)

@@ -6,7 +6,7 @@ from designs import EPS, assert_near
 from scipy.special import expit, huber, xlogy
 
 from fasthoag import _core
-from fasthoag.design import TRAIN, RowWeights
+from fasthoag.design import TRAIN
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.losses import (
     COUNTS,
@@ -323,45 +323,29 @@ def test_value_and_slope_of_a_pass_are_those_of_the_derivatives(loss):
     y = rng.choice(two_targets(loss), len(z))
     one = CpuDesign(np.eye(len(z)), n_threads=1)
     for i in range(len(z)):
-        row = RowWeights((np.arange(len(z)) == i).astype(float))
-        train, _, grad, _ = one.loss_grad(ALL[loss], y, row, np.zeros(1, np.int32), z[:, None])
-        np.testing.assert_allclose(
-            train, derivative(ALL[loss], 0, y[i : i + 1], z[i : i + 1]), rtol=16 * EPS, atol=1e-307
-        )
-        np.testing.assert_allclose(
-            grad[i],
-            derivative(ALL[loss], 1, y[i : i + 1], z[i : i + 1]),
-            rtol=16 * EPS,
-            atol=1e-307,
-        )
+        row = one.place(y, (np.arange(len(z)) == i).astype(float))
+        found = row.loss_grad(ALL[loss], z[:, None])
+        for order, mine in enumerate((found.value, found.grad[i])):
+            expected = derivative(ALL[loss], order, y[i : i + 1], z[i : i + 1])
+            np.testing.assert_allclose(mine, expected, rtol=16 * EPS, atol=1e-307)
 
 
 @pytest.mark.parametrize("loss", ALL)
 @pytest.mark.parametrize("order", range(4))
 @pytest.mark.parametrize("n_rows", [1, 255, 256, 257, 20000])
-def test_row_terms_weigh_the_rows_of_their_part_only(loss, order, n_rows):
+def test_terms_weigh_the_rows_of_their_part_only(loss, order, n_rows):
     rng = np.random.default_rng(n_rows)
     y, Z = rng.choice(two_targets(loss), n_rows), rng.normal(size=(n_rows, 3))
-    mask, weight, fold = (
-        rng.integers(0, 4, (n_rows, 2)).astype(np.uint8),
-        rng.random(n_rows),
-        np.array([1, 0, 1], np.int32),
-    )
+    mask, weight = rng.integers(0, 4, (n_rows, 2)).astype(np.uint8), rng.random(n_rows)
     expected = (
         np.column_stack([derivative(ALL[loss], order, y, z) for z in Z.T])
         * weight[:, None]
-        * (mask[:, fold] & TRAIN > 0)
+        * (mask[:, [0, 1, 0]] & TRAIN > 0)
     )
-    one = CpuDesign(np.ones((n_rows, 1)), n_threads=2)
-    assert_near(
-        one.row_terms(ALL[loss], order, y, RowWeights(weight, mask), TRAIN, fold, Z),
-        expected,
-        factor=16,
-    )
+    rows = CpuDesign(np.ones((n_rows, 1)), n_threads=2).place(y, weight, mask)
+    assert_near(rows.terms(ALL[loss], order, TRAIN, Z), expected, factor=16)
     if order == 0:
-        assert_near(
-            one.loss_sum(ALL[loss], y, RowWeights(weight, mask), TRAIN, fold, Z), expected.sum(0)
-        )
+        assert_near(rows.sums(ALL[loss], TRAIN, Z), expected.sum(0))
 
 
 def test_unknown_loss_is_refused_with_the_list():

@@ -10,7 +10,7 @@ import pytest
 from designs import DESIGNS, assert_near, sparse_problem
 
 from fasthoag import HeldOut, KFold, Problem, custom_loss, find_loss, hoag, mix_losses
-from fasthoag.design import TRAIN, RowWeights, to_host
+from fasthoag.design import TRAIN, to_host
 from fasthoag.hypergradient import Accuracy, evaluate
 from fasthoag.losses import COUNTS, LABELS, LOSSES, POSITIVE, REAL, derivative
 from fasthoag.problem import refit
@@ -62,37 +62,29 @@ def data(pair, seed=0):
 def test_a_pass_is_the_weighted_mean_of_those_of_its_parts(pair, name):
     X, y = data(pair)
     X = 0.3 * X
-    rng, fold = np.random.default_rng(1), np.array([1, 0, 1], np.int32)
-    rows = RowWeights(rng.random(N), rng.integers(0, 4, (N, 2)).astype(np.uint8))
+    rng, losses = np.random.default_rng(1), (*PAIRS[pair], mix_losses(*PAIRS[pair], 0.3))
     design = DESIGNS[name](X.tocsr())
+    rows = design.place(y, rng.random(N), rng.integers(0, 4, (N, 2)).astype(np.uint8))
     W = design.encode(rng.normal(size=(P, 3)))
-    a, b, both = (
-        design.loss_grad(find_loss(loss), y, rows, fold, W)
-        for loss in (*PAIRS[pair], mix_losses(*PAIRS[pair], 0.3))
-    )
-    for mine, first, second in zip(both[:3], a, b, strict=False):
-        assert_near(to_host(mine), 0.3 * to_host(first) + 0.7 * to_host(second))
-    np.testing.assert_array_equal(to_host(both[3]), to_host(a[3]))
+    found = [rows.loss_grad(loss, W) for loss in losses]
+    for field in ("value", "other", "grad"):
+        first, second, mine = (to_host(getattr(one, field)) for one in found)
+        assert_near(mine, 0.3 * first + 0.7 * second)
+    Z = found[0].Z
+    np.testing.assert_array_equal(to_host(found[2].Z), to_host(Z))
     for order in range(4):
-        first, second, mine = (
-            to_host(design.row_terms(find_loss(loss), order, y, rows, TRAIN, fold, a[3]))
-            for loss in (*PAIRS[pair], mix_losses(*PAIRS[pair], 0.3))
-        )
+        first, second, mine = (to_host(rows.terms(loss, order, TRAIN, Z)) for loss in losses)
         assert_near(mine, 0.3 * first + 0.7 * second)
 
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_with_all_the_weight_it_is_one_of_its_parts_to_the_bit(pair):
     X, y = data(pair)
-    design, W = DESIGNS["cpu sparse"](X), np.random.default_rng(1).normal(size=(P, 1))
+    rows, W = DESIGNS["cpu sparse"](X).place(y), np.random.default_rng(1).normal(size=(P, 1))
     for weight, part in ((1, PAIRS[pair][0]), (0, PAIRS[pair][1])):
-        both = mix_losses(*PAIRS[pair], weight), part
-        whole, one = (
-            design.loss_grad(find_loss(loss), y, RowWeights(), np.zeros(1, np.int32), W)
-            for loss in both
-        )
-        for mine, theirs in zip(whole, one, strict=False):
-            np.testing.assert_array_equal(mine, theirs)
+        whole, one = (rows.loss_grad(loss, W) for loss in (mix_losses(*PAIRS[pair], weight), part))
+        for field in ("value", "other", "grad", "Z"):
+            np.testing.assert_array_equal(getattr(whole, field), getattr(one, field))
 
 
 def test_least_squares_beside_a_huber_loss_without_corners_is_ridge():
@@ -197,7 +189,7 @@ def test_outer_hessian_has_the_third_derivative_of_the_smooth_part(criterion):
         (HeldOut(*data("labels", 1)) if criterion == "held_out" else KFold(3)).bind(problem),
         1e-5,
     )
-    zero = problem.design.encode(np.zeros((P + 1, bound.n_folds)))
+    zero = problem.design.zeros(bound.n_folds)
     at, up, down = (
         evaluate(bound, np.array([0.4 + d]), zero, Accuracy(1e-13, 1e-13)) for d in (0, h, -h)
     )

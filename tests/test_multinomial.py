@@ -17,7 +17,7 @@ from fasthoag import (
     find_loss,
     hoag,
 )
-from fasthoag.design import HELD_OUT, TRAIN, RowWeights, to_host
+from fasthoag.design import HELD_OUT, TRAIN, UNWEIGHTED, to_host
 from fasthoag.hypergradient import Accuracy, evaluate
 from fasthoag.problem import refit
 
@@ -57,27 +57,35 @@ def test_passes(name, fit_intercept):
     q = A.shape[1]
     W, V, Q = (rng.normal(size=(q, F * K)) for _ in range(3))
     weight, mask = rng.random(N), rng.integers(0, 4, (N, F)).astype(np.uint8)
-    rows, fold = RowWeights(weight, mask), np.repeat(np.arange(F, dtype=np.int32), K)
-    train, held, G, Z = design.loss_grad(LOSS, y, rows, fold, design.encode(W))
-    curvature = design.row_terms(LOSS, 2, y, rows, TRAIN, fold, Z)
-    H = design.decode(design.hvp(curvature, fold, design.encode(V), K))
-    third = design.row_terms(LOSS, 3, y, rows, HELD_OUT, fold, Z)
-    M = design.contract(curvature, -third, design.encode(Q), design.encode(np.hstack([V, W])), K)
-    np.testing.assert_allclose(to_host(Z), A @ W, rtol=0, atol=1e-12)
+    offset = rng.normal(size=N)
+    rows = design.place(y, weight, mask, offset)
+    found = rows.loss_grad(LOSS, design.encode(W))
+    back = rows.loss_grad(LOSS, design.encode(W), HELD_OUT)
+    bare = rows.terms(LOSS, 2, UNWEIGHTED, found.Z)
+    curvature = rows.curvature(LOSS, found.Z)
+    H = design.decode(design.hvp(curvature, design.encode(np.hstack([W, V]))))[:, F * K :]
+    third = rows.curvature(LOSS, found.Z, HELD_OUT, 3)
+    M = design.contract(curvature, third, -design.encode(Q), design.encode(np.hstack([V, W])))
+    np.testing.assert_allclose(to_host(found.Z), A @ W + offset[:, None], rtol=0, atol=1e-12)
     label = np.eye(K)[y.astype(int)]
     for f in range(F):
         c = slice(f * K, (f + 1) * K)
-        p = softmax(A @ W[:, c])
+        p = softmax(A @ W[:, c] + offset[:, None])
         s, v = weight * ((mask[:, f] & TRAIN) > 0), weight * ((mask[:, f] & HELD_OUT) > 0)
         values = -np.log((p * label).sum(axis=1))
-        np.testing.assert_allclose(
-            [np.asarray(train)[c].sum(), np.asarray(held)[c].sum()],
-            [s @ values, v @ values],
-            rtol=1e-12,
-        )
-        np.testing.assert_allclose(
-            design.decode(G)[:, c], A.T @ (s[:, None] * (p - label)), rtol=0, atol=1e-11
-        )
+        np.testing.assert_allclose(to_host(bare)[:, c], p, rtol=0, atol=1e-12)
+        for part, own, other in ((found, s, v), (back, v, s)):
+            np.testing.assert_allclose(
+                [part.value[c].sum(), part.other[c].sum()],
+                [own @ values, other @ values],
+                rtol=1e-12,
+            )
+            np.testing.assert_allclose(
+                design.decode(part.grad)[:, c],
+                A.T @ (own[:, None] * (p - label)),
+                rtol=0,
+                atol=1e-11,
+            )
         u = A @ V[:, c]
         np.testing.assert_allclose(
             H[:, c],
@@ -137,7 +145,7 @@ def test_hypergradient_is_the_difference_quotient(penalty, criterion):
 def test_outer_hessian_is_the_difference_quotient():
     X, y = data()
     bound, h, exact = folds().bind(Problem(X, y, loss="multinomial")), 1e-3, Accuracy(1e-12, 1e-12)
-    zero = bound.inner.design.encode(np.zeros((P + 1, F * K)))
+    zero = bound.inner.design.zeros(F * K)
     at, *around = (evaluate(bound, np.array([0.4 + k * h]), zero, exact) for k in (0, 1, -1, 2, -2))
     g = [e.grad[0] for e in around]
     assert at.hess[0, 0] == pytest.approx((8 * (g[0] - g[1]) - (g[2] - g[3])) / (12 * h), rel=1e-6)
@@ -159,7 +167,7 @@ def test_tuning_ends_at_the_minimum(criterion):
     assert result.w.shape == (P + 1, 1 if criterion == "held_out" else F, K)
     assert result.w_all.shape == (P + 1, K)
     bound = rule.bind(problem)
-    zero = problem.design.encode(np.zeros((P + 1, len(bound.fold))))
+    zero = problem.design.zeros(bound.inner.units.n_columns)
     values = [
         evaluate(bound, result.theta + d, zero, Accuracy(1e-9, 1e-9)).value
         for d in (0, 0.05, -0.05)

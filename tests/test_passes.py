@@ -1,5 +1,5 @@
-"""Every method of every Design against plain NumPy; threads, forms of a pass, index types and
-memory layouts."""
+"""Every method of every Design and of its Rows against plain NumPy; threads, forms of a pass, index
+types and memory layouts."""
 
 import itertools
 
@@ -9,9 +9,9 @@ import scipy.sparse as sp
 from designs import DESIGNS, DTYPES, EPS, assert_near, sparse_matrix, targets, with_losses
 
 from fasthoag import _core
-from fasthoag.design import HELD_OUT, TRAIN, RowWeights, to_host
-from fasthoag.design import make_design as public_make_design
+from fasthoag.design import HELD_OUT, TRAIN, UNWEIGHTED, Curvature, to_host
 from fasthoag.design.cpu import CpuDesign
+from fasthoag.design.make import make_design as public_make_design
 from fasthoag.losses import derivative, find_loss
 
 # a group of columns is 8 wide: below, at and beyond one and two groups
@@ -35,18 +35,30 @@ def extended(X, fit_intercept):
     )
 
 
-def row_weights(rng, n_rows, kind):
-    weight = rng.random(n_rows) * (rng.random(n_rows) < 0.8) if "weight" in kind else None
-    mask = rng.integers(0, 4, (n_rows, N_FOLDS)).astype(np.uint8) if "mask" in kind else None
-    return RowWeights(weight, mask)
+def row_data(rng, n_rows, kind):
+    """What `Design.place` takes beside targets, as the words in `kind` ask for."""
+    return {
+        "weight": rng.random(n_rows) * (rng.random(n_rows) < 0.8) if "weight" in kind else None,
+        "mask": rng.integers(0, 4, (n_rows, N_FOLDS)).astype(np.uint8) if "mask" in kind else None,
+        "offset": rng.normal(size=n_rows) if "offset" in kind else None,
+    }
 
 
-def weights_of(rows, part, fold, n_rows):
-    """s of every row and column, as RowWeights promises."""
-    weight = np.ones(n_rows) if rows.weight is None else rows.weight
-    if rows.mask is None:
-        return np.outer(weight, np.full(len(fold), part == TRAIN))
-    return weight[:, None] * ((rows.mask[:, fold] & part) != 0)
+FOLD = np.arange(max(COLUMNS)) % N_FOLDS  # of the columns of a block
+
+
+def weights_of(data, part, m, n_rows):
+    """s of every row and column, as `Rows` promises."""
+    if part == UNWEIGHTED:
+        return np.ones((n_rows, m))
+    weight = np.ones(n_rows) if data["weight"] is None else data["weight"]
+    if data["mask"] is None:
+        return np.outer(weight, np.full(m, part == TRAIN))
+    return weight[:, None] * ((data["mask"][:, FOLD[:m]] & part) != 0)
+
+
+def derivatives(loss, order, y, Z):
+    return np.column_stack([derivative(loss, order, y, z) for z in Z.T])
 
 
 @pytest.fixture
@@ -67,6 +79,11 @@ def rows_block(design, rng, m):
     return R, design.xp.asarray(R)
 
 
+def curvature_block(design, rng, n_folds):
+    C, handle = rows_block(design, rng, n_folds)
+    return C, Curvature(handle)
+
+
 def test_encode_and_decode_are_inverse(case):
     design, _, rng = case
     for shape in ((design.n_coef,), (design.n_coef, 1), (design.n_coef, 17)):
@@ -85,13 +102,24 @@ def test_decode_gives_memory_of_its_own(case):
 def test_design_says_what_it_holds(case, make_design):
     design, A, _ = case
     assert tuple(design.shape) == (N_ROWS, N_FEATURES)
-    assert design.n_coef == A.shape[1]
+    assert design.n_coef == design.coefficients.n_design == A.shape[1]
     assert design.has_intercept == (design.n_coef == N_FEATURES + 1)
     assert design.dtype == make_design.dtype
     assert design.n_stored == (
         N_ROWS * N_FEATURES if "dense" in make_design.name else np.count_nonzero(A[:, :N_FEATURES])
     )
+    np.testing.assert_array_equal(to_host(design.zeros(2)), np.zeros((design.n_coef, 2)))
     assert public_make_design(design) is design
+
+
+def test_dense_is_the_matrix_with_its_ones_in_the_order_of_the_design(case, make_design):
+    for design, A in (
+        case[:2],
+        (make_design(sp.csr_matrix(case[1][:5, :N_FEATURES]), case[0].has_intercept), case[1][:5]),
+    ):
+        found = design.dense()
+        assert isinstance(found, np.ndarray)
+        np.testing.assert_array_equal(found, A @ design.decode(np.eye(design.n_coef)))
 
 
 def test_matvec_and_rmatvec_match_numpy(case):
@@ -105,13 +133,12 @@ def test_matvec_and_rmatvec_match_numpy(case):
 
 def test_hvp_matches_numpy(case):
     design, A, rng = case
-    C, curvature = rows_block(design, rng, N_FOLDS)
+    C, curvature = curvature_block(design, rng, N_FOLDS)
     for m in COLUMNS:
         V, encoded = block(design, rng, m)
-        fold = rng.integers(0, N_FOLDS, m).astype(np.int32)
         assert_near(
-            design.decode(design.hvp(curvature, fold, encoded)),
-            A.T @ (C[:, fold] * (A @ V)),
+            design.decode(design.hvp(curvature, encoded)),
+            A.T @ (C[:, FOLD[:m]] * (A @ V)),
             message=f"m={m}",
         )
 
@@ -119,34 +146,41 @@ def test_hvp_matches_numpy(case):
 def test_hess_diag_matches_numpy(case):
     design, A, rng = case
     for n_folds in COLUMNS:
-        C, curvature = rows_block(design, rng, n_folds)
+        C, curvature = curvature_block(design, rng, n_folds)
         assert_near(
             design.decode(design.hess_diag(curvature)), (A * A).T @ C, message=f"n_folds={n_folds}"
         )
 
 
-@on_every_design
-@pytest.mark.parametrize("kind", ["", "weight", "weight mask"])
-def test_loss_grad_matches_numpy(case, loss, kind):
+def test_gram_matches_numpy(case):
     design, A, rng = case
-    rows, y = row_weights(rng, N_ROWS, kind), targets(loss, rng.normal(size=N_ROWS), rng)
+    C, curvature = curvature_block(design, rng, 1)
+    X = A @ design.decode(np.eye(design.n_coef))
+    assert_near(design.gram(curvature), X.T @ (C * X))
+
+
+@on_every_design
+@pytest.mark.parametrize("kind", ["", "weight", "weight mask", "offset", "weight mask offset"])
+def test_loss_grad_matches_numpy(case, loss, kind):
+    """Of either part; predictions have the offset in them."""
+    design, A, rng = case
+    data, y = row_data(rng, N_ROWS, kind), targets(loss, rng.normal(size=N_ROWS), rng)
+    rows = design.place(y, **data)
     for m in COLUMNS:
         W, encoded = block(design, rng, m)
-        fold = rng.integers(0, rows.n_folds, m).astype(np.int32)
-        Z = A @ W
-        value, slope = (
-            np.column_stack([derivative(loss, order, y, z) for z in Z.T]) for order in (0, 1)
-        )
-        s, t = (weights_of(rows, part, fold, N_ROWS) for part in (TRAIN, HELD_OUT))
-        train, held_out, G, predictions = design.loss_grad(loss, y, rows, fold, encoded)
-        assert_near(train, (s * value).sum(0), message=f"m={m}")
-        assert_near(held_out, (t * value).sum(0), message=f"m={m}")
-        assert_near(design.decode(G), A.T @ (s * slope), message=f"m={m}")
-        assert_near(predictions, Z, message=f"m={m}")
-        without = design.loss_grad(loss, y, rows, fold, encoded, False)
-        assert_near(without[0], train, message=f"m={m}")
-        assert_near(without[1], held_out, message=f"m={m}")
-        assert_near(without[3], predictions, message=f"m={m}")
+        Z = A @ W + (0 if data["offset"] is None else data["offset"][:, None])
+        value, slope = (derivatives(loss, order, y, Z) for order in (0, 1))
+        for part, other in ((TRAIN, HELD_OUT), (HELD_OUT, TRAIN)):
+            s, t = (weights_of(data, one, m, N_ROWS) for one in (part, other))
+            found = rows.loss_grad(loss, encoded, part)
+            assert_near(found.value, (s * value).sum(0), message=f"m={m}")
+            assert_near(found.other, (t * value).sum(0), message=f"m={m}")
+            assert_near(design.decode(found.grad), A.T @ (s * slope), message=f"m={m}")
+            assert_near(found.Z, Z, message=f"m={m}")
+            without = rows.loss_grad(loss, encoded, part, has_grad=False)
+            assert without.grad is None
+            for name in ("value", "other", "Z"):
+                assert_near(getattr(without, name), getattr(found, name), message=f"{name} m={m}")
 
 
 @on_every_design
@@ -158,83 +192,79 @@ def test_loss_grad_matches_numpy(case, loss, kind):
         (TRAIN, "mask"),
         (HELD_OUT, "mask"),
         (HELD_OUT, "weight mask"),
+        (UNWEIGHTED, "weight mask offset"),
     ],
 )
-def test_row_terms_and_loss_sum_match_numpy_and_read_no_row(case, loss, part, kind):
+def test_terms_and_sums_match_numpy_and_read_no_row(case, loss, part, kind):
     design, _, rng = case
-    rows, y = row_weights(rng, N_ROWS, kind), targets(loss, rng.normal(size=N_ROWS), rng)
+    data, y = row_data(rng, N_ROWS, kind), targets(loss, rng.normal(size=N_ROWS), rng)
+    rows = design.place(y, **data)
     for m in (1, 3, 8, 9):
         Z, predictions = rows_block(design, rng, m)
-        fold = rng.integers(0, rows.n_folds, m).astype(np.int32)
-        s = weights_of(rows, part, fold, N_ROWS)
+        s = weights_of(data, part, m, N_ROWS)
         for order in range(4):
-            terms = s * np.column_stack(
-                [derivative(loss, order, y, np.ascontiguousarray(z)) for z in Z.T]
-            )
-            assert_near(
-                design.row_terms(loss, order, y, rows, part, fold, predictions),
-                terms,
-                scale=1,
-                message=f"m={m} order={order}",
-            )
+            terms = s * derivatives(loss, order, y, Z)
+            found = rows.terms(loss, order, part, predictions)
+            assert_near(found, terms, scale=1, message=f"m={m} order={order}")
             if order == 0:
-                assert_near(
-                    design.loss_sum(loss, y, rows, part, fold, predictions),
-                    terms.sum(0),
-                    scale=N_ROWS,
-                    message=f"m={m}",
-                )
+                sums = rows.sums(loss, part, predictions)
+                assert_near(sums, terms.sum(0), scale=N_ROWS, message=f"m={m}")
+            if order > 1:
+                curvature = rows.curvature(find_loss(loss), predictions, part, order)
+                np.testing.assert_array_equal(to_host(curvature.values), to_host(found))
+                assert curvature.n_classes == 1
     assert design.n_passes == 0
 
 
 def test_without_a_mask_no_row_is_held_out(case):
-    """``RowWeights(weight, None)`` is "every row trains": what loss_grad says of the held-out part,
-    row_terms and loss_sum say too."""
+    """``place(y, weight)`` is "every row trains": what loss_grad says of the held-out part, terms
+    and sums say too."""
     design, _, rng = case
     _, Z = rows_block(design, rng, 2)
-    fold, y = np.zeros(2, np.int32), np.ones(N_ROWS)
-    for rows in (RowWeights(), RowWeights(np.full(N_ROWS, 2.0))):
+    for weight in (None, np.full(N_ROWS, 2.0)):
+        rows = design.place(np.ones(N_ROWS), weight)
+        np.testing.assert_array_equal(rows.sums("squared", HELD_OUT, Z), [0, 0])
         np.testing.assert_array_equal(
-            design.loss_sum("squared", y, rows, HELD_OUT, fold, Z), [0, 0]
-        )
-        np.testing.assert_array_equal(
-            to_host(design.row_terms("squared", 2, y, rows, HELD_OUT, fold, Z)),
-            np.zeros((N_ROWS, 2)),
+            to_host(rows.terms("squared", 2, HELD_OUT, Z)), np.zeros((N_ROWS, 2))
         )
 
 
-@pytest.mark.parametrize("has_third", [False, True])
-def test_contract_matches_numpy(case, has_third):
+@pytest.mark.parametrize("which", ["second", "third", "second third"])
+def test_contract_matches_numpy(case, which):
     design, A, rng = case
     for k in (1, 2, 3, 5, 8):
-        C, curvature = rows_block(design, rng, N_FOLDS)
-        B, third = rows_block(design, rng, N_FOLDS)
+        C, second = curvature_block(design, rng, N_FOLDS)
+        B, third = curvature_block(design, rng, N_FOLDS)
         U, encoded = block(design, rng, k * N_FOLDS)
         Q, adjoint = block(design, rng, N_FOLDS)
-        weight = C + B * (A @ Q) if has_third else C
+        weight = ("second" in which) * C + ("third" in which) * B * (A @ Q)
         XU = (A @ U).reshape(N_ROWS, k, N_FOLDS)
         expected = np.einsum("if,iaf,ibf->fab", weight, XU, XU)
         result = design.contract(
-            curvature, third if has_third else None, adjoint if has_third else None, encoded
+            second if "second" in which else None,
+            third if "third" in which else None,
+            adjoint if "third" in which else None,
+            encoded,
         )
         assert_near(result, expected, message=f"k={k}")
 
 
 def test_a_pass_is_counted_once_whatever_the_number_of_columns(case):
     design, _, rng = case
-    rows, y, n = RowWeights(), np.ones(N_ROWS), 0
+    rows, n = design.place(np.ones(N_ROWS)), 0
     for m in (1, 8, 17):
         _, V = block(design, rng, m)
-        _, R = rows_block(design, rng, m)
-        fold = np.zeros(m, np.int32)
+        _, c = curvature_block(design, rng, m)
+        one = Curvature(c.values[:, :1])
         for call in (
             lambda: design.matvec(V),
-            lambda: design.rmatvec(R),
-            lambda: design.hvp(R, fold, V),
-            lambda: design.hess_diag(R),
-            lambda: design.loss_grad("squared", y, rows, fold, V),
-            lambda: design.loss_grad("squared", y, rows, fold, V, False),
-            lambda: design.contract(R[:, :1], None, None, V),
+            lambda: design.rmatvec(c.values),
+            lambda: design.hvp(c, V),
+            lambda: design.hess_diag(c),
+            lambda: design.gram(one),
+            lambda: rows.loss_grad("squared", V),
+            lambda: rows.loss_grad("squared", V, has_grad=False),
+            lambda: design.contract(one, None, None, V),
         ):
             call()
             n += 1
@@ -272,28 +302,134 @@ def test_rows_of_weight_zero_never_enter_however_large(make_design, fit_intercep
         large.data[large.indptr[i] : large.indptr[i + 1]] *= 1e30
         weight[i] = 0
     W = rng.normal(size=(6 + fit_intercept, 2))
+    mask = np.repeat(weight[:, None], 2, axis=1).astype(np.uint8)
     results = []
     for matrix in (X, large):
         design = make_design(matrix, fit_intercept)
-        for rows in (
-            RowWeights(weight),
-            RowWeights(None, np.repeat(weight[:, None], 2, axis=1).astype(np.uint8)),
-        ):
-            train, held_out, G, Z = design.loss_grad(
-                loss, y, rows, np.zeros(2, np.int32), design.encode(W)
-            )
-            C = design.row_terms(loss, 2, y, rows, TRAIN, np.zeros(2, np.int32), Z)
-            results.append(
-                [
-                    train,
-                    held_out,
-                    design.decode(G),
-                    design.decode(design.hvp(C, np.arange(2, dtype=np.int32), design.encode(W))),
-                ]
-            )
+        for rows in (design.place(y, weight), design.place(y, None, mask)):
+            found = rows.loss_grad(loss, design.encode(W))
+            c = rows.curvature(find_loss(loss), found.Z)
+            product = design.hvp(c, design.encode(W))
+            blocks = (design.decode(one) for one in (found.grad, product))
+            results.append([found.value, found.other, *blocks])
     for result in results[1:]:
-        for one, other in zip(results[0], result, strict=False):
+        for one, other in zip(results[0], result, strict=True):
             assert_near(one, other)
+
+
+# ---- Rows: what works on handles, and other rows of the same X
+
+
+@pytest.fixture
+def place(make_a_design):
+    """A function: rows of one design, what they were made of, and a generator of random numbers."""
+    rng = np.random.default_rng(1)
+    design = make_a_design(sparse_matrix(rng, N_ROWS, N_FEATURES), True)
+
+    def placed(kind="weight mask offset"):
+        data = {"y": rng.choice([-1.0, 1.0], N_ROWS), **row_data(rng, N_ROWS, kind)}
+        return design.place(**data), data, rng
+
+    return placed
+
+
+def test_handles_come_back_as_they_went(place):
+    rows, _, rng = place()
+    H = rng.normal(size=(N_ROWS, 4))
+    found = rows.to_host(rows.from_host(H))
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_array_equal(found, H)
+
+
+def test_blend_gives_the_blocks_themselves_at_0_and_1_and_the_mean_between(place):
+    rows, _, rng = place()
+    t = np.array([0, 1, 0.25, 0, 1])
+    taken, other = rng.normal(size=(2, N_ROWS, 5))
+    taken[:3, t % 1 == 0] = np.array([[-0.0], [np.inf], [np.nan]])
+    other[3:6, t % 1 == 0] = np.array([[np.inf], [-np.inf], [np.nan]])
+    Z, Z1 = np.where(t < 1, taken, other), np.where(t < 1, other, taken)
+    found = rows.to_host(rows.blend(rows.from_host(Z), t, rows.from_host(Z1)))
+    assert found[:, t % 1 == 0].tobytes() == taken[:, t % 1 == 0].tobytes()
+    assert_near(found[:, 2], 0.75 * Z[:, 2] + 0.25 * Z1[:, 2])
+
+
+@pytest.mark.parametrize("part", [TRAIN, HELD_OUT, UNWEIGHTED])
+@pytest.mark.parametrize("kind", ["", "weight", "mask", "weight mask"])
+def test_functions_under_map_and_reduce_see_targets_and_weights(place, kind, part):
+    rows, data, rng = place(kind)
+    A, B = rng.normal(size=(2, N_ROWS, N_FOLDS))
+    handles = rows.from_host(A), rows.from_host(B)
+
+    def weighted(block, a, b):
+        assert block.first == 0
+        for name in ("weight", "mask"):
+            assert (getattr(block, name) is None) == (data[name] is None)
+        return block.weights(part) * (block.y * a + b)
+
+    def total(block, a, b):
+        return block.xp.sum(weighted(block, a, b), axis=0)
+
+    expected = weights_of(data, part, N_FOLDS, N_ROWS) * (data["y"][:, None] * A + B)
+    assert_near(rows.to_host(rows.map(weighted, *handles)), expected)
+    found = rows.reduce(total, *handles)
+    assert isinstance(found, np.ndarray)
+    assert_near(found, expected.sum(axis=0))
+
+
+@pytest.mark.parametrize("K", [1, 4])
+def test_mean_is_the_diagonal_averaged_over_columns_or_over_folds(place, K):
+    rows, data, rng = place()
+    s = weights_of(data, TRAIN, N_FOLDS, N_ROWS)[:, :, None]
+    p = rng.dirichlet(np.ones(K), (N_ROWS, N_FOLDS))
+    diagonal = s * p * (1 - p) if K > 1 else s
+    c = Curvature(rows.from_host((s * p).reshape(N_ROWS, -1)), K)
+    for by_class, expected in (
+        (False, diagonal.mean(axis=(1, 2))[:, None]),
+        (True, diagonal.mean(axis=1)),
+    ):
+        found = rows.mean(c, by_class)
+        assert found.n_classes == 1
+        assert_near(rows.to_host(found.values), expected)
+
+
+@pytest.mark.parametrize("kind", ["weight mask", "weight mask offset"])
+def test_at_constant_is_what_the_intercept_alone_predicts(place, kind):
+    rows, data, rng = place(kind)
+    w = np.zeros((N_FEATURES + 1, 4))
+    w[-1] = rng.normal(size=4)
+    expected = w[-1] + (np.zeros(N_ROWS) if data["offset"] is None else data["offset"])[:, None]
+    for found in (rows.at_constant(w[-1]), rows.loss_grad("squared", rows.design.encode(w)).Z):
+        assert_near(rows.to_host(found), expected)
+
+
+def test_other_rows_of_the_same_matrix_equal_rows_placed_anew(place):
+    rows, data, rng = place()
+    design, weight = rows.design, rng.random(N_ROWS)
+    W = design.encode(rng.normal(size=(design.n_coef, 2 * N_FOLDS)))
+
+    def seen(rows, part):
+        found = rows.loss_grad("logistic", W, part)
+        weights = rows.map(lambda block: block.weights(part))
+        return [to_host(a) for a in (found.value, found.other, found.grad, found.Z, weights)]
+
+    seen(rows, TRAIN)  # whatever these keep for the next pass is not that of the others
+    for found, changed in (
+        (rows.fold(1), {"mask": np.ascontiguousarray(data["mask"][:, 1:2])}),
+        (rows.with_weight(weight), {"weight": weight}),
+        (rows.with_weight(None), {"weight": None}),
+        (rows.all_training(), {"mask": None}),
+    ):
+        anew = design.place(**data | changed)
+        assert found.design is design
+        assert found.n_folds == anew.n_folds
+        for name in ("y", "weight", "mask"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(anew, name))
+        for part in (TRAIN, HELD_OUT):
+            for mine, theirs in zip(seen(found, part), seen(anew, part), strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+    alone = rows.all_training()
+    assert alone.fold(0) is alone
+    assert alone.all_training() is alone
 
 
 # ---- the two forms of a pass, threads, determinism: matrices large enough that threads and forms
@@ -332,55 +468,60 @@ def large():
     return {kind: large_matrix(kind) for kind in LARGE}
 
 
-def passes_of(design, m, seed=0):
+def drawn(n, n_coef, m):
+    """Coefficients, blocks of rows, targets and what rows carry, for passes with m columns."""
+    rng = np.random.default_rng(0)
+    V, R, C = rng.normal(size=(n_coef, m)), rng.normal(size=(n, m)), rng.random((n, N_FOLDS))
+    return V, R, C, rng.choice([-1.0, 1.0], n), row_data(rng, n, "weight mask offset")
+
+
+def passes_of(design, m):
     """The results of all passes with m columns, in the user's order."""
-    rng = np.random.default_rng(seed)
-    n = design.shape[0]
-    V, R = design.encode(rng.normal(size=(design.n_coef, m))), rng.normal(size=(n, m))
-    y, fold = np.where(rng.random(n) < 0.5, -1.0, 1.0), rng.integers(0, N_FOLDS, m).astype(np.int32)
-    rows, C = row_weights(rng, n, "weight mask"), rng.random((n, N_FOLDS))
-    train, held_out, G, Z = design.loss_grad("logistic", y, rows, fold, V)
+    V, R, C, y, data = drawn(design.shape[0], design.n_coef, m)
+    V, rows, both = (
+        design.encode(V),
+        design.place(y, **data),
+        (Curvature(C[:, :1]), Curvature(C[:, 1:2])),
+    )
+    train, held_out = (rows.loss_grad("logistic", V, part) for part in (TRAIN, HELD_OUT))
     return {
         "matvec": design.matvec(V),
         "rmatvec": design.decode(design.rmatvec(R)),
-        "hvp": design.decode(design.hvp(C, fold, V)),
-        "hess_diag": design.decode(design.hess_diag(R)),
-        "train": train,
-        "held_out": held_out,
-        "gradient": design.decode(G),
-        "predictions": Z,
-        "contract": design.contract(C[:, :1], C[:, 1:2], V[:, :1], V),
-        "loss_sum": design.loss_sum("logistic", y, rows, HELD_OUT, fold, Z),
-        "row_terms": design.row_terms("logistic", 3, y, rows, TRAIN, fold, Z),
+        "hvp": design.decode(design.hvp(Curvature(C), V)),
+        "hess_diag": design.decode(design.hess_diag(Curvature(R))),
+        "train": train.value,
+        "held_out": train.other,
+        "gradient": design.decode(train.grad),
+        "gradient held out": design.decode(held_out.grad),
+        "predictions": train.Z,
+        "contract": design.contract(*both, V[:, :1], V),
+        "sums": rows.sums("logistic", HELD_OUT, train.Z),
+        "terms": rows.terms("logistic", 3, TRAIN, train.Z),
     }
 
 
-def plain_passes(X, fit_intercept, m, seed=0):
-    """The same as SciPy products; the random numbers are drawn in the same order."""
+def plain_passes(X, fit_intercept, m):
+    """The same as SciPy products."""
     A = extended(X, fit_intercept)
     n, q = A.shape
-    rng = np.random.default_rng(seed)
-    V, R = rng.normal(size=(q, m)), rng.normal(size=(n, m))
-    y, fold = np.where(rng.random(n) < 0.5, -1.0, 1.0), rng.integers(0, N_FOLDS, m).astype(np.int32)
-    rows, C = row_weights(rng, n, "weight mask"), rng.random((n, N_FOLDS))
-    Z, s, t = A @ V, weights_of(rows, TRAIN, fold, n), weights_of(rows, HELD_OUT, fold, n)
-    value, slope, third = (
-        np.column_stack([derivative("logistic", k, y, np.ascontiguousarray(z)) for z in Z.T])
-        for k in (0, 1, 3)
-    )
+    V, R, C, y, data = drawn(n, q, m)
+    XV, s, t = A @ V, weights_of(data, TRAIN, m, n), weights_of(data, HELD_OUT, m, n)
+    Z = XV + data["offset"][:, None]
+    value, slope, third = (derivatives("logistic", order, y, Z) for order in (0, 1, 3))
     squares = A.multiply(A) if sp.issparse(A) else A * A
     return {
-        "matvec": Z,
+        "matvec": XV,
         "rmatvec": A.T @ R,
-        "hvp": A.T @ (C[:, fold] * Z),
+        "hvp": A.T @ (C[:, FOLD[:m]] * XV),
         "hess_diag": squares.T @ R,
         "train": (s * value).sum(0),
         "held_out": (t * value).sum(0),
         "gradient": A.T @ (s * slope),
+        "gradient held out": A.T @ (t * slope),
         "predictions": Z,
-        "contract": np.einsum("i,ia,ib->ab", C[:, 0] + C[:, 1] * Z[:, 0], Z, Z)[None],
-        "loss_sum": (t * value).sum(0),
-        "row_terms": s * third,
+        "contract": np.einsum("i,ia,ib->ab", C[:, 0] + C[:, 1] * XV[:, 0], XV, XV)[None],
+        "sums": (t * value).sum(0),
+        "terms": s * third,
     }
 
 
@@ -413,10 +554,9 @@ def test_fused_and_two_pass_form_agree_on_the_same_design(large):
     design = CpuDesign(X, fit_intercept=True, n_threads=2)
     assert not design._matrix.is_narrow
     rng = np.random.default_rng(0)
-    V, C = rng.normal(size=(design.n_coef, 8)), rng.random((X.shape[0], 1))
-    together = design.hvp(C, np.zeros(8, np.int32), V)  # 2.6 MB of coefficients: two passes
-    # 0.3 MB: fused
-    alone = np.hstack([design.hvp(C, np.zeros(1, np.int32), V[:, j : j + 1]) for j in range(8)])
+    V, C = rng.normal(size=(design.n_coef, 8)), Curvature(rng.random((X.shape[0], 1)))
+    together = design.hvp(C, V)  # 2.6 MB of coefficients: two passes
+    alone = np.hstack([design.hvp(C, V[:, j : j + 1]) for j in range(8)])  # 0.3 MB: fused
     assert_near(together, alone)
 
 
@@ -628,7 +768,8 @@ def test_strided_blocks_are_as_good_as_contiguous_ones():
     np.testing.assert_array_equal(design.matvec(np.asfortranarray(V[:, ::2])), expected)
 
 
-SQUARED = find_loss("squared").native
+SQUARED, SOFTMAX = find_loss("squared").native, find_loss("multinomial", n_classes=2).native
+OF_47 = _core.Rows(np.ones(47), None, np.ones((47, 2), np.uint8), None)
 
 
 @pytest.mark.parametrize(
@@ -637,35 +778,28 @@ SQUARED = find_loss("squared").native
         lambda X: X.matvec(np.ones((12, 1)), 1),
         lambda X: X.matvec(np.ones(13), 1),
         lambda X: X.rmatvec(np.ones((46, 1)), 1),
-        lambda X: X.hvp(np.ones((47, 1)), np.zeros(2, np.int32), np.ones((13, 1)), 1, 1),
-        lambda X: X.hvp(np.ones((47, 1)), np.ones(1, np.int32), np.ones((13, 1)), 1, 1),
-        lambda X: X.hvp(np.ones((47, 1)), -np.ones(1, np.int32), np.ones((13, 1)), 1, 1),
+        lambda X: X.hvp(np.ones((46, 1)), np.ones((13, 1)), 1, 1),
+        lambda X: X.hvp(np.ones((47, 1)), np.ones((12, 1)), 1, 1),
+        lambda X: X.hvp(np.ones((47, 0)), np.ones((13, 1)), 1, 1),
+        lambda X: X.hvp(np.ones((47, 3)), np.ones((13, 2)), 2, 1),
+        lambda X: X.hvp(np.ones((47, 2)), np.ones((13, 3)), 2, 1),
         lambda X: X.hess_diag(np.ones((46, 1)), 1),
-        lambda X: X.loss_grad(
-            SQUARED, np.ones(46), None, None, np.zeros(1, np.int32), np.ones((13, 1)), True, 1
+        lambda X: _core.Rows(np.ones(47), np.ones(46), None, None),
+        lambda X: _core.Rows(np.ones(47), None, np.ones((46, 1), np.uint8), None),
+        lambda X: _core.Rows(np.ones(47), None, np.ones((47, 0), np.uint8), None),
+        lambda X: _core.Rows(np.ones(47), None, None, np.ones(46)),
+        lambda X: _core.Rows(np.ones(46), None, None, None).loss_grad(
+            X, SQUARED, np.ones((13, 1)), TRAIN, True, 1
         ),
-        lambda X: X.loss_grad(
-            SQUARED,
-            np.ones(47),
-            np.ones(46),
-            None,
-            np.zeros(1, np.int32),
-            np.ones((13, 1)),
-            True,
-            1,
-        ),
-        lambda X: X.loss_grad(
-            SQUARED,
-            np.ones(47),
-            None,
-            np.ones((47, 1), np.uint8),
-            np.ones(1, np.int32),
-            np.ones((13, 1)),
-            True,
-            1,
-        ),
+        lambda X: OF_47.loss_grad(X, SQUARED, np.ones((12, 1)), TRAIN, True, 1),
+        lambda X: OF_47.loss_grad(X, SOFTMAX, np.ones((13, 3)), TRAIN, True, 1),
+        lambda X: OF_47.terms(SQUARED, 1, TRAIN, np.ones((46, 1)), 1),
+        lambda X: OF_47.terms(SOFTMAX, 1, TRAIN, np.ones((47, 3)), 1),
+        lambda X: OF_47.sums(SQUARED, TRAIN, np.ones((46, 1)), 1),
+        lambda X: OF_47.sums(SOFTMAX, TRAIN, np.ones((47, 3)), 1),
         lambda X: X.contract(np.ones((47, 2)), None, None, np.ones((13, 3)), 1, 1),
         lambda X: X.contract(np.ones((47, 1)), np.ones((47, 1)), None, np.ones((13, 1)), 1, 1),
+        lambda X: X.contract(None, None, None, np.ones((13, 1)), 1, 1),
     ],
 )
 def test_kernels_refuse_blocks_of_another_shape(call):

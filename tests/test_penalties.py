@@ -20,6 +20,7 @@ from fasthoag import (
     check_hypergrad,
     hoag,
 )
+from fasthoag.design.make import make_design
 from fasthoag.hypergradient import Accuracy, evaluate
 from fasthoag.losses import LOSSES
 from fasthoag.penalties import PENALTIES
@@ -129,7 +130,7 @@ def test_adjoint_alone_and_tangents_give_the_same_hypergradient(penalty):
     problem, rule = case("logistic", "k_fold", penalty)
     bound = rule.bind(problem)
     zero, exact, theta = (
-        bound.inner.design.encode(np.zeros((P + 1, 3))),
+        bound.inner.design.zeros(3),
         Accuracy(1e-11, 1e-11),
         theta_for(penalty),
     )
@@ -182,9 +183,7 @@ def test_stop_on_returns_the_best_step_for_rows_unseen():
     result = hoag(problem, criterion, stop_on=HeldOut(X[100:], y[100:]), method="lbfgs", tol=1e-8)
     seen = [record["stop_value"] for record in result.trace if "stop_value" in record]
     judged = (
-        HeldOut(X[100:], y[100:])
-        .bind(problem)
-        .values(problem.design.encode(result.w), np.zeros(1, np.int32), None)[0]
+        HeldOut(X[100:], y[100:]).bind(problem).values(problem.design.encode(result.w), None)[0]
     )
     assert result.status in ("stopped_early", "converged")
     assert judged <= min(seen) * (1 + 1e-6)
@@ -246,7 +245,7 @@ def test_fixed_penalty_has_nothing_to_tune_but_what_is_beside_it():
 def test_many_hyperparameters_hold_back_a_fifth_of_the_rows(criterion):
     X, y = sparse_problem("logistic", 3, 240, 200)
     weight = np.where(np.arange(240) % 4 > 0, 1.0, 0.0)
-    for data in (X, fasthoag.design.make_design(X, fit_intercept=True)):  # a Design too
+    for data in (X, make_design(X, fit_intercept=True)):  # a Design too
         problem = Problem(data, y, sample_weight=weight, penalty=FeatureRidge())
         rule = KFold(3) if criterion == "k_fold" else HeldOut(X, y, weight)
         result = hoag(problem, rule, max_iter=3)

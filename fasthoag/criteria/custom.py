@@ -1,13 +1,13 @@
 """A criterion of the user's own: any differentiable function of the predictions on rows that do not
 train."""
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fasthoag.criteria.held_out import BoundCriterion, design_of
-from fasthoag.design import TRAIN, RowWeights, to_host
+from fasthoag.design.rows import TRAIN
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,17 +59,17 @@ class CustomCriterion:
             raise ValueError(
                 f"X_val must have the {problem.n_features} features of X; got shape {tuple(shape)}"
             )
-        bound = BoundCustom(
-            problem.inner(),
-            design_of(self.X_val, problem),
-            None,
-            RowWeights(),
-            TRAIN,
-            problem.loss,
-            self.value_and_grad,
-        )
+        rows = design_of(self.X_val, problem).place(np.zeros(shape[0]))
+        bound = BoundCustom(problem.inner(), rows, TRAIN, problem.loss, self.value_and_grad)
         check_gradient(bound.phi, (shape[0], problem.loss.n_classes))
         return bound
+
+
+class Phi(NamedTuple):
+    """φ and its gradient (n_val, n_classes) at some predictions."""
+
+    value: float
+    grad: np.ndarray
 
 
 def check_gradient(phi, shape):
@@ -77,11 +77,9 @@ def check_gradient(phi, shape):
     point."""
     rng, step = np.random.default_rng(0), 1e-5
     z, d = rng.normal(size=shape), rng.normal(size=shape)
-    slope, difference = (
-        float((phi(z)[1] * d).sum()),
-        (phi(z + step * d)[0] - phi(z - step * d)[0]) / (2 * step),
-    )
-    size = max(abs(slope), abs(difference), 1e-8 * abs(phi(z)[0]))
+    here, above, below = (phi(z + t * d) for t in (0.0, step, -step))
+    slope, difference = float((here.grad * d).sum()), (above.value - below.value) / (2 * step)
+    size = max(abs(slope), abs(difference), 1e-8 * abs(here.value))
     if abs(slope - difference) > 1e-4 * size:
         raise ValueError(
             "value_and_grad returns a gradient that is not that of the value: at a random point "
@@ -95,14 +93,15 @@ class BoundCustom(BoundCriterion):
     """The criterion of `CustomCriterion` on its inner problem."""
 
     value_and_grad_of: Any
+    has_targets = False
 
     @property
     def fold_weights(self):
-        return np.array([float(self.design.shape[0])])
+        return np.array([float(len(self.rows.y))])
 
     @property
     def value_at_zero(self):
-        return abs(self.phi(np.zeros((self.design.shape[0], self.inner.n_classes)))[0])
+        return abs(self.phi(np.zeros((len(self.rows.y), self.inner.units.n_classes))).value)
 
     def phi(self, z):
         """Value and gradient at predictions (n_val, n_classes), checked."""
@@ -126,30 +125,29 @@ class BoundCustom(BoundCriterion):
                 f"{np.count_nonzero(~np.isfinite(grad))} non-finite derivatives, at z between "
                 f"{z.min():g} and {z.max():g}"
             )
-        return float(np.reshape(value, ())), grad
+        return Phi(float(np.reshape(value, ())), grad)
 
     def value_and_grad(self, W, Z):
-        z = to_host(self.design.matvec(W))
-        value, grad = self.phi(z)
-        return np.array([value]), self.design.rmatvec(self.design.xp.asarray(grad)), z
+        z = self._predict(W)
+        found, rows = self.phi(z), self.rows
+        grad = rows.design.rmatvec(rows.from_host(found.grad))
+        return np.array([found.value]), grad, z
 
-    def values(self, W, fold, Z):
-        z, K = to_host(self.design.matvec(W)), self.inner.n_classes
-        return np.array([self.phi(z[:, j : j + K])[0] for j in range(0, z.shape[1], K)])
+    def values(self, W, Z):
+        return np.array([self.phi(z).value for z in self.inner.units.split(self._predict(W))])
+
+    def _predict(self, W):
+        """Predictions on the rows of φ, which is NumPy's."""
+        return self.rows.to_host(self.rows.design.matvec(W))
 
     def lagrangian_hessian(self, Q, U, Z, Z_criterion):
-        inner, K = self.inner, self.inner.n_classes
-        third = inner.design.row_terms(inner.loss, 3, inner.y, inner.rows, TRAIN, self.fold, Z)
-        data = inner.design.contract(0 * third, -third, Q, U, K)
-        XU, z = to_host(self.design.matvec(U)), to_host(Z_criterion)
-        columns = [XU[:, j : j + K] for j in range(0, XU.shape[1], K)]
+        z, columns = Z_criterion, self.inner.units.split(self._predict(U))
         size = max(1.0, float(np.abs(z).max()))
         bent = []
         for u in columns:  # φ'' u by central differences
             top = float(np.abs(u).max())
             step = 1e-4 * size / top if top > 0 else 1.0
-            bent.append((self.phi(z + step * u)[1] - self.phi(z - step * u)[1]) / (2 * step))
-        return data + np.array([[float((u * b).sum()) for b in bent] for u in columns])[None]
-
-    def one_fold(self, index):
-        return replace(self, inner=self.inner.one_fold(index))
+            change = self.phi(z + step * u).grad - self.phi(z - step * u).grad
+            bent.append(change / (2 * step))
+        curved = np.array([[float((u * b).sum()) for b in bent] for u in columns])
+        return self.third_order(Q, U, Z) + curved[None]

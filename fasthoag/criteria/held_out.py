@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fasthoag.design import HELD_OUT, TRAIN, RowWeights, is_on_device
 from fasthoag.design.cpu import check_matrix
+from fasthoag.design.rows import HELD_OUT, TRAIN, is_on_device
 from fasthoag.losses import find_loss, without_smoothing
 from fasthoag.problem import InnerProblem, check_vector, check_weight
 
@@ -18,20 +18,14 @@ class BoundCriterion:
     its curvature."""
 
     inner: InnerProblem
-    design: Any  # of the rows of g; the inner design itself when both are parts of one X
-    y: Any
-    rows: RowWeights
-    # TRAIN: rows of its own; HELD_OUT: the held-out rows of the inner problem's X
-    part: int
+    rows: Any  # of g; those of the inner problem itself when both are parts of one X
+    part: int  # TRAIN: rows of its own; HELD_OUT: the held-out rows of the inner problem's X
     loss: Any  # of g; that of the inner problem may be another
+    has_targets = True
 
     @property
     def is_shared(self):
         return self.part == HELD_OUT
-
-    @property
-    def fold(self):
-        return self.inner.fold
 
     @property
     def n_folds(self):
@@ -45,30 +39,20 @@ class BoundCriterion:
     @property
     def other_passes(self):
         """Passes over rows of its own, by their stored entries."""
-        inner = self.inner.design
-        return (
-            0.0
-            if self.design is inner
-            else self.design.n_passes * self.design.n_stored / max(1, inner.n_stored)
-        )
+        own, inner = self.rows.design, self.inner.design
+        return 0.0 if own is inner else own.n_passes * own.n_stored / max(1, inner.n_stored)
 
     @property
     def fold_weights(self):
         """Sum of the row weights of every fold's criterion, (n_folds,)."""
-        weight = np.ones(self.design.shape[0]) if self.rows.weight is None else self.rows.weight
-        return (
-            weight @ (self.rows.mask & self.part > 0)
-            if self.rows.mask is not None
-            else np.array([weight.sum()])
-        )
+        part = self.part
+        return self.rows.reduce(lambda block: block.xp.sum(block.weights(part), axis=0))
 
     @property
     def value_at_zero(self):
         """g at w = 0: the scale of g."""
-        zero = self.design.xp.zeros((self.design.shape[0], len(self.fold)))
-        return float(
-            self.design.loss_sum(self.loss, self.y, self.rows, self.part, self.fold, zero).sum()
-        )
+        zero = self.rows.at_constant(np.zeros(self.inner.units.n_columns))
+        return float(self.rows.sums(self.loss, self.part, zero).sum())
 
     @property
     def floor(self):
@@ -79,48 +63,37 @@ class BoundCriterion:
     def value_and_grad(self, W, Z):
         """Values (n_folds,), gradients (n_coef, n_folds) and predictions on the rows of g; `Z` are
         the inner problem's predictions."""
+        rows, sums = self.rows, self.inner.units.sums
         if self.is_shared:
-            values = self.by_fold(
-                self.design.loss_sum(self.loss, self.y, self.rows, self.part, self.fold, Z)
-            )
-            return (
-                values,
-                self.design.rmatvec(
-                    self.design.row_terms(self.loss, 1, self.y, self.rows, self.part, self.fold, Z)
-                ),
-                Z,
-            )
-        values, _, grad, Z = self.design.loss_grad(self.loss, self.y, self.rows, self.fold, W)
-        return self.by_fold(values), grad, Z
+            values = sums(rows.sums(self.loss, self.part, Z))
+            return values, rows.design.rmatvec(rows.terms(self.loss, 1, self.part, Z)), Z
+        found = rows.loss_grad(self.loss, W)
+        return sums(found.value), found.grad, found.Z
 
-    def by_fold(self, values):
-        """Values of columns -> values of units: the classes of a fold together."""
-        return np.asarray(values).reshape(-1, self.inner.n_classes).sum(axis=1)
-
-    def values(self, W, fold, Z):
-        """Values alone of any columns; `Z` are the inner problem's predictions."""
+    def values(self, W, Z):
+        """Values alone of any units; `Z` are the inner problem's predictions."""
         if self.is_shared:
-            return self.by_fold(
-                self.design.loss_sum(self.loss, self.y, self.rows, self.part, fold, Z)
-            )
-        return self.by_fold(self.design.loss_grad(self.loss, self.y, self.rows, fold, W, False)[0])
+            values = self.rows.sums(self.loss, self.part, Z)
+        else:
+            values = self.rows.loss_grad(self.loss, W, has_grad=False).value
+        return self.inner.units.sums(values)
 
     def lagrangian_hessian(self, Q, U, Z, Z_criterion):
         """Uᵀ (∇²g - Xᵀ diag(ℓ''' ∘ Xq) X) U for every fold, (n_folds, k, k); column a * n_folds + f
         of U is fold f's."""
-        inner = self.inner
-        third = inner.design.row_terms(inner.loss, 3, inner.y, inner.rows, TRAIN, self.fold, Z)
-        second = self.design.row_terms(
-            self.loss, 2, self.y, self.rows, self.part, self.fold, Z_criterion
-        )
+        second = self.rows.curvature(self.loss, Z_criterion, self.part)
         if self.is_shared:
-            return self.design.contract(second, -third, Q, U, inner.n_classes)
-        held = self.design.contract(second, None, None, U, inner.n_classes)
-        return (
-            held + inner.design.contract(0 * third, -third, Q, U, inner.n_classes)
-            if inner.loss.has_third
-            else held
-        )
+            third = self.inner.rows.curvature(self.inner.loss, Z, order=3)
+            return self.rows.design.contract(second, third, -Q, U)
+        return self.rows.design.contract(second, None, None, U) + self.third_order(Q, U, Z)
+
+    def third_order(self, Q, U, Z):
+        """The part of the inner problem, -Uᵀ Xᵀ diag(ℓ''' ∘ Xq) X U."""
+        inner = self.inner
+        if not inner.loss.has_third:
+            return 0.0
+        third = inner.rows.curvature(inner.loss, Z, order=3)
+        return inner.design.contract(None, third, -Q, U)
 
     def at(self, theta):
         """The criterion with its inner problem at these hyperparameters."""
@@ -128,14 +101,7 @@ class BoundCriterion:
 
     def one_fold(self, index):
         inner = self.inner.one_fold(index)
-        return BoundCriterion(
-            inner,
-            self.design,
-            self.y,
-            inner.rows if self.is_shared else self.rows,
-            self.part,
-            self.loss,
-        )
+        return replace(self, inner=inner, rows=inner.rows if self.is_shared else self.rows)
 
 
 def split_weight(weight, n_rows):
@@ -155,7 +121,7 @@ def split_weight(weight, n_rows):
 
 def design_of(X_val, problem):
     """The design of the rows of a criterion, where and as that of the problem."""
-    if hasattr(X_val, "loss_grad"):
+    if hasattr(X_val, "place"):
         return X_val
     is_there = is_on_device(X_val) and hasattr(problem.design, "is_given_on_device")
     return problem.design.like(X_val if is_there else check_matrix(X_val, "X_val"))
@@ -212,8 +178,9 @@ class HeldOut:
     def hold_back(self, problem):
         """This criterion without a fifth of its rows, and one on these."""
         bound = self.bind(problem)  # one design for both
-        judge, back = split_weight(bound.rows.weight, len(bound.y))
-        return (HeldOut(bound.design, bound.y, weight, self.loss) for weight in (judge, back))
+        design, y = bound.rows.design, bound.rows.y
+        judge, back = split_weight(bound.rows.weight, len(y))
+        return (HeldOut(design, y, weight, self.loss) for weight in (judge, back))
 
     def bind(self, problem):
         shape = getattr(self.X_val, "shape", None) or np.shape(self.X_val)
@@ -226,7 +193,7 @@ class HeldOut:
         loss.check_y(y, "y_val")
         weight = check_weight(self.sample_weight, shape[0])
         design = design_of(self.X_val, problem)
-        return BoundCriterion(problem.inner(), design, y, RowWeights(weight), TRAIN, loss)
+        return BoundCriterion(problem.inner(), design.place(y, weight), TRAIN, loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -334,5 +301,5 @@ class KFold:
                     f"the training part of fold {fold} has one class only; use stratified or "
                     "shuffled folds, or fewer of them"
                 )
-        rows = RowWeights(problem.sample_weight, mask)
-        return BoundCriterion(problem.inner(rows), problem.design, problem.y, rows, HELD_OUT, loss)
+        inner = problem.inner(mask)
+        return BoundCriterion(inner, inner.rows, HELD_OUT, loss)

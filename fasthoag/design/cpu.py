@@ -7,7 +7,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from fasthoag import _core
-from fasthoag.design import MAX_HOT, is_on_device
+from fasthoag.design import MAX_HOT
+from fasthoag.design.coefficients import Compose, Identity, Permute
+from fasthoag.design.rows import LossGrad, dense_by_products, is_on_device, place
 from fasthoag.losses import find_loss
 
 
@@ -111,6 +113,10 @@ class CpuDesign:
         The same bits for every number of threads; uses the transposed copy, so it cannot go with
         `low_memory`.
 
+    coefficients : CoefficientMap, optional
+        Hold X E instead of X: a copy, which `fasthoag.design.coefficients` makes. The renumbering
+        by frequency comes after it.
+
     Examples
     --------
     >>> import numpy as np
@@ -120,6 +126,7 @@ class CpuDesign:
     """
 
     xp = np
+    native_solvers = ("cg", "newton_cg")
 
     def __init__(
         self,
@@ -129,39 +136,45 @@ class CpuDesign:
         n_threads=None,
         low_memory=False,
         deterministic=False,
+        coefficients=None,
         like=None,
     ):
         if low_memory and deterministic:
             raise ValueError(
-                "deterministic=True needs the transposed copy that low_memory=True forbids; choose "
-                "one"
+                "deterministic=True needs the transposed copy that low_memory=True forbids; "
+                "choose one"
             )
         X = check_matrix(X)
         self.n_threads = check_n_threads(n_threads)
         self.shape, self.dtype, self.has_intercept = X.shape, X.dtype, bool(fit_intercept)
-        self.n_coef = X.shape[1] + self.has_intercept
         self.low_memory, self.deterministic = low_memory, deterministic
-        self.n_hot = 0 if low_memory else min(X.shape[1], MAX_HOT)
-        self.is_sparse, self.array, self._counts = sp.issparse(X), None, None
-        # (order, rank) of the renumbering, shared with designs of other rows
-        self.order = None if like is None else like.order
-        if sp.issparse(X):
-            self._matrix = self._csr(X, is_free=like is None)
+        self._array, self._counts = None, None
+        if like is None:
+            self._first, self._order = coefficients, None
         else:
-            if self.order is not None:
-                X = np.ascontiguousarray(X[:, self.order[0]])
-            self.array = X
-            self._matrix = _core.Matrix(
-                X,
-                self.has_intercept,
-                np.ascontiguousarray(X.T) if deterministic else None,
-                deterministic,
-            )
-        self.n_stored = self._matrix.n_stored
-
-    def _csr(self, X, is_free):
+            self._first, self._order = like._first, like._order
+        if self._first is not None:
+            self._counts = nonzeros(X)
+            X = check_matrix(self._first.of_rows(X))
+        self.is_sparse = sp.issparse(X)
         p = X.shape[1]
-        threads = self.n_threads
+        self.n_hot = 0 if low_memory else min(p, MAX_HOT)
+        intercept = 1.0 if self._first is None else self._first.intercept
+        if self.is_sparse:
+            self._matrix = self._csr(X, intercept, is_free=like is None)
+        else:
+            if self._order is not None:
+                X = np.ascontiguousarray(X[:, self._order[0]])
+            self._array = X
+            turned = np.ascontiguousarray(X.T) if deterministic else None
+            self._matrix = _core.Matrix(X, self.has_intercept, turned, deterministic, intercept)
+        self.n_stored, self.n_coef = self._matrix.n_stored, self._matrix.n_coef
+        renumbered = self._order and Permute(*self._order, self.has_intercept)
+        maps = [one for one in (self._first, renumbered) if one is not None]
+        self.coefficients = Compose(maps) if len(maps) > 1 else [*maps, Identity(self.n_coef)][0]
+
+    def _csr(self, X, intercept, is_free):
+        p, threads = X.shape[1], self.n_threads
         indptr, indices = np.ascontiguousarray(X.indptr, np.int64), np.ascontiguousarray(X.indices)
         if indptr[0] != 0 or indptr[-1] > len(indices) or (np.diff(indptr) < 0).any():
             raise ValueError(
@@ -173,20 +186,17 @@ class CpuDesign:
         counts = _core.count_columns(indices, p, threads)
         if counts is None:
             raise ValueError(f"X has column indices outside 0..{p - 1}")
-        self._counts = counts
+        self._counts = counts if self._counts is None else self._counts
         if is_free and not self.low_memory:
-            self.order = _core.frequency_order(counts)
-        if self.order is not None:
-            indices = _core.relabel(indices, self.order[1], p > np.iinfo(np.int32).max, threads)
+            self._order = _core.frequency_order(counts)
+        if self._order is not None:
+            is_wide = p > np.iinfo(np.int32).max
+            indices = _core.relabel(indices, self._order[1], is_wide, threads)
+        X = indptr, indices, data, p, self.has_intercept
         transposed = None
-        if not self.low_memory and (
-            self.deterministic
-            or not _core.Matrix(indptr, indices, data, p, self.has_intercept).is_narrow
-        ):
+        if not self.low_memory and (self.deterministic or not _core.Matrix(*X).is_narrow):
             transposed = _core.transpose(indptr, indices, data, p, threads)
-        return _core.Matrix(
-            indptr, indices, data, p, self.has_intercept, transposed, self.deterministic
-        )
+        return _core.Matrix(*X, transposed, self.deterministic, intercept)
 
     @property
     def n_passes(self):
@@ -194,12 +204,8 @@ class CpuDesign:
 
     @property
     def counts(self):
-        if self._counts is None:  # dense; some rows at a time
-            step = max(1, (1 << 22) // self.shape[1])
-            self._counts = sum(
-                np.count_nonzero(self.array[i : i + step], axis=0)
-                for i in range(0, self.shape[0], step)
-            )
+        if self._counts is None:
+            self._counts = nonzeros(self._array)
         return self._counts
 
     def with_threads(self, n_threads):
@@ -217,97 +223,98 @@ class CpuDesign:
             like=self,
         )
 
-    def encode(self, w):
-        w = np.asarray(w, dtype=np.float64)
-        if self.order is not None:
-            w = np.concatenate([w[: self.shape[1]][self.order[0]], w[self.shape[1] :]])
-        return np.ascontiguousarray(w)
+    def zeros(self, m):
+        return np.zeros((self.n_coef, m))
 
-    def decode(self, w):
-        if self.order is None:
-            return np.array(w)
-        return np.concatenate([w[: self.shape[1]][self.order[1]], w[self.shape[1] :]])
+    def encode(self, w):
+        return np.ascontiguousarray(self.coefficients.solve(np.asarray(w, np.float64)))
+
+    def decode(self, u):
+        return np.array(self.coefficients.apply(u))
+
+    # ---- rows ----
+
+    def place(self, y, weight=None, mask=None, offset=None):
+        return place(self, y, weight, mask, offset)
+
+    def put(self, arrays):
+        return _core.Rows(*arrays)
 
     # kernels take C-ordered blocks; slices of a block are copied here, at the seam
-    def loss_grad(self, loss, y, rows, fold, W, want_grad=True):
-        return self._matrix.loss_grad(
-            find_loss(loss).native,
-            y,
-            rows.weight,
-            rows.mask,
-            fold,
-            _block(W),
-            want_grad,
-            self.n_threads,
-        )
+    def loss_grad(self, rows, loss, W, part, has_grad):
+        native = find_loss(loss).native
+        found = rows.loss_grad(self._matrix, native, _block(W), part, has_grad, self.n_threads)
+        return LossGrad(found.value, found.other, found.grad, found.Z)
 
-    def row_terms(self, loss, order, y, rows, part, fold, Z):
-        return _core.row_terms(
-            find_loss(loss).native,
-            order,
-            y,
-            rows.weight,
-            rows.mask,
-            part,
-            fold,
-            _block(Z),
-            self.n_threads,
-        )
+    def terms(self, rows, loss, order, part, Z):
+        return rows.terms(find_loss(loss).native, order, part, _block(Z), self.n_threads)
 
-    def loss_sum(self, loss, y, rows, part, fold, Z):
-        return _core.loss_sum(
-            find_loss(loss).native, y, rows.weight, rows.mask, part, fold, _block(Z), self.n_threads
-        )
+    def sums(self, rows, loss, part, Z):
+        return rows.sums(find_loss(loss).native, part, _block(Z), self.n_threads)
 
-    def hvp(self, curvature, fold, V, n_classes=1):
-        return self._matrix.hvp(_block(curvature), fold, _block(V), n_classes, self.n_threads)
+    # ---- passes ----
 
-    def hess_diag(self, curvature):
-        return self._matrix.hess_diag(_block(curvature), self.n_threads)
+    def hvp(self, c, V):
+        return self._matrix.hvp(_block(c.values), _block(V), c.n_classes, self.n_threads)
+
+    def hess_diag(self, c):
+        return self._matrix.hess_diag(_block(c.values), self.n_threads)
+
+    def gram(self, c):
+        return self.hvp(c, np.eye(self.n_coef))
+
+    def dense(self):
+        if self._array is None:
+            return dense_by_products(self)
+        n, p = self._array.shape
+        ones = np.full((n, self.n_coef - p), self.coefficients.intercept)
+        return np.hstack([self._array, ones])
 
     def matvec(self, V):
         return self._matrix.matvec(_block(V), self.n_threads)
 
-    def rmatvec(self, R):
-        return self._matrix.rmatvec(_block(R), self.n_threads)
+    def rmatvec(self, H):
+        return self._matrix.rmatvec(_block(H), self.n_threads)
 
-    def contract(self, A, B, Q, U, n_classes=1):
-        return self._matrix.contract(
-            _block(A), _block(B), _block(Q), _block(U), n_classes, self.n_threads
-        )
+    def contract(self, a, b, Q, U):
+        K = (a or b).n_classes
+        a, b = (None if c is None else _block(c.values) for c in (a, b))
+        return self._matrix.contract(a, b, _block(Q), _block(U), K, self.n_threads)
 
-    def cg(self, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, n_classes):
-        return self._matrix.cg(
-            _block(curvature),
-            fold,
-            _block(lam),
-            lam_of,
-            _block(b),
-            _block(start),
-            tol,
-            max_iter,
-            *map(_block, precond.parts),
-            n_classes,
-            self.n_threads,
-        )
+    # ---- solvers ----
 
-    def newton_cg(self, loss, y, rows, fold, lam, lam_of, W, tol, max_iter, max_cg, precond):
-        return self._matrix.newton_cg(
-            find_loss(loss).native,
-            y,
-            rows.weight,
-            rows.mask,
-            fold,
-            _block(lam),
-            lam_of,
+    def cg(self, hess, b, start, tol, precond, max_iter):
+        strengths = _core.Strengths(_block(hess.lam), hess.columns_of_lam(b.shape[1]))
+        curvature, K = _block(hess.curvature.values), hess.curvature.n_classes
+        native = _core.Hessian(self._matrix, curvature, K, strengths)
+        args = _block(b), _block(start), tol, _native(precond), max_iter, self.n_threads
+        return native.solve(*args)
+
+    def newton_cg(self, rows, loss, lam, lam_of, W, tol, precond, **limits):
+        return _core.newton_cg(
+            rows.data,
+            self._matrix,
+            loss.native,
+            _core.Strengths(_block(lam), lam_of),
             _block(W),
             tol,
-            max_iter,
-            max_cg,
-            *map(_block, precond.parts),
-            self.n_threads,
+            _native(precond),
+            n_threads=self.n_threads,
+            **limits,
         )
 
 
 def _block(array):
     return None if array is None else np.ascontiguousarray(array, np.float64)
+
+
+def _native(precond):
+    return _core.Preconditioner(*map(_block, precond.parts))
+
+
+def nonzeros(X):
+    """Entries that are not 0 (sparse: stored) of every column."""
+    if sp.issparse(X):
+        return X.getnnz(axis=0)
+    step = max(1, (1 << 22) // X.shape[1])  # some rows at a time
+    return sum(np.count_nonzero(X[i : i + step], axis=0) for i in range(0, X.shape[0], step))

@@ -6,15 +6,17 @@ memory, repetition. Tests put another device in its place that runs the same ker
 
 import warnings
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fasthoag import _core
-from fasthoag.design import HELD_OUT, MAX_HOT, cuda, gpu_cg, is_on_device, to_host
+from fasthoag.design import HELD_OUT, MAX_HOT, TRAIN, UNWEIGHTED, cuda, gpu_cg
+from fasthoag.design.coefficients import Identity, Permute
 from fasthoag.design.cpu import check_finite, check_matrix
+from fasthoag.design.rows import LossGrad, dense_by_products, is_on_device, place, to_host
 from fasthoag.losses import derivative, find_loss
 
 N_THREADS = 256  # of a block
@@ -28,7 +30,7 @@ LEAST_CUDA = 12  # of the driver
 SCRATCH = 80  # bytes for an entry that is sorted
 PIECE = 1 << 25  # numbers of a large array that are copied to the device at a time
 WIDE = 1 << 27  # numbers of a block of predictions that a Hessian product makes at a time
-MOST_SHORT = 1024  # numbers in an array that is known by its values
+MOST_KEPT = 64  # short arrays that stay on the device
 
 
 class CupyDevice:
@@ -154,7 +156,7 @@ def describe_device():
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class Layout:
     """A matrix by rows, and how they are shared among the blocks of a launch: see
     csrc/cuda/passes.cu."""
 
@@ -169,7 +171,7 @@ class Rows:
 
 
 def share_rows(xp, indptr, indices, data, n_rows, n_ones, tile):
-    """`Rows` whose blocks have about `tile` entries; with `n_ones` there is one more row, the
+    """`Layout` whose blocks have about `tile` entries; with `n_ones` there is one more row, the
     transposed column of ones of an intercept."""
     lengths = indptr[1:] - indptr[:-1]
     is_long = lengths > max(LONG_ROW, tile // 4)
@@ -186,7 +188,7 @@ def share_rows(xp, indptr, indices, data, n_rows, n_ones, tile):
     if n_ones:
         row, begin, stop = np.append(row, n_rows), np.append(begin, 0), np.append(stop, n_ones)
     segments, long_rows, n_parts = cut_rows(row, begin, stop, tile)
-    return Rows(
+    return Layout(
         n_rows, indptr, indices, data, blocks, xp.asarray(segments), xp.asarray(long_rows), n_parts
     )
 
@@ -301,6 +303,8 @@ class GpuDesign:
     array([3., 4.])
     """
 
+    native_solvers = ("cg", "cg_in_ball")
+
     def __init__(self, X, *, fit_intercept=False, transpose="auto", device=None, like=None):
         if transpose not in (True, False, "auto"):
             raise ValueError(f"transpose must be True, False or 'auto'; got {transpose!r}")
@@ -329,15 +333,14 @@ class GpuDesign:
             ("FH_VALUE", "float" if self.dtype == np.float32 else "double"),
             ("FH_INDEX", "int" if self.index_type == np.int32 else "i64"),
         )
-        self._types, self._kept, self._kept_long, self._checked = (
-            defines,
-            OrderedDict(),
-            OrderedDict(),
-            set(),
-        )
+        self._types, self._kept, self._checked = defines, OrderedDict(), set()
         self.order = None if like is None else like.order
         self._load(X, is_free=like is None)
         self.n_hot = min(p, MAX_HOT) if self.order is not None or not self.is_sparse else 0
+        if self.order is None:
+            self.coefficients = Identity(self.n_coef)
+        else:
+            self.coefficients = Permute(*map(to_host, self.order), self.has_intercept)
 
     # ---- memory and set-up ----
 
@@ -432,7 +435,7 @@ class GpuDesign:
             segments, long_rows, n_parts = cut_rows(
                 *(np.full(int(self.has_intercept), v) for v in (p, 0, n)), self.tile
             )
-            self._columns = Rows(
+            self._columns = Layout(
                 p,
                 none,
                 None,
@@ -534,21 +537,15 @@ class GpuDesign:
 
     # ---- arrays between host and device ----
 
+    def zeros(self, m):
+        return self.xp.zeros((self.n_coef, m))
+
     def encode(self, w):
-        w = self.xp.asarray(w, dtype=np.float64)
-        if self.order is not None:
-            p = self.shape[1]
-            w = self.xp.concatenate([w[:p][self.order[0]], w[p:]])
-        return self.xp.ascontiguousarray(w)
+        w = self.coefficients.solve(to_host(w).astype(np.float64))
+        return self.xp.asarray(np.ascontiguousarray(w))
 
-    def decode(self, w):
-        return to_host(self.decode_on_device(w))
-
-    def decode_on_device(self, w):
-        w, p = self.xp.asarray(w), self.shape[1]
-        return (
-            w.copy() if self.order is None else self.xp.concatenate([w[:p][self.order[1]], w[p:]])
-        )
+    def decode(self, u):
+        return self.coefficients.apply(to_host(u))
 
     def _block(self, array):
         return (
@@ -560,23 +557,18 @@ class GpuDesign:
         )
 
     def _here(self, array):
-        """A host array on the device, kept for the next call: short ones by their values, targets,
-        weights and masks by being the same array with the same values, which is looked at since its
-        owner may change it."""
-        if array is None or is_on_device(array):
-            return array
-        is_short = array.size <= MOST_SHORT
-        kept, key = (
-            (self._kept, (array.dtype.str, array.tobytes()))
-            if is_short
-            else (self._kept_long, id(array))
-        )
-        if key not in kept or not (is_short or np.array_equal(kept[key][1], array)):
-            kept[key] = array, None if is_short else array.copy(), self.xp.asarray(array)
-            if len(kept) > (64 if is_short else 6):
-                kept.popitem(last=False)
-        kept.move_to_end(key)
-        return kept[key][2]
+        """A short host array on the device, kept for the next call by its values."""
+        key = array.dtype.str, array.tobytes()
+        if key not in self._kept:
+            self._kept[key] = self.xp.asarray(array)
+            if len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def _fold(self, m, K, n_folds):
+        """Fold of every column: unit u is of fold u modulo n_folds."""
+        return self._here((np.arange(m) // K % n_folds).astype(np.int32))
 
     # ---- passes ----
 
@@ -726,7 +718,7 @@ class GpuDesign:
             *add_ones,
         ]
 
-    def _product(self, curvature, fold, K, V, out, *, lam=None, lam_of=None, n_active=None):
+    def product(self, curvature, fold, K, V, out, *, lam=None, lam_of=None, n_active=None):
         """Launches that compute out = X' (c * (X V)) + lam V; they allocate nothing."""
         n, m = self.shape[0], V.shape[1]
         Z, fold = self.xp.empty((n, m)), self._here(np.ascontiguousarray(fold, np.int32))
@@ -753,29 +745,32 @@ class GpuDesign:
             to_rows.append(self._row_kernels(None)[0].bind("curve", *units))
         return to_rows + to_columns
 
-    def hvp(self, curvature, fold, V, n_classes=1):
+    def hvp(self, c, V):
         self.n_passes += 1
-        m = V.shape[1]
+        m, K = V.shape[1], c.n_classes
+        fold = (np.arange(m) // K % (c.values.shape[1] // K)).astype(np.int32)
         # the unit matrix has as many columns as there are coefficients
-        width = max(1, WIDE // (self.shape[0] * n_classes)) * n_classes
-        curvature, V = self._block(curvature), self._block(V)
-        parts = (
-            [V] if width >= m else [self._block(V[:, a : a + width]) for a in range(0, m, width)]
-        )
+        width = max(1, WIDE // (self.shape[0] * K)) * K
+        curvature, V = self._block(c.values), self._block(V)
+        starts = range(0, m, min(width, m))
+        parts = [V] if width >= m else [self._block(V[:, a : a + width]) for a in starts]
         out = [self.xp.empty(part.shape) for part in parts]
-        for i, part in enumerate(parts):
-            gpu_cg.run(
-                self._product(
-                    curvature, fold[i * width : i * width + part.shape[1]], n_classes, part, out[i]
-                )
-            )
+        for a, part, found in zip(starts, parts, out, strict=True):
+            columns = fold[a : a + part.shape[1]]
+            gpu_cg.run(self.product(curvature, columns, K, part, found))
         return out[0] if len(out) == 1 else self.xp.concat(out, axis=1)
 
-    def hess_diag(self, curvature):
+    def hess_diag(self, c):
         self.n_passes += 1
-        out = self.xp.empty((self.n_coef, curvature.shape[1]))
-        gpu_cg.run(self._gather_columns(self._block(curvature), out, is_squared=True))
+        out = self.xp.empty((self.n_coef, c.values.shape[1]))
+        gpu_cg.run(self._gather_columns(self._block(c.values), out, is_squared=True))
         return out
+
+    def gram(self, c):
+        return self.hvp(c, self.xp.asarray(np.eye(self.n_coef)))
+
+    def dense(self):
+        return dense_by_products(self)
 
     def _predict(self, V):
         Z = self.xp.empty((self.shape[0], V.shape[1]))
@@ -820,104 +815,77 @@ class GpuDesign:
             )
         return self.device.module("rows.cu", (("FH_LOSS", "custom"),), loss.cuda), (0.0, 0.0), 1
 
-    def _row_arguments(self, y, rows, fold):
-        return (
-            self._here(y),
-            self._here(rows.weight),
-            self._here(rows.mask),
-            1 if rows.mask is None else rows.mask.shape[1],
-            self._here(np.ascontiguousarray(fold, np.int32)),
-        )
+    def place(self, y, weight=None, mask=None, offset=None):
+        return place(self, y, weight, mask, offset)
 
-    def _losses(self, loss, y, rows, fold, Z, wants_grad):
+    def put(self, arrays):
+        return arrays
+
+    def _row_arguments(self, rows, m, K):
+        n_folds = 1 if rows.mask is None else rows.mask.shape[1]
+        return rows.y, rows.weight, rows.mask, n_folds, self._fold(m, K, n_folds)
+
+    def _losses(self, rows, loss, Z, wants_grad):
         """Training and held-out values (2, m) as NumPy, and s * (first derivative)."""
         if loss.mixed is not None:
             (first, R_first), (second, R_second) = (
-                self._losses(one, y, rows, fold, Z, wants_grad) for one in loss.mixed
+                self._losses(rows, one, Z, wants_grad) for one in loss.mixed
             )
-            return _mixed(loss, first, second), _mixed(
-                loss, R_first, R_second
-            ) if wants_grad else None
+            R = _mixed(loss, R_first, R_second) if wants_grad else None
+            return _mixed(loss, first, second), R
         (kernels, a, K), (n, m), xp = self._row_kernels(loss), Z.shape, self.xp
         R = xp.empty((n, m)) if wants_grad or K > 1 else None
         n_parts, n_units = chunks(n), m // K
         parts, sums = xp.empty((n_parts, 2, n_units)), xp.empty((2, n_units))
-        kernels.launch(
-            "losses",
-            n_parts,
-            N_THREADS,
-            n,
-            m,
-            K,
-            *self._row_arguments(y, rows, fold),
-            *a,
-            Z,
-            R,
-            wants_grad,
-            parts,
-        )
+        row_data = self._row_arguments(rows, m, K)
+        args = n, m, K, *row_data, *a, Z, R, wants_grad, parts
+        kernels.launch("losses", n_parts, N_THREADS, *args)
         kernels.launch("add_up", 1, N_THREADS, n_parts, 2, n_units, parts, sums)
         values = np.zeros((2, m))
         values[:, ::K] = to_host(sums)
         return values, R
 
-    def loss_grad(self, loss, y, rows, fold, W, want_grad=True):
+    def loss_grad(self, rows, loss, W, part, has_grad):
         self.n_passes += 1
         loss, Z = find_loss(loss), self._predict(W)
-        self.check_custom(loss, y)
-        (train, held_out), R = self._losses(loss, y, rows, fold, Z, want_grad)
-        return train, held_out, self._rmatvec(R) if want_grad else None, Z
+        if rows.offset is not None:
+            Z = Z + rows.offset[:, None]
+        self.check_custom(loss, rows.y)
+        values, R = self._losses(rows, loss, Z, has_grad and part == TRAIN)
+        if part == HELD_OUT:
+            values, R = values[::-1], self.terms(rows, loss, 1, part, Z) if has_grad else None
+        return LossGrad(*values, self._rmatvec(R) if has_grad else None, Z)
 
-    def row_terms(self, loss, order, y, rows, part, fold, Z):
+    def terms(self, rows, loss, order, part, Z):
         loss = find_loss(loss)
+        if part == UNWEIGHTED:
+            rows, part = _bare(rows), TRAIN
         if loss.mixed is not None:
-            return _mixed(
-                loss, *(self.row_terms(one, order, y, rows, part, fold, Z) for one in loss.mixed)
-            )
+            return _mixed(loss, *(self.terms(rows, one, order, part, Z) for one in loss.mixed))
         (kernels, a, K), Z = self._row_kernels(loss), self._block(Z)
         out = self.xp.empty(Z.shape)
-        kernels.launch(
-            "row_terms",
-            chunks(Z.size // K),
-            N_THREADS,
-            *Z.shape,
-            K,
-            *self._row_arguments(y, rows, fold),
-            *a,
-            order,
-            part,
-            Z,
-            out,
-        )
+        row_data = self._row_arguments(rows, Z.shape[1], K)
+        args = *Z.shape, K, *row_data, *a, order, part, Z, out
+        kernels.launch("row_terms", chunks(Z.size // K), N_THREADS, *args)
         return out
 
-    def loss_sum(self, loss, y, rows, part, fold, Z):
-        return self._losses(find_loss(loss), y, rows, fold, self._block(Z), False)[0][
-            1 if part == HELD_OUT else 0
-        ]
+    def sums(self, rows, loss, part, Z):
+        rows = _bare(rows) if part == UNWEIGHTED else rows
+        train, held_out = self._losses(rows, find_loss(loss), self._block(Z), False)[0]
+        return held_out if part == HELD_OUT else train
 
-    def contract(self, A, B, Q, U, n_classes=1):
+    def contract(self, a, b, Q, U):
         self.n_passes += 1
-        xp, K, n, F = self.xp, n_classes, self.shape[0], A.shape[1] // n_classes
+        xp, K, n = self.xp, (a or b).n_classes, self.shape[0]
+        A, B = (None if c is None else self._block(c.values) for c in (a, b))
+        A = xp.zeros(B.shape) if A is None else A
+        F = A.shape[1] // K
         k = U.shape[1] // (F * K)
         Z = self._predict(U if Q is None else xp.concatenate([U, Q], axis=1))
         n_parts = chunks(n)
         parts, M = xp.empty((n_parts, F * k * k)), xp.empty((F, k, k))
         rows = self._row_kernels(None)[0]
-        rows.launch(
-            "contract",
-            n_parts,
-            N_THREADS,
-            n,
-            F,
-            k,
-            K,
-            self._block(A),
-            self._block(B),
-            Z,
-            Z.shape[1],
-            parts,
-        )
+        rows.launch("contract", n_parts, N_THREADS, n, F, k, K, A, B, Z, Z.shape[1], parts)
         rows.launch("add_up", 1, N_THREADS, n_parts, 1, F * k * k, parts, M)
         return to_host(M)
 
@@ -928,8 +896,8 @@ class GpuDesign:
             self.check_custom(one, y)
         if loss.compiled is None or loss.cuda is None or loss in self._checked:
             return
-        z = np.linspace(-5, 5, 21)
-        targets = np.unique(y)[:: max(1, len(np.unique(y)) // 10)]
+        z, targets = np.linspace(-5, 5, 21), np.unique(to_host(y))
+        targets = targets[:: max(1, len(targets) // 10)]
         yy, zz = (np.ascontiguousarray(a.ravel()) for a in np.meshgrid(targets, z))
         kernels, ones, at = (
             self._row_kernels(loss)[0],
@@ -971,35 +939,25 @@ class GpuDesign:
 
     # ---- solvers ----
 
-    def cg(self, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, n_classes):
-        return self._solve(
-            curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, n_classes, None
+    def cg(self, hess, b, start, tol, precond, max_iter, radius=None):
+        blocks = self._block(hess.curvature.values), self._block(hess.lam)
+        curvature = replace(hess.curvature, values=blocks[0])
+        hess = replace(hess, curvature=curvature, lam=blocks[1])
+        precond = replace(
+            precond,
+            diagonal=self._block(precond.diagonal),
+            low_rank=self._block(precond.low_rank),
+            inverse=self._block(precond.inverse),
         )
+        return gpu_cg.solve(hess, self._block(b), start, tol, precond, max_iter, radius)
 
-    def cg_in_ball(
-        self, curvature, fold, lam, lam_of, b, tol, max_iter, precond, n_classes, radius
-    ):
-        return self._solve(
-            curvature, fold, lam, lam_of, b, None, tol, max_iter, precond, n_classes, radius
-        )
+    def cg_in_ball(self, hess, b, tol, precond, max_iter, radius):
+        return self.cg(hess, b, None, tol, precond, max_iter, radius)
 
-    def _solve(
-        self, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, n_classes, radius
-    ):
-        return gpu_cg.solve(
-            self,
-            self._block(curvature),
-            fold,
-            self._block(lam),
-            lam_of,
-            self._block(b),
-            start,
-            tol,
-            max_iter,
-            tuple(map(self._block, precond.parts)),
-            n_classes,
-            radius,
-        )
+
+def _bare(rows):
+    """These rows without weights and folds: every one trains with weight 1."""
+    return rows._replace(weight=None, mask=None)
 
 
 def _mixed(loss, first, second):

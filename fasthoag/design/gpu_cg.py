@@ -3,7 +3,8 @@ every few iterations."""
 
 import numpy as np
 
-from fasthoag.design import to_host
+from fasthoag.design.rows import to_host
+from fasthoag.linsolve import MAX_ITER, START_TOL, SolveResult, energy_left
 
 N_THREADS, ONE_BLOCK, MOST_BLOCKS = 256, 512, 512
 # as csrc/cuda/cg.cu
@@ -17,12 +18,11 @@ REFRESH = 500  # as csrc/cg.hpp
 FRESH, STEPPED, REMEASURED = range(3)  # kinds of cg_test
 
 
-def solve(design, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond, K, radius):
-    """What `CpuDesign.cg` gives: x, residuals, iterations, residual norms, energies, statuses;
-    `radius` (m,) makes it Steihaug's."""
-    from fasthoag.linsolve import MAX_ITER, START_TOL, _energy_left
-
-    xp, m = design.xp, b.shape[1]
+def solve(hess, b, start, tol, precond, max_iter, radius=None):
+    """What `linsolve.cg` gives; `radius` (m,) makes it Steihaug's. Blocks are the device's."""
+    design, K, xp, m = hess.design, hess.curvature.n_classes, hess.design.xp, b.shape[1]
+    curvature, lam, lam_of = hess.curvature.values, hess.lam, hess.columns_of_lam(m)
+    fold = (np.arange(m) // K % (curvature.shape[1] // K)).astype(np.int32)
     scalars, state = np.zeros((N_SCALARS, m)), np.zeros((N_STATES, m), np.int32)
     scalars[TOL], scalars[RADIUS] = tol, np.inf if radius is None else radius
     state[STATUS], state[IS_ACTIVE] = MAX_ITER, 1
@@ -37,7 +37,7 @@ def solve(design, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond
             design,
             (curvature, fold[columns], lam, lam_of[columns]),
             block,
-            precond,
+            precond.parts,
             K,
             max_iter,
             kind,
@@ -51,13 +51,14 @@ def solve(design, curvature, fold, lam, lam_of, b, start, tol, max_iter, precond
             for whole, some in zip((x, r, d), part[2:], strict=False):
                 whole[:, xp.asarray(columns)] = some
         columns, kind, start_tol = np.flatnonzero(state[IS_ACTIVE]), REMEASURED, 1.0
-    energy = _energy_left(
+    energy = energy_left(
         state[N_ITER],
         scalars[RING_ALPHA : RING_ALPHA + 4],
         scalars[RING_RZ : RING_RZ + 4],
         scalars[RZ],
     )
-    return x, r, state[N_ITER].copy(), np.sqrt(scalars[RR]), energy, state[STATUS].copy()
+    n_iter, status = state[N_ITER].copy(), state[STATUS].copy()
+    return SolveResult(x, r, n_iter, np.sqrt(scalars[RR]), energy, status)
 
 
 def take(xp, block, columns):
@@ -76,7 +77,7 @@ def _round(design, system, block, precond, K, max_iter, kind, start_tol, done):
         xp.asarray(np.array([m, 0], np.int32)),
         xp.empty(b.shape),
     )
-    product = design._product(curvature, fold, K, d, hd, lam=lam, lam_of=lam_of, n_active=counts)
+    product = design.product(curvature, fold, K, d, hd, lam=lam, lam_of=lam_of, n_active=counts)
     iteration, test = _launches(
         design, product, precond, K, max_iter, has_radius, x, r, d, hd, s, state, counts
     )

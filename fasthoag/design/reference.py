@@ -5,8 +5,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from fasthoag import _core
-from fasthoag.design import HELD_OUT, MAX_HOT, TRAIN
-from fasthoag.design.cpu import check_matrix
+from fasthoag.design import HELD_OUT, MAX_HOT, TRAIN, UNWEIGHTED
+from fasthoag.design.coefficients import Identity
+from fasthoag.design.cpu import check_matrix, nonzeros
+from fasthoag.design.rows import LossGrad, RowBlock, place, to_host
 from fasthoag.losses import find_loss
 
 
@@ -21,139 +23,144 @@ class ReferenceDesign:
     array([3., 4.])
     """
 
-    def __init__(self, X, *, fit_intercept=False, xp=np):
+    native_solvers = ()
+
+    def __init__(self, X, *, fit_intercept=False, xp=np, coefficients=None):
         X = check_matrix(X)
-        self.shape, self.dtype, self.has_intercept, self.xp = (
-            X.shape,
-            X.dtype,
-            bool(fit_intercept),
-            xp,
-        )
-        self.n_coef = X.shape[1] + self.has_intercept
+        self.shape, self.dtype, self.has_intercept = X.shape, X.dtype, bool(fit_intercept)
+        self.xp, self.n_passes, self.counts = xp, 0, nonzeros(X)
+        self.coefficients = coefficients or Identity(X.shape[1] + self.has_intercept)
+        self.n_coef = self.coefficients.n_design
+        X = self.coefficients.of_rows(
+            X.astype(np.float64)
+        )  # products in float64 whatever is stored
+        self.is_sparse, self.n_stored = sp.issparse(X), X.nnz if sp.issparse(X) else X.size
         self.n_hot = min(X.shape[1], MAX_HOT)
-        self.n_stored = X.nnz if sp.issparse(X) else X.size
-        self.is_sparse, self.n_passes = sp.issparse(X), 0
-        self.counts = X.getnnz(axis=0) if self.is_sparse else np.count_nonzero(X, axis=0)
-        X = X.astype(np.float64)  # products in float64 whatever is stored
         if self.has_intercept:
-            X = (
-                sp.hstack([X, np.ones((X.shape[0], 1))]).tocsr()
-                if sp.issparse(X)
-                else np.hstack([X, np.ones((X.shape[0], 1))])
-            )
+            ones = np.full((X.shape[0], 1), self.coefficients.intercept)
+            X = sp.hstack([X, ones]).tocsr() if self.is_sparse else np.hstack([X, ones])
         self._X = X if xp is np else xp.asarray(X)
-        self._XT = X.T if sp.issparse(X) else self._X.T
+        self._XT = X.T if self.is_sparse else self._X.T
 
     def like(self, X):
-        return ReferenceDesign(X, fit_intercept=self.has_intercept, xp=self.xp)
+        maps = {"coefficients": self.coefficients, "xp": self.xp}
+        return ReferenceDesign(X, fit_intercept=self.has_intercept, **maps)
 
     def with_threads(self, n_threads):
         return self
 
+    def zeros(self, m):
+        return self.xp.zeros((self.n_coef, m))
+
     def encode(self, w):
-        return self.xp.asarray(np.ascontiguousarray(w, dtype=np.float64))
+        return self.xp.asarray(self.coefficients.solve(np.array(w, np.float64)))
 
-    def decode(self, w):
-        return np.array(w)
+    def decode(self, u):
+        return self.coefficients.apply(np.array(u))
 
-    def _weights(self, rows, part, fold):
-        return rows.matrix(self.shape[0], part)[
-            :, fold if rows.mask is not None else np.zeros(len(fold), int)
-        ]
+    # ---- rows ----
+
+    def place(self, y, weight=None, mask=None, offset=None):
+        return place(self, y, weight, mask, offset)
+
+    def put(self, arrays):
+        y, weight, mask, offset = (None if a is None else np.asarray(a) for a in arrays)
+        column = None if weight is None else weight[:, None]
+        return RowBlock(np, y[:, None], column, mask, 0), offset
+
+    def _weights(self, rows, part, m, K):
+        weights = rows[0].weights(part)
+        return weights[:, np.arange(m) // K % weights.shape[1]]
 
     def _loss(self, loss, order, y, Z):
-        loss = find_loss(loss)
         if loss.n_classes > 1:
-            return self._softmax(loss.n_classes, loss.parameters["smoothing"], order, y, Z)
-        return _core.row_terms(
-            loss.native,
-            order,
-            y,
-            None,
-            None,
-            TRAIN,
-            np.zeros(Z.shape[1], np.int32),
-            np.ascontiguousarray(np.asarray(Z)),
-            1,
-        )
+            return _softmax(loss.n_classes, loss.parameters["smoothing"], order, y, Z)
+        Z = np.ascontiguousarray(np.asarray(Z))
+        rows = _core.Rows(np.ascontiguousarray(y[:, 0]), None, None, None)
+        return rows.terms(loss.native, order, UNWEIGHTED, Z, 1)
 
-    def _softmax(self, K, smoothing, order, y, Z):
-        """Of the multinomial loss: value in the first column of a unit (0), gradient (1),
-        probabilities (2, 3)."""
-        z = np.asarray(Z).reshape(len(y), -1, K)
-        top = z.max(axis=2, keepdims=True)
-        e = np.exp(z - top)
-        target = (smoothing / K + (1 - smoothing) * np.eye(K)[y.astype(int)])[:, None]
-        if order == 0:
-            out = np.zeros_like(z)
-            out[:, :, 0] = np.log(e.sum(axis=2)) + top[:, :, 0] - (z * target).sum(axis=2)
-            return out.reshape(Z.shape)
-        return (e / e.sum(axis=2, keepdims=True) - target * (order == 1)).reshape(Z.shape)
+    def loss_grad(self, rows, loss, W, part, has_grad):
+        Z = self.matvec(W)
+        if rows[1] is not None:
+            Z = Z + self.xp.asarray(rows[1][:, None])
+        G = self._XT @ self.terms(rows, loss, 1, part, Z) if has_grad else None
+        other = TRAIN + HELD_OUT - part
+        return LossGrad(*(self.sums(rows, loss, one, Z) for one in (part, other)), G, Z)
 
-    def loss_grad(self, loss, y, rows, fold, W, want_grad=True):
-        self.n_passes += 1
-        Z = self._X @ W
-        values = self._loss(loss, 0, y, Z)
-        train, held = self._weights(rows, TRAIN, fold), self._weights(rows, HELD_OUT, fold)
-        G = self._XT @ self.xp.asarray(train * self._loss(loss, 1, y, Z)) if want_grad else None
-        return (
-            np.where(train != 0, train * values, 0).sum(0),
-            np.where(held != 0, held * values, 0).sum(0),
-            G,
-            Z,
-        )
+    def terms(self, rows, loss, order, part, Z):
+        loss = find_loss(loss)
+        weights = self._weights(rows, part, Z.shape[1], loss.n_classes)
+        values = self._loss(loss, order, rows[0].y, Z)
+        with np.errstate(invalid="ignore"):  # a row that does not count may be infinite
+            return self.xp.asarray(np.where(weights != 0, weights * values, 0.0))
 
-    def row_terms(self, loss, order, y, rows, part, fold, Z):
-        return self.xp.asarray(self._weights(rows, part, fold) * self._loss(loss, order, y, Z))
+    def sums(self, rows, loss, part, Z):
+        return np.asarray(self.terms(rows, loss, 0, part, Z)).sum(axis=0)
 
-    def loss_sum(self, loss, y, rows, part, fold, Z):
-        return (self._weights(rows, part, fold) * self._loss(loss, 0, y, Z)).sum(0)
+    # ---- passes ----
 
-    def hvp(self, curvature, fold, V, n_classes=1):
-        self.n_passes += 1
-        if n_classes > 1:
-            K = n_classes
-            a, u = (
-                np.asarray(curvature).reshape(self.shape[0], -1, K)[:, fold[::K]],
-                np.asarray(self._X @ V).reshape(self.shape[0], -1, K),
-            )
-            s = a.sum(axis=2, keepdims=True)
-            return self._XT @ self.xp.asarray(
-                (a * (u - (a * u).sum(axis=2, keepdims=True) / np.where(s > 0, s, 1))).reshape(
-                    self.shape[0], -1
-                )
-            )
-        return self._XT @ (self.xp.take(curvature, self.xp.asarray(fold), axis=1) * (self._X @ V))
-
-    def hess_diag(self, curvature):
-        self.n_passes += 1
-        squares = self._X.multiply(self._X).T if sp.issparse(self._X) else (self._X * self._X).T
-        return squares @ curvature
+    def dense(self):
+        return self._X.toarray() if self.is_sparse else np.asarray(self._X)
 
     def matvec(self, V):
         self.n_passes += 1
         return self._X @ V
 
-    def rmatvec(self, R):
+    def rmatvec(self, H):
         self.n_passes += 1
-        return self._XT @ R
+        return self._XT @ H
 
-    def contract(self, A, B, Q, U, n_classes=1):
+    def hvp(self, c, V):
         self.n_passes += 1
-        A, F = np.array(A), A.shape[1] // n_classes
-        if n_classes > 1:
-            K, n = n_classes, self.shape[0]
-            u, M = np.asarray(self._X @ U).reshape(n, -1, F, K), 0.0
-            for weight, q in ((A, None), (B, Q)) if Q is not None else ((A, None),):
-                w = np.asarray(weight).reshape(n, F, K)
-                p = w / np.where(w.sum(axis=2, keepdims=True) != 0, w.sum(axis=2, keepdims=True), 1)
+        K, U = c.n_classes, self._X @ V
+        fold = np.arange(U.shape[1] // K) % (c.values.shape[1] // K)
+        if K == 1:
+            return self._XT @ (self.xp.take(c.values, self.xp.asarray(fold), axis=1) * U)
+        a = np.asarray(c.values).reshape(self.shape[0], -1, K)[:, fold]
+        u = np.asarray(U).reshape(self.shape[0], -1, K)
+        s = a.sum(axis=2, keepdims=True)
+        u = a * (u - (a * u).sum(axis=2, keepdims=True) / np.where(s > 0, s, 1))
+        return self._XT @ self.xp.asarray(u.reshape(self.shape[0], -1))
+
+    def hess_diag(self, c):
+        self.n_passes += 1
+        X = self._X
+        return (X.multiply(X).T if self.is_sparse else (X * X).T) @ c.values
+
+    def gram(self, c):
+        return self.hvp(c, self.xp.asarray(np.eye(self.n_coef)))
+
+    def contract(self, a, b, Q, U):
+        self.n_passes += 1
+        K, n = (a or b).n_classes, self.shape[0]
+        F = (a or b).values.shape[1] // K
+        u = to_host(self._X @ U).reshape(n, -1, F, K)
+        q = None if Q is None else to_host(self._X @ Q).reshape(n, F, K)
+        M = 0.0
+        for c, is_third in ((a, False), (b, True)):
+            if c is None:
+                continue
+            w = to_host(c.values).reshape(n, F, K)
+            if K == 1:
+                w, centred = w * q if is_third else w, u
+            else:
+                s = w.sum(axis=2, keepdims=True)
+                p = w / np.where(s != 0, s, 1)
                 centred = u - np.einsum("ifc,iafc->iaf", p, u)[..., None]
-                if q is not None:
-                    q = np.asarray(self._X @ q).reshape(n, F, K)
-                    w = w * (q - (p * q).sum(axis=2, keepdims=True))
-                M = M + np.einsum("ifc,iafc,ibfc->fab", w, centred, centred)
-            return M
-        if Q is not None:
-            A = A + np.asarray(B) * np.asarray(self._X @ Q)
-        XU = np.asarray(self._X @ U).reshape(self.shape[0], -1, F)
-        return np.einsum("if,iaf,ibf->fab", A, XU, XU)
+                w = w * (q - (p * q).sum(axis=2, keepdims=True)) if is_third else w
+            M = M + np.einsum("ifc,iafc,ibfc->fab", w, centred, centred)
+        return M
+
+
+def _softmax(K, smoothing, order, y, Z):
+    """Of the multinomial loss: the value in the first column of a unit (0), the gradient (1),
+    probabilities (2, 3)."""
+    z = np.asarray(Z).reshape(len(y), -1, K)
+    top = z.max(axis=2, keepdims=True)
+    e = np.exp(z - top)
+    target = (smoothing / K + (1 - smoothing) * np.eye(K)[y[:, 0].astype(int)])[:, None]
+    if order == 0:
+        out = np.zeros_like(z)
+        out[:, :, 0] = np.log(e.sum(axis=2)) + top[:, :, 0] - (z * target).sum(axis=2)
+        return out.reshape(Z.shape)
+    return (e / e.sum(axis=2, keepdims=True) - target * (order == 1)).reshape(Z.shape)

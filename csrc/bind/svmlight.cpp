@@ -1,10 +1,9 @@
-// Part of bind.cpp, which includes it once and names pybind11 `py`.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-
+// The reader of LIBSVM text.
 #include "svmlight.hpp"
 
-namespace svmlight_binding {
+#include "python.hpp"
+
+namespace {
 
 // An array that owns the buffer: no copy.
 template <class T>
@@ -32,9 +31,9 @@ py::tuple parse_as(const py::buffer_info& text, int zero_based, int n_threads) {
                           array_from(rows.values, rows.n_entries), rows.n_features);
 }
 
-}  // namespace svmlight_binding
+}  // namespace
 
-static void bind_svmlight(py::module_& m) {
+void bind_svmlight(py::module_& m) {
     m.def(
         "parse_svmlight",
         [](const py::buffer& buffer, int zero_based, bool float32, int n_threads) {
@@ -44,8 +43,8 @@ static void bind_svmlight(py::module_& m) {
             if (zero_based < -1 || zero_based > 1)
                 throw py::value_error("zero_based must be -1 (auto), 0 or 1");
             if (n_threads < 1) throw py::value_error("n_threads must be at least 1");
-            return float32 ? svmlight_binding::parse_as<float>(text, zero_based, n_threads)
-                           : svmlight_binding::parse_as<double>(text, zero_based, n_threads);
+            return float32 ? parse_as<float>(text, zero_based, n_threads)
+                           : parse_as<double>(text, zero_based, n_threads);
         },
         py::arg("buffer"), py::arg("zero_based") = -1, py::arg("float32") = false,
         py::arg("n_threads") = 1,

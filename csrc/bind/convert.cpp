@@ -1,0 +1,95 @@
+// What a design does with its columns once: counts, renumbering, the transposed copy.
+#include "convert.hpp"
+
+#include "python.hpp"
+
+namespace {
+
+template <class T, class I>
+py::tuple transpose_typed(const Array<int64_t>& indptr, const py::array& indices,
+                          const py::array& data, int64_t n_cols, int n_threads) {
+    const int64_t n_rows = indptr.size() - 1, nnz = data.size();
+    Array<int64_t> t_indptr(n_cols + 1);
+    py::array t_indices =
+        n_rows <= INT32_MAX ? py::array(Array<int32_t>(nnz)) : py::array(Array<int64_t>(nnz));
+    Array<T> t_data(nnz);
+    std::vector<int64_t> counts(n_cols);
+    Threads team(n_threads);
+    {
+        const int64_t *ip = indptr.data(), n = n_rows;
+        const I* ix = static_cast<const I*>(indices.data());
+        const T* dt = static_cast<const T*>(data.data());
+        int64_t* tp = t_indptr.mutable_data();
+        void* ti = t_indices.mutable_data();
+        T* td = t_data.mutable_data();
+        py::gil_scoped_release release;
+        count_columns(team, nnz, ix, n_cols, counts.data());
+        if (n <= INT32_MAX)
+            transpose(team, n, n_cols, ip, ix, dt, counts.data(), tp, static_cast<int32_t*>(ti),
+                      td);
+        else
+            transpose(team, n, n_cols, ip, ix, dt, counts.data(), tp, static_cast<int64_t*>(ti),
+                      td);
+    }
+    team.finish();
+    return py::make_tuple(t_indptr, t_indices, t_data);
+}
+
+template <class F>
+auto with_index_type(const py::array& indices, F&& f) {
+    if (indices.dtype().equal(py::dtype::of<int64_t>())) return f(int64_t());
+    require(indices.dtype().equal(py::dtype::of<int32_t>()), "indices must be int32 or int64");
+    return f(int32_t());
+}
+
+}  // namespace
+
+void bind_convert(py::module_& m) {
+    m.def("count_columns",
+          [](const py::array& indices, int64_t n_cols, int n_threads) -> py::object {
+              Array<int64_t> counts(n_cols);
+              int64_t* c = counts.mutable_data();
+              Threads team(n_threads);
+              const bool ok = with_index_type(indices, [&](auto index) {
+                  using I = decltype(index);
+                  const I* p = static_cast<const I*>(indices.data());
+                  const int64_t nnz = indices.size();
+                  py::gil_scoped_release release;
+                  return count_columns(team, nnz, p, n_cols, c);
+              });
+              return ok ? py::object(counts) : py::none();  // None: a column number is out of range
+          });
+    m.def("frequency_order", [](const Array<int64_t>& counts) {
+        Array<int64_t> order(counts.size()), rank(counts.size());
+        frequency_order(counts.size(), counts.data(), order.mutable_data(), rank.mutable_data());
+        return py::make_tuple(order, rank);
+    });
+    m.def("relabel", [](const py::array& indices, const std::optional<Array<int64_t>>& rank,
+                        bool is_wide, int n_threads) {
+        const int64_t nnz = indices.size();
+        py::array out = is_wide ? py::array(Array<int64_t>(nnz)) : py::array(Array<int32_t>(nnz));
+        void* o = out.mutable_data();
+        Threads team(n_threads);
+        with_index_type(indices, [&](auto index) {
+            using I = decltype(index);
+            const I* p = static_cast<const I*>(indices.data());
+            const int64_t* r = rank ? rank->data() : nullptr;
+            py::gil_scoped_release release;
+            if (is_wide)
+                relabel(team, nnz, p, r, static_cast<int64_t*>(o));
+            else
+                relabel(team, nnz, p, r, static_cast<int32_t*>(o));
+            return true;
+        });
+        return out;
+    });
+    m.def("transpose", [](const Array<int64_t>& indptr, const py::array& indices,
+                          const py::array& data, int64_t n_cols, int n_threads) {
+        return with_index_type(indices, [&](auto index) {
+            using I = decltype(index);
+            return data.dtype().equal(py::dtype::of<float>())
+                       ? transpose_typed<float, I>(indptr, indices, data, n_cols, n_threads)
+                       : transpose_typed<double, I>(indptr, indices, data, n_cols, n_threads);
+        });
+    });
+}

@@ -1,0 +1,170 @@
+// X and the passes that read nothing else.
+#include "python.hpp"
+
+namespace {
+
+View csr_view(const Array<int64_t>& indptr, const py::array& indices, const py::array& data,
+              int64_t n_cols) {
+    const int64_t n_rows = indptr.size() - 1;
+    require(indices.size() == data.size() && indptr.at(n_rows) - indptr.at(0) <= data.size(),
+            "indptr, indices and data do not fit");
+    auto typed = [&](auto value, auto index) -> View {
+        using T = decltype(value);
+        using I = decltype(index);
+        return View(Csr<T, I>{n_rows, n_cols, indptr.data(), static_cast<const I*>(indices.data()),
+                              static_cast<const T*>(data.data())});
+    };
+    const bool is_wide = indices.dtype().equal(py::dtype::of<int64_t>());
+    require(is_wide || indices.dtype().equal(py::dtype::of<int32_t>()),
+            "indices must be int32 or int64");
+    if (data.dtype().equal(py::dtype::of<float>()))
+        return is_wide ? typed(float(), int64_t()) : typed(float(), int32_t());
+    require(data.dtype().equal(py::dtype::of<double>()), "data must be float32 or float64");
+    return is_wide ? typed(double(), int64_t()) : typed(double(), int32_t());
+}
+
+View dense_view(const py::array& X) {
+    require(X.ndim() == 2 && (X.flags() & py::array::c_style), "X must be a C-ordered matrix");
+    if (X.dtype().equal(py::dtype::of<float>()))
+        return View(Dense<float>{X.shape(0), X.shape(1), static_cast<const float*>(X.data())});
+    require(X.dtype().equal(py::dtype::of<double>()), "X must be float32 or float64");
+    return View(Dense<double>{X.shape(0), X.shape(1), static_cast<const double*>(X.data())});
+}
+
+using Made = std::unique_ptr<PyMatrix>;
+
+Made make_matrix(View rows, bool has_intercept, double intercept, bool deterministic) {
+    auto X = std::make_unique<PyMatrix>();
+    X->rows = rows;
+    X->has_intercept = has_intercept;
+    X->intercept = intercept;
+    X->is_deterministic = deterministic;
+    return X;
+}
+
+Made from_csr(const Array<int64_t>& indptr, const py::array& indices, const py::array& data,
+              int64_t n_cols, bool has_intercept, const py::object& transposed, bool deterministic,
+              double intercept) {
+    auto X = make_matrix(csr_view(indptr, indices, data, n_cols), has_intercept, intercept,
+                         deterministic);
+    if (!transposed.is_none()) {
+        auto t = transposed.cast<py::tuple>();
+        X->cols = csr_view(t[0].cast<Array<int64_t>>(), t[1].cast<py::array>(),
+                           t[2].cast<py::array>(), X->rows.n_rows);
+        require(X->cols.n_rows == n_cols, "the transposed copy has another shape");
+    }
+    X->owner = py::make_tuple(indptr, indices, data, transposed);
+    return X;
+}
+
+Made from_dense(const py::array& dense, bool has_intercept, const py::object& transposed,
+                bool deterministic, double intercept) {
+    auto X = make_matrix(dense_view(dense), has_intercept, intercept, deterministic);
+    if (!transposed.is_none()) X->cols = dense_view(transposed.cast<py::array>());
+    X->owner = py::make_tuple(dense, transposed);
+    return X;
+}
+
+Doubles product(PyMatrix& X, const Doubles& C, const Doubles& V, int n_classes, int n_threads) {
+    X.check_coef(V, "V must have one row a coefficient");
+    X.check_rows(C, "the curvature must have one row a row");
+    require(n_classes > 0 && C.shape(1) % n_classes == 0,
+            "the curvature must have n_classes columns a fold");
+    const int m = int(V.shape(1)), n_folds = int(C.shape(1)) / n_classes;
+    const std::vector<int> fold = fold_of_columns(m, n_classes, n_folds);
+    Doubles out = matrix(X.n_coef(), m);
+    double* o = out.mutable_data();
+    const double *c = C.data(), *v = V.data();
+    run(n_threads,
+        [&](Team& team) { hvp<double>(X, team, c, n_folds, n_classes, fold.data(), m, v, o); });
+    return out;
+}
+
+// A kernel (X, team, m, input (., m), output (n_out, m))
+template <class Kernel>
+Doubles each_column(PyMatrix& X, const Doubles& in, int64_t n_out, int n_threads, Kernel kernel) {
+    const int m = int(in.shape(1));
+    Doubles out = matrix(n_out, m);
+    double* o = out.mutable_data();
+    const double* i = in.data();
+    run(n_threads, [&](Team& team) { kernel(X, team, m, i, o); });
+    return out;
+}
+
+Doubles contraction(PyMatrix& X, const MaybeDoubles& A, const MaybeDoubles& B,
+                    const MaybeDoubles& Q, const Doubles& U, int n_classes, int n_threads) {
+    X.check_coef(U, "U must have one row a coefficient");
+    require((A || B) && bool(B) == bool(Q), "A or B must be given; B and Q go together");
+    require(n_classes > 0 && (A ? A : B)->ndim() == 2,
+            "A and B must have n_classes columns a fold");
+    const int64_t n_columns = (A ? A : B)->shape(1);
+    for (const auto* one : {&A, &B})
+        if (*one) {
+            X.check_rows(**one, "A and B must have one row a row");
+            require((*one)->shape(1) == n_columns, "A and B must have a column a fold");
+        }
+    const int n_folds = int(n_columns) / n_classes,
+              k = int(U.shape(1)) / std::max(1, n_folds * n_classes);
+    require(n_folds * n_classes == n_columns && k * n_columns == U.shape(1),
+            "U must have k columns a fold");
+    if (Q) {
+        X.check_coef(*Q, "Q must have one row a coefficient");
+        require(Q->shape(1) == n_columns, "Q must have a column a fold");
+    }
+    Doubles out(std::vector<py::ssize_t>{n_folds, k, k});
+    double* o = out.mutable_data();
+    const double *a = A ? A->data() : nullptr, *b = B ? B->data() : nullptr,
+                 *q = Q ? Q->data() : nullptr, *u = U.data();
+    run(n_threads, [&](Team& team) { contract(X, team, a, b, q, u, n_folds, k, n_classes, o); });
+    return out;
+}
+
+}  // namespace
+
+void bind_matrix(py::module_& m) {
+    py::class_<PyMatrix>(m, "Matrix")
+        .def(py::init(&from_csr), py::arg("indptr").noconvert(), py::arg("indices").noconvert(),
+             py::arg("data").noconvert(), py::arg("n_cols"), py::arg("has_intercept"),
+             py::arg("transposed") = py::none(), py::arg("deterministic") = false,
+             py::arg("intercept") = 1.0)
+        .def(py::init(&from_dense), py::arg("dense").noconvert(), py::arg("has_intercept"),
+             py::arg("transposed") = py::none(), py::arg("deterministic") = false,
+             py::arg("intercept") = 1.0)
+        .def_property_readonly(
+            "shape", [](const PyMatrix& X) { return py::make_tuple(X.rows.n_rows, X.rows.n_cols); })
+        .def_property_readonly("n_coef", [](const PyMatrix& X) { return X.n_coef(); })
+        .def_property_readonly("n_stored", [](const PyMatrix& X) { return X.rows.n_stored(); })
+        .def_property_readonly("n_passes", [](const PyMatrix& X) { return X.n_passes; })
+        .def_property_readonly(
+            "is_narrow",  // no use for a transposed copy
+            [](const PyMatrix& X) { return is_fused_form(X, 2 * 8 * int(sizeof(double))); })
+        .def("hvp", &product, py::arg("C").noconvert(), py::arg("V").noconvert(),
+             py::arg("n_classes"), py::arg("n_threads"))
+        .def(
+            "hess_diag",
+            [](PyMatrix& X, const Doubles& C, int n_threads) {
+                X.check_rows(C, "the curvature must have one row a row");
+                return each_column(X, C, X.n_coef(), n_threads,
+                                   [](Matrix& X, Team& team, int m, const double* c, double* o) {
+                                       hess_diag(X, team, c, m, o);
+                                   });
+            },
+            py::arg("C").noconvert(), py::arg("n_threads"))
+        .def(
+            "matvec",
+            [](PyMatrix& X, const Doubles& V, int n_threads) {
+                X.check_coef(V, "V must have one row a coefficient");
+                return each_column(X, V, X.n_rows(), n_threads, matvec);
+            },
+            py::arg("V").noconvert(), py::arg("n_threads"))
+        .def(
+            "rmatvec",
+            [](PyMatrix& X, const Doubles& R, int n_threads) {
+                X.check_rows(R, "R must have one row a row");
+                return each_column(X, R, X.n_coef(), n_threads, rmatvec);
+            },
+            py::arg("R").noconvert(), py::arg("n_threads"))
+        .def("contract", &contraction, py::arg("A").noconvert(), py::arg("B").noconvert(),
+             py::arg("Q").noconvert(), py::arg("U").noconvert(), py::arg("n_classes"),
+             py::arg("n_threads"));
+}

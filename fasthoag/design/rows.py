@@ -1,0 +1,270 @@
+"""The seam between mathematics and memory: protocols of `Design` and `Rows`, and their records.
+
+A `Design` is X with its coefficient map w = E u (see `coefficients`), wherever X lives: CPU, GPU,
+later files and clusters. ``design.place(y, weight, mask, offset)`` gives `Rows`: everything of
+length n_rows, put where X is, once. Two spaces meet here:
+
+- Coefficients. Blocks have shape ``(n_coef, m)``, one row a coefficient u of the design and, with
+  an intercept, that one last; one column a fold (or a strength, or a right-hand side).
+- Rows. Predictions, derivatives and curvatures ``(n_rows, m)`` are handles that only `Rows` and
+  `Design` read: nobody else does arithmetic on them, so that their blocks may live anywhere. What
+  others want of them is a function handed to `Rows.map` or `Rows.reduce`.
+
+With the multinomial loss of K classes every column becomes a unit of K columns side by side, and
+unit u is of fold u modulo n_folds: see `fasthoag.units`.
+
+A pass visits every row once, whatever the number of columns: one loss and gradient, one Hessian
+product or one plain product is one pass.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from fasthoag.losses import find_loss
+
+# Parts of the rows: bits of the mask. Every row with weight 1 is no part.
+TRAIN, HELD_OUT, UNWEIGHTED = 1, 2, 0
+
+
+def is_on_device(array):
+    """Whether an array or a sparse matrix (its values) is in the memory of a GPU."""
+    return any(
+        hasattr(type(a), "__cuda_array_interface__") and hasattr(a, "get")
+        for a in (array, getattr(array, "data", None))
+    )
+
+
+def to_host(array):
+    """`array` as NumPy, wherever it lives."""
+    return np.asarray(array.get() if is_on_device(array) else array)
+
+
+@dataclass(frozen=True)
+class LossGrad:
+    """A pass: sums of s ℓ over the rows of a part and of the other part, (m,), with the value of a
+    unit in its first column; the gradients of the part (n_coef, m), or None; predictions Z, a
+    handle."""
+
+    value: np.ndarray
+    other: np.ndarray
+    grad: Any
+    Z: Any
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """Second (or third) derivatives s ℓ'' of every row and fold, a handle (n_rows, n_folds); of the
+    multinomial loss s p, (n_rows, n_folds n_classes), from which all that is needed follows."""
+
+    values: Any
+    n_classes: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class RowBlock:
+    """What a function under `Rows.map` sees of the rows whose handles it gets: arrays of `xp`."""
+
+    xp: Any
+    y: Any  # (n, 1)
+    weight: Any  # (n, 1), or None for 1
+    mask: Any  # (n, n_folds), or None for "every row trains"
+    first: int  # number of the first row among all
+
+    def weights(self, part):
+        """Weights of the rows in a part, (n, n_folds), or (n, 1) where folds are alike."""
+        xp, n = self.xp, self.y.shape[0]
+        if part == UNWEIGHTED:
+            return xp.ones((n, 1))
+        weight = xp.ones((n, 1)) if self.weight is None else self.weight
+        if self.mask is None:
+            return weight if part == TRAIN else 0 * weight
+        return xp.where((self.mask & part) != 0, weight, xp.zeros_like(weight))
+
+
+class Design(Protocol):
+    shape: tuple  # (n_rows, n_features) as the user has it
+    coefficients: Any  # the map E, see `CoefficientMap`
+    n_coef: int  # coefficients u: coefficients.n_design
+    has_intercept: bool
+    is_sparse: bool
+    dtype: Any  # of the stored values; everything computed is float64
+    xp: Any  # array namespace of coefficient blocks
+    n_stored: int  # stored entries: the size of one pass
+    counts: Any  # of entries that are not 0 (sparse: stored) of every feature of the user
+    n_passes: int  # passes so far
+    n_hot: int  # first coefficients where a preconditioner may look for the largest eigenvalues
+    native_solvers: tuple  # which of "cg", "cg_in_ball", "newton_cg" it brings itself
+
+    def with_threads(self, n_threads): ...  # the same data, kernels on this many threads
+    def like(self, X): ...  # a Design of the same kind, coefficient map and intercept
+    def place(self, y, weight=None, mask=None, offset=None): ...  # Rows
+    def zeros(self, m): ...  # a block of coefficients
+    def encode(self, w): ...  # a block u from the user's coefficients (n_user,) or (n_user, m)
+    def decode(self, u): ...  # the user's coefficients E u, as NumPy
+    def hvp(self, c, V): ...  # X' (c * (X V)) with a Curvature c
+    def hess_diag(self, c): ...  # sum_i c_if x_ij^2, (n_coef, n_folds); one class
+    def gram(self, c): ...  # X' diag(c) X of one column of c, (n_coef, n_coef)
+    def matvec(self, V): ...  # X V, a handle; without the offset
+    def rmatvec(self, H): ...  # X' H
+    def dense(self): ...  # X of the design with the intercept's column as one array, for small X
+    # sum_i (a_if + b_if x_i q_f) (x_i u_a) (x_i u_b), (n_folds, k, k); a or b may be None
+    def contract(self, a, b, Q, U): ...
+
+
+class Rows(Protocol):
+    design: Design
+    y: Any  # as placed, on the host; so are weight and mask
+    weight: Any
+    mask: Any
+    n_folds: int
+
+    # LossGrad of TRAIN or HELD_OUT, one pass
+    def loss_grad(self, loss, W, part=TRAIN, has_grad=True): ...
+
+    # reading no X:
+    def terms(self, loss, order, part, Z): ...  # s * derivative of this order, a handle
+    def curvature(self, loss, Z, part=TRAIN, order=2): ...  # the same as Curvature
+    def sums(self, loss, part, Z): ...  # sums of s ℓ, (m,)
+    # predictions of the user's intercepts b (m,) where all other coefficients are 0
+    def at_constant(self, b): ...
+    def blend(self, Z, t, Z1): ...  # Z + t (Z1 - Z), t (m,); 0 and 1 give Z and Z1 themselves
+    def mean(self, c, by_class=False): ...  # the diagonal of a Curvature, averaged over columns
+    def map(self, f, *handles): ...  # the handle of f(block, *arrays), run where each block lives
+    def reduce(self, f, *handles): ...  # the sum over blocks of f(block, *arrays), as NumPy
+    def to_host(self, handle): ...  # never inside a solver
+    def from_host(self, array): ...
+
+    # other Rows of the same X:
+    def fold(self, index): ...  # one fold alone
+    def with_weight(self, weight): ...
+    def all_training(self): ...  # without folds
+
+
+def dense_by_products(design):
+    """X of a design as one array on the host, by products with a unit matrix."""
+    n, p, asarray = design.shape[0], design.n_coef, design.xp.asarray
+    if n < p:
+        return to_host(design.rmatvec(asarray(np.eye(n)))).T
+    return to_host(design.matvec(asarray(np.eye(p))))
+
+
+class RowArrays(NamedTuple):
+    """Everything that rows carry: y (n_rows,), weight (n_rows,), mask (n_rows, n_folds) and offset
+    (n_rows,), None for what they do not."""
+
+    y: Any
+    weight: Any = None
+    mask: Any = None
+    offset: Any = None
+
+
+def place(design, *arrays):
+    """`Rows` of a design whose X is in one memory."""
+    host = RowArrays(*arrays)
+    there = RowArrays(*(None if a is None else design.xp.asarray(a) for a in host))
+    return PlacedRows(design, host, there)
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedRows:
+    """`Rows` in one memory: handles are arrays of the design's namespace."""
+
+    design: Any
+    host: RowArrays
+    there: RowArrays  # the same where X is
+
+    y = property(lambda self: self.host.y)
+    weight = property(lambda self: self.host.weight)
+    mask = property(lambda self: self.host.mask)
+
+    @property
+    def n_folds(self):
+        return 1 if self.mask is None else self.mask.shape[1]
+
+    @cached_property
+    def data(self):
+        """What the design's kernels take."""
+        return self.design.put(self.there)
+
+    @cached_property
+    def block(self):
+        y, weight, mask, _ = self.there
+        weight = None if weight is None else weight[:, None]
+        return RowBlock(self.design.xp, y[:, None], weight, mask, 0)
+
+    def _with(self, **changed):
+        """The same rows with other arrays of these names."""
+        there = {
+            name: None if a is None else self.design.xp.asarray(a) for name, a in changed.items()
+        }
+        return replace(self, host=self.host._replace(**changed), there=self.there._replace(**there))
+
+    def loss_grad(self, loss, W, part=TRAIN, has_grad=True):
+        return self.design.loss_grad(self.data, loss, W, part, has_grad)
+
+    def terms(self, loss, order, part, Z):
+        return self.design.terms(self.data, loss, order, part, Z)
+
+    def curvature(self, loss, Z, part=TRAIN, order=2):
+        loss = find_loss(loss)
+        return Curvature(self.terms(loss, order, part, Z), loss.n_classes)
+
+    def sums(self, loss, part, Z):
+        return self.design.sums(self.data, loss, part, Z)
+
+    def at_constant(self, b):
+        xp, offset = self.design.xp, self.there.offset
+        zero = xp.zeros((len(self.y), 1)) if offset is None else offset[:, None]
+        return zero + xp.asarray(np.asarray(b, np.float64)[None, :])
+
+    def blend(self, Z, t, Z1):
+        xp = self.design.xp
+        some = xp.asarray(t)
+        # where a column is taken as it is, the other may be infinite
+        with np.errstate(invalid="ignore", over="ignore"):
+            between = Z + some * (Z1 - Z)
+        return xp.where(some == 0, Z, xp.where(some == 1, Z1, between))
+
+    def mean(self, c, by_class=False):
+        return Curvature(
+            self.map(lambda block, v: mean_diagonal(block.xp, v, c, by_class), c.values)
+        )
+
+    def map(self, f, *handles):
+        return f(self.block, *handles)
+
+    def reduce(self, f, *handles):
+        return to_host(f(self.block, *handles))
+
+    def to_host(self, handle):
+        return to_host(handle)
+
+    def from_host(self, array):
+        return self.design.xp.asarray(array)
+
+    def fold(self, index):
+        if self.mask is None:
+            return self
+        return self._with(mask=np.ascontiguousarray(self.mask[:, index : index + 1]))
+
+    def with_weight(self, weight):
+        return self._with(weight=weight)
+
+    def all_training(self):
+        return self if self.mask is None else self._with(mask=None)
+
+
+def mean_diagonal(xp, values, c, by_class):
+    """The diagonal of curvatures averaged over columns, (n, 1), or over folds, (n, n_classes)."""
+    K = c.n_classes
+    if K > 1:  # s p -> s p (1 - p)
+        a = xp.reshape(values, (values.shape[0], -1, K))
+        s = xp.sum(a, axis=2, keepdims=True)
+        values = xp.reshape(a - a * a / xp.where(s > 0, s, xp.ones_like(s)), values.shape)
+    if by_class:
+        n_folds = values.shape[1] // K
+        return sum(values[:, f * K : (f + 1) * K] for f in range(n_folds)) / n_folds
+    return xp.sum(values, axis=1, keepdims=True) / values.shape[1]
