@@ -3,11 +3,31 @@ import itertools
 import numpy as np
 import pytest
 import scipy.linalg  # noqa: F401  its BLAS too is there before the limit below
+from coefficient_maps import MAPS, switch_on
 from designs import DESIGNS, DTYPES, rows_for
 from threadpoolctl import threadpool_limits
 
 # the dense references are small: threads would only wait for each other
 threadpool_limits(1, "blas")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--coefficients",
+        choices=tuple(MAPS),
+        help="Give every design on the CPU a random coefficient map w = E u of this kind.",
+    )
+
+
+@pytest.fixture(autouse=True)
+def coefficient_map(request, monkeypatch):
+    """What ``--coefficients`` asks for, but for tests marked ``no_map(why)``."""
+    kind = request.config.getoption("coefficients")
+    if kind is not None:
+        marker = request.node.get_closest_marker("no_map")
+        if marker:
+            pytest.skip(f"no coefficient map here: {marker.args[0]}")
+        switch_on(kind, monkeypatch)
 
 
 class MakeDesign:
