@@ -280,20 +280,16 @@ def hoag(
             found = evaluate(
                 bound.one_fold(0), theta0, found.predict(0 * theta0), accuracy, Q=found.Q, T=found.T
             )
-            hess, status = (
-                found.hess,
-                "stopped" if run.record("one fold", found, accuracy, True) else status,
-            )
+            hess, is_stopped = found.hess, run.record("one fold", found, accuracy, True)
+            status = "stopped" if is_stopped else status
         # the optimum of all folds is some tenths of a unit from that of one
         rule.accuracy = Accuracy(0.2, 0.1, tangents=0.3)
         rule.hint = (bound.n_folds * hess, 0.2)
         if status != "stopped":
             W = W_all = solve_all_rows(bound.inner, theta0, found.W, found.precond)
             others = bound.n_folds - 1
-            W, T = (
-                xp.concat([found.predict(0 * theta0)] + [W] * others, axis=1),
-                [xp.concat([t] * bound.n_folds, axis=1) for t in found.T],
-            )
+            W = xp.concat([found.predict(0 * theta0)] + [W] * others, axis=1)
+            T = [xp.concat([t] * bound.n_folds, axis=1) for t in found.T]
     if status == "stopped":
         best = found
     else:
@@ -490,16 +486,11 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
     floor = bound.floor
     while True:
         target = tol * max(abs(current.value), floor)
-        at_bound = ((current.theta <= lower) & (current.grad > 0)) | (
-            (current.theta >= upper) & (current.grad < 0)
-        )
+        is_low, is_high = current.theta <= lower, current.theta >= upper
+        at_bound = (is_low & (current.grad > 0)) | (is_high & (current.grad < 0))
         size = np.linalg.norm(np.where(at_bound, 0.0, current.grad))
-        # outwards for sure
-        error = (
-            current.grad_error
-            if (np.abs(current.grad) <= current.grad_error)[at_bound].any() or not at_bound.all()
-            else 0.0
-        )
+        is_outwards = at_bound.all() and (np.abs(current.grad) > current.grad_error).all()
+        error = 0.0 if is_outwards else current.grad_error
         if not current.is_solved or not np.isfinite(current.value):
             return current, "inner_failed", n_iter
         is_known = current.value_error <= 0.3 * target
@@ -535,11 +526,8 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
         n_tiny = n_tiny + 1 if 0 < np.linalg.norm(d) <= 1e-9 else 0
         if bound.inner.loss.has_kinks and n_tiny == 3:
             return current, "at_kink", n_iter
-        n_still = (
-            n_still + 1
-            if np.linalg.norm(d) <= 1e-9 and trial.grad_error >= 0.95 * current_error
-            else 0
-        )
+        is_still = np.linalg.norm(d) <= 1e-9 and trial.grad_error >= 0.95 * current_error
+        n_still = n_still + 1 if is_still else 0
         # neither θ nor the errors move any more
         if (n_still == 3 and rule.accuracy.inner <= 1e-6) or n_still == 50:
             return current, "stalled", n_iter

@@ -21,11 +21,11 @@ def pytest_addoption(parser):
 
 @pytest.fixture(autouse=True)
 def coefficient_map(request, monkeypatch):
-    """What ``--coefficients`` asks for, but for tests marked ``no_map(why)``."""
+    """What ``--coefficients`` asks for, but for tests marked ``no_map(why, *kinds)``."""
     kind = request.config.getoption("coefficients")
     if kind is not None:
         marker = request.node.get_closest_marker("no_map")
-        if marker:
+        if marker and kind in (marker.args[1:] or MAPS):
             pytest.skip(f"no coefficient map here: {marker.args[0]}")
         switch_on(kind, monkeypatch)
 

@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from blocks import BlockDesign
 from host_device import HostDevice
 
 from fasthoag.design import to_host
@@ -74,6 +75,7 @@ DESIGNS = {
         dense(X), fit_intercept=fit_intercept
     ),
     "reference dense array_api_strict": strict_design,
+    "reference in blocks": BlockDesign,
 }
 
 

@@ -573,6 +573,7 @@ def test_demo_on_text_asks_for_the_last_ten_groups(monkeypatch):
     assert found["unseen"]["accuracy"] > 0.6
 
 
+@pytest.mark.no_map("nearly separable: passes run out in other units")
 # ---- losses and penalties ----
 
 

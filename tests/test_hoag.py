@@ -166,6 +166,7 @@ def test_tight_tolerance_gives_the_minimum_to_many_digits(method, loss, criterio
     assert np.linalg.norm(result.grad) + result.grad_error <= 1e-7 * value
 
 
+@pytest.mark.no_map("where a search ends depends on the design's units")
 @pytest.mark.parametrize("start", [-8.0, -3.0, 4.0, 8.0])
 @pytest.mark.parametrize("criterion", WITH_ROWS)
 @pytest.mark.parametrize("loss", LOSSES)
@@ -182,6 +183,7 @@ def test_every_start_leads_to_a_stationary_point(method, loss, criterion, start)
     )
 
 
+@pytest.mark.no_map("which valley is found depends on the units", "row space")
 @pytest.mark.parametrize("criterion", WITH_ROWS)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_all_methods_agree(loss, criterion):
@@ -213,6 +215,7 @@ def random_cases():
         )
 
 
+@pytest.mark.no_map("beside kinks a search ends by rounding")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.filterwarnings("ignore::fasthoag.ConvergenceWarning")
 def test_value_is_within_its_error_of_the_exact_one_at_the_returned_theta(method):
@@ -246,6 +249,7 @@ def test_value_is_within_its_error_of_the_exact_one_at_the_returned_theta(method
     assert len(bad) <= (1 if method == "newton" else 5), bad
 
 
+@pytest.mark.no_map("which valley is found depends on the units")
 @pytest.mark.filterwarnings("ignore::fasthoag.ConvergenceWarning")
 def test_newton_ends_as_low_as_the_scalar_search_on_random_problems():
     """Where f is flat the slope is below its tolerance early: 3e-4 of f a unit of θ, some units
@@ -338,6 +342,7 @@ def test_passes_are_those_of_the_design(method):
     assert result.n_passes == pytest.approx(problem.design.n_passes - before, abs=2)
 
 
+@pytest.mark.no_map("passes depend on the design's units")
 @pytest.mark.parametrize("criterion", WITH_ROWS)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_newton_takes_few_passes(loss, criterion):
@@ -692,6 +697,7 @@ def test_a_bent_step_finds_the_zero_of_a_parabola():
     assert bent(np.array([-0.1]), gradients[2:], *pairs)[0] in (-0.05, -0.2)
 
 
+@pytest.mark.no_map("scales are those of the design")
 @pytest.mark.parametrize("rule", ["k_fold", "loo"])
 @pytest.mark.parametrize("loss", ["squared", "logistic"])
 @pytest.mark.parametrize("n_small", [10, 300])
@@ -723,6 +729,7 @@ def test_features_of_very_different_scales_do_not_hide_the_best_valley(loss, rul
     assert result.value <= 1.01 * best.value
 
 
+@pytest.mark.no_map("scales are those of the design", "row space")
 @pytest.mark.parametrize("rule", [KFold(5), fasthoag.ApproximateLOO()], ids=["k_fold", "loo"])
 @pytest.mark.parametrize("case", ["a few small among large", "eight decades", "large and useless"])
 def test_small_features_are_found(case, rule):

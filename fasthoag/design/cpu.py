@@ -315,6 +315,6 @@ def _native(precond):
 def nonzeros(X):
     """Entries that are not 0 (sparse: stored) of every column."""
     if sp.issparse(X):
-        return X.getnnz(axis=0)
+        return np.bincount(X.indices, minlength=X.shape[1])
     step = max(1, (1 << 22) // X.shape[1])  # some rows at a time
     return sum(np.count_nonzero(X[i : i + step], axis=0) for i in range(0, X.shape[0], step))

@@ -161,11 +161,11 @@ class RowArrays(NamedTuple):
     offset: Any = None
 
 
-def place(design, *arrays):
-    """`Rows` of a design whose X is in one memory."""
+def place(design, *arrays, first=0):
+    """`Rows` of a design whose X is in one memory; `first` is the number of its first row."""
     host = RowArrays(*arrays)
     there = RowArrays(*(None if a is None else design.xp.asarray(a) for a in host))
-    return PlacedRows(design, host, there)
+    return PlacedRows(design, host, there, first)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +175,7 @@ class PlacedRows:
     design: Any
     host: RowArrays
     there: RowArrays  # the same where X is
+    first: int
 
     y = property(lambda self: self.host.y)
     weight = property(lambda self: self.host.weight)
@@ -193,7 +194,7 @@ class PlacedRows:
     def block(self):
         y, weight, mask, _ = self.there
         weight = None if weight is None else weight[:, None]
-        return RowBlock(self.design.xp, y[:, None], weight, mask, 0)
+        return RowBlock(self.design.xp, y[:, None], weight, mask, self.first)
 
     def _with(self, **changed):
         """The same rows with other arrays of these names."""
