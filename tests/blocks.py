@@ -36,8 +36,8 @@ class BlockDesign:
         X = check_matrix(X)
         n, self.has_intercept = X.shape[0], bool(fit_intercept)
         self.ends = [0, n // 3, n // 3 + 1, n] if n > 3 else [0, n]
-        blocks = [X[a:b] for a, b in zip(self.ends, self.ends[1:], strict=False)]
-        self.blocks = [ReferenceDesign(one, fit_intercept=fit_intercept) for one in blocks]
+        whole = ReferenceDesign(X, fit_intercept=fit_intercept)  # its map is that of all blocks
+        self.blocks = [whole.like(X[a:b]) for a, b in zip(self.ends, self.ends[1:], strict=False)]
         first = self.blocks[0]
         self.shape, self.dtype, self.is_sparse = X.shape, X.dtype, first.is_sparse
         self.coefficients, self.n_coef, self.n_hot = first.coefficients, first.n_coef, first.n_hot
@@ -169,11 +169,15 @@ class BlockRows:
         return self.design.split(array)
 
     def fold(self, index):
-        mask = None if self.mask is None else self.mask[:, index : index + 1].copy()
+        if self.mask is None:
+            return self
+        mask = self.mask[:, index : index + 1].copy()
         return BlockRows(self.design, self.host._replace(mask=mask))
 
     def with_weight(self, weight):
         return BlockRows(self.design, self.host._replace(weight=weight))
 
     def all_training(self):
+        if self.mask is None:
+            return self
         return BlockRows(self.design, self.host._replace(mask=None))

@@ -168,8 +168,8 @@ def test_values_and_derivatives_are_those_of_the_built_in_loss(name, order):
 @pytest.mark.parametrize("name", TWINS)
 def test_a_pass_is_that_of_the_built_in_loss(name):
     X, y = small(name)
-    W = np.random.default_rng(1).normal(size=(X.shape[1], 3))
-    rows = CpuDesign(X, n_threads=1).place(y)
+    design = CpuDesign(X, n_threads=1)
+    rows, W = design.place(y), np.random.default_rng(1).normal(size=(design.n_coef, 3))
     custom, built_in = (rows.loss_grad(loss, W) for loss in (twin(name), name))
     for field in ("value", "other", "grad", "Z"):
         mine, theirs = getattr(custom, field), getattr(built_in, field)

@@ -32,7 +32,7 @@ every = pytest.mark.parametrize("Estimator", EVERY, ids=lambda E: E.__name__)
 every_multiclass = pytest.mark.parametrize("Estimator", MULTICLASS, ids=lambda E: E.__name__)
 
 
-@pytest.mark.no_map("hinges: where a search ends depends on the units", "row space")
+@pytest.mark.no_map("where a search ends depends on the design's units")
 @parametrize_with_checks([Estimator() for Estimator in EVERY])
 @pytest.mark.filterwarnings("ignore")
 def test_scikit_learn_checks(estimator, check):

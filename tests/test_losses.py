@@ -321,13 +321,13 @@ def test_value_and_slope_of_a_pass_are_those_of_the_derivatives(loss):
     rng = np.random.default_rng(0)
     z = np.r_[extreme(loss)[np.abs(extreme(loss)) < 1e50], rng.normal(size=30)]
     y = rng.choice(two_targets(loss), len(z))
-    one = CpuDesign(np.eye(len(z)), n_threads=1)
-    for i in range(len(z)):
-        row = one.place(y, (np.arange(len(z)) == i).astype(float))
-        found = row.loss_grad(ALL[loss], z[:, None])
-        for order, mine in enumerate((found.value, found.grad[i])):
-            expected = derivative(ALL[loss], order, y[i : i + 1], z[i : i + 1])
-            np.testing.assert_allclose(mine, expected, rtol=16 * EPS, atol=1e-307)
+    design = CpuDesign(np.eye(len(z)), n_threads=1)
+    for i, one in enumerate(np.eye(len(z))):
+        found = design.place(y, one, offset=z).loss_grad(ALL[loss], design.zeros(1))
+        value, slope = (derivative(ALL[loss], k, y[i : i + 1], z[i : i + 1]) for k in (0, 1))
+        grad = design.coefficients.pull(slope * one)[:, None]
+        np.testing.assert_allclose(found.value, value, rtol=16 * EPS, atol=1e-307)
+        np.testing.assert_allclose(found.grad, grad, rtol=16 * EPS, atol=1e-307)
 
 
 @pytest.mark.parametrize("loss", ALL)

@@ -53,19 +53,19 @@ def test_passes(name, fit_intercept):
     X, y = data()
     design = DESIGNS[name](X, fit_intercept)
     A = np.hstack([X.toarray(), np.ones((N, 1))]) if fit_intercept else X.toarray()
-    rng = np.random.default_rng(1)
-    q = A.shape[1]
-    W, V, Q = (rng.normal(size=(q, F * K)) for _ in range(3))
+    A = A @ design.coefficients.apply(np.eye(design.n_coef))
+    rng, given = np.random.default_rng(1), design.xp.asarray
+    W, V, Q = (rng.normal(size=(design.n_coef, F * K)) for _ in range(3))
     weight, mask = rng.random(N), rng.integers(0, 4, (N, F)).astype(np.uint8)
     offset = rng.normal(size=N)
     rows = design.place(y, weight, mask, offset)
-    found = rows.loss_grad(LOSS, design.encode(W))
-    back = rows.loss_grad(LOSS, design.encode(W), HELD_OUT)
+    found = rows.loss_grad(LOSS, given(W))
+    back = rows.loss_grad(LOSS, given(W), HELD_OUT)
     bare = rows.terms(LOSS, 2, UNWEIGHTED, found.Z)
     curvature = rows.curvature(LOSS, found.Z)
-    H = design.decode(design.hvp(curvature, design.encode(np.hstack([W, V]))))[:, F * K :]
+    H = to_host(design.hvp(curvature, given(np.hstack([W, V]))))[:, F * K :]
     third = rows.curvature(LOSS, found.Z, HELD_OUT, 3)
-    M = design.contract(curvature, third, -design.encode(Q), design.encode(np.hstack([V, W])))
+    M = design.contract(curvature, third, given(-Q), given(np.hstack([V, W])))
     np.testing.assert_allclose(to_host(found.Z), A @ W + offset[:, None], rtol=0, atol=1e-12)
     label = np.eye(K)[y.astype(int)]
     for f in range(F):
@@ -81,7 +81,7 @@ def test_passes(name, fit_intercept):
                 rtol=1e-12,
             )
             np.testing.assert_allclose(
-                design.decode(part.grad)[:, c],
+                to_host(part.grad)[:, c],
                 A.T @ (own[:, None] * (p - label)),
                 rtol=0,
                 atol=1e-11,
