@@ -32,11 +32,12 @@ class BlockDesign:
     xp = np
     native_solvers = ()
 
-    def __init__(self, X, fit_intercept=False):
+    def __init__(self, X, fit_intercept=False, like=None):
         X = check_matrix(X)
         n, self.has_intercept = X.shape[0], bool(fit_intercept)
         self.ends = [0, n // 3, n // 3 + 1, n] if n > 3 else [0, n]
-        whole = ReferenceDesign(X, fit_intercept=fit_intercept)  # its map is that of all blocks
+        # its map is that of all blocks
+        whole = like.blocks[0] if like else ReferenceDesign(X, fit_intercept=fit_intercept)
         self.blocks = [whole.like(X[a:b]) for a, b in zip(self.ends, self.ends[1:], strict=False)]
         first = self.blocks[0]
         self.shape, self.dtype, self.is_sparse = X.shape, X.dtype, first.is_sparse
@@ -53,7 +54,7 @@ class BlockDesign:
         return self
 
     def like(self, X):
-        return BlockDesign(X, self.has_intercept)
+        return BlockDesign(X, self.has_intercept, like=self)
 
     def place(self, y, weight=None, mask=None, offset=None):
         return BlockRows(self, RowArrays(y, weight, mask, offset))
