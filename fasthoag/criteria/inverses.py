@@ -26,6 +26,7 @@ CHUNK = 1 << 23  # numbers in one block of products
 MOST_DENSE = 1 << 23  # numbers of X up to which its singular values are sought
 MOST_WORK = 4e9  # and of products of them: about a second
 MOST_FREE = 20  # coefficients without a penalty then
+STREAM = 3 << 40  # where the counter of the probes' signs starts, as a seed is chosen
 
 
 def exact_way(inner, theta, lam):
@@ -346,7 +347,7 @@ def random_signs(first, n_rows, n_probes):
     The top bit of the finaliser of SplitMix64 on a counter: Steele, Lea & Flood (2014), "Fast
     splittable pseudorandom number generators", OOPSLA.
     """
-    row = np.arange(first, first + n_rows, dtype=np.uint64)[:, None]
+    row = np.arange(STREAM + first, STREAM + first + n_rows, dtype=np.uint64)[:, None]
     z = row * np.uint64(n_probes) + np.arange(1, n_probes + 1, dtype=np.uint64)
     z *= np.uint64(0x9E3779B97F4A7C15)  # modulo 2^64, as meant
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
