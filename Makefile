@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 NATIVE = $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/cuda/*.cu csrc/cuda/*.cuh tests/*.hpp)
+# Tests that run with a coefficient map of every kind too; all but equivariances may.
+IN_TWO_SPACES = tests/test_hypergradient.py tests/test_blocks.py
 SOURCES = pyproject.toml setup.py $(wildcard csrc/* csrc/bind/* csrc/cuda/*)
 
 .PHONY: demo test lint format bench clean
@@ -12,6 +14,8 @@ demo: $(VENV)/.built
 	$(BIN)/fasthoag demo
 
 test: $(VENV)/.built-test
+	for map in permute scale shift merge "row space"; do \
+	    $(BIN)/python -m pytest -q -n 2 --coefficients "$$map" $(IN_TWO_SPACES) || exit 1; done
 	$(BIN)/python -m pytest -q -n 2
 
 lint: $(VENV)/.built-lint
