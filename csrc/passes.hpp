@@ -273,7 +273,7 @@ inline void loss_grad(Matrix& X, Team& team, const RowData& rows, const Loss& lo
     const Softmax::Target target(K, loss.a);
     apply<double>(
         X, team, W, m, G ? m : 0, G,
-        [&](int64_t b, int64_t i0, int64_t i1, const double* z, double* r) {
+        [&, rows, part, other_part](int64_t b, int64_t i0, int64_t i1, const double* z, double* r) {
             thread_local std::vector<double> yy, value, d1, moved;
             if (rows.offset) {
                 moved.assign(z, z + (i1 - i0) * m);
