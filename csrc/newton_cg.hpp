@@ -64,8 +64,8 @@ inline Product hessian_product(Matrix& X, Team& team, const double* C, int n_c, 
 constexpr double max_forcing = 0.25,
                  min_forcing = 1e-3;  // relative residuals of the linear systems
 
-// Minimises until ||gradient||_2 <= tol[f] for every column. W (n_coef, m) is start and result; G
-// its gradients, Z (n, m) its predictions.
+// Minimises until |gradient| <= tol[f] in the norm of cg.hpp for every column. W (n_coef, m) is
+// start and result; G its gradients, Z (n, m) its predictions.
 inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditioner& pre, double* W,
                       double* G, double* Z, const double* tol, int max_iterations, int max_cg,
                       NewtonColumn* result) {
@@ -82,27 +82,24 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
         const int a = int(cols.size());
         std::vector<int> fold(a);
         for (int j = 0; j < a; ++j) fold[j] = problem.fold[cols[j]];
-        std::vector<double> train(a), held(a), ww(a, 0.0), gg(a, 0.0);  // ww: of w with weights lam
+        std::vector<double> train(a), held(a), ww(a, 0.0), gg(a);  // ww: of w with weights lam
         loss_grad(problem.X, team, problem.rows, problem.loss, train_part, fold.data(), a, w,
                   {train.data(), held.data()}, g, z);
         if (team.is_stopped) return;
-        std::vector<double> parts(size_t(n_feature_blocks(p)) * 2 * a, 0.0);
+        std::vector<double> parts(size_t(n_feature_blocks(p)) * a, 0.0);
         parallel_features(team, p, [&](int64_t b, int64_t k0, int64_t k1) {
-            double* s = parts.data() + b * 2 * a;
+            double* s = parts.data() + b * a;
             for (int64_t k = k0; k < k1; ++k)
                 for (int j = 0; j < a; ++j) {
-                    const double lw = problem.lam_at(k, cols[j]) * w[k * a + j],
-                                 v = g[k * a + j] += lw;
+                    const double lw = problem.lam_at(k, cols[j]) * w[k * a + j];
+                    g[k * a + j] += lw;
                     s[j] += lw * w[k * a + j];
-                    s[a + j] += v * v;
                 }
         });
         for (int j = 0; j < a; ++j)
-            for (int64_t b = 0; b < n_feature_blocks(p); ++b) {
-                ww[j] += parts[b * 2 * a + j];
-                gg[j] += parts[b * 2 * a + a + j];
-            }
-        for (auto* sums : {&train, &held, &ww, &gg}) unite(sums->data(), a, K);
+            for (int64_t b = 0; b < n_feature_blocks(p); ++b) ww[j] += parts[b * a + j];
+        for (auto* sums : {&train, &held, &ww}) unite(sums->data(), a, K);
+        squared_norms(team, pre, p, a, K, g, gg.data());
         for (int j = 0; j < a; ++j) {
             out[j].train = train[j];
             out[j].held_out = held[j];
@@ -136,9 +133,12 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
         for (int j = 0; j < m; ++j) result[j].status = interrupted;
         return;
     }
-    for (int64_t k = 0; k < p; ++k)
-        for (int j = 0; j < m; ++j) lam_w[j] += std::pow(problem.lam_at(k, j) * W[k * m + j], 2);
-    unite(lam_w.data(), m, K);
+    {
+        Block<double> lw = new_block<double>(size_t(p) * m);
+        for (int64_t k = 0; k < p; ++k)
+            for (int j = 0; j < m; ++j) lw[k * m + j] = problem.lam_at(k, j) * W[k * m + j];
+        squared_norms(team, pre, p, m, K, lw.get(), lam_w.data());
+    }
     for (int j = 0; j < m;
          ++j) {  // a start near the solution needs few linear systems, well solved
         const double distance =
@@ -200,46 +200,46 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
         }
         if (team.is_stopped) break;
 
-        // no curvature at all (every row saturated): down the gradient, as far as w is long
-        std::vector<double> length(a, 0.0);
-        for (int j = 0; j < a; ++j)
-            for (int64_t k = 0; inner[j].status == indefinite && k < p; ++k)
-                length[j] += W[k * m + active[j]] * W[k * m + active[j]];
-        unite(length.data(), a, K);
-        for (int j = 0; j < a; ++j) {
+        // no curvature at all (every row saturated): down the gradient, as far as it would take the
+        // objective to 0
+        for (int j = 0; j < a; j += K) {
             if (inner[j].status != indefinite || inner[j].n_iter > 0) continue;
-            const double scale = std::min(radius[active[j]], 1.0 + std::sqrt(length[j])) /
-                                 result[active[j]].gradient_norm;
-            for (int64_t k = 0; k < p; ++k) s[k * a + j] = -scale * G[k * m + active[j]];
+            const NewtonColumn& c = result[active[j]];
+            const double length =
+                std::min(radius[active[j]], std::fabs(c.objective) / c.gradient_norm);
+            Block<double> unit = new_block<double>(size_t(p) * K * 2);
+            double* down = unit.get() + p * K;
+            for (int64_t k = 0; k < p; ++k)
+                for (int e = 0; e < K; ++e) unit[k * K + e] = G[k * m + active[j] + e];
+            precondition(team, pre, p, K, unit.get(), down);
+            for (int e = 0; e < K; ++e) inner[j + e].length = length;
+            for (int64_t k = 0; k < p; ++k)
+                for (int e = 0; e < K; ++e)
+                    s[k * a + j + e] = -length / c.gradient_norm * down[k * K + e];
         }
         // the full step: w1 = w + s (kept in s), its gradient in g, its predictions in z1
-        std::vector<double> slope(a, 0.0), step(a, 0.0), ls(a, 0.0), lws(a, 0.0),
-            ww(a, 0.0);  // g's, s's, s'Ls, w'Ls, w'w
-        std::vector<double> parts(size_t(n_feature_blocks(p)) * 5 * a, 0.0);
+        std::vector<double> slope(a, 0.0), ls(a, 0.0), lws(a, 0.0);  // g's, s'Ls, w'Ls
+        std::vector<double> parts(size_t(n_feature_blocks(p)) * 3 * a, 0.0);
         parallel_features(team, p, [&](int64_t b, int64_t k0, int64_t k1) {
-            double* part = parts.data() + b * 5 * a;
+            double* part = parts.data() + b * 3 * a;
             for (int64_t k = k0; k < k1; ++k)
                 for (int j = 0; j < a; ++j) {
                     const double v = s[k * a + j], w = W[k * m + active[j]],
                                  l = problem.lam_at(k, active[j]);
                     part[j] += G[k * m + active[j]] * v;
-                    part[a + j] += v * v;
-                    part[2 * a + j] += l * v * v;
-                    part[3 * a + j] += l * v * w;
-                    part[4 * a + j] += w * w;
+                    part[a + j] += l * v * v;
+                    part[2 * a + j] += l * v * w;
                     s[k * a + j] = w + v;
                 }
         });
         for (int64_t b = 0; b < n_feature_blocks(p); ++b)
             for (int j = 0; j < a; ++j) {
-                const double* part = parts.data() + b * 5 * a + j;
+                const double* part = parts.data() + b * 3 * a + j;
                 slope[j] += part[0];
-                step[j] += part[a];
-                ls[j] += part[2 * a];
-                lws[j] += part[3 * a];
-                ww[j] += part[4 * a];
+                ls[j] += part[a];
+                lws[j] += part[2 * a];
             }
-        for (auto* sums : {&slope, &step, &ls, &lws, &ww}) unite(sums->data(), a, K);
+        for (auto* sums : {&slope, &ls, &lws}) unite(sums->data(), a, K);
         std::vector<NewtonColumn> trial(a);
         evaluate(active, s.get(), g.get(), z1.get(), trial.data());
         if (team.is_stopped) break;
@@ -270,13 +270,13 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
                 c = trial[j];
                 c.n_cg = n_cg;
                 if (std::isfinite(radius[f]))
-                    radius[f] = std::max(radius[f], 4.0 * std::sqrt(step[j]));
+                    radius[f] = std::max(radius[f], 4.0 * inner[j].length);
                 is_taken[j] = 1;
-            } else if (!std::isfinite(trial[j].objective) ||
-                       !std::isfinite(
-                           step[j])) {  // hardly any curvature: a ball around w keeps it finite
+            } else if (!std::isfinite(trial[j].objective) || !std::isfinite(inner[j].length)) {
+                // hardly any curvature: a ball around w keeps it finite
+                const double length = std::min(radius[f], inner[j].length);
                 radius[f] =
-                    std::isfinite(radius[f]) ? 0.1 * radius[f] : 10.0 * (1.0 + std::sqrt(ww[j]));
+                    std::isfinite(length) ? 0.1 * length : std::fabs(c.objective) / c.gradient_norm;
             } else {               // shorten on the cached predictions: z + t (z1 - z)
                 if (j % K != 0) {  // as the first of its unit
                     const int lead = active[j - j % K];
@@ -284,7 +284,7 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
                         n_stalls[f] = 2;
                         continue;
                     }
-                    const double t = radius[lead] / std::sqrt(step[j]);
+                    const double t = radius[lead] / inner[j].length;
                     for (int64_t k = 0; k < p; ++k)
                         W[k * m + f] += t * (s[k * a + j] - W[k * m + f]);
                     radius[f] = radius[lead];
@@ -312,7 +312,7 @@ inline void newton_cg(Team& team, const InnerProblem& problem, const Preconditio
                     continue;
                 }
                 for (int64_t k = 0; k < p; ++k) W[k * m + f] += t * (s[k * a + j] - W[k * m + f]);
-                radius[f] = t * std::sqrt(step[j]);
+                radius[f] = t * inner[j].length;
                 shortened.push_back(f);
             }
         }

@@ -1,5 +1,9 @@
 """Linear solves with the inner Hessian: native where the design has them, else the same algorithm
-over the Design protocol."""
+over the Design protocol.
+
+Residuals and gradients r are measured as ``√(rᵀP⁻¹r)``, steps d as ``√(dᵀPd)``, P being the
+preconditioner: it stands for H, so that r is in units of the error's energy norm and no unit of a
+feature, of the targets or of the weights is left. Without a preconditioner both are 2-norms."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -18,14 +22,15 @@ START_TOL = 0.01  # as csrc/cg.hpp
 
 @dataclass(frozen=True)
 class SolveResult:
-    """``x`` (n_coef, m) with the residual vectors b - H x, and per column: iterations, residual
-    2-norm, an estimate of the squared energy norm eᵀHe of the error (-1 when no step was needed),
-    status."""
+    """``x`` (n_coef, m) with the residual vectors b - H x, and per column: iterations, norm of the
+    residual, length of a solution from 0, an estimate of the squared energy norm eᵀHe of the error
+    (-1 when no step was needed), status."""
 
     x: Any
     residual: Any
     n_iter: np.ndarray
     residual_norm: np.ndarray
+    length: np.ndarray
     energy: np.ndarray
     status: np.ndarray
 
@@ -44,6 +49,7 @@ class Preconditioner:
     data: Any = None
     lam: Any = None
     damped: bool = False
+    is_rough: bool = False  # of the null model: a better one can be made at the first solution
     xp: Any = np
 
     def at(self, lam):
@@ -57,7 +63,8 @@ class Preconditioner:
         ratio = np.log(np.maximum(new, 1e-300) / np.maximum(old, 1e-300))[old > 0]
         if len(ratio) == 0 or np.ptp(ratio) < 1.0:
             return self
-        return from_parts(self.data, lam, self.damped, self.xp)
+        made = from_parts(self.data, lam, self.damped, self.xp)
+        return replace(made, is_rough=self.is_rough)
 
     @property
     def parts(self):
@@ -80,6 +87,10 @@ class Preconditioner:
             z[:k, :] -= B[:k, :] @ taken
             z[-1:, :] -= B[k:, :] @ taken
         return z
+
+    def norms(self, units, r):
+        """``√(rᵀP⁻¹r)`` of every unit of a block."""
+        return np.sqrt(np.maximum(units.sums(column_dots(r, self.apply(r))), 0.0))
 
 
 NO_PRECONDITIONER = Preconditioner()
@@ -113,9 +124,10 @@ def columns_of_lam(lam, lam_of, m):
 def cg(hess, b, x0=None, *, tol, precond=NO_PRECONDITIONER, max_iter=1000):
     """Solve ``H q = b`` by preconditioned conjugate gradients, every column on its own.
 
-    Stops when ``||b - H q||_2 <= tol`` (absolute), tested before the first step, so an exact `x0`
-    costs one product. (An `x0` that meets `tol` by less than a factor of 100 takes one step all the
-    same: its length tells the energy of the error.)
+    Stops when the norm of ``b - H q``, ``√(rᵀP⁻¹r)`` with the preconditioner P, is at most `tol`
+    (absolute), tested before the first step, so an exact `x0` costs one product. (An `x0` that
+    meets `tol` by less than a factor of 100 takes one step all the same: its length tells the
+    energy of the error.)
 
     Parameters
     ----------
@@ -123,8 +135,9 @@ def cg(hess, b, x0=None, *, tol, precond=NO_PRECONDITIONER, max_iter=1000):
         Symmetric positive definite for every column.
     b, x0 : array, shape (n_coef, m)
     tol : float or array, shape (m,)
-        Absolute bound on the residual 2-norm of each column.
+        Absolute bound on the norm of each column's residual.
     precond : Preconditioner
+        Without one the norm is the 2-norm.
     max_iter : int
 
     Returns
@@ -155,8 +168,8 @@ def cg(hess, b, x0=None, *, tol, precond=NO_PRECONDITIONER, max_iter=1000):
 
 
 def cg_in_ball(hess, b, tol, precond, max_iter, radius):
-    """`cg` from 0 that stops a column where it would leave the ball of this radius (m,):
-    Steihaug's, native where the design has it."""
+    """`cg` from 0 that stops a column where it would leave the ball ``√(xᵀPx)`` of this radius
+    (m,): Steihaug's, native where the design has it."""
     if "cg_in_ball" in hess.design.native_solvers:
         return hess.design.cg_in_ball(hess, b, tol, precond, max_iter, radius)
     return cg_columns(hess, b, None, tol, precond, max_iter, radius)
@@ -171,12 +184,18 @@ def cg_columns(hess, b, x0, tol, precond, max_iter, radius=None):
     def dots(A, B):
         return units.united(column_dots(A, B))
 
+    def squares(r, z):
+        found = dots(r, z)
+        return np.where(found < 0, 0.0, found)  # NaN stays
+
     x = xp.zeros_like(b) if x0 is None else xp.asarray(x0, copy=True)
     r = xp.asarray(b, copy=True) if x0 is None else b - hess.matvec(x)
     n_iter, status = np.zeros(m, np.int32), np.full(m, MAX_ITER, np.int32)
     z = precond.apply(r)
-    d, rz, rr = z, dots(r, z), dots(r, r)
+    d, rz = z, squares(r, z)
     is_active = np.ones(m, bool)
+    # xᵀPx, xᵀPd and dᵀPd from a start at 0
+    xx, xd, dd, radii = np.zeros(m), np.zeros(m), rz, np.inf if radius is None else radius
     alphas, rzs = np.zeros((4, m)), np.zeros((4, m))  # of the last 4 steps
 
     def leave(which, code):
@@ -185,9 +204,9 @@ def cg_columns(hess, b, x0, tol, precond, max_iter, radius=None):
 
     for iteration in range(max_iter + 1):
         n_iter[is_active] = iteration
-        leave(~np.isfinite(rr), NONFINITE)
+        leave(~np.isfinite(rz), NONFINITE)
         leave(
-            np.sqrt(rr) <= tol * (START_TOL if x0 is not None and iteration == 0 else 1.0),
+            np.sqrt(rz) <= tol * (START_TOL if x0 is not None and iteration == 0 else 1.0),
             CONVERGED,
         )
         if not is_active.any() or iteration == max_iter:
@@ -201,25 +220,23 @@ def cg_columns(hess, b, x0, tol, precond, max_iter, radius=None):
             alpha[is_active],
             rz[is_active],
         )
-        if radius is not None:
-            xx, xd, dd = dots(x, x), dots(x, d), dots(d, d)
-            room = np.maximum(radius**2 - xx, 0)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                to_radius = np.where(
-                    np.isfinite(radius), room / (xd + np.sqrt(xd**2 + dd * room)), np.inf
-                )
-            outside = is_active & (alpha >= to_radius)
-            alpha[outside] = to_radius[outside]
+        beyond = xx + 2 * alpha * xd + alpha**2 * dd
+        outside = is_active & (beyond >= radii**2)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            room = np.maximum(radii**2 - xx, 0)
+            alpha = np.where(outside, room / (xd + np.sqrt(xd**2 + dd * room)), alpha)
+        xx = np.where(is_active, np.minimum(beyond, radii**2), xx)
         x = x + xp.asarray(alpha) * d
         r = r - xp.asarray(alpha) * hd
-        if radius is not None:
-            leave(outside, AT_RADIUS)
-        z, rr = precond.apply(r), dots(r, r)
-        new = dots(r, z)
+        leave(outside, AT_RADIUS)
+        z = precond.apply(r)
+        new = squares(r, z)
         beta = np.where(is_active, new / np.where(rz == 0, 1, rz), 0.0)
         rz = new
+        xd, dd = beta * (xd + alpha * dd), rz + beta**2 * dd
         d = xp.asarray(np.where(is_active, 1.0, 0.0)) * z + xp.asarray(beta) * d
-    return SolveResult(x, r, n_iter, np.sqrt(rr), energy_left(n_iter, alphas, rzs, rz), status)
+    energy = energy_left(n_iter, alphas, rzs, rz)
+    return SolveResult(x, r, n_iter, np.sqrt(rz), np.sqrt(xx), energy, status)
 
 
 def energy_left(n_iter, alphas, rzs, rz):
@@ -281,12 +298,14 @@ def from_parts(data, lam, damped, xp):
             xp=xp,
         )
     diagonal = data + lam
-    # a coefficient without a penalty, such as the intercept, as the others: features may stand in
-    # for it
+    # a coefficient without a penalty, such as the intercept, as the features that may stand in for
+    # it: those of a usual row together
     if damped:
-        strengths = to_host(lam)[to_host(lam) > 0]
-        usual = float(np.exp(np.log(strengths).mean())) if len(strengths) else 1.0
-        diagonal = xp.sqrt(diagonal * xp.where(lam > 0, lam, usual * xp.ones_like(lam)))
+        is_free = lam <= 0
+        safe = xp.where(is_free, xp.ones_like(lam), lam)
+        told = xp.sum(xp.where(is_free, xp.zeros_like(lam), data / safe), axis=0, keepdims=True)
+        usual = xp.minimum(data / xp.where(told > 0, told, xp.ones_like(told)), data)
+        diagonal = xp.sqrt(diagonal * xp.where(is_free, usual, lam))
     return Preconditioner(
         1 / xp.where(diagonal > 0, diagonal, xp.ones_like(diagonal)),
         data=data,

@@ -2,6 +2,7 @@
 protocol."""
 
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,20 @@ import numpy as np
 from fasthoag import linsolve
 from fasthoag.design.rows import TRAIN
 from fasthoag.linsolve import CONVERGED, MAX_ITER, NO_PRECONDITIONER, NONFINITE, STALLED, Hessian
+from fasthoag.losses import find_loss
 from fasthoag.units import Units, column_dots
+
+# the parameter that is the width of a loss's corner: few rows lie in a narrow one, and a step of
+# Newton's method leaves it
+CORNERS = {"quantile": "smoothing", "smoothed_hinge": "width", "huber": "delta"}
+STEPS_WIDER, LONG = 12, 100
 
 
 @dataclass(frozen=True)
 class InnerResult:
     """Coefficients, gradients (n_coef, m) and predictions (n_rows, m) where the solver stopped, and
-    per column: training and held-out loss, gradient 2-norm, Newton and CG iterations, status."""
+    per column: training and held-out loss, norm of the gradient, Newton and CG iterations,
+    status."""
 
     W: Any
     grad: Any
@@ -33,8 +41,9 @@ def newton_cg(
 ):
     """Minimise the inner problem in every column by trust-region Newton-CG from `W`.
 
-    Stops a column when ``||∇h||_2 <= tol`` (absolute), tested before the first step, so a solution
-    as start costs one pass.
+    Stops a column when the norm of ∇h, ``√(∇hᵀP⁻¹∇h)`` with the preconditioner P (see `linsolve`),
+    is at most `tol` (absolute), tested before the first step, so a solution as start costs one
+    pass.
 
     Parameters
     ----------
@@ -61,10 +70,24 @@ def newton_cg(
     """
     lam_of = linsolve.columns_of_lam(lam, lam_of, W.shape[1])
     tol = np.ascontiguousarray(np.broadcast_to(np.asarray(tol, np.float64), (W.shape[1],)))
-    args = inner.rows, inner.loss, lam, lam_of, W, tol, precond
-    if "newton_cg" not in inner.design.native_solvers:
-        return newton_columns(*args, max_iter=max_iter, max_cg=max_cg)
-    found = inner.design.newton_cg(*args, max_iter=max_iter, max_cg=max_cg)
+    design, rows, found = inner.design, inner.rows, None
+    is_native = "newton_cg" in design.native_solvers
+    solve = partial(design.newton_cg if is_native else newton_columns, max_cg=max_cg)
+    found = solve(rows, inner.loss, lam, lam_of, W, tol, precond, max_iter=max_iter)
+    name = CORNERS.get(inner.loss.name)
+    if max_iter >= LONG and name and np.isin(found.status, (MAX_ITER, STALLED)).any():
+        # a corner narrower than the gaps between rows: through wider ones
+        parameters, start = inner.loss.parameters, found.W
+        widest = np.ptp(rows.y) / parameters[name]  # where no row is straight any more
+        for k in range(int(np.ceil(np.log(max(widest, 4.0)) / np.log(4.0))), 0, -1):
+            factor = 4.0**k
+            wide = find_loss(inner.loss, **{**parameters, name: factor * parameters[name]})
+            c = rows.curvature(wide, rows.loss_grad(wide, start, has_grad=False).Z)
+            near = linsolve.make_precond(rows, c, lam[:, :1], is_quick=True)
+            start = solve(rows, wide, lam, lam_of, start, 0 * tol, near, max_iter=STEPS_WIDER).W
+        again = solve(rows, inner.loss, lam, lam_of, start, tol, precond, max_iter=max_iter)
+        is_better = again.grad_norm <= np.where(found.status == CONVERGED, 0.0, found.grad_norm)
+        found = again if is_better.all() else found
     return InnerResult(*(getattr(found, field.name) for field in fields(InnerResult)))
 
 
@@ -93,7 +116,7 @@ def newton_columns(rows, loss, lam, lam_of, W, tol, precond, *, max_iter, max_cg
         return units.united(column_dots(A, B))
 
     def norms(A):
-        return np.sqrt(dots(A, A))
+        return units.repeat(precond.norms(units, A))
 
     lams = xp.take(lam, xp.asarray(lam_of), axis=1)
     eps = np.finfo(np.float64).eps
@@ -141,11 +164,13 @@ def newton_columns(rows, loss, lam, lam_of, W, tol, precond, *, max_iter, max_cg
         n_cg[is_active] += step.n_iter[is_active]
         # no curvature at all: down the gradient
         is_flat = is_active & (step.status == linsolve.INDEFINITE) & (step.n_iter == 0)
+        # as far as it would take the objective to 0
+        reach = np.minimum(radius, np.abs(now.value) / np.maximum(now.norm, 1e-300))
+        length = np.where(is_flat, reach, step.length)
         if is_flat.any():
-            reach = np.minimum(radius, 1 + norms(now.W)) / np.maximum(now.norm, 1e-300)
-            scale = np.where(is_flat, reach, 0.0)
-            step = replace(step, x=step.x - xp.asarray(scale) * now.grad)
-        slope, length = dots(now.grad, step.x), norms(step.x)
+            scale = np.where(is_flat, reach / np.maximum(now.norm, 1e-300), 0.0)
+            step = replace(step, x=step.x - xp.asarray(scale) * precond.apply(now.grad))
+        slope = dots(now.grad, step.x)
         trial = evaluate(now.W + step.x)
         # the part of the gradient that the linear model did not foresee (Eisenstat & Walker 1996,
         # choice 1)
@@ -165,8 +190,8 @@ def newton_columns(rows, loss, lam, lam_of, W, tol, precond, *, max_iter, max_cg
         # hardly any curvature: a ball around w keeps it finite
         is_lost = is_active & ~np.isfinite(trial.value + length)
         if is_lost.any():
-            shorter = np.where(np.isfinite(radius), 0.1 * radius, 10 * (1 + norms(now.W)))
-            radius = np.where(is_lost, shorter, radius)
+            shorter = 0.1 * np.minimum(radius, length)
+            radius = np.where(is_lost, np.where(np.isfinite(shorter), shorter, reach), radius)
             step = replace(step, x=xp.where(xp.asarray(is_lost), xp.zeros_like(W), step.x))
         # shorten on the cached predictions, a unit at a time
         for j in np.flatnonzero(is_active & ~is_down & ~is_lost)[:: units.n_classes]:

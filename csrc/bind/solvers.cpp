@@ -81,7 +81,7 @@ Doubles copy_of(const Doubles& block) {
 }
 
 struct CgResult {
-    Doubles x, residual, residual_norm, energy;
+    Doubles x, residual, residual_norm, length, energy;
     Ints n_iter, status;
 };
 
@@ -109,6 +109,7 @@ CgResult solve(const PyHessian& hess, const Doubles& b, const MaybeDoubles& star
     return {x,
             residual,
             each(columns, &CgColumn::residual),
+            each(columns, &CgColumn::length),
             each(columns, &CgColumn::energy),
             each(columns, &CgColumn::n_iter),
             each(columns, &CgColumn::status)};
@@ -170,6 +171,7 @@ void bind_solvers(py::module_& m) {
         .def_readonly("residual", &CgResult::residual)
         .def_readonly("n_iter", &CgResult::n_iter)
         .def_readonly("residual_norm", &CgResult::residual_norm)
+        .def_readonly("length", &CgResult::length)
         .def_readonly("energy", &CgResult::energy)
         .def_readonly("status", &CgResult::status);
     py::class_<PyHessian>(m, "Hessian")

@@ -12,7 +12,6 @@ enum Status { converged = 0, max_iter = 1, indefinite = 2, nonfinite = 3, at_rad
 // rows of `s` (n_scalars, m) and of `state` (n_states, m); alpha and rz of the last 4 steps are
 // rings
 enum {
-    RR,
     RZ,
     ALPHA,
     BETA,
@@ -63,31 +62,20 @@ extern "C" __global__ void cg_direction(i64 p, int m, const double* r, const dou
     }
 }
 
-// parts (B, 1 or 4, m): d'Hd, and with a radius x'd, d'd and x'x
-extern "C" __global__ void cg_dots(i64 p, int m, int has_radius, const double* d, const double* hd,
-                                   const double* x, double* parts, const int* counts) {
+// parts (B, m): d'Hd
+extern "C" __global__ void cg_dots(i64 p, int m, const double* d, const double* hd, double* parts,
+                                   const int* counts) {
     if (counts[N_ACTIVE] == 0) return;
-    if (!has_radius)
-        return column_sums<1>(
-            p, m, parts, [&](i64 k, int j, double* s) { s[0] += d[k * m + j] * hd[k * m + j]; });
-    column_sums<4>(p, m, parts, [&](i64 k, int j, double* s) {
-        const double v = d[k * m + j], w = x[k * m + j];
-        s[0] += v * hd[k * m + j];
-        s[1] += w * v;
-        s[2] += v * v;
-        s[3] += w * w;
-    });
+    column_sums<1>(p, m, parts,
+                   [&](i64 k, int j, double* s) { s[0] += d[k * m + j] * hd[k * m + j]; });
 }
 
 // The step of every column, and which leave: one block
-extern "C" __global__ void cg_step(i64 n_parts, int m, int K, int has_radius, const double* parts,
-                                   double* s, int* state, int* counts) {
+extern "C" __global__ void cg_step(i64 n_parts, int m, int K, const double* parts, double* s,
+                                   int* state, int* counts) {
     if (counts[N_ACTIVE] == 0) return;
-    if (has_radius)
-        add_parts<4>(n_parts, m, parts, s + DHD * m);
-    else
-        add_parts<1>(n_parts, m, parts, s + DHD * m);
-    for (int q = 0; q < (has_radius ? 4 : 1); ++q) unite(s + (DHD + q) * m, m, K);
+    add_parts<1>(n_parts, m, parts, s + DHD * m);
+    unite(s + DHD * m, m, K);
     __syncthreads();
     for (int j = threadIdx.x; j < m; j += blockDim.x) {
         double& alpha = s[ALPHA * m + j];
@@ -102,23 +90,24 @@ extern "C" __global__ void cg_step(i64 n_parts, int m, int K, int has_radius, co
         alpha = rz / dhd;
         s[(RING_ALPHA + state[N_ITER * m + j] % 4) * m + j] = alpha;
         s[(RING_RZ + state[N_ITER * m + j] % 4) * m + j] = rz;
-        const double R = s[RADIUS * m + j];
-        if (!has_radius || !is_finite(R)) continue;
-        const double xx = s[XX * m + j], xd = s[XD * m + j], dd = s[DD * m + j],
-                     room = R * R > xx ? R * R - xx : 0.0;
-        if (xx + 2.0 * alpha * xd + alpha * alpha * dd < R * R) continue;
+        const double R = s[RADIUS * m + j], xd = s[XD * m + j], dd = s[DD * m + j];
+        double& xx = s[XX * m + j];
+        const double room = R * R > xx ? R * R - xx : 0.0,
+                     next = xx + 2.0 * alpha * xd + alpha * alpha * dd;
+        xx = next < R * R ? next : R * R;
+        if (next < R * R) continue;
         alpha = room > 0.0 ? room / (xd + sqrt(xd * xd + dd * room)) : 0.0;
         state[IS_OUTSIDE * m + j] = 1;
     }
     if (threadIdx.x == 0) ++counts[N_PRODUCTS];
 }
 
-// x += alpha d, r -= alpha Hd, parts (B, 2, m): r'r and r'Dr
+// x += alpha d, r -= alpha Hd, parts (B, m): r'Dr
 extern "C" __global__ void cg_update(i64 p, int m, const double* d, const double* hd,
                                      const double* diagonal, int n_diag, const double* s, double* x,
                                      double* r, double* parts, const int* counts) {
     if (counts[N_ACTIVE] == 0) return;
-    column_sums<2>(p, m, parts, [&](i64 k, int j, double* sum) {
+    column_sums<1>(p, m, parts, [&](i64 k, int j, double* sum) {
         const i64 at = k * m + j;
         const double alpha = s ? s[ALPHA * m + j] : 0.0;  // no s: only the sums
         if (alpha != 0.0) {
@@ -126,8 +115,7 @@ extern "C" __global__ void cg_update(i64 p, int m, const double* d, const double
             r[at] -= alpha * hd[at];
         }
         const double v = r[at];
-        sum[0] += v * v;
-        sum[1] += v * (diagonal ? diagonal[k * n_diag + j % n_diag] * v : v);
+        sum[0] += v * (diagonal ? diagonal[k * n_diag + j % n_diag] * v : v);
     });
 }
 
@@ -152,42 +140,43 @@ extern "C" __global__ void cg_low_rank(i64 n_hot, i64 p, int rank, int m, const 
     });
 }
 
-// r'r and r'z of the new r, beta, and which columns are done: one block. sums (2, m) is scratch.
-// kind 0: before the first step; 1: after a step; 2: r was computed anew, which changes rz but
-// makes no step
+// r'z of the new r, beta, and which columns are done: one block. sums (m) is scratch. kind 0:
+// before the first step; 1: after a step; 2: r was computed anew, which changes rz but makes no
+// step
 extern "C" __global__ void cg_test(i64 n_parts, int m, int K, int kind, double start_tol,
                                    int max_iterations, const double* parts,
                                    const double* parts_inverse, i64 n_parts_low,
                                    const double* parts_low, int rank, double* Br, double* sums,
                                    double* s, int* state, int* counts) {
     if (counts[N_ACTIVE] == 0) return;
-    add_parts<2>(n_parts, m, parts, sums);
-    if (parts_inverse) add_parts<1>(n_parts, m, parts_inverse, sums + m);
+    add_parts<1>(n_parts, m, parts_inverse ? parts_inverse : parts, sums);
     if (rank) add_parts<1>(n_parts_low, rank * m, parts_low, Br);
     __syncthreads();
     for (int j = threadIdx.x; j < m; j += blockDim.x)
-        for (int c = 0; c < rank; ++c) sums[m + j] -= Br[c * m + j] * Br[c * m + j];
+        for (int c = 0; c < rank; ++c) sums[j] -= Br[c * m + j] * Br[c * m + j];
     unite(sums, m, K);
-    unite(sums + m, m, K);
     for (int j = threadIdx.x; j < m; j += blockDim.x) {
         int* status = state + STATUS * m + j;
         int* is_active = state + IS_ACTIVE * m + j;
         if (!*is_active) continue;
-        const double old = s[RZ * m + j], rr = sums[j];
-        s[RR * m + j] = rr;
+        const double old = s[RZ * m + j], rz = sums[j] < 0.0 ? 0.0 : sums[j];  // NaN stays
+        s[RZ * m + j] = rz;
         if (state[IS_OUTSIDE * m + j]) {
             *status = at_radius;
             *is_active = 0;
             continue;
         }
-        s[RZ * m + j] = sums[m + j];
-        s[BETA * m + j] = kind == 0   ? 0.0
-                          : kind == 1 ? sums[m + j] / old
-                                      : s[BETA * m + j] * sums[m + j] / old;
+        double& beta = s[BETA * m + j];
+        beta = kind == 0 ? 0.0 : kind == 1 ? rz / old : beta * rz / old;
+        if (kind < 2) {
+            double &xd = s[XD * m + j], &dd = s[DD * m + j];
+            xd = beta * (xd + s[ALPHA * m + j] * dd);
+            dd = rz + beta * beta * dd;
+        }
         const int n = state[N_ITER * m + j] += kind == 1;
-        if (!is_finite(rr))
+        if (!is_finite(rz))
             *status = nonfinite;
-        else if (sqrt(rr) <= s[TOL * m + j] * (kind == 0 ? start_tol : 1.0))
+        else if (sqrt(rz) <= s[TOL * m + j] * (kind == 0 ? start_tol : 1.0))
             *status = converged;
         else if (n < max_iterations)
             continue;

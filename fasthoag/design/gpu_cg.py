@@ -8,7 +8,7 @@ from fasthoag.linsolve import MAX_ITER, START_TOL, SolveResult, energy_left
 
 N_THREADS, ONE_BLOCK, MOST_BLOCKS = 256, 512, 512
 # as csrc/cuda/cg.cu
-RR, RZ, ALPHA, BETA, TOL, RADIUS, RING_ALPHA, RING_RZ, N_SCALARS = 0, 1, 2, 3, 4, 5, 10, 14, 18
+RZ, ALPHA, BETA, TOL, RADIUS, XX, RING_ALPHA, RING_RZ, N_SCALARS = 0, 1, 2, 3, 4, 8, 9, 13, 17
 STATUS, N_ITER, IS_ACTIVE, N_STATES = 0, 1, 2, 4
 N_ACTIVE, N_PRODUCTS = 0, 1
 # iterations before the host looks; those after the first look are a graph, which costs about as
@@ -58,7 +58,8 @@ def solve(hess, b, start, tol, precond, max_iter, radius=None):
         scalars[RZ],
     )
     n_iter, status = state[N_ITER].copy(), state[STATUS].copy()
-    return SolveResult(x, r, n_iter, np.sqrt(scalars[RR]), energy, status)
+    norm, length = np.sqrt(scalars[[RZ, XX]])
+    return SolveResult(x, r, n_iter, norm, length, energy, status)
 
 
 def take(xp, block, columns):
@@ -70,7 +71,7 @@ def _round(design, system, block, precond, K, max_iter, kind, start_tol, done):
     states on the host, x, r and d, and the number of all iterations so far."""
     curvature, fold, lam, lam_of = system
     scalars, state, b, x, r, d = block
-    xp, m, has_radius = design.xp, b.shape[1], bool(np.isfinite(scalars[RADIUS]).any())
+    xp, m = design.xp, b.shape[1]
     s, state, counts, hd = (
         xp.asarray(scalars),
         xp.asarray(state),
@@ -79,7 +80,7 @@ def _round(design, system, block, precond, K, max_iter, kind, start_tol, done):
     )
     product = design.product(curvature, fold, K, d, hd, lam=lam, lam_of=lam_of, n_active=counts)
     iteration, test = _launches(
-        design, product, precond, K, max_iter, has_radius, x, r, d, hd, s, state, counts
+        design, product, precond, K, max_iter, x, r, d, hd, s, state, counts
     )
 
     def recompute():  # r = b - H x of active columns
@@ -112,7 +113,7 @@ def _round(design, system, block, precond, K, max_iter, kind, start_tol, done):
     return (to_host(s), to_host(state), x, r, d), done
 
 
-def _launches(design, product, precond, K, max_iter, has_radius, x, r, d, hd, s, state, counts):
+def _launches(design, product, precond, K, max_iter, x, r, d, hd, s, state, counts):
     """The launches of one iteration, which allocate nothing, and ``test(kind, start_tol)`` that
     measures r and lets finished columns go."""
     xp, (p, m), bind = design.xp, r.shape, design.device.module("cg.cu").bind
@@ -122,7 +123,7 @@ def _launches(design, product, precond, K, max_iter, has_radius, x, r, d, hd, s,
     grid, n_low = min(4096, -(-p * m // N_THREADS)), max(1, min(64, n_hot // 64))
     # a row of an inverse is work for more than one thread
     n_parts = max(1, min(MOST_BLOCKS, p // (64 if inverse is None else 8)))
-    parts, sums = xp.empty((n_parts, 4, m)), xp.empty((2, m))
+    parts, sums = xp.empty((n_parts, m)), xp.empty(m)
     z, parts_inverse = (
         (None, None) if inverse is None else (xp.empty((p, m)), xp.empty((n_parts, m)))
     )
@@ -213,8 +214,8 @@ def _launches(design, product, precond, K, max_iter, has_radius, x, r, d, hd, s,
             counts,
         ),
         *product,
-        bind("cg_dots", n_parts, N_THREADS, p, m, has_radius, d, hd, x, parts, counts),
-        bind("cg_step", 1, ONE_BLOCK, n_parts, m, K, has_radius, parts, s, state, counts),
+        bind("cg_dots", n_parts, N_THREADS, p, m, d, hd, parts, counts),
+        bind("cg_step", 1, ONE_BLOCK, n_parts, m, K, parts, s, state, counts),
         *measure(s),
         decide(STEPPED, 1.0),
     ]
