@@ -11,7 +11,7 @@ map            w = E u                 stored columns of X_u                   s
 `Identity`     w = u                   those of X                              any
 `Permute`      w = u[rank]             X[:, order]                             any
 `Scale`        w = scale u             scale_j x_j                             any
-`Shift`        b = u_b - shift·u       x_j - shift_j, not sparse               0 for the intercept
+`Shift`        b = u_b - shift·u       x_j - shift_j, dense where shifted      0 for the intercept
 `Merge`        w_j = weight_j u_g      proportional columns of a group as one  one for a group
 `RowSpace`     w = V u                 X V, as many as X has rank              one for all features
 `Compose`      w = E_1 E_2 ... u       X E_1 E_2 ...                           what its maps ask
@@ -296,11 +296,27 @@ class Shift:
         return d
 
     def of_rows(self, X, intercept=1.0):
+        where = np.flatnonzero(self.shift)
+        if sp.issparse(X) and 2 * len(where) <= X.shape[1]:
+            return _shifted(X, intercept * self.shift, where)
         X = X.toarray() if sp.issparse(X) else X
         # In float64 and rounded once: a float32 shift of a large offset would be another shift.
         return np.subtract(X, intercept * self.shift, out=np.empty_like(X))
 
     n_user = n_design = property(lambda E: len(E.shift) + 1)
+
+
+def _shifted(X, shift, where):
+    """A CSR matrix less a constant in the columns `where`; the others stay sparse."""
+    rest = X.copy()
+    is_shifted = np.isin(rest.indices, where)
+    n = X.shape[0]
+    dense = np.subtract(X[:, where].toarray(), shift[where]).astype(X.dtype)
+    rest.data[is_shifted] = 0
+    rest.eliminate_zeros()
+    indptr = np.arange(n + 1, dtype=np.int64) * len(where)
+    stored = sp.csr_array((dense.ravel(), np.tile(where, n), indptr), shape=X.shape)
+    return _sorted(sp.csr_array(rest) + stored)
 
 
 @dataclass(frozen=True, eq=False)

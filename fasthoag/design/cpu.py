@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from fasthoag import _core
 from fasthoag.design import MAX_HOT
 from fasthoag.design.coefficients import Compose, Identity, Permute
+from fasthoag.design.offsets import offset_map
 from fasthoag.design.rows import LossGrad, dense_by_products, is_on_device, place
 from fasthoag.losses import find_loss
 
@@ -115,7 +116,8 @@ class CpuDesign:
 
     coefficients : CoefficientMap, optional
         Hold X E instead of X: a copy, which `fasthoag.design.coefficients` makes. The renumbering
-        by frequency comes after it.
+        by frequency comes after it. Without one and with an intercept, columns that are far from 0
+        for their spread are shifted, see `fasthoag.design.offsets`.
 
     Examples
     --------
@@ -151,6 +153,8 @@ class CpuDesign:
         self._array, self._counts = None, None
         if like is None:
             self._first, self._order = coefficients, None
+            if coefficients is None and self.has_intercept:
+                self._first = offset_map(X)
         else:
             self._first, self._order = like._first, like._order
         if self._first is not None:

@@ -14,8 +14,9 @@ import numpy as np
 
 from fasthoag import _core
 from fasthoag.design import HELD_OUT, MAX_HOT, TRAIN, UNWEIGHTED, cuda, gpu_cg
-from fasthoag.design.coefficients import Identity, Permute
+from fasthoag.design.coefficients import Compose, Identity, Permute
 from fasthoag.design.cpu import check_finite, check_matrix
+from fasthoag.design.offsets import N_SAMPLE, offset_map
 from fasthoag.design.rows import LossGrad, dense_by_products, is_on_device, place, to_host
 from fasthoag.losses import derivative, find_loss
 
@@ -312,6 +313,8 @@ class GpuDesign:
         self.xp, self.is_given_on_device, self.n_passes = self.device.xp, is_on_device(X), 0
         is_here = self.is_given_on_device
         X = check_device_matrix(self.device, X) if is_here else check_matrix(X)
+        self._first = like._first if like else self._offsets(X) if fit_intercept else None
+        X = X if self._first is None else self._shifted(X)
         self.is_sparse, self._counts = hasattr(X, "indptr"), None
         self.shape, self.dtype, self.has_intercept = (
             tuple(X.shape),
@@ -337,10 +340,27 @@ class GpuDesign:
         self.order = None if like is None else like.order
         self._load(X, is_free=like is None)
         self.n_hot = min(p, MAX_HOT) if self.order is not None or not self.is_sparse else 0
-        if self.order is None:
-            self.coefficients = Identity(self.n_coef)
-        else:
-            self.coefficients = Permute(*map(to_host, self.order), self.has_intercept)
+        renumbered = Identity(self.n_coef)
+        if self.order is not None:
+            renumbered = Permute(*map(to_host, self.order), self.has_intercept)
+        has_one = self._first is None
+        self.coefficients = renumbered if has_one else Compose([self._first, renumbered])
+
+    # ---- columns far from 0 ----
+
+    def _offsets(self, X):
+        """The map of `offset_map`, from some rows of an array on the device. A sparse matrix there
+        stays as it is."""
+        if not self.is_given_on_device:
+            return offset_map(X)
+        step = X.shape[0] // N_SAMPLE + 1
+        return None if hasattr(X, "indptr") else offset_map(to_host(X[::step]))
+
+    def _shifted(self, X):
+        """X less the constants, where it is if it is an array."""
+        if is_on_device(X) and not hasattr(X, "indptr"):
+            return X - self.xp.asarray(self._first.shift.astype(X.dtype))
+        return check_matrix(self._first.of_rows(X.get() if is_on_device(X) else X))
 
     # ---- memory and set-up ----
 
