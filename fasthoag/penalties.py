@@ -367,6 +367,47 @@ class SumPenalty(_LogLinear):
 
 
 @dataclass(frozen=True, eq=False)
+class InUnits:
+    """A penalty whose θ are relative to a unit of strength, λ = unit · penalty(θ): how searches see
+    it, so that no unit of the data is left in their θ."""
+
+    penalty: Any
+    unit: float
+
+    def check(self, n_features):
+        self.penalty.check(n_features)
+
+    def n_hyper(self, n_features):
+        return self.penalty.n_hyper(n_features)
+
+    def start(self, level, n_features):
+        return self.penalty.start(level, n_features)
+
+    def box(self, low, high, n_features):
+        return self.penalty.box(low, high, n_features)
+
+    def strengths(self, theta, n_features):
+        return self.unit * self.penalty.strengths(theta, n_features)
+
+    def strengths_jac(self, theta, n_features):
+        return self.unit * self.penalty.strengths_jac(theta, n_features)
+
+    def strengths_vjp(self, theta, u):
+        return self.unit * self.penalty.strengths_vjp(theta, u)
+
+    def strengths_hess(self, theta, u):
+        return self.unit * self.penalty.strengths_hess(theta, u)
+
+    @property
+    def is_per_class(self):
+        return getattr(self.penalty, "is_per_class", False)
+
+    @property
+    def penalty_factor(self):
+        return getattr(self.penalty, "penalty_factor", None)
+
+
+@dataclass(frozen=True, eq=False)
 class PerClass:
     """A penalty for each class of the multinomial loss: θ is that of `penalty` for the first class,
     then for the second, and so on. Over ``FeatureRidge()`` it is a strength for every (feature,

@@ -13,7 +13,8 @@ from fasthoag.design.cpu import check_finite
 from fasthoag.design.make import make_design
 from fasthoag.design.rows import is_on_device, to_host
 from fasthoag.losses import find_loss
-from fasthoag.penalties import Ridge
+from fasthoag.null import feature_scales, null_model
+from fasthoag.penalties import InUnits, Ridge
 from fasthoag.units import Units
 
 
@@ -273,6 +274,10 @@ class InnerProblem:
         weight = factor * (1.0 if self.rows.weight is None else self.rows.weight)
         return replace(self, rows=self.rows.with_weight(weight))
 
+    @property
+    def n_hyper(self):
+        return sum(n_hyper_of(self))
+
     def start(self, level):
         """θ with strengths of about exp(level), (n_hyper,)."""
         return np.concatenate(
@@ -322,6 +327,33 @@ class InnerProblem:
         lam = self.design.coefficients.spread(np.concatenate([lam, none]))
         return self.design.xp.asarray(np.ascontiguousarray(lam))
 
+    @cached_property
+    def null(self):
+        """The null model of every fold, see `fasthoag.null`."""
+        return null_model(self)
+
+    @cached_property
+    def scales(self):
+        """Strengths at which the penalty weighs as much as the data, feature by feature, the
+        positive ones: at λ = exp(θ) of about these θ matters."""
+        of_data = feature_scales(self)
+        unit = self.penalty.strengths(self.penalty.start(0.0, self.n_features), self.n_features)
+        unit = unit if unit.ndim == 1 else unit.mean(axis=1)
+        is_there = (of_data > 0) & (unit > 0)
+        return of_data[is_there] / unit[is_there] if is_there.any() else np.ones(1)
+
+    def in_units(self, unit):
+        """The same with θ of the penalty relative to a unit of strength."""
+        same = replace(self, penalty=InUnits(self.penalty, unit))
+        same.__dict__["null"] = self.null  # which knows of no penalty
+        return same
+
+    def first_precond(self, lam):
+        """A preconditioner from the curvature at the null model, until a solution is known."""
+        at_null = self.curvature(self.rows.at_constant(self.null.b))
+        made = linsolve.make_precond(self.rows, at_null, lam, is_quick=True)
+        return replace(made, is_rough=True)
+
     def curvature(self, Z):
         return self.rows.curvature(self.loss, Z)
 
@@ -344,7 +376,8 @@ def refit(problem, theta, w0=None, *, tol=1e-3):
     w0 : array, shape (n_features + fit_intercept,), optional
         Start, such as the mean of the fold solutions.
     tol : float
-        Relative to the penalty's gradient: ``error = ||∇h||_2 / ||λ w||_2 <= tol``.
+        Relative to the penalty's gradient: ``error = |∇h| / |λ w| <= tol`` in the norm of
+        `fasthoag.linsolve`, an error in units of θ.
 
     Examples
     --------
@@ -358,13 +391,17 @@ def refit(problem, theta, w0=None, *, tol=1e-3):
     theta = check_theta(theta, problem.n_hyper, "theta")
     inner = inner.at(theta)
     lam, units, K = inner.strengths(theta), inner.units, inner.loss.n_classes
-    W = design.zeros(K) if w0 is None else design.encode(np.reshape(to_host(w0), (-1, K)))
+    W = inner.null.W if w0 is None else design.encode(np.reshape(to_host(w0), (-1, K)))
     first = inner.rows.loss_grad(inner.loss, W)
     precond = linsolve.make_precond(inner.rows, inner.curvature(first.Z), lam)
-    unit = float(units.norms(lam * W)[0]) or float(units.norms(first.grad)[0])
+
+    def norm(block):
+        return float(precond.norms(units, block)[0])
+
+    unit = norm(lam * W) or norm(first.grad)
     for _ in range(20):  # the unit settles with w
         result = solvers.newton_cg(inner, lam, W, tol=max(tol * unit, 1e-300), precond=precond)
-        W, unit = result.W, float(units.norms(lam * result.W)[0])
+        W, unit = result.W, norm(lam * result.W)
         error = float(result.grad_norm[0]) / max(unit, 1e-300)
         if error <= 1.5 * tol or result.status[0] != linsolve.CONVERGED or unit == 0:
             break

@@ -2,6 +2,7 @@
 train."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,7 +62,7 @@ class CustomCriterion:
             )
         rows = design_of(self.X_val, problem).place(np.zeros(shape[0]))
         bound = BoundCustom(problem.inner(), rows, TRAIN, problem.loss, self.value_and_grad)
-        check_gradient(bound.phi, (shape[0], problem.loss.n_classes))
+        check_gradient(bound.phi, bound.null_z, bound.spread)
         return bound
 
 
@@ -72,11 +73,12 @@ class Phi(NamedTuple):
     grad: np.ndarray
 
 
-def check_gradient(phi, shape):
+def check_gradient(phi, null, spread):
     """Raises ValueError unless the gradient is that of the value, in a random direction at a random
-    point."""
-    rng, step = np.random.default_rng(0), 1e-5
-    z, d = rng.normal(size=shape), rng.normal(size=shape)
+    point about the predictions of the null model, as far from them as targets are."""
+    rng = np.random.default_rng(0)
+    z, d = (spread * rng.normal(size=null.shape) for _ in range(2))
+    z, step = null + z, step_of(null, spread) / spread
     here, above, below = (phi(z + t * d) for t in (0.0, step, -step))
     slope, difference = float((here.grad * d).sum()), (above.value - below.value) / (2 * step)
     size = max(abs(slope), abs(difference), 1e-8 * abs(here.value))
@@ -86,6 +88,13 @@ def check_gradient(phi, shape):
             f"the slope in a random direction is {slope:g} by the gradient and {difference:g} by "
             "differences"
         )
+
+
+def step_of(z, spread):
+    """A step of predictions about z for differences: small beside their spread, and large beside
+    their rounding."""
+    rounding = float(np.finfo(np.float64).eps * np.abs(z).max())
+    return max(1e-4 * spread, 10 * np.cbrt(rounding * spread**2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +109,25 @@ class BoundCustom(BoundCriterion):
         return np.array([float(len(self.rows.y))])
 
     @property
-    def value_at_zero(self):
-        return abs(self.phi(np.zeros((len(self.rows.y), self.inner.units.n_classes))).value)
+    def null_z(self):
+        """Predictions of the null model on the rows of φ."""
+        return np.zeros((len(self.rows.y), self.inner.units.n_classes)) + self.null_b
+
+    @cached_property
+    def null_value(self):
+        return self.phi(self.null_z).value
+
+    @cached_property
+    def spread(self):
+        """How far predictions are apart, about."""
+        loss, y = self.inner.loss, self.inner.rows.y
+        has_units = not (loss.is_classification or loss.has_log_link)
+        return (float(y.std()) if has_units else 0.0) or 1.0
+
+    def size(self, value):
+        """φ may have any constant added: what tells models apart is how far it is from that of the
+        null model."""
+        return max(abs(value - self.null_value), 1e-8 * max(abs(value), abs(self.null_value)))
 
     def phi(self, z):
         """Value and gradient at predictions (n_val, n_classes), checked."""
@@ -142,11 +168,11 @@ class BoundCustom(BoundCriterion):
 
     def lagrangian_hessian(self, Q, U, Z, Z_criterion):
         z, columns = Z_criterion, self.inner.units.split(self._predict(U))
-        size = max(1.0, float(np.abs(z).max()))
+        size = step_of(z, self.spread)
         bent = []
         for u in columns:  # φ'' u by central differences
             top = float(np.abs(u).max())
-            step = 1e-4 * size / top if top > 0 else 1.0
+            step = size / top if top > 0 else 1.0
             change = self.phi(z + step * u).grad - self.phi(z - step * u).grad
             bent.append(change / (2 * step))
         curved = np.array([[float((u * b).sum()) for b in bent] for u in columns])

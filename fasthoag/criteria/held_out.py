@@ -2,6 +2,7 @@
 `KFold` the held-out rows of every fold."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,17 +49,19 @@ class BoundCriterion:
         part = self.part
         return self.rows.reduce(lambda block: block.xp.sum(block.weights(part), axis=0))
 
-    @property
-    def value_at_zero(self):
-        """g at w = 0: the scale of g."""
-        zero = self.rows.at_constant(np.zeros(self.inner.units.n_columns))
-        return float(self.rows.sums(self.loss, self.part, zero).sum())
+    @cached_property
+    def null_value(self):
+        """f of the null model."""
+        return float(self.rows.sums(self.loss, self.part, self.rows.at_constant(self.null_b)).sum())
 
     @property
-    def floor(self):
-        """The size of f below which relative tolerances make no sense: there the criterion is
-        rounding."""
-        return 1e-8 * self.value_at_zero
+    def null_b(self):
+        return self.inner.null.b
+
+    def size(self, value):
+        """What tolerances of f are relative to: f itself, which is 0 for a perfect fit; below a
+        part of its value at the null model it is rounding."""
+        return max(abs(value), 1e-8 * abs(self.null_value))
 
     def value_and_grad(self, W, Z):
         """Values (n_folds,), gradients (n_coef, n_folds) and predictions on the rows of g; `Z` are

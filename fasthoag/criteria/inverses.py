@@ -16,6 +16,7 @@ import numpy as np
 
 from fasthoag import linsolve
 from fasthoag.design.rows import Curvature, to_host
+from fasthoag.hypergradient import UNMOVED
 from fasthoag.units import Units
 
 FEW_COEFFICIENTS, FEW_ROWS = 2000, 1000  # up to which H or the rows' Gram matrix is inverted
@@ -195,17 +196,24 @@ class InverseHessian(_Exact):
         if self.design.shape[0] * p <= CHUNK and "X" not in cache:
             cache["X"] = self.design.matvec(self.design.xp.asarray(np.eye(p)))
         self.X = cache.get("X")
-        self.H = H = self._gram(self.c) + np.diag(to_host(lam)[:, 0])
+        H = self._gram(self.c) + np.diag(to_host(lam)[:, 0])
+        # with a diagonal of 1, so that no unit of a feature counts
+        diagonal = np.diag(H)
+        scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+        H = scale[:, None] * H * scale
+        self.log_det = -2.0 * float(np.log(scale).sum())
         try:
             factor = cho_factor(H, lower=True)
-            self.inverse = cho_solve(factor, np.eye(p))
-            self.log_det = 2.0 * float(np.log(np.diag(factor[0])).sum())
+            inverse = cho_solve(factor, np.eye(p))
+            self.log_det += 2.0 * float(np.log(np.diag(factor[0])).sum())
         # coefficients without a penalty that the data do not determine
         except np.linalg.LinAlgError:
             values, vectors = np.linalg.eigh(H)
             is_there = values > 1e-13 * values[-1]
-            self.inverse = (vectors[:, is_there] / values[is_there]) @ vectors[:, is_there].T
-            self.log_det = float(np.log(values[is_there]).sum())
+            inverse = (vectors[:, is_there] / values[is_there]) @ vectors[:, is_there].T
+            self.log_det += float(np.log(values[is_there]).sum())
+        self.condition = rounding_of(H, inverse)
+        self.inverse = scale[:, None] * inverse * scale
         self.inverse_diagonal = np.diag(self.inverse)
         self.h = self._quadratic(self.inverse)
         a = rows.map(lambda _, c, h: c * h, self.c, self.h)
@@ -240,7 +248,7 @@ class InverseHessian(_Exact):
         return self.design.xp.asarray(self.inverse @ to_host(b))
 
     def pull(self, in_a, in_v):
-        self.bound_rounding(rounding_of(self.H, self.inverse), in_a)
+        self.bound_rounding(self.condition, in_a)
         b = self.rows.map(lambda _, c, d: c * d, self.c, in_a)
         A = self.inverse @ self._gram(b) @ self.inverse
         change = self._quadratic(A)
@@ -391,22 +399,20 @@ class Probes:
     def _solve(self, b, part):
         """Solutions, residuals and the relative error in the energy norm, largest over columns;
         `part` tells where to start."""
-        xp, m, norms = self.design.xp, b.shape[1], Units().norms
-        tol = np.maximum(self.setting.tol * norms(b), 1e-300)
+        xp, m = self.design.xp, b.shape[1]
+        size = np.maximum(self.setting.precond.norms(Units(), b), 1e-300)
+        tol = self.setting.tol * size
         first = 0 if part == 0 else 1 + (part - 1) * self.setting.n_probes
         start = self.setting.start
         start = None if start is None else xp.asarray(start[:, first : first + m], copy=True)
         solved = linsolve.cg(self.hess, b, start, tol=tol, precond=self.setting.precond)
         self.n_cg += int(solved.n_iter.max())
-        is_near = solved.residual_norm <= 0.5 * norms(b)
+        is_near = solved.residual_norm <= 0.5 * size
         self.is_solved &= bool(((solved.status == linsolve.CONVERGED) | is_near).all())
-        lam = to_host(self.hess.lam)
-        mu = max(float(np.min(lam, where=lam > 0, initial=np.inf)), 1e-300)
-        energy = np.where(solved.energy < 0, tol**2 / mu, solved.energy)
-        size = np.maximum(Units().dots(solved.x, b), 1e-300)
-        relative = solved.residual_norm / np.maximum(norms(b), 1e-300)
-        self.reached = max(self.reached, float(np.max(relative)))
-        share = float(np.sqrt(np.max(np.minimum(energy / size, 1.0))))
+        energy = np.where(solved.energy < 0, (UNMOVED * tol) ** 2, solved.energy)
+        whole = np.maximum(Units().dots(solved.x, b), 1e-300)
+        self.reached = max(self.reached, float(np.max(solved.residual_norm / size)))
+        share = float(np.sqrt(np.max(np.minimum(energy / whole, 1.0))))
         return solved.x, solved.residual, share
 
     def solve(self, b):

@@ -7,6 +7,7 @@ With ω the derivatives of f in u and τ those in c, ``∇f = (∂λ/∂θ)ᵀ (
 or the rows are few, from random probes when they are not."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from fasthoag.criteria.held_out import BoundCriterion
 from fasthoag.design.rows import TRAIN, UNWEIGHTED, to_host
 from fasthoag.hypergradient import Accuracy, Evaluation, solve_inner
 from fasthoag.losses import without_smoothing
+from fasthoag.outer.start import default_box
 from fasthoag.solvers import InnerResult
 
 
@@ -289,6 +291,16 @@ class Terms(NamedTuple):
     in_lam: Any = None
 
 
+class NullHat(NamedTuple):
+    """Leverages of the null model: those of an intercept, or 0. For its value alone."""
+
+    a: Any
+    e: Any
+    v: Any
+    log_det: float
+    inverse_diagonal: np.ndarray
+
+
 class Fit(NamedTuple):
     """Rows, loss, predictions, a handle (n_rows, 1), and n, the sum of the weights."""
 
@@ -415,10 +427,30 @@ class BoundLeverage(BoundCriterion):
     n_probes: int
     cache: dict  # what inverses keep between evaluations
 
-    @property
-    def floor(self):
-        """Logarithms of likelihoods may be 0 or negative: a unit is what tells models apart."""
-        return super().floor if self.formula in (_leave_one_out, _gcv) else 1.0
+    @cached_property
+    def null_value(self):
+        inner, rows, null = self.inner, self.rows, self.inner.null
+        lam = inner.strengths(inner.start(0.0))
+        is_penalised = to_host(lam) > 0
+        if (~is_penalised).sum() > inner.design.has_intercept:  # it has more than an intercept
+            theta = default_box(inner)[1]
+            return self.evaluate(theta, null.W, Accuracy(0.1, 0.1)).value
+        u = rows.at_constant(null.b)
+        c = inner.curvature(u).values
+        share = 1 / total(rows, c) if inner.design.has_intercept else 0.0
+        a = scaled(rows, share, c)
+        e, v = (rows.map(f, a) for f in (lambda _, a: 1.0 - a, lambda _, a: 0.0 * a))
+        log_det = -np.log(share * inner.design.coefficients.intercept**-2) if share else 0.0
+        hat = NullHat(a, e, v, float(log_det), np.zeros(inner.design.n_coef))
+        fit = Fit(rows, self.loss, u, self.weight)
+        return self.formula(fit, hat, lam=is_penalised, W=null.W).value
+
+    def size(self, value):
+        """Logarithms of likelihoods have a constant, which depends on units: what tells models
+        apart is a unit of them, or how far they are from the null model."""
+        if self.formula in (_leave_one_out, _gcv):
+            return super().size(value)
+        return max(abs(value - self.null_value), 1.0)
 
     @property
     def is_exact(self):
@@ -426,6 +458,11 @@ class BoundLeverage(BoundCriterion):
         theta = self.inner.start(0.0)
         way = inverses.exact_way(self.inner, theta, self.inner.strengths(theta))
         return way is not None
+
+    @property
+    def weight(self):
+        """The sum of the weights of all rows."""
+        return float(self.rows.reduce(lambda block: block.xp.sum(block.weights(TRAIN))))
 
     def one_fold(self, index):
         return self
@@ -437,13 +474,14 @@ class BoundLeverage(BoundCriterion):
         lam = inner.strengths(theta)
         way = inverses.exact_way(inner, theta, lam)
         if way is not None and self.loss.is_quadratic:  # the solution comes with the inverse
-            solution, hat = self._solve_with_inverse(way, lam, W)
+            solution, hat, norm = self._solve_with_inverse(way, lam, W)
             n_inner, n_cg = solution.n_iter, 0
         else:
             solution, hat, n_inner, n_cg, precond = self._solve(way, theta, W, accuracy, precond, Q)
+            norm = partial(precond.norms, units)
         W = solution.W
-        weight = float(rows.reduce(lambda block: block.xp.sum(block.weights(TRAIN))))
-        terms = self.formula(Fit(rows, self.loss, solution.Z, weight), hat, lam=lam, W=W)
+        fit = Fit(rows, self.loss, solution.Z, self.weight)
+        terms = self.formula(fit, hat, lam=lam, W=W)
         third = rows.terms(self.loss, 3, TRAIN, solution.Z)
         if terms.in_u is None:  # a function of log det H alone
             in_lam, omega = 0.0, rows.map(lambda _, h, third: 0.5 * h * third, hat.h, third)
@@ -456,7 +494,7 @@ class BoundLeverage(BoundCriterion):
         penalty = inner.penalty
         grad = penalty.strengths_vjp(theta, inner.by_feature(in_lam))
         missed = float(units.dots(t, solution.grad)[0])  # what a Newton step to w* would change
-        reached = float(solution.grad_norm[0]) / (float(units.norms(lam * W)[0]) or 1.0)
+        reached = float(solution.grad_norm[0]) / (float(norm(lam * W)[0]) or 1.0)
         # the value is corrected to second order
         size, second = float(np.linalg.norm(grad)), min(1.0, 10 * reached) * abs(missed)
         linear_error = hat.grad_error(lambda v: penalty.strengths_vjp(theta, inner.by_feature(v)))
@@ -484,44 +522,48 @@ class BoundLeverage(BoundCriterion):
 
     def _solve_with_inverse(self, way, lam, W):
         """The solution of least squares and the inverse that gave it."""
-        inner, norm = self.inner, self.inner.units.norms
+        inner, units = self.inner, self.inner.units
         at = inner.rows.loss_grad(self.loss, W)
         hat, grad, n_iter = (
             way(inner.rows, inner.curvature(at.Z), lam, self.cache),
             at.grad + lam * W,
             0,
         )
+
+        def norm(r, solved=None):  # √(rᵀH⁻¹r), the length of the step that it asks for
+            solved = hat.solve(r) if solved is None else solved
+            return np.sqrt(np.maximum(units.dots(r, solved), 0.0))
+
+        step = hat.solve(grad)
+        before = norm(grad, step)
         for _ in range(5):  # the first is the solution, the others take away its rounding
             n_iter += 1
-            trial = W - hat.solve(grad)
+            trial = W - step
             found = inner.rows.loss_grad(self.loss, trial)
             new = found.grad + lam * trial
-            before, after = norm(grad)[0], norm(new)[0]
-            if after < before:
-                W, grad, at = trial, new, found
-            if not after < 0.1 * before:
+            step = hat.solve(new)
+            after, last = norm(new, step), before
+            if after[0] < before[0]:
+                W, grad, at, before = trial, new, found, after
+            if not after[0] < 0.1 * last[0]:
                 break
         status = np.array([linsolve.CONVERGED])
-        values = at.value, at.other, norm(grad), n_iter, 0, status
-        return InnerResult(W, grad, at.Z, *values), hat
+        values = at.value, at.other, before, n_iter, 0, status
+        return InnerResult(W, grad, at.Z, *values), hat, norm
 
     def _solve(self, way, theta, W, accuracy, precond, Q):
         """The inner solution, the inverse (or probes of it) there, inner and CG iterations, and the
         preconditioner for the next time."""
         inner = self.inner
         lam = inner.strengths(theta)
-        if precond:
-            quick = precond.at(lam)
-        else:
-            curvature = inner.curvature(inner.rows.loss_grad(self.loss, W, has_grad=False).Z)
-            quick = linsolve.make_precond(inner.rows, curvature, lam, is_quick=True)
+        quick = precond.at(lam) if precond else inner.first_precond(lam)
         # leverages go with the curvature: of first order in w
         tight = replace(accuracy, inner=0.1 * accuracy.inner)
         lam, solution, n_inner, n_cg = solve_inner(self, theta, W, tight, quick)
         curvature = inner.curvature(solution.Z)
         if way is not None:
             return solution, way(inner.rows, curvature, lam, self.cache), n_inner, n_cg, quick
-        if not precond:
+        if quick.is_rough:
             sketch = inverses.SKETCH
             quick = linsolve.make_precond(inner.rows, curvature, lam, n_sketch=sketch)
         tol = min(accuracy.linear, 0.01)
