@@ -10,14 +10,15 @@ import numpy as np
 
 from fasthoag import linsolve, solvers
 from fasthoag.criteria import HeldOut
-from fasthoag.design.rows import to_host
-from fasthoag.hypergradient import Accuracy, evaluate, moved, solve_inner
-from fasthoag.outer import METHODS
+from fasthoag.hypergradient import Accuracy, evaluate, moved
+from fasthoag.null import weighted_quantile
+from fasthoag.outer import METHODS, start
 from fasthoag.outer.trust_region import FEW
-from fasthoag.penalties import Ridge
-from fasthoag.problem import Problem, check_theta, for_user, split_theta
+from fasthoag.problem import Problem, check_theta, for_user
 
 MANY = 128  # hyperparameters from which the criterion is overfitted unless something stops it
+FLAT = 2.0  # log units to both sides within which the criterion changes by less than its tolerance
+SAFETY = 2.0  # of the reported error of f: an estimate, of which 99 of 100 shall hold
 PATIENCE = 5  # steps without a lower loss on the rows of stop_on
 
 
@@ -37,8 +38,9 @@ class HoagResult:
     lam : array, shape (n_hyper,)
         ``exp(theta)``: the strengths for `Ridge`.
     value, value_error : float
-        The criterion at the exact inner solutions is ``value ± value_error``; `value` is corrected
-        to second order, not what `w` itself gives.
+        The criterion at the exact inner solutions is ``value ± value_error``, an estimate of which
+        99 of 100 shall hold; `value` is corrected to second order, not what `w` itself gives. NaN
+        where the inner problem was not solved.
     grad, grad_error : array, shape (n_hyper,), and float
         Hypergradient and an estimate of the 2-norm of its error. After a last step that was so
         small that it was taken on the quadratic model, `grad` is what the model leaves (about 0)
@@ -51,19 +53,20 @@ class HoagResult:
     w_all : array, shape (n_features + fit_intercept,) or with a column a class
         Near the solution on all rows: where a refit starts.
     inner_error : float
-        ``||∇h||_2 / ||λ w||_2`` at the inner solutions, largest over folds: about the error of θ
-        that it stands for.
+        ``|∇h| / |λ w|`` at the inner solutions in the norm of `fasthoag.linsolve`, largest over
+        folds: about the error of θ that it stands for.
     status : str
         ``"converged"``, ``"at_bound"``, ``"max_iter"``, ``"stopped"`` (by the callback),
         ``"stopped_early"`` (by `stop_on`), ``"stalled"`` or ``"inner_failed"``.
     message : str
-        The same as a sentence that says what to do.
+        The same as a sentence that says what to do, and which θ are as good where many are.
     n_iter, n_passes : int, float
         Accepted outer steps; passes over the training rows (other rows in proportion).
     trace : list of dict
-        One record an outer evaluation: theta, value, value_error, grad_norm, grad_error, inner_tol,
-        linear_tol, n_inner, n_cg, n_passes, seconds, is_accepted; with `stop_on`, `unseen` and
-        `scoring` also stop_value, unseen_value and scores of the accepted ones on all folds.
+        One record an outer evaluation: phase ("look" at strengths, "one fold", "all"), theta,
+        value, value_error, grad_norm, grad_error, inner_tol, linear_tol, n_inner, n_cg, n_passes,
+        seconds, is_accepted; with `stop_on`, `unseen` and `scoring` also stop_value, unseen_value
+        and scores of the accepted ones on all folds.
     unseen_value : float
         Loss on the rows of `unseen`; NaN without.
     scores : dict
@@ -133,7 +136,9 @@ def hoag(
     problem : Problem
     criterion : HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, Evidence or CustomCriterion
     theta0 : array, shape (n_hyper,), optional
-        Start, log scale. Without it a loose sweep over strengths finds one.
+        Start, log scale. Without it looks at strengths find one: up to 1,000,000 stored values on
+        all folds from where the penalty is everything to where it is nothing, else at three on one
+        fold. Where a search ends no better than the null model others begin elsewhere.
     method : {"auto", "newton", "lbfgs", "hoag"}
         ``"newton"``: exact Newton steps in θ from tangents and adjoints of one block solve,
         accuracy adapted to the steps; what "auto" takes for up to 16 hyperparameters of the penalty
@@ -142,10 +147,12 @@ def hoag(
         with its tolerance schedule.
     bounds : (low, high), optional
         Of θ, scalars or arrays of shape (n_hyper,). Default: 1e-12 times the smallest to 1e6 times
-        the largest scale of a feature.
+        the largest scale of a feature, its curvature at the null model over its penalty_factor.
     tol : float
-        Stop when the 2-norm of the projected hypergradient plus its error is at most ``tol *
-        |value|``, and the error of the value a third of it.
+        Stop when the 2-norm of the projected hypergradient plus its error is at most `tol` times
+        the size of the criterion, and the error of the value a third of it. The size is the value;
+        of `AIC`, `BIC`, `Evidence` and `CustomCriterion`, which may have a constant added, how far
+        it is from that of the null model (a unit of likelihoods at least).
     max_iter : int, optional
         Outer steps at most; default 50, 500 for "lbfgs".
     schedule : {"exponential", "quadratic", "cubic", "exact"} or callable k -> ε_k, optional
@@ -242,73 +249,21 @@ def hoag(
     if hasattr(problem.design, "check_room"):
         n_blocks = 2 + (n_hyper if rule.has_tangents else 0)
         problem.design.check_room(bound.inner.units.n_columns * n_blocks)
-    diagonal = diagonal_at_zero(bound.inner) if box is None or theta0 is None else None
-    lower, upper = box or default_box(bound.inner, diagonal)
-    xp, units = bound.inner.design.xp, bound.inner.units
-    is_fixed = bound.inner.penalty.n_hyper(problem.n_features) == 0
-    if theta0 is None and not is_fixed:
-        theta0, W = sweep(bound, lower, upper, diagonal)
-        if not rule.has_tangents and n_hyper > 1 and not hasattr(bound, "evaluate"):
-            theta0, W = best_single(bound, theta0, W, lower, upper, max_iter)
+    seen = start.measured(bound)
+    bound, inner = seen.bound, seen.inner
+    if box is None:
+        lower, upper = start.default_box(inner, seen.scales)
     else:
-        theta0 = np.clip(
-            bound.inner.start(scale_of(bound.inner)) if theta0 is None else theta0, lower, upper
-        )
-        W = problem.design.zeros(units.n_classes)
-    status, n_iter, found, T, W_all = None, 0, None, None, None
-    if bound.n_folds > 2 and rule.has_tangents:
-        # θ is found on one fold; the others join for the last steps only. They start from the
-        # solution on all rows: leaving rows out moves it little, while rows that a fold never saw
-        # would have to be unlearned (measured: 1 Newton step each against 6 to 9)
-        pilot = METHODS[method]()
-        found, status, n_iter = minimise(
-            bound.one_fold(0),
-            pilot,
-            theta0,
-            W,
-            lower,
-            upper,
-            max(30 * tol, 0.01),
-            max_iter,
-            partial(run.record, "one fold"),
-        )
-        theta0, (hess, hess_error) = found.theta, pilot.hessian(found)
-        # the Hessian of one fold, well solved, serves all: theirs would need as good tangents, one
-        # a fold
-        if hess_error > 0.2 and status != "stopped":
-            accuracy = Accuracy(0.05, 0.05, tangents=0.01)
-            found = evaluate(
-                bound.one_fold(0), theta0, found.predict(0 * theta0), accuracy, Q=found.Q, T=found.T
-            )
-            hess, is_stopped = found.hess, run.record("one fold", found, accuracy, True)
-            status = "stopped" if is_stopped else status
-        # the optimum of all folds is some tenths of a unit from that of one
-        rule.accuracy = Accuracy(0.2, 0.1, tangents=0.3)
-        rule.hint = (bound.n_folds * hess, 0.2)
-        if status != "stopped":
-            W = W_all = solve_all_rows(bound.inner, theta0, found.W, found.precond)
-            others = bound.n_folds - 1
-            W = xp.concat([found.predict(0 * theta0)] + [W] * others, axis=1)
-            T = [xp.concat([t] * bound.n_folds, axis=1) for t in found.T]
-    if status == "stopped":
-        best = found
-    else:
-        W = xp.concat([W] * (units.n_columns // W.shape[1]), axis=1)
-        best, status, n_more = minimise(
-            bound,
-            rule,
-            theta0,
-            W,
-            lower,
-            upper,
-            tol,
-            max(1, max_iter - n_iter),
-            partial(run.record, "all"),
-            T,
-            found and found.precond,
-        )
-        n_iter += n_more
+        lower, upper = (side - seen.shift for side in box)
+    search = Search(seen, run, method, schedule, lower, upper, tol, max_iter)
+    known = [] if box is None else list(zip((lower, upper), box, strict=True))
+    if theta0 is not None:
+        known.insert(0, (theta0 - seen.shift, theta0))
+        theta0 = np.clip(theta0 - seen.shift, lower, upper)
+    run.for_user = partial(seen.for_user, known=known)
+    best, status = search.run_from(rule, theta0)
     best, status = run.best_for_stop_on(best, status)
+    n_iter, units, theta = search.n_iter, inner.units, run.for_user(best.theta)
     at_bound = np.flatnonzero((best.theta <= lower) | (best.theta >= upper))
     # that some of many are taken out, or let go, is what they are for
     if status == "at_bound" and n_hyper > FEW:
@@ -318,29 +273,31 @@ def hoag(
             "hyperparameters are at their bounds.",
         )
     else:
-        where = ", ".join(f"theta[{j}] = {best.theta[j]:g}" for j in at_bound[:5]) + (
+        where = ", ".join(f"theta[{j}] = {theta[j]:g}" for j in at_bound[:5]) + (
             f" and {len(at_bound) - 5} more" if len(at_bound) > 5 else ""
         )
         message = MESSAGES[status].format(where=where)
     status = "converged" if status == "at_kink" else status
+    if status == "inner_failed":  # no number of it is one
+        message = narrow_corner(inner) or message
+        nothing = np.full_like(best.fold_values, np.nan)
+        best = replace(best, value=np.nan, value_inner_error=np.nan, fold_values=nothing)
+    elif n_hyper == 1 and status == "converged":
+        message += flat_range(best, theta, search)
     if status not in ("converged", "stopped", "stopped_early"):
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     W = best.predict(0 * best.theta)
     # stopped before all folds were looked at: nothing to say
     last = run.look(W) if W.shape[1] == units.n_columns else {}
-    if W_all is None:
-        W_all = units.fold_mean(W)
-    else:
-        for tangent, step in zip(best.T, best.theta - theta0, strict=True):
-            W_all = W_all + units.fold_mean(tangent) * float(step)
+    W_all = search.solution_on_all_rows(best, W)
     design = bound.inner.design
     w, w_all = (for_user(design, design.decode(block)) for block in (W, W_all))
     w, w_all = units.apart(w), units.squeeze(w_all)
     return HoagResult(
-        best.theta,
-        np.exp(best.theta),
+        theta,
+        np.exp(theta),
         best.value,
-        best.value_error,
+        SAFETY * best.value_error,
         best.grad,
         best.grad_error,
         best.fold_values,
@@ -357,6 +314,47 @@ def hoag(
         run.trace,
         last.get("unseen_value", np.nan),
         last.get("scores", {}),
+    )
+
+
+def narrow_corner(inner):
+    """What is wrong with a loss whose curved part hardly a row can be in, or nothing."""
+    loss, y = inner.loss, inner.rows.y
+    name = solvers.CORNERS.get(loss.name)
+    if name is None or loss.is_classification:
+        return ""
+    low, high = (weighted_quantile(y, np.ones(len(y)), share) for share in (0.25, 0.75))
+    width = loss.parameters[name]
+    if not width < 1e-3 * (high - low):
+        return ""
+    return (
+        f"An inner problem was not solved: loss '{loss.name}' is curved over {name}={width:g} "
+        f"only, and half of the targets are {high - low:g} apart: hardly a row has a curvature. "
+        f"Widen {name}, such as to a tenth of that."
+    )
+
+
+def flat_range(best, theta, search):
+    """A sentence about the θ that are as good, where these are many: by the levels that were looked
+    at around, else by the parabola of f."""
+    allowed = search.tol * search.bound.size(best.value)
+    here, shift = float(best.theta[0]), float(theta[0] - best.theta[0])
+    reach = 0.0
+    if best.hess is not None and best.hess[0, 0] > 0 and not search.looks:
+        reach = float(np.sqrt(2 * allowed / best.hess[0, 0]))
+    as_good = [here - reach, here + reach]
+    for side in (-1, 1):  # outwards, as far as the criterion stays
+        looks = [one for one in search.looks if (one.found.theta[0] - here) * side > 0]
+        for one in sorted(looks, key=lambda one: side * one.found.theta[0]):
+            if not one.value <= best.value + allowed:
+                break
+            as_good.append(float(one.found.theta[0]))
+    low, high = np.clip([min(as_good), max(as_good)], search.lower[0], search.upper[0]) + shift
+    if high - low < 2 * FLAT:
+        return ""
+    return (
+        f" The criterion is flat: theta from about {low:.3g} to {high:.3g} changes it by less than "
+        "its tolerance."
     )
 
 
@@ -400,6 +398,7 @@ class Run:
     whether those of `stop_on` have seen enough."""
 
     def __init__(self, bound, problem, stop_on, unseen, scoring, callback, began):
+        self.for_user = None  # θ as the user has it
         self.bound, self.callback, self.n_hyper, self.trace, self._began = (
             bound,
             callback,
@@ -438,7 +437,8 @@ class Run:
 
     def record(self, phase, evaluation, accuracy, is_accepted):
         """Appends to the trace; returns whether to stop."""
-        theta = evaluation.theta.tolist() if self.n_hyper <= 1000 else evaluation.theta
+        theta = self.for_user(evaluation.theta)
+        theta = theta.tolist() if self.n_hyper <= 1000 else theta
         self.trace.append(
             {
                 "phase": phase,
@@ -476,6 +476,156 @@ class Run:
         return (self._best[1], "stopped_early") if is_worse else (best, status)
 
 
+def is_bracket(one, other, target):
+    """Whether f falls from two θ towards each other, and by no more than the target between
+    them."""
+    if len(one.theta) > 1 or not one.grad[0] * other.grad[0] < 0:
+        return False
+    slope = max(abs(one.grad[0]), abs(other.grad[0]))
+    is_inside = (other.theta[0] - one.theta[0]) * one.grad[0] < 0
+    return is_inside and slope * abs(other.theta[0] - one.theta[0]) <= 0.3 * target
+
+
+class Search:
+    """The searches of one call of `hoag`: from a first start, and from others where these promise a
+    lower criterion."""
+
+    def __init__(self, seen, run, method, schedule, lower, upper, tol, max_iter):
+        self.seen, self.bound, self.run = seen, seen.bound, run
+        self.method, self.schedule = method, schedule
+        self.lower, self.upper, self.tol, self.max_iter = lower, upper, tol, max_iter
+        self.n_iter, self._all_rows = 0, None  # (θ, w) of all rows on the way, or None
+        self.looks = []
+
+    def run_from(self, rule, theta):
+        """(best evaluation, status) from θ, or without from the best of a look at strengths."""
+        bound, inner = self.bound, self.bound.inner
+        units, look, is_of_w = inner.units, None, not hasattr(bound, "evaluate")
+        is_tuned = inner.penalty.n_hyper(inner.n_features) > 0
+        is_sought = theta is None and is_tuned
+        W = inner.null.W
+        if is_sought and start.is_small(inner) and getattr(bound, "is_exact", True):
+            look, is_stopped = self.look()
+            if is_stopped:
+                return look[0].found, "stopped"
+            if look:
+                theta, W = look[0].found.theta, look[0].W
+        elif is_sought:
+            theta, W = start.look_at_three(self.seen, self.lower, self.upper)
+        if theta is None:
+            theta = np.clip(inner.start(0.0), self.lower, self.upper)
+        elif is_sought and not rule.has_tangents and len(theta) > 1 and is_of_w:
+            theta, W = self.single(theta, units.split(W)[0])
+        if bound.n_folds > 2 and rule.has_tangents and look is None:
+            found = self.pilot(rule, theta, units.split(W)[0])
+        else:
+            found = self.minimise(rule, theta, W)
+        best, status = found
+        if status == "stopped" or not is_tuned:
+            return found
+        return self.improved(best, status, look)
+
+    def look(self):
+        """Looks at strengths on all folds, and whether the callback stopped them; one step."""
+        self.n_iter += 1
+        record = partial(self.run.record, "look")
+        self.looks, is_stopped = start.look_everywhere(self.seen, self.lower, self.upper, record)
+        return self.looks, is_stopped
+
+    def minimise(self, rule, theta, W, T=None, precond=None):
+        """From θ on all folds."""
+        bound, units = self.bound, self.bound.inner.units
+        W = bound.inner.design.xp.concat([W] * (units.n_columns // W.shape[1]), axis=1)
+        left = max(1, self.max_iter - self.n_iter)
+        record = partial(self.run.record, "all")
+        args = theta, W, self.lower, self.upper, self.tol, left, record, T, precond
+        best, status, n_iter = minimise(bound, rule, *args)
+        self.n_iter += n_iter
+        return best, status
+
+    def pilot(self, rule, theta, W):
+        """θ is found on one fold; the others join for the last steps only. They start from the
+        solution on all rows: leaving rows out moves it little, while rows that a fold never saw
+        would have to be unlearned (measured: 1 Newton step each against 6 to 9)."""
+        bound, inner, n_folds = self.bound, self.bound.inner, self.bound.n_folds
+        first, xp, other = bound.one_fold(0), inner.design.xp, METHODS[self.method]()
+        record = partial(self.run.record, "one fold")
+        tol = max(30 * self.tol, 0.01)
+        args = theta, W, self.lower, self.upper, tol, self.max_iter, record
+        found, status, n_iter = minimise(first, other, *args)
+        self.n_iter += n_iter
+        theta, (hess, hess_error) = found.theta, other.hessian(found)
+        # the Hessian of one fold, well solved, serves all: theirs would need as good tangents, one
+        # a fold
+        if hess_error > 0.2 and status != "stopped":
+            accuracy = Accuracy(0.05, 0.05, tangents=0.01)
+            at = found.predict(0 * theta)
+            found = evaluate(first, theta, at, accuracy, Q=found.Q, T=found.T)
+            hess, is_stopped = found.hess, record(found, accuracy, True)
+            status = "stopped" if is_stopped else status
+        if status == "stopped":
+            return found, status
+        # the optimum of all folds is some tenths of a unit from that of one
+        rule.accuracy = Accuracy(0.2, 0.1, tangents=0.3)
+        rule.hint = (n_folds * hess, 0.2)
+        W = start.solve_all_rows(inner, theta, found.W, found.precond)
+        self._all_rows = theta, W
+        W = xp.concat([found.predict(0 * theta)] + [W] * (n_folds - 1), axis=1)
+        T = [xp.concat([t] * n_folds, axis=1) for t in found.T]
+        return self.minimise(rule, theta, W, T, found.precond)
+
+    def single(self, theta, W):
+        """(θ, w) at the best single strength of one fold, the other hyperparameters at their start:
+        where many begin."""
+        single, level = start.single_strength(self.seen, theta)
+        low, high = start.default_box(single.inner)
+        rule, nobody = METHODS["newton"](), lambda *_: False
+        args = np.clip(level, low, high), W, low, high, 1e-3, self.max_iter, nobody
+        found, _, _ = minimise(single, rule, *args)
+        theta = self.bound.inner.start(float(found.theta[0]))
+        return np.clip(theta, self.lower, self.upper), found.predict(0 * found.theta)
+
+    def improved(self, best, status, look):
+        """The best of this evaluation and of searches from what a look promises to be better; f may
+        have more than one valley, and a start on a plateau is no optimum."""
+        bound, null = self.bound, self.bound.inner.null
+
+        def is_lower(value):
+            known = abs(best.value) < np.inf and best.is_solved
+            return not known or value < best.value - self.tol * bound.size(best.value)
+
+        nothing_found = not best.value < bound.null_value - 10 * self.tol * bound.size(best.value)
+        if look is None and (nothing_found or status == "inner_failed"):
+            look, is_stopped = self.look()
+            status = "stopped" if is_stopped else status
+        # as far as their errors tell
+        others = [(one.value + one.found.value_error, one.found.theta, one.W) for one in look or ()]
+        others = [one for one in others if is_lower(one[0])]
+        others = others[: start.FEW_MORE]
+        if is_lower(bound.null_value):
+            others.append((bound.null_value, self.upper, null.W))
+        for value, theta, W in sorted(others, key=lambda one: one[0]):
+            if not is_lower(value) or status == "stopped":
+                continue
+            rule = METHODS[self.method](self.schedule)
+            found, now = self.minimise(rule, theta, W)
+            is_better = found.is_solved and found.value < best.value
+            if is_better or not (best.is_solved and np.isfinite(best.value)):
+                best, status, self._all_rows = found, now, None
+            status = now if now == "stopped" else status
+        return best, status
+
+    def solution_on_all_rows(self, best, W):
+        """Near the solution on all rows at the best θ, whose fold solutions are `W`."""
+        units = self.bound.inner.units
+        if self._all_rows is None:
+            return units.fold_mean(W)
+        theta, W_all = self._all_rows
+        for tangent, step in zip(best.T or (), best.theta - theta, strict=False):
+            W_all = W_all + units.fold_mean(tangent) * float(step)
+        return W_all
+
+
 def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None, precond=None):
     """The loop: step, evaluate, test. Returns the last accepted Evaluation, a status and the number
     of accepted steps."""
@@ -483,9 +633,8 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
         bound, theta, W, rule.accuracy, T=T, has_tangents=rule.has_tangents, precond=precond
     )
     is_stopped, n_iter, n_trials, n_still, n_tiny = record(current, rule.accuracy, True), 0, 0, 0, 0
-    floor = bound.floor
     while True:
-        target = tol * max(abs(current.value), floor)
+        target = tol * bound.size(current.value)
         is_low, is_high = current.theta <= lower, current.theta >= upper
         at_bound = (is_low & (current.grad > 0)) | (is_high & (current.grad < 0))
         size = np.linalg.norm(np.where(at_bound, 0.0, current.grad))
@@ -517,192 +666,22 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
             has_tangents=rule.has_tangents,
             precond=current.precond,
         )
-        n_trials, current_error = n_trials + 1, current.grad_error
+        n_trials, current_error, before = n_trials + 1, current.grad_error, current
+        if not trial.is_solved:  # what it says is no criterion
+            trial = replace(trial, value=np.nan)
         is_accepted = not d.any() or rule.accept(current, trial, d, predicted)
         is_stopped = record(trial, rule.accuracy, is_accepted)
         if is_accepted:
             n_iter += bool(d.any())
             current = trial
         n_tiny = n_tiny + 1 if 0 < np.linalg.norm(d) <= 1e-9 else 0
-        if bound.inner.loss.has_kinks and n_tiny == 3:
+        if bound.inner.loss.has_kinks and (n_tiny == 3 or is_bracket(before, trial, target)):
             return current, "at_kink", n_iter
         is_still = np.linalg.norm(d) <= 1e-9 and trial.grad_error >= 0.95 * current_error
         n_still = n_still + 1 if is_still else 0
         # neither θ nor the errors move any more
         if (n_still == 3 and rule.accuracy.inner <= 1e-6) or n_still == 50:
             return current, "stalled", n_iter
-
-
-def solve_all_rows(inner, theta, W, precond):
-    """The inner solution on all rows, loosely, from the solution `W` of one fold. Shrunk first:
-    rows that the fold left out may be far on the wrong side, where the curvature is nearly 0 and
-    Newton steps overshoot (20 newsgroups: 67 passes from W, 40 from 0.3 W, 57 from 0)."""
-    whole = inner.all_rows()
-    lam = whole.strengths(theta)
-    start = W if inner.loss.is_quadratic else 0.3 * W
-    tol = inner.units.repeat(0.3 * inner.units.norms(lam * W))
-    return solvers.newton_cg(whole, lam, start, tol=tol, precond=precond).W
-
-
-def best_single(bound, theta, W, lower, upper, max_iter):
-    """(θ, w) at the best single strength of one fold, the other hyperparameters at their start:
-    where many begin."""
-    inner = replace(
-        bound.inner.at(theta),
-        penalty=Ridge(getattr(bound.inner.penalty, "penalty_factor", None)),
-        tuned=(),
-    )
-    single = replace(bound, inner=inner).one_fold(0)
-    if hasattr(single, "evaluate"):
-        return theta, W
-    low, high = default_box(inner)
-    level = np.log(
-        [
-            bound.inner.penalty.strengths(
-                split_theta(bound.inner, theta)[0], bound.inner.n_features
-            ).mean()
-        ]
-    )
-    found, _, _ = minimise(
-        single,
-        METHODS["newton"](),
-        np.clip(level, low, high),
-        W,
-        low,
-        high,
-        1e-3,
-        max_iter,
-        lambda *_: False,
-    )
-    start = bound.inner.start(float(found.theta[0]))
-    return np.clip(start, lower, upper), found.predict(0 * found.theta)
-
-
-def sweep(bound, lower, upper, diagonal):
-    """A loose look at some strengths on the first fold. Returns the best start (θ, w) among those
-    that came near their solution: one that is still far looks like a larger strength.
-
-    Three about the scale of the data, as columns of one block. Where features have scales that
-    differ by more than a thousand f has a valley for each of them (cpusmall as it comes: 70 % above
-    the best in the first): there one after the other down to a tenth of the smallest."""
-    first = bound.one_fold(0)
-    inner = first.inner
-    counts, decade = inner.design.counts, np.log(10)
-    is_there = (diagonal > 0) & (counts > 0)
-    diagonal, counts = (
-        (diagonal[is_there], counts[is_there]) if is_there.any() else (np.ones(1), np.ones(1))
-    )
-    squares = diagonal / counts  # of a feature where it is not 0: rare features are not small ones
-    # decades between levels, and features that may be overlooked: with many coefficients each level
-    # costs some tens of passes, and words are many
-    step, share = (1, 0.0) if inner.design.n_coef <= linsolve.SMALL else (2, 0.1)
-    has_valleys = diagonal.sum() / counts.sum() > 1000 * np.quantile(squares, share, method="lower")
-    center = np.log(diagonal.mean())
-    n_decades = (center - np.log(np.quantile(diagonal, share, method="lower"))) / decade
-    below = (
-        step * np.arange(min(np.ceil((n_decades + 1) / step), 30) + 1)
-        if has_valleys
-        else np.arange(2)
-    )
-    levels = [np.clip(inner.start(center - k * decade), lower, upper) for k in (-1, *below)]
-    levels = [
-        level
-        for i, level in enumerate(levels)
-        if not has_valleys or i == 0 or (level != levels[i - 1]).any()
-    ]
-    if not hasattr(bound, "evaluate"):
-        look = look_at_each if has_valleys else look_at_all
-    elif has_valleys and bound.is_exact:
-        look = look_at_criterion
-    else:  # no rows but those that train, whose losses would tell nothing
-        none = inner.design.zeros(inner.units.n_classes)
-        return np.clip(inner.start(center), lower, upper), none
-    values, W = look(first, levels)
-    best = int(np.argmin(values))  # the strongest where none was solved
-    return levels[best], W[best]
-
-
-def null_curvature(inner):
-    """The curvature where all coefficients are 0."""
-    return inner.curvature(inner.rows.at_constant(np.zeros(inner.units.n_columns)))
-
-
-def look_at_each(first, levels):
-    """Criterion and inner solution at every level, from the last one; infinite where none was
-    found. Many coefficients get few steps, and the levels end with the first that is not solved:
-    the weaker ones are harder still."""
-    inner, design, units = first.inner, first.inner.design, first.inner.units
-    W, precond = design.zeros(units.n_classes), None
-    values, solutions = np.full(len(levels), np.inf), [W] * len(levels)
-    is_small = design.n_coef <= linsolve.SMALL
-    limits = {} if is_small else {"max_iter": 6, "max_cg": 12}
-    for i, theta in enumerate(levels):
-        lam = inner.strengths(theta)
-        if precond:
-            precond = precond.at(lam)
-        else:
-            precond = linsolve.make_precond(inner.rows, null_curvature(inner), lam)
-        _, result, _, _ = solve_inner(first, theta, W, Accuracy(0.3, 0.3), precond, **limits)
-        value = first.values(result.W, result.Z)[0]
-        reach = 2 * units.norms(units.tile(design.xp, lam) * result.W)[0]
-        if np.isfinite(value) and result.grad_norm[0] <= reach:
-            values[i], W, solutions[i] = value, result.W, result.W
-        elif not is_small:
-            break
-    return values, solutions
-
-
-def look_at_criterion(bound, levels):
-    """The same for a criterion that is no function of w alone."""
-    W, precond, found = bound.inner.design.zeros(bound.inner.units.n_classes), None, []
-    for theta in levels:
-        found.append(evaluate(bound, theta, W, Accuracy(0.1, 0.1), precond=precond))
-        W, precond = (found[-1].W, found[-1].precond) if found[-1].is_solved else (W, precond)
-    values = np.array([one.value if one.is_solved else np.inf for one in found])
-    return values, [one.W for one in found]
-
-
-def look_at_all(first, levels):
-    """The same for three levels as columns of one block, with few iterations."""
-    inner, design, units = first.inner, first.inner.design, first.inner.units
-    xp = design.xp
-    lam = xp.concat([inner.strengths(theta)[:, :1] for theta in levels], axis=1)
-    lam_of = units.repeat(np.arange(len(levels), dtype=np.int32))
-    precond = linsolve.make_precond(inner.rows, null_curvature(inner), lam[:, 1:2], is_quick=True)
-    unit = units.norms(inner.rows.loss_grad(inner.loss, design.zeros(units.n_classes)).grad)[0]
-    zero = design.zeros(len(lam_of))
-    solve = {"lam_of": lam_of, "precond": precond, "max_iter": 4, "max_cg": 8}
-    result = solvers.newton_cg(inner, lam, zero, tol=0.1 * unit, **solve)
-    values = first.values(result.W, result.Z)
-    reach = 2 * units.norms(xp.take(lam, xp.asarray(lam_of), axis=1) * result.W)
-    is_near = np.isfinite(values) & (units.of_units(result.grad_norm) <= reach)
-    return np.where(is_near, values, np.inf), units.split(result.W)
-
-
-def diagonal_at_zero(inner):
-    """diag(XᵀDX) at w = 0 on all rows: what λ is measured against, feature by feature. Where
-    offsets are most of it, beside an intercept, which takes them, that of the columns less their
-    means."""
-    design, whole = inner.design, inner.all_rows()
-    E, c = design.coefficients, whole.rows.mean(null_curvature(whole))
-    diagonal = to_host(design.hess_diag(c))[:, 0]
-    if design.has_intercept:
-        sums = to_host(design.rmatvec(c.values))[:, 0]
-        left = diagonal[:-1] - sums[:-1] ** 2 / max(sums[-1] / E.intercept, 1e-300)
-        left = np.where(left > 1e-10 * diagonal[:-1], left, 0.0)  # else a constant, or rounding
-        if left.any() and left.sum() < 0.1 * diagonal[:-1].sum():
-            diagonal[:-1] = left
-    return E.unspread(diagonal)[: design.shape[1]]
-
-
-def positive(diagonal):
-    """Its positive entries, or 1 where there is none."""
-    return diagonal[diagonal > 0] if (diagonal > 0).any() else np.ones(1)
-
-
-def scale_of(inner):
-    """The θ where penalty and data weigh about the same for the average feature."""
-    return float(np.log(positive(diagonal_at_zero(inner)).mean()))
 
 
 def one_standard_error(problem, criterion, result, bounds=None):
@@ -714,7 +693,7 @@ def one_standard_error(problem, criterion, result, bounds=None):
     if problem.n_hyper != 1:
         raise ValueError("one_se needs a single strength")
     bound = criterion.bind(problem)
-    _, upper = _box(bounds, 1) or default_box(bound.inner)
+    _, upper = _box(bounds, 1) or start.default_box(bound.inner)
     means = result.fold_values / result.fold_weights
     limit = result.value + result.fold_weights.sum() * means.std(ddof=1) / np.sqrt(len(means))
     design = bound.inner.design
@@ -737,15 +716,6 @@ def one_standard_error(problem, criterion, result, bounds=None):
         )
         step = np.array([(limit - current.value) / max(current.grad[0], 1e-3 * slope)])
     return current.theta
-
-
-def default_box(inner, diagonal=None):
-    """Bounds of θ from 1e-12 times the smallest to 1e6 times the largest scale of a feature: beyond
-    them λ is nothing or everything."""
-    diagonal = positive(diagonal_at_zero(inner) if diagonal is None else diagonal)
-    return inner.box(
-        np.log(diagonal.min()) - 12 * np.log(10), np.log(diagonal.max()) + 6 * np.log(10)
-    )
 
 
 def _box(bounds, n_hyper):

@@ -317,7 +317,7 @@ def test_live_trace_is_shown_on_a_terminal_only(rows):
     assert process.returncode == 0
     assert json.loads(printed)["status"] == "converged"
     assert "criterion" in shown
-    assert "one fold" in shown
+    assert "look" in shown
     assert "…" not in shown
 
 

@@ -346,13 +346,13 @@ def test_passes_are_those_of_the_design(method):
 @pytest.mark.parametrize("criterion", WITH_ROWS)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_newton_takes_few_passes(loss, criterion):
-    """About what the method is for: 60 passes of a small problem, against several hundred of the
-    plain algorithm. The corner of the quantile loss, 0.1 wide, is crossed by many rows in a step:
-    more steps and shorter ones. So with kinks, and with a log link, whose curvature is that of
-    exp."""
+    """About what the method is for: 60 passes of a small problem, and as many to look at strengths
+    first, against several hundred of the plain algorithm. The corner of the quantile loss, 0.1
+    wide, is crossed by many rows in a step: more steps and shorter ones. So with kinks, and with a
+    log link, whose curvature is that of exp."""
     problem, rule, _, _, _ = usual(criterion, loss)
     assert run(problem, rule).n_passes <= (
-        300 if loss == "quantile" or LOSSES[loss].has_kinks or has_log_link(loss) else 150
+        300 if loss == "quantile" or LOSSES[loss].has_kinks or has_log_link(loss) else 220
     )
 
 
@@ -461,7 +461,7 @@ def test_callable_schedule_sets_the_tolerances_that_the_trace_shows():
     result = run(problem, rule, method="hoag", schedule=schedule)
     assert asked[0] == 0
     assert asked == sorted(asked)
-    shown = [record["inner_tol"] for record in result.trace]
+    shown = [record["inner_tol"] for record in result.trace if record["phase"] == "all"]
     assert shown[0] == 0.02
     assert set(shown) <= {0.02 * 0.8**k for k in asked}
 
@@ -476,7 +476,7 @@ def test_flat_criterion_converges_at_once(method):
         result = run(Problem(sp.csr_matrix((40, 5)), y), criterion, method=method)
         assert result.status == "converged"
         assert result.grad[0] == 0
-        assert len(result.trace) <= 2
+        assert len(result.trace) <= 3
         # any is as good, but a model file with 1e-299 helps nobody
         assert 1e-12 <= result.lam[0] <= 1e12
 

@@ -3,8 +3,8 @@ size.
 
 Pedregosa (2016), "Hyperparameter optimization with approximate gradient", Algorithm 1 and section
 3. Faults of the 2016 code that are not repeated: the accepted step applied twice, a rejected step
-that keeps the bad point, an inner tolerance from a random start, a relative tolerance for the
-linear solve, no stopping test."""
+that keeps the bad point, an inner tolerance from a random start, a linear solve that does not
+follow the schedule, no stopping test."""
 
 import numpy as np
 
@@ -19,8 +19,8 @@ SCHEDULES = {
 
 
 class Classic:
-    """Step size 1/L and tolerance ε_k. `accuracy` is absolute, as in the paper: ||∇h|| <= μ ε_k and
-    ||H q - ∇g|| <= ε_k."""
+    """Step size 1/L and tolerance ε_k, relative to what is solved for: the paper's absolute ||∇h||
+    <= μ ε_k and ||H q - ∇g|| <= ε_k up to constants, which depend on the units of the data."""
 
     has_tangents = False
 
@@ -41,7 +41,7 @@ class Classic:
             raise ValueError(
                 f"schedule must give positive tolerances; got {epsilon!r} for k={self.k}"
             )
-        return Accuracy(epsilon, epsilon, is_absolute=True)
+        return Accuracy(epsilon, epsilon)
 
     def step(self, evaluation, lower, upper, target):
         grad, theta = evaluation.grad, evaluation.theta
