@@ -4,6 +4,7 @@ An estimator is its parameters (fields of a dataclass: they become the explicit 
 scikit-learn reads), its loss and its link; the fit of classifiers and of regressors is written once
 each."""
 
+import warnings
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -18,13 +19,19 @@ from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fi
 
 from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
 from fasthoag.design import is_on_device, to_host
-from fasthoag.hoag import default_box, hoag, one_standard_error
+from fasthoag.design.offsets import FAR
+from fasthoag.hoag import ConvergenceWarning, hoag, one_standard_error
+from fasthoag.linsolve import SMALL
 from fasthoag.losses import find_loss
+from fasthoag.null import weighted_quantile
+from fasthoag.outer.start import default_box
 from fasthoag.penalties import FeatureRidge, GroupRidge, PerClass, Ridge
 from fasthoag.problem import Problem, refit
 
 _parameters = dataclass(kw_only=True, eq=False, repr=False)
-REFIT_TOL = 1e-4  # about the relative error of the coefficients
+# about the relative error of the coefficients; of few ones digits cost next to nothing
+REFIT_TOL, REFIT_TOL_FEW = 1e-4, 1e-6
+REFIT_WARNING = 1e-2
 _MATRIX = {"accept_sparse": "csr", "accept_large_sparse": True, "dtype": [np.float64, np.float32]}
 
 _PARAMETERS = """
@@ -94,7 +101,7 @@ def _doc(
     cv="int, splitter or iterable of (train, test) pairs, default 5",
 ):
     # of classifiers; see _TunedClassifier._bounds
-    low = "1e-8" if "class_weight" in own else "1e-12"
+    low = "1e-7" if "class_weight" in own else "1e-12"
     return _PARAMETERS.format(
         low=low, cv=cv, own=own, per=per, strength=strength, shapes=shapes, lam=lam, folds=folds
     )
@@ -327,9 +334,19 @@ class _TunedEstimator(BaseEstimator):
                     "validation= or leave-one-out"
                 )
             theta = one_standard_error(problem, criterion, result, bounds=bounds)
-        w, _, is_converged = refit(problem, theta, result.w_all, tol=REFIT_TOL)
-        if not is_converged:  # nearly no penalty: there 0 is the better start
-            w, _, _ = refit(problem, theta, tol=REFIT_TOL)
+        tol = REFIT_TOL_FEW if problem.design.n_coef <= SMALL else REFIT_TOL
+        w, error, is_converged = refit(problem, theta, result.w_all, tol=tol)
+        if not is_converged:  # nearly no penalty: there the null model is the better start
+            again = refit(problem, theta, tol=tol)
+            if again[2] or not again[1] >= error:
+                w, error, is_converged = again
+        if not (is_converged or error <= REFIT_WARNING):
+            warnings.warn(
+                "the final model is not solved at the chosen strength: its gradient is "
+                f"{error:.1e} of the penalty's. Raise the lower bound of log lambda (bounds=)",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
         is_all = isinstance(self.penalty_per, str) and self.penalty_per == "all"
         return (
             result,
@@ -436,11 +453,11 @@ class _TunedClassifier(ClassifierMixin, _TunedEstimator):
 
     def _bounds(self, problem):
         """Classes that can be separated drive λ down to where double precision no longer tells
-        models apart: 1e-8 is as good as 0."""
+        models apart: 1e-7 is as good as 0."""
         if self.bounds is not None:
             return self.bounds
         low, high = default_box(problem.inner())
-        return low + np.log(1e4), high
+        return low + np.log(1e5), high
 
     def _rows(self, pair, name):
         rows = super()._rows(pair, name)
@@ -474,6 +491,7 @@ class _TunedRegressor(RegressorMixin, _TunedEstimator):
         """
         X, y = self._training(X, y, y_numeric=True)
         y, weight = np.asarray(y, np.float64), self._weight(sample_weight, y)
+        level = self._level(y, weight)
         coef, intercept = self._tune(
             X,
             y,
@@ -481,10 +499,23 @@ class _TunedRegressor(RegressorMixin, _TunedEstimator):
             weight,
             self._rows(validation, "validation"),
             self._rows(stop_on, "stop_on"),
-            [lambda y: y],
+            [lambda y: y - level],
         )
-        self.coef_, self.intercept_ = _beside(X, coef[:, 0]), float(intercept[0])
+        if level:
+            w, w_all = self.hoag_result_.w.copy(), self.hoag_result_.w_all.copy()
+            w[-1], w_all[-1] = w[-1] + level, w_all[-1] + level
+            self.hoag_result_ = replace(self.hoag_result_, w=w, w_all=w_all)
+        self.coef_, self.intercept_ = _beside(X, coef[:, 0]), float(intercept[0]) + level
         return self
+
+    def _level(self, y, weight):
+        """What is taken from the targets while the model is sought and given to the intercept
+        after: the middle of targets that are far from 0 for their spread, whose rounding would
+        count."""
+        if not self.fit_intercept or self.scoring is not None or not np.isfinite(y).all():
+            return 0.0
+        middle = weighted_quantile(y, np.ones(len(y)) if weight is None else weight, 0.5)
+        return middle if abs(middle) > FAR * _robust_scale(y, weight) else 0.0
 
     def predict(self, X):
         """Predictions, (n_rows,)."""
@@ -496,6 +527,9 @@ class _LogLinkRegressor(_TunedRegressor):
     """Targets that are not negative, predictions ``exp(X w + b)``, scores in the deviance."""
 
     _inverse_link = staticmethod(np.exp)
+
+    def _level(self, y, weight):
+        return 0.0  # targets are ratios
 
     def _score(self, y, predicted, sample_weight):
         return d2_tweedie_score(y, predicted, sample_weight=sample_weight, power=self._power())
@@ -676,8 +710,10 @@ class HuberRegressorCV(_TunedRegressor):
     epsilon`` and ``epsilon |r| - epsilon² / 2`` beyond, and chooses alpha. This is the plain Huber
     loss: epsilon is fixed and in units of y. scikit-learn's HuberRegressor estimates a scale of the
     errors too, and its epsilon is in units of that. """
-        + _doc("""epsilon : float, default 1.35
-        Where the loss turns from a square into a line; in units of y.
+        + _doc("""epsilon : "auto" or float, default "auto"
+        Where the loss turns from a square into a line; in units of y. "auto" is the distance
+        between the quartiles of y, 1.35 standard deviations of normal targets (if that is 0 their
+        standard deviation, if that is too 1): the same model in every unit of y.
     """)
         + """
     Examples
@@ -690,12 +726,15 @@ class HuberRegressorCV(_TunedRegressor):
     True
     """
     )
-    epsilon: Any = 1.35
+    epsilon: Any = "auto"
 
     def _make_loss(self, y, weight):
-        if not (isinstance(self.epsilon, (int, float, np.number)) and 0 < self.epsilon < np.inf):
-            raise ValueError(f"epsilon must be a positive number; got {self.epsilon!r}")
-        return find_loss("huber", delta=self.epsilon)
+        epsilon = self.epsilon
+        if isinstance(epsilon, str) and epsilon == "auto":
+            return find_loss("huber", delta=_robust_scale(y, weight))
+        if not (isinstance(epsilon, (int, float, np.number)) and 0 < epsilon < np.inf):
+            raise ValueError(f'epsilon must be a positive number or "auto"; got {epsilon!r}')
+        return find_loss("huber", delta=epsilon)
 
 
 @_parameters
@@ -842,10 +881,8 @@ def _robust_scale(y, weight):
     """Distance between the quartiles of y, else its standard deviation, else 1; a weight counts as
     copies of its row."""
     weight = np.ones(len(y)) if weight is None else weight
-    order = np.argsort(y, kind="stable")
-    total = np.cumsum(weight[order])
-    if not total[-1] > 0:
+    if not weight.sum() > 0:
         return 1.0  # refused later
-    low, high = y[order][np.searchsorted(total, np.array([0.25, 0.75]) * total[-1])]
+    low, high = (weighted_quantile(y, weight, share) for share in (0.25, 0.75))
     mean = np.average(y, weights=weight)
     return float(high - low) or float(np.sqrt(np.average((y - mean) ** 2, weights=weight))) or 1.0
