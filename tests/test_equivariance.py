@@ -1,8 +1,7 @@
 """The same data in other units, in another order, or with copies for weights give the same model.
 
 Every transformation below maps data to data whose best model is known from that of the data as
-they were: what nobody would call another problem must not get another answer. Cases that fail
-today are marked by their kind, strictly: a mark whose case passes is an error.
+they were: what nobody would call another problem must not get another answer.
 """
 
 import warnings
@@ -458,95 +457,16 @@ def assert_transformed(loss, criterion, form, name):
     assert_same_model(solve(image.data, criterion, form), before, image, criterion, data)
 
 
-# ---- what fails today --------------------------------------------------------------------------
-
-SPARSE_WIDE = ("csr wide", "csc wide", "float32 wide")
-WIDE_FORMATS = ("dense wide", *SPARSE_WIDE)
-NARROW = ("dense", "csr", "csc", "float32")
-OF_ROWS = ("held_out", "k_fold", "custom")
-OF_LEVERAGES = ("loo", "aic", "bic")
-
-
-def named(*parts):
-    """Names of cases, or their patterns, with every choice for every part."""
-    return tuple(map(" | ".join, product(*((p,) if isinstance(p, str) else p for p in parts))))
-
-
-# kind -> patterns of the names of cases
-FAILS = {
-    # θ is a logarithm, which is rounded, and bounds, levels and tolerances follow no unit.
-    "units: bits": ("to the bit: * | columns *",),
-    # Beside an intercept, which keeps its unit, the solves of many coefficients end far from their
-    # solutions: "converged" where columns are large and "inner_failed" where they are small.
-    "units: solves of many coefficients": (
-        *named(SPARSE_WIDE, "*", "columns x 2^*30"),
-        "logistic: *",
-    ),
-    # Bounds of errors add up the units of all coefficients: answers that are right end "stalled".
-    "units: bounds of errors": named(OF_LEVERAGES, ("logistic", "poisson"), "columns x 2^*30"),
-    # The same, and bounds of θ and the first look take columns without their factors: searches take
-    # 2 to 30 times the passes, some end as "max_iter" or "inner_failed", and those of "gamma" end,
-    # "converged", where λ is so small that f does not depend on it.
-    "units: mixed": (
-        *named(EVERY_LOSS, "columns mixed 2^30"),
-        "* | * | columns mixed 2^30",
-    ),
-    # The scale of the data is taken where all predictions are 0. Far from the targets curvatures
-    # are others: the search starts and ends, "converged", on a plateau of f.
-    "null model: log links": (
-        *named(("poisson", "gamma"), "targets x 2^*30"),
-        *named((*OF_ROWS, "loo"), "poisson", "targets x 2^*30"),
-        *named(("PoissonRegressorCV", "GammaRegressorCV"), "*", "targets x 2^*30"),
-    ),
-    "null model: quantiles": (
-        *named("quantile", ("targets offset 2^3", "targets offset 2^30")),
-        *named("QuantileRegressorCV", "*", "targets offset 2^30"),
-    ),
-    # f counts as rounding below 1e-8 of its value where all predictions are 0: with an offset of
-    # the targets that is more than any f, and the search ends, "converged", where it starts.
-    "null model: offset of targets": (
-        *named((*NARROW, *WIDE_FORMATS), "squared", "targets offset 2^30"),
-        *named(("held_out", "k_fold", "loo", "gcv"), "squared", "targets offset 2^30"),
-        *named(("squared", "squared_epsilon_insensitive"), "targets offset 2^30"),
-        *named(("RidgeCV", "LinearSVRCV"), "*", "targets offset 2^30"),
-    ),
-    # Columns that differ by less than 1e-5 of their mean count as constants when their scale is
-    # taken: the search starts and ends, "converged", at the null model. Leverages lose their digits
-    # to differences of large numbers.
-    "offset of features": (
-        *named(EVERY_LOSS, "features offset 2^17"),
-        "* | * | features offset 2^17",
-    ),
-    # tol is relative to |f|, to which the unit of the targets adds a constant.
-    "scale of f": ("constant of f: *",),
-    # The gradient is compared with differences where predictions are about 1, whatever the targets.
-    "scale of predictions": named("custom", "squared", ("targets x 2^30", "targets offset 2^30")),
-    # Quartiles are the next of the targets upwards, so that those of -y are others.
-    "skew": named("QuantileRegressorCV", "*", "targets mirrored"),
-}
-
-
-def kind_of(case):
-    """Why this case fails today, or None."""
-    return next(
-        (kind for kind, names in FAILS.items() for n in names if fnmatchcase(case, n)), None
-    )
-
-
-NAMES = []  # of all cases
+# ---- tests -------------------------------------------------------------------------------------
 
 
 def parametrised(names, cases, about=""):
-    """The cases by their names, those that fail today with a strict mark."""
-    params = []
-    for case in cases:
-        name = about + " | ".join(getattr(part, "__name__", str(part)) for part in case)
-        kind = kind_of(name)
-        fails = partial(pytest.mark.xfail, strict=True, raises=(AssertionError, ValueError))
-        marks = fails(reason=kind) if kind else ()
-        params.append(pytest.param(*case, id=name, marks=marks))
-        NAMES.append(name)
-    return pytest.mark.parametrize(names, params)
+    """The cases by their names."""
+
+    def name(case):
+        return about + " | ".join(getattr(part, "__name__", str(part)) for part in case)
+
+    return pytest.mark.parametrize(names, [pytest.param(*case, id=name(case)) for case in cases])
 
 
 @cache
@@ -559,8 +479,6 @@ def accepts(criterion, loss):
         return False
     return True
 
-
-# ---- tests -------------------------------------------------------------------------------------
 
 OF_LOSSES = [
     (loss, name)
@@ -735,8 +653,3 @@ def test_every_loss_criterion_and_estimator_has_cases():
     assert {criterion for criterion, _, _ in OF_CRITERIA} == set(CRITERIA)
     assert {E for E, _, _ in OF_ESTIMATORS} == set(ESTIMATORS)
     assert set(LOSS_OF) == {E.__name__ for E in ESTIMATORS}
-
-
-def test_every_mark_has_a_case():
-    for pattern in (pattern for patterns in FAILS.values() for pattern in patterns):
-        assert any(fnmatchcase(name, pattern) for name in NAMES), f"no case is {pattern!r}"
