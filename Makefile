@@ -6,6 +6,8 @@ BIN = $(VENV)/bin
 NATIVE = $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/cuda/*.cu csrc/cuda/*.cuh tests/*.hpp)
 # Tests that run with a coefficient map of every kind too; all but equivariances may.
 IN_TWO_SPACES = tests/test_hypergradient.py tests/test_blocks.py
+# Kernels and solvers, once more with one thread by the environment.
+ON_ONE_THREAD = tests/test_passes.py tests/test_linsolve.py tests/test_solvers.py
 SOURCES = pyproject.toml setup.py $(wildcard csrc/* csrc/bind/* csrc/cuda/*)
 
 .PHONY: demo test lint format bench clean
@@ -16,6 +18,7 @@ demo: $(VENV)/.built
 test: $(VENV)/.built-test
 	for map in permute scale shift merge "row space"; do \
 	    $(BIN)/python -m pytest -q -n 2 --coefficients "$$map" $(IN_TWO_SPACES) || exit 1; done
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 $(ON_ONE_THREAD)
 	$(BIN)/python -m pytest -q -n 2
 
 lint: $(VENV)/.built-lint

@@ -11,6 +11,8 @@ from scipy.optimize import brentq
 from sklearn.datasets import load_svmlight_file
 from sklearn.preprocessing import normalize, scale
 
+from fasthoag.losses import COUNTS, LOSSES, REAL
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("FASTHOAG_DATA") or REPOSITORY.parent / "shared" / "data")
 
@@ -114,6 +116,46 @@ def zipf(n_rows, n_features, nnz_per_row=100, seed=0, part=0):
     X.has_canonical_format = True
     z = X @ w
     return X, np.where(rng.random(n_rows) < 1 / (1 + np.exp(-2 * z / z.std())), 1.0, -1.0)
+
+
+def targets(loss, z, rng, noise=1.0):
+    """Targets in the domain of the loss that follow `z`, which is standardised, with noise."""
+    z, loss = z - z.mean(), LOSSES[loss]
+    z = z / max(z.std(), 1e-12)
+    if loss.has_log_link:
+        mean = np.exp(0.7 / noise * z)
+        is_count = loss.domain is COUNTS
+        return rng.poisson(mean).astype(float) if is_count else mean * rng.gamma(2, 0.5, len(z))
+    noisy = z + noise * rng.normal(size=len(z))
+    return np.where(noisy > 0, 1.0, -1.0) if loss.is_classification else noisy
+
+
+def lognormal(loss, seed):
+    """Dense features exp(σ N(0, 1)), 0.5 <= σ <= 2.5, of which a few rows hold most; targets."""
+    rng = np.random.default_rng(seed)
+    n, p = int(rng.integers(40, 200)), int(rng.integers(2, 40))
+    X = np.exp(rng.uniform(0.5, 2.5) * rng.normal(size=(n, p)))
+    return X, targets(loss, X @ (rng.normal(size=p) / X.std(axis=0)), rng)
+
+
+def in_units(loss, seed):
+    """Dense normal features, each in a unit of its own between 1e-4 and 1e4, half of which count;
+    targets."""
+    rng = np.random.default_rng(seed)
+    n, p = int(rng.integers(40, 200)), int(rng.integers(2, 40))
+    X, w = rng.normal(size=(n, p)), rng.normal(size=p) * (rng.random(p) < 0.5)
+    units = 10 ** rng.uniform(-4, 4, p)
+    return X * units, targets(loss, X @ w, rng)
+
+
+def uneven(loss, n_rows, n_features, rng):
+    """CSR with normal values whose columns range from full to nearly empty, and targets; numbers in
+    a unit between 0.1 and 10, in which the parameters of a loss are narrow or wide."""
+    share = np.minimum(1, 0.4 * 2 ** rng.normal(size=n_features))
+    X = rng.normal(size=(n_rows, n_features)) * (rng.random((n_rows, n_features)) < share)
+    y = targets(loss, X @ rng.normal(size=n_features), rng, rng.uniform(0.2, 1))
+    unit = 10 ** rng.uniform(-1, 1) if LOSSES[loss].domain is REAL else 1.0
+    return sp.csr_matrix(X), unit * y
 
 
 def write_text(path, is_quick):
