@@ -152,13 +152,28 @@ def look_at(seen, level, lower, upper, last):
     bound, inner = seen.bound, seen.inner
     theta = np.clip(seen.level(level), lower, upper)
     W, precond = (last.W, last.found.precond) if last else (inner.null.W, None)
+    is_of_w, is_smooth = not hasattr(bound, "evaluate"), not inner.loss.has_kinks
     if precond is not None and inner.design.n_coef <= linsolve.SMALL:
-        precond = replace(precond, is_rough=True)  # made anew where the solution is
+        if is_of_w and is_smooth:
+            W, precond = one_step(inner.at(theta), theta, W, precond)
+        else:
+            precond = replace(precond, is_rough=True)  # made anew where the solution is
     found = evaluate(bound, theta, W, LOOSE, has_tangents=False, precond=precond)
     if not (found.is_solved and np.isfinite(found.value)):
         return None
     slope = float(found.grad @ (seen.level(1.0) - seen.level(0.0)))
     return Look(level, replace(found, Q=None), slope)  # with all columns of Q many would be large
+
+
+def one_step(inner, theta, W, precond):
+    """A Newton step at θ and the inverse of the Hessian where it ends: with few coefficients that
+    costs one pass and saves several, since the curvatures of the level above are far off."""
+    units, lam = inner.units, inner.strengths(theta)
+    precond = precond.at(lam)
+    size = precond.norms(units, units.tile(inner.design.xp, lam) * W)
+    tol = units.repeat(LOOSE.inner_tol(size))
+    step = solvers.newton_cg(inner, lam, W, tol=tol, precond=precond, max_iter=1)
+    return step.W, linsolve.make_precond(inner.rows, inner.curvature(step.Z), lam)
 
 
 def between(above, below):
