@@ -70,7 +70,7 @@ def newton_cg(
     """
     lam_of = linsolve.columns_of_lam(lam, lam_of, W.shape[1])
     tol = np.ascontiguousarray(np.broadcast_to(np.asarray(tol, np.float64), (W.shape[1],)))
-    design, rows, found = inner.design, inner.rows, None
+    design, rows = inner.design, inner.rows
     is_native = "newton_cg" in design.native_solvers
     solve = partial(design.newton_cg if is_native else newton_columns, max_cg=max_cg)
     found = solve(rows, inner.loss, lam, lam_of, W, tol, precond, max_iter=max_iter)
