@@ -167,7 +167,8 @@ def bound_of_energy(inner, lam, precond, residual):
     xp, units = inner.design.xp, inner.units
     if precond.diagonal is None:
         return 0.0
-    least = xp.where(lam > 0, lam, 1 / precond.diagonal)
+    lam, usual = (units.tile(xp, block) for block in (lam, 1 / precond.diagonal))
+    least = xp.where(lam > 0, lam, usual)
     least = xp.concat([least] * (residual.shape[1] // least.shape[1]), axis=1)
     return units.sums(column_dots(residual, residual / least))
 

@@ -57,8 +57,7 @@ class Preconditioner:
         need nothing new."""
         if self.data is None:
             return self
-        if lam.shape[1] != self.lam.shape[1]:
-            lam = self.xp.sum(lam, axis=1, keepdims=True) / lam.shape[1]
+        lam = mean_of(lam, self.lam.shape[1], self.xp)
         old, new = to_host(self.lam), to_host(lam)
         ratio = np.log(np.maximum(new, 1e-300) / np.maximum(old, 1e-300))[old > 0]
         if len(ratio) == 0 or np.ptp(ratio) < 1.0:
@@ -119,6 +118,15 @@ class Hessian:
 def columns_of_lam(lam, lam_of, m):
     """Which strengths (n_coef, n_lam) every column of a block has, (m,)."""
     return np.arange(m, dtype=np.int32) % lam.shape[1] if lam_of is None else lam_of
+
+
+def mean_of(lam, k, xp):
+    """Strengths of `k` classes, or of none in particular, from those of all classes of all folds:
+    the means over what columns share."""
+    if lam.shape[1] <= k:
+        return lam
+    columns = (xp.sum(lam[:, j::k], axis=1, keepdims=True) for j in range(k))
+    return xp.concat([column * (k / lam.shape[1]) for column in columns], axis=1)
 
 
 def cg(hess, b, x0=None, *, tol, precond=NO_PRECONDITIONER, max_iter=1000):
@@ -268,6 +276,10 @@ def make_precond(rows, c, lam, is_quick=False, n_sketch=SKETCH):
     Frangella, Tropp & Udell (2023), "Randomized Nyström preconditioning", Alg. 2.1 and eq. 1.3.
     """
     design, xp = rows.design, rows.design.xp
+    lam = mean_of(lam, c.n_classes, xp)
+    first = lam[:, :1]
+    if lam.shape[1] > 1 and bool(xp.all(lam == first)):
+        lam = first
     if lam.shape[1] > 1:  # strengths that differ by class: a diagonal for each
         by_class = rows.mean(c, by_class=True)
         return from_parts(design.hess_diag(by_class), lam, design.is_sparse, xp)

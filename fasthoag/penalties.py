@@ -34,6 +34,20 @@ class _LogLinear:
     """λ = penalty_factor exp(A θ) from ``_apply(θ, n)`` = A θ, ``_adjoint(u)`` = Aᵀ u and
     ``_matrix(n)`` = A."""
 
+    is_partition = False  # whether A is membership: every feature has one hyperparameter alone
+
+    def units(self, scales):
+        """Means of positive numbers of features over those of every hyperparameter of a partition,
+        (n_hyper,), the mean of all where it has none."""
+        is_there = scales > 0
+        count, total = self._adjoint(is_there.astype(np.float64)), self._adjoint(scales)
+        whole = scales[is_there].mean() if is_there.any() else 1.0
+        return np.where(count > 0, total / np.maximum(count, 1.0), whole)
+
+    def of_features(self, values, n_features):
+        """Numbers of hyperparameters of a partition for their features, (n_features,)."""
+        return self._apply(values, n_features)
+
     def check(self, n_features):
         factor = self.penalty_factor
         if factor is None:
@@ -98,6 +112,7 @@ class Ridge(_LogLinear):
     """
 
     penalty_factor: Any = None
+    is_partition = True
 
     def n_hyper(self, n_features):
         return 1
@@ -130,6 +145,7 @@ class FeatureRidge(_LogLinear):
     """
 
     penalty_factor: Any = None
+    is_partition = True
 
     def n_hyper(self, n_features):
         return n_features
@@ -171,6 +187,7 @@ class GroupRidge(_LogLinear):
 
     groups: Any
     penalty_factor: Any = None
+    is_partition = True
 
     def __post_init__(self):
         groups = self.groups
@@ -368,11 +385,12 @@ class SumPenalty(_LogLinear):
 
 @dataclass(frozen=True, eq=False)
 class InUnits:
-    """A penalty whose θ are relative to a unit of strength, λ = unit · penalty(θ): how searches see
-    it, so that no unit of the data is left in their θ."""
+    """A penalty whose θ are relative to a unit of strength, one for all features or an array of
+    theirs, λ = unit · penalty(θ): how searches see it, so that no unit of the data is left in their
+    θ."""
 
     penalty: Any
-    unit: float
+    unit: Any
 
     def check(self, n_features):
         self.penalty.check(n_features)
@@ -390,13 +408,14 @@ class InUnits:
         return self.unit * self.penalty.strengths(theta, n_features)
 
     def strengths_jac(self, theta, n_features):
-        return self.unit * self.penalty.strengths_jac(theta, n_features)
+        unit = self.unit if np.ndim(self.unit) == 0 else self.unit[:, None]
+        return unit * self.penalty.strengths_jac(theta, n_features)
 
     def strengths_vjp(self, theta, u):
-        return self.unit * self.penalty.strengths_vjp(theta, u)
+        return self.penalty.strengths_vjp(theta, self.unit * u)
 
     def strengths_hess(self, theta, u):
-        return self.unit * self.penalty.strengths_hess(theta, u)
+        return self.penalty.strengths_hess(theta, self.unit * u)
 
     @property
     def is_per_class(self):
@@ -445,6 +464,17 @@ class PerClass:
     @property
     def penalty_factor(self):
         return getattr(self.penalty, "penalty_factor", None)
+
+    @property
+    def is_partition(self):
+        return getattr(self.penalty, "is_partition", False)
+
+    def units(self, scales):
+        return np.tile(self.penalty.units(scales), self.n_classes)
+
+    def of_features(self, values, n_features):
+        each = (self.penalty.of_features(v, n_features) for v in self._split(values))
+        return np.column_stack(list(each))
 
     def _split(self, theta):
         return np.split(np.asarray(theta), self.n_classes)

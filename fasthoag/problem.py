@@ -238,6 +238,9 @@ class InnerProblem:
     loss: Any
     penalty: Any
     tuned: tuple = ()
+    # strengths (n_features, n_folds) of coefficients without a penalty that the rows of a fold do
+    # not determine, see `fasthoag.free`; None where all are
+    anchors: Any = None
 
     @property
     def design(self):
@@ -311,10 +314,15 @@ class InnerProblem:
         return self.units.by_class(total) if is_per_class else total.sum(axis=1)
 
     def strengths(self, theta):
-        """λ in the design's units, (n_coef, 1), or (n_coef, n_classes) where they differ by class;
-        0 for the intercept."""
+        """λ in the design's units, (n_coef, 1), or (n_coef, n_classes) where they differ by class,
+        or a column of each fold's block where they differ by fold; 0 for the intercept."""
         lam = self.penalty.strengths(split_theta(self, theta)[0], self.n_features)
-        return self._spread(lam[:, None] if lam.ndim == 1 else lam)
+        lam = lam[:, None] if lam.ndim == 1 else lam
+        if self.anchors is not None:
+            K = self.units.n_classes
+            lam = np.tile(lam, self.n_folds * (K // lam.shape[1]))
+            lam = lam + np.repeat(self.anchors, K, axis=1)
+        return self._spread(lam)
 
     def strengths_jac(self, theta):
         """∂λ/∂θ in the design's units, (n_coef, n_hyper)."""
@@ -334,14 +342,21 @@ class InnerProblem:
         return null_model(self)
 
     @cached_property
-    def scales(self):
-        """Strengths at which the penalty weighs as much as the data, feature by feature, the
-        positive ones: at λ = exp(θ) of about these θ matters."""
+    def feature_scales(self):
+        """Strengths at which the penalty weighs as much as the data, feature by feature,
+        (n_features,), at λ = exp(θ) of about these θ matters; 0 for constants and features without
+        a penalty."""
         of_data = feature_scales(self)
         unit = self.penalty.strengths(self.penalty.start(0.0, self.n_features), self.n_features)
         unit = unit if unit.ndim == 1 else unit.mean(axis=1)
         is_there = (of_data > 0) & (unit > 0)
-        return of_data[is_there] / unit[is_there] if is_there.any() else np.ones(1)
+        return np.where(is_there, of_data / np.where(is_there, unit, 1.0), 0.0)
+
+    @property
+    def scales(self):
+        """The positive ones of these."""
+        scales = self.feature_scales
+        return scales[scales > 0] if (scales > 0).any() else np.ones(1)
 
     def in_units(self, unit):
         """The same with θ of the penalty relative to a unit of strength."""
@@ -360,10 +375,11 @@ class InnerProblem:
 
     def all_rows(self):
         """The inner problem of the final model: one column, every row trains."""
-        return replace(self, rows=self.rows.all_training())
+        return replace(self, rows=self.rows.all_training(), anchors=None)
 
     def one_fold(self, index):
-        return replace(self, rows=self.rows.fold(index))
+        anchors = None if self.anchors is None else self.anchors[:, [index]]
+        return replace(self, rows=self.rows.fold(index), anchors=anchors)
 
 
 def refit(problem, theta, w0=None, *, tol=1e-3):

@@ -77,8 +77,10 @@ class Units:
         return [block[:, self.columns(u)] for u in range(block.shape[1] // self.n_classes)]
 
     def tile(self, xp, block):
-        """A block of one column, or one a class, as often as there are folds; one stays one."""
-        return block if block.shape[1] == 1 else xp.concat([block] * self.n_folds, axis=1)
+        """A block of one column, or one a class, as often as there are folds; one stays one, and a
+        block with a column for each class of each fold stays as it is."""
+        k = block.shape[1]
+        return block if k in (1, self.n_columns) else xp.concat([block] * self.n_folds, axis=1)
 
     def fold_mean(self, block):
         """The mean over folds of a block with one unit a fold, (n, n_classes)."""

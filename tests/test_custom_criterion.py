@@ -25,7 +25,7 @@ def loss_of(name, y):
 def test_a_sum_of_losses_is_hold_out(loss, penalty):
     problem, X, y = halves(loss, penalty)
     own, built_in = (
-        hoag(problem, rule, bounds=(-6, 6), tol=1e-6)
+        hoag(problem, rule, bounds=(-6, 6), tol=1e-6, stop_on=None)
         for rule in (CustomCriterion(X, loss_of(loss, y)), HeldOut(X, y))
     )
     assert own.method == built_in.method
@@ -60,7 +60,7 @@ def test_multinomial_predictions_have_a_column_a_class():
         return -np.log(p[np.arange(N), y[N:].astype(int)]).sum(), p - np.eye(3)[y[N:].astype(int)]
 
     own, built_in = (
-        hoag(problem, rule, bounds=(-6, 6), tol=1e-6)
+        hoag(problem, rule, bounds=(-6, 6), tol=1e-6, stop_on=None)
         for rule in (CustomCriterion(X[N:], log_loss), HeldOut(X[N:], y[N:]))
     )
     assert own.theta == pytest.approx(built_in.theta, abs=5e-3)

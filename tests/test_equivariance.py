@@ -263,7 +263,8 @@ OF_LIKELIHOODS = ("aic", "bic", "evidence")
 # counts has their unit.)
 NO_SYMMETRY = (
     ("folds permuted", lambda loss, criterion: criterion != "k_fold"),  # there are no folds
-    ("rows repeated", lambda loss, criterion: criterion == "loo"),  # leaves out all copies
+    # these leave out all copies
+    ("rows repeated", lambda loss, criterion: criterion in ("loo", "gcv")),
     ("weights x *", lambda loss, criterion: criterion in OF_COUNTS),  # other numbers of rows
     ("targets *", lambda loss, criterion: loss.name == MULTINOMIAL.name),  # classes are no numbers
     ("targets x *", lambda loss, criterion: loss.is_classification),  # margins have a unit
@@ -430,6 +431,7 @@ def expected_value(value, image, criterion, data):
     """Criteria are multiplied as the loss is; likelihoods of least squares take its logarithm."""
     if criterion in OF_LIKELIHOODS and data.loss.name == "squared":
         n = len(data.y) if data.weight is None else data.weight.sum()
+        n = n - data.fit_intercept if criterion == "evidence" else n  # which integrates b out
         return value + 0.5 * n * np.log(image.loss_scale)
     return image.loss_scale * value
 

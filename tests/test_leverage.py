@@ -1,10 +1,13 @@
 """Criteria without rows of their own: leave-one-out, GCV, AIC, BIC and the evidence, by the inverse
 of H, by the rows' Gram matrix and by probes."""
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from designs import sparse_problem
+from scipy.optimize import minimize_scalar
 from scipy.stats import multivariate_normal
 
 from fasthoag import (
@@ -365,11 +368,74 @@ def test_whole_weights_are_repeated_rows_for_the_sums_of_rows():
     X, y = sparse_problem("squared", 0, N, P)
     times = np.random.default_rng(0).integers(1, 4, N)
     again = np.repeat(np.arange(N), times)
-    for rule in (GCV, AIC, BIC, Evidence):
+    for rule in (AIC, BIC, Evidence):
         weighted = value_at(Problem(X, y, loss="squared", sample_weight=times), rule(), 0.5)
         assert weighted.value == pytest.approx(
             value_at(Problem(X[again], y[again], loss="squared"), rule(), 0.5).value, rel=1e-9
         )
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1 / N, 1e9])
+def test_generalised_cross_validation_sees_ratios_of_weights_only(factor):
+    X, y = sparse_problem("squared", 0, N, P)
+    weight = np.random.default_rng(0).uniform(0.5, 2, size=N)
+    weight[:3] = 0.0  # rows that are not there
+    A, s = X.toarray() if sp.issparse(X) else X, weight[3:]
+    A = np.column_stack([A[3:], np.ones(N - 3)]) * np.sqrt(s)[:, None]
+    hat = A @ np.linalg.solve(A.T @ A + np.diag(np.append(np.full(P, np.exp(0.5)), 0.0)), A.T)
+    r = np.sqrt(s) * y[3:] - hat @ (np.sqrt(s) * y[3:])
+    expected = 0.5 * (r @ r) / (1 - np.trace(hat) / (N - 3)) ** 2
+    problem = Problem(X, y, loss="squared", sample_weight=factor * weight)
+    found = value_at(problem, GCV(), 0.5 + np.log(factor))
+    assert found.value == pytest.approx(factor * expected, rel=1e-9)
+
+
+def random_intercepts(seed, unit=1.0):
+    """12 groups of 3 rows with an effect each, and 20 covariates without a penalty: X, y, its
+    penalty factors."""
+    rng = np.random.default_rng(seed)
+    Z = np.eye(12)[np.repeat(np.arange(12), 3)]
+    F = rng.normal(size=(36, 20))
+    y = Z @ rng.normal(size=12) + F @ (0.3 * rng.normal(size=20)) + rng.normal(size=36)
+    return np.hstack([Z, unit * F]), y, np.append(np.ones(12), np.zeros(20))
+
+
+@pytest.mark.no_map("coefficients differ in their penalties", "row space", "merge")
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e4])
+@pytest.mark.parametrize("seed", range(3))
+def test_evidence_of_least_squares_is_restricted_maximum_likelihood(seed, unit):
+    X, y, factor = random_intercepts(seed, unit)
+    Z, A = X[:, :12], np.column_stack([np.ones(36), X[:, 12:] / unit])
+    n_left = 36 - A.shape[1]
+
+    def reml(theta):  # minus its logarithm, up to a constant (Harville 1974)
+        inverse = np.linalg.inv(np.eye(36) + np.exp(-theta) * Z @ Z.T)
+        M = A.T @ inverse @ A
+        P = inverse - inverse @ A @ np.linalg.solve(M, A.T @ inverse)
+        log_dets = np.linalg.slogdet(M)[1] - np.linalg.slogdet(inverse)[1]
+        return 0.5 * (n_left * np.log(y @ P @ y / n_left) + log_dets)
+
+    problem = Problem(X, y, loss="squared", penalty=Ridge(factor))
+    result = hoag(problem, Evidence(), tol=1e-6)
+    best = minimize_scalar(reml, bounds=(-8, 8), method="bounded", options={"xatol": 1e-6}).x
+    assert result.theta[0] == pytest.approx(best, abs=1e-3)
+    values = [value_at(problem, Evidence(), t).value for t in (-1.0, 1.0)]
+    assert values[1] - values[0] == pytest.approx(reml(1.0) - reml(-1.0), rel=1e-6)
+
+
+@pytest.mark.no_map("coefficients are counted in the design", "row space")
+def test_weights_that_are_too_few_rows_for_a_likelihood_are_said():
+    X, y = sparse_problem("squared", 0, N, P)
+    for rule in (AIC(), BIC(), Evidence()):
+        few = Problem(X, y, loss="squared", sample_weight=np.full(N, 2 / N))
+        with pytest.warns(UserWarning, match="sample_weight adds up to 2, less than the"):
+            rule.bind(few)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            rule.bind(Problem(X, y, loss="squared", sample_weight=np.ones(N)))
+            GCV().bind(few)
+    with pytest.raises(ValueError, match="more rows than coefficients without a penalty, 1;"):
+        Evidence().bind(Problem(X, y, loss="squared", sample_weight=np.full(N, 1 / N)))
 
 
 @pytest.mark.no_map("coefficients are counted in the design", "row space")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from designs import sparse_problem, targets
-from scipy.optimize import check_grad
+from scipy.optimize import check_grad, minimize
+from sklearn import datasets
 
 import fasthoag
 from fasthoag import (
@@ -24,6 +25,7 @@ from fasthoag.design.make import make_design
 from fasthoag.hypergradient import Accuracy, evaluate
 from fasthoag.losses import LOSSES
 from fasthoag.penalties import PENALTIES
+from fasthoag.problem import refit
 
 P = 12
 RNG = np.random.default_rng(5)
@@ -154,6 +156,104 @@ def test_many_strengths_end_below_one(loss, method):
     assert groups.value <= one.value + one.value_error + groups.value_error
 
 
+SCALES = [np.ones(3), np.array([1e-3, 1.0, 1e3]), np.array([1e6, 1e-6, 1.0])]
+
+
+def bands(loss, seed, n_each=20, n_bands=3, n_rows=150):
+    """Dense bands of columns of which every third is noise: X, y, the band of every column."""
+    rng = np.random.default_rng(seed)
+    band = np.repeat(np.arange(n_bands), n_each)
+    X = rng.normal(size=(n_rows, len(band)))
+    w = rng.normal(size=len(band)) * np.array([2.0, 0.5, 0.0])[band % 3] / np.sqrt(n_each)
+    return X, targets(loss, X @ w, rng), band
+
+
+@pytest.mark.parametrize("method", ["newton", "lbfgs"])
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+@pytest.mark.parametrize("penalty", ["groups", "features"])
+def test_units_of_bands_do_not_matter(penalty, loss, method):
+    X, y, band = bands(loss, 0, n_each=20 if penalty == "groups" else 2)
+    found = []
+    for scales in SCALES:
+        unit = scales[band]
+        made = GroupRidge(band) if penalty == "groups" else FeatureRidge()
+        problem = Problem(X * unit, y, loss=loss, penalty=made)
+        result = hoag(problem, KFold(5), method=method, tol=1e-4)
+        unit = scales if penalty == "groups" else unit
+        found.append((result.value, result.theta - 2 * np.log(unit)))
+        assert result.status in ("converged", "at_bound"), result.message
+    for value, theta in found[1:]:
+        assert value == pytest.approx(found[0][0], rel=3e-4)
+        # beyond, a strength is everything or nothing
+        inside = np.abs(found[0][1] - np.log(len(y))) < 3
+        np.testing.assert_allclose(theta[inside], found[0][1][inside], atol=0.1)
+
+
+@pytest.mark.parametrize("level", [-20.0, -8.0, 20.0])
+@pytest.mark.parametrize("method", ["newton", "lbfgs"])
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_a_flat_start_is_no_optimum(loss, method, level):
+    X, y, band = bands(loss, 0)
+    problem = Problem(X, y, loss=loss, penalty=GroupRidge(band))
+    best = hoag(problem, KFold(5)).value
+    found = hoag(problem, KFold(5), np.full(3, level), method=method)
+    assert found.status in ("converged", "at_bound")
+    assert found.value <= best * 1.001 + found.value_error
+    problem = Problem(X, y, loss=loss)
+    best = hoag(problem, KFold(5)).value
+    found = hoag(problem, KFold(5), [level], method=method)
+    assert found.value <= best * 1.001 + found.value_error
+
+
+@pytest.mark.parametrize("n_bands", [6, 8])
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_several_bands_end_where_scipy_does(loss, n_bands):
+    X, y, band = bands(loss, 1, n_each=10, n_bands=n_bands)
+    problem = Problem(X, y, loss=loss, penalty=GroupRidge(band))
+    result, bound = hoag(problem, KFold(5)), KFold(5).bind(problem)
+
+    def value_and_grad(theta):
+        found = evaluate(bound, theta, zero, Accuracy(1e-8, 1e-8), has_tangents=False)
+        return found.value, found.grad
+
+    zero, rng = bound.inner.design.zeros(5), np.random.default_rng(0)
+    best = min(
+        minimize(
+            value_and_grad,
+            np.full(n_bands, 2.0) if k == 0 else rng.uniform(-2, 6, n_bands),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(-12, 16)] * n_bands,
+        ).fun
+        for k in range(4)
+    )
+    assert result.status in ("converged", "at_bound")
+    assert result.value <= best * 1.001 + result.value_error
+
+
+@pytest.mark.parametrize("scales", [1.0, 1e-3])
+@pytest.mark.parametrize("name", ["wine", "iris", "breast_cancer"])
+def test_a_strength_each_is_never_worse_than_one_for_all(name, scales):
+    X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    X, y = scales * (X - X.mean(axis=0)) / X.std(axis=0), y.astype(float)
+    loss = "multinomial" if y.max() > 1 else "logistic"
+    y = y if loss == "multinomial" else 2 * y - 1
+    order = np.random.default_rng(0).permutation(len(y))
+    train, rest = order[len(y) // 3 :], order[: len(y) // 3]
+    values, unseen = [], []
+    for penalty in (Ridge(), FeatureRidge()):
+        problem = Problem(X[train], y[train], loss=loss, penalty=penalty)
+        result = hoag(problem, KFold(5))
+        w = refit(problem, result.theta, result.w_all)[0]
+        judge = HeldOut(X[rest], y[rest]).bind(problem)
+        w = problem.design.encode(w.reshape(len(w), -1))
+        values.append(result.value)
+        unseen.append(judge.values(w, None)[0])
+    assert values[1] <= values[0] * (1 + 1e-6)
+    # what may be chance: a row or two
+    assert unseen[1] <= unseen[0] + 3 * unseen[0] / np.sqrt(len(rest)) + 1.0
+
+
 def test_lbfgs_and_newton_reach_the_same_minimum():
     X, y = sparse_problem("logistic", 3, 300, P)
     penalty = StructuredRidge(np.column_stack([np.ones(P), np.linspace(-1, 1, P)]))
@@ -250,7 +350,9 @@ def test_many_hyperparameters_hold_back_a_fifth_of_the_rows(criterion):
         rule = KFold(3) if criterion == "k_fold" else HeldOut(X, y, weight)
         result = hoag(problem, rule, max_iter=3)
         assert all("stop_value" in record for record in result.trace if record["phase"] == "all")
-        assert result.fold_weights.sum() == 0.8 * weight.sum()
+        # in the end all rows count
+        assert result.trace[-1]["phase"] == "all rows"
+        assert result.fold_weights.sum() == weight.sum()
         judge, back = rule.hold_back(problem)
         kept = weight if criterion == "k_fold" else judge.sample_weight
         in_judge = np.zeros(240, bool)
@@ -261,7 +363,9 @@ def test_many_hyperparameters_hold_back_a_fifth_of_the_rows(criterion):
         ):
             in_judge[part] = True
         assert not (in_judge & (back.sample_weight > 0)).any()
-        assert (back.sample_weight > 0).sum() == 36
+        is_back = back.sample_weight > 0
+        for label in (-1, 1):  # a fifth of each class
+            assert is_back[y == label].sum() == (weight[y == label] > 0).sum() // 5
     assert all(
         "stop_value" not in record for record in hoag(problem, rule, max_iter=1, stop_on=None).trace
     )

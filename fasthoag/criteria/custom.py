@@ -9,6 +9,7 @@ import numpy as np
 
 from fasthoag.criteria.held_out import BoundCriterion, design_of
 from fasthoag.design.rows import TRAIN
+from fasthoag.free import settled
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,8 @@ class CustomCriterion:
                 f"X_val must have the {problem.n_features} features of X; got shape {tuple(shape)}"
             )
         rows = design_of(self.X_val, problem).place(np.zeros(shape[0]))
-        bound = BoundCustom(problem.inner(), rows, TRAIN, problem.loss, self.value_and_grad)
+        inner = settled(problem.inner(), rows.design)
+        bound = BoundCustom(inner, rows, TRAIN, problem.loss, self.value_and_grad)
         check_gradient(bound.phi, bound.null_z, bound.spread)
         return bound
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from fasthoag.design.cpu import check_matrix
 from fasthoag.design.rows import HELD_OUT, TRAIN, is_on_device
+from fasthoag.free import settled
 from fasthoag.losses import find_loss, without_smoothing
 from fasthoag.problem import InnerProblem, check_vector, check_weight
 
@@ -107,19 +108,31 @@ class BoundCriterion:
         return replace(self, inner=inner, rows=inner.rows if self.is_shared else self.rows)
 
 
-def split_weight(weight, n_rows):
+def split_weight(weight, y, loss):
     """Row weights of four fifths of the rows, and of the fifth that is held back, drawn with a
-    fixed seed among those with a positive weight."""
-    weight = np.ones(n_rows) if weight is None else weight
+    fixed seed among those with a positive weight, of every class alike."""
+    weight = np.ones(len(y)) if weight is None else weight
     rows = np.flatnonzero(weight > 0)
     if len(rows) < 5:
         raise ValueError(
             f"the criterion has {len(rows)} rows with a positive weight, too few to hold some "
             "back; use stop_on=None"
         )
-    is_back = np.zeros(n_rows, bool)
-    is_back[rows[np.random.default_rng(0).permutation(len(rows)) < len(rows) // 5]] = True
+    rows, is_back = np.random.default_rng(0).permutation(rows), np.zeros(len(y), bool)
+    for value in np.unique(y[rows]) if loss.is_classification else [None]:
+        some = rows if value is None else rows[y[rows] == value]
+        is_back[some[: len(some) // 5]] = True
     return weight * ~is_back, weight * is_back
+
+
+def with_errors(loss, weight):
+    """The loss that judges rows as if three more had any other label: some that are all on the
+    right side would ask for predictions without limit, and of n without an error the next are
+    wrong with a probability of up to 3/n ("rule of three", at 95 %). By label smoothing."""
+    if loss.name not in ("logistic", "multinomial"):
+        return loss
+    n, K = int((weight > 0).sum()), max(2, loss.n_classes)
+    return find_loss(loss, smoothing=min(0.5, 3 * K / ((K - 1) * (n + 3.0))))
 
 
 def design_of(X_val, problem):
@@ -182,8 +195,9 @@ class HeldOut:
         """This criterion without a fifth of its rows, and one on these."""
         bound = self.bind(problem)  # one design for both
         design, y = bound.rows.design, bound.rows.y
-        judge, back = split_weight(bound.rows.weight, len(y))
-        return (HeldOut(design, y, weight, self.loss) for weight in (judge, back))
+        judge, back = split_weight(bound.rows.weight, y, problem.loss)
+        judge_of = with_errors(bound.loss, back)
+        return HeldOut(design, y, judge, self.loss), HeldOut(design, y, back, judge_of)
 
     def bind(self, problem):
         shape = getattr(self.X_val, "shape", None) or np.shape(self.X_val)
@@ -196,7 +210,8 @@ class HeldOut:
         loss.check_y(y, "y_val")
         weight = check_weight(self.sample_weight, shape[0])
         design = design_of(self.X_val, problem)
-        return BoundCriterion(problem.inner(), design.place(y, weight), TRAIN, loss)
+        inner = settled(problem.inner(), design)
+        return BoundCriterion(inner, design.place(y, weight), TRAIN, loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,13 +268,14 @@ class KFold:
         """This criterion without a fifth of the rows, in training and test parts alike, and one on
         these; both on the one X."""
         self.bind(problem)  # the checks
-        judge, back = split_weight(problem.sample_weight, problem.n_rows)
+        judge, back = split_weight(problem.sample_weight, problem.y, problem.loss)
         every, keeps = np.arange(problem.n_rows), judge > 0
         splits = [
             tuple(every[part][keeps[every[part]]] for part in split)
             for split in self.splits(problem)
         ]
-        return replace(self, cv=splits), HeldOut(problem.design, problem.y, back, self.loss)
+        judge_of = with_errors(criterion_loss(self.loss, problem), back)
+        return replace(self, cv=splits), HeldOut(problem.design, problem.y, back, judge_of)
 
     def bind(self, problem):
         loss = criterion_loss(self.loss, problem)
@@ -304,5 +320,5 @@ class KFold:
                     f"the training part of fold {fold} has one class only; use stratified or "
                     "shuffled folds, or fewer of them"
                 )
-        inner = problem.inner(mask)
+        inner = settled(problem.inner(mask))
         return BoundCriterion(inner, inner.rows, HELD_OUT, loss)

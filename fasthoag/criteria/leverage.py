@@ -6,6 +6,7 @@ With ω the derivatives of f in u and τ those in c, ``∇f = (∂λ/∂θ)ᵀ (
 (ω + τ ∘ s ℓ''')``: the rest of the file gets a, τ and ∂f/∂λ out of H, exactly when the coefficients
 or the rows are few, from random probes when they are not."""
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -16,8 +17,10 @@ from fasthoag import linsolve
 from fasthoag.criteria import inverses
 from fasthoag.criteria.held_out import BoundCriterion
 from fasthoag.design.rows import TRAIN, UNWEIGHTED, to_host
+from fasthoag.free import free_columns, free_features, n_determined, settled
 from fasthoag.hypergradient import Accuracy, Evaluation, solve_inner
 from fasthoag.losses import without_smoothing
+from fasthoag.null import row_weights
 from fasthoag.outer.start import default_box
 from fasthoag.solvers import InnerResult
 
@@ -65,8 +68,8 @@ class ApproximateLOO:
 @dataclass(frozen=True, eq=False)
 class GCV:
     """Generalised cross-validation of least squares: ``f = Σ_i s_i r_i²/2 / (1 - tr/n)²`` with r
-    the residuals, tr the trace of the hat matrix and n the sum of the weights. Leave-one-out with
-    the same leverage for all rows.
+    the residuals, tr the trace of the hat matrix and n the number of rows with a positive weight.
+    Leave-one-out with the same leverage for all rows; a row is left out with all its weight.
 
     Parameters
     ----------
@@ -163,7 +166,9 @@ class BIC:
 class Evidence:
     """Minus the logarithm of the marginal likelihood by Laplace's approximation, up to a constant:
     ``f = h(w*) - ½ Σ_j log λ_j + ½ log det H`` over the penalised coefficients; for least squares,
-    whose noise is not known, ``n/2 log(2 h(w*)/n)`` in place of ``h(w*)``. With `FeatureRidge` it
+    whose noise is not known, ``(n - k)/2 log(2 h(w*)/(n - k))`` in place of ``h(w*)``, n being the
+    sum of the weights and k the number of coefficients without a penalty: these are integrated out
+    like the others, as in restricted maximum likelihood (REML). With `FeatureRidge` it
     is automatic relevance determination: irrelevant features are taken out by themselves, without
     other rows. For losses that are likelihoods: squared (where it is exact), logistic, Poisson; up
     to 2,000 coefficients or 1,000 rows.
@@ -171,7 +176,8 @@ class Evidence:
     References
     ----------
     MacKay (1992), "Bayesian interpolation", Neural Computation 4; Tipping (2001), "Sparse Bayesian
-    learning", JMLR 1.
+    learning", JMLR 1; Harville (1974), "Bayesian inference for variance components using only error
+    contrasts", Biometrika 61, for n - k.
 
     Examples
     --------
@@ -249,27 +255,48 @@ def _bind(problem, criterion, formula, losses=None):
             f"{name} of least squares estimates the noise of y; all targets are {problem.y[0]:g}. "
             "Use KFold"
         )
+    inner = settled(problem.inner())
+    bound = BoundLeverage(inner, inner.rows, TRAIN, loss, formula, n_probes, {})
     if formula is _leave_one_out:
-        check_every_row_can_be_left_out(problem)
-    inner = problem.inner()
-    return BoundLeverage(inner, inner.rows, TRAIN, loss, formula, n_probes, {})
+        check_every_row_can_be_left_out(inner)
+    elif formula is not _gcv:
+        check_counts(name, bound)
+    return bound
 
 
-def check_every_row_can_be_left_out(problem):
+def check_counts(name, bound):
+    """Warns, or raises, where the weights, which are counts of rows here, are too few for a
+    likelihood."""
+    weight, p, weights = bound.weight, bound.inner.design.n_coef, bound.inner.rows.weight
+    if bound.formula is _evidence and bound.loss.name == "squared" and weight <= bound.n_free:
+        raise ValueError(
+            f"{name} of least squares needs more rows than coefficients without a penalty, "
+            f"{bound.n_free}; the weights of all rows add up to {weight:g}. Penalise more of them"
+        )
+    if weights is not None and weight < p:
+        warnings.warn(
+            f"sample_weight adds up to {weight:g}, less than the {p} coefficients; {name} takes a "
+            "weight for the number of copies of its row. Scale the weights so that they add up to "
+            "the number of rows, or use GCV, ApproximateLOO or KFold, where only ratios count",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def check_every_row_can_be_left_out(inner):
     """Raises for a row that alone determines a coefficient without a penalty: without it nothing
     predicts it."""
-    design, inner = problem.design, problem.inner()
-    free = np.flatnonzero(to_host(inner.strengths(inner.start(0.0)))[:, 0] <= 0)
-    trains = np.flatnonzero(
-        np.ones(design.shape[0]) if problem.sample_weight is None else problem.sample_weight
-    )
-    if len(free) == int(design.has_intercept) or len(free) * design.shape[0] > inverses.CHUNK:
+    design, features = inner.design, free_features(inner.penalty, inner.n_features)
+    trains = np.flatnonzero(row_weights(inner.rows)[:, 0])
+    k = len(features) + int(design.has_intercept)
+    if len(features) == 0 or k * design.shape[0] > inverses.CHUNK:
         return
-    unit = np.zeros((design.n_coef, len(free)))
-    unit[free, np.arange(len(free))] = 1.0
-    U, sizes, _ = np.linalg.svd(
-        to_host(design.matvec(design.xp.asarray(unit)))[trains], full_matrices=False
-    )
+    columns = free_columns(design, features).columns[trains]
+    if design.has_intercept:
+        columns = np.column_stack([columns, np.ones(len(trains))])
+    size = np.linalg.norm(columns, axis=0)
+    columns = columns / np.where(size > 0, size, 1.0)
+    U, sizes, _ = np.linalg.svd(columns, full_matrices=False)
     alone = np.flatnonzero((U[:, sizes > 1e-10 * sizes[0]] ** 2).sum(axis=1) > 1 - 1e-10)
     if len(alone):
         raise ValueError(
@@ -302,12 +329,15 @@ class NullHat(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Rows, loss, predictions, a handle (n_rows, 1), and n, the sum of the weights."""
+    """Rows, loss, predictions, a handle (n_rows, 1), n, the sum of the weights, the number of rows
+    with a weight, and how many coefficients have no penalty but are determined by the rows."""
 
     rows: Any
     loss: Any
     u: Any
     n: float
+    n_rows: int
+    n_free: int
 
     def terms(self, order, part=TRAIN):
         return self.rows.terms(self.loss, order, part, self.u)
@@ -380,18 +410,19 @@ def _leave_one_out(fit, hat, **_):
 
 
 def _gcv(fit, hat, **_):
-    left = max(1.0 - total(fit.rows, hat.a) / fit.n, 1e-6)
+    left = max(1.0 - total(fit.rows, hat.a) / fit.n_rows, 1e-6)
     value = fit.sum_of_losses / left**2
     in_u = scaled(fit.rows, 1 / left**2, fit.terms(1))
-    return Terms(value, in_u, constant(fit.rows, 2 * value / (left * fit.n), hat.a))
+    return Terms(value, in_u, constant(fit.rows, 2 * value / (left * fit.n_rows), hat.a))
 
 
-def of_likelihood(fit, loss):
+def of_likelihood(fit, loss, n_free=0):
     """Minus a log-likelihood and its derivative in its sum of losses (plus a penalty); of least
-    squares that of the best noise."""
+    squares that of the best noise, where `n_free` coefficients were integrated out."""
     if fit.loss.name != "squared":
         return loss, 1.0
-    return 0.5 * fit.n * np.log(2 * loss / fit.n), 0.5 * fit.n / loss
+    n = fit.n - n_free
+    return 0.5 * n * np.log(2 * loss / n), 0.5 * n / loss
 
 
 def _information(price):
@@ -410,7 +441,7 @@ def _evidence(fit, hat, lam, W):
     lam, w = to_host(lam), to_host(W)
     is_penalised = lam > 0
     h = fit.sum_of_losses + 0.5 * float((lam * w**2).sum())
-    value, factor = of_likelihood(fit, h)
+    value, factor = of_likelihood(fit, h, fit.n_free)
     value += 0.5 * (hat.log_det - float(np.log(lam[is_penalised]).sum()))
     # h stands still at w*; log det H depends on the leverages alone: d log det H = Σ h_i dc_i +
     # Σ (H⁻¹)_jj dλ_j
@@ -442,7 +473,7 @@ class BoundLeverage(BoundCriterion):
         e, v = (rows.map(f, a) for f in (lambda _, a: 1.0 - a, lambda _, a: 0.0 * a))
         log_det = -np.log(share * inner.design.coefficients.intercept**-2) if share else 0.0
         hat = NullHat(a, e, v, float(log_det), np.zeros(inner.design.n_coef))
-        fit = Fit(rows, self.loss, u, self.weight)
+        fit = self.fit(u)
         return self.formula(fit, hat, lam=is_penalised, W=null.W).value
 
     def size(self, value):
@@ -464,6 +495,15 @@ class BoundLeverage(BoundCriterion):
         """The sum of the weights of all rows."""
         return float(self.rows.reduce(lambda block: block.xp.sum(block.weights(TRAIN))))
 
+    @cached_property
+    def n_free(self):
+        return n_determined(self.inner)
+
+    def fit(self, u):
+        n_rows = int((row_weights(self.rows) > 0).sum())
+        n_free = self.n_free if self.formula is _evidence else 0
+        return Fit(self.rows, self.loss, u, self.weight, n_rows, n_free)
+
     def one_fold(self, index):
         return self
 
@@ -480,7 +520,7 @@ class BoundLeverage(BoundCriterion):
             solution, hat, n_inner, n_cg, precond = self._solve(way, theta, W, accuracy, precond, Q)
             norm = partial(precond.norms, units)
         W = solution.W
-        fit = Fit(rows, self.loss, solution.Z, self.weight)
+        fit = self.fit(solution.Z)
         terms = self.formula(fit, hat, lam=lam, W=W)
         third = rows.terms(self.loss, 3, TRAIN, solution.Z)
         if terms.in_u is None:  # a function of log det H alone

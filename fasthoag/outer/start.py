@@ -12,24 +12,44 @@ import numpy as np
 from fasthoag import linsolve, solvers
 from fasthoag.hypergradient import Accuracy, evaluate
 from fasthoag.penalties import InUnits, Ridge
-from fasthoag.problem import split_theta
 
 DECADE = np.log(10)
 SMALL = 1_000_000  # stored values up to which every level is looked at, on all folds
 MOST_LEVELS = 12
 LOOSE = Accuracy(0.3, 0.2)
 FEW_MORE = 2  # other levels that are started from, at most
+NEARLY_ONE = np.log(2)  # units within it are not looked at apart
+
+
+@dataclass(frozen=True)
+class Ray:
+    """Strengths that move together: θ of an inner problem at every level of them, and the scales
+    (k,) that levels are compared with. ``unit`` of the strengths is one number, or an array of the
+    features."""
+
+    inner: Any
+    unit: Any
+    scales: np.ndarray
+    offset: np.ndarray
+
+    def level(self, log_strength):
+        """θ of about this strength, in its unit."""
+        return self.inner.start(log_strength) + self.offset
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A criterion whose θ are relative to a unit of strength, the mean scale of the features;
-    ``shift`` (n_hyper,) makes them the user's, ``scales`` are those of the features in that
-    unit."""
+    """A criterion whose θ are relative to units of strength: the mean scale of the features of each
+    hyperparameter, or of all of them where hyperparameters share features. ``shift`` (n_hyper,)
+    makes them the user's, ``scales`` are those of the features in their units; ``rays`` are all at
+    their own scale and all at one strength, one ray where that is nearly the same: of one
+    strength where many start from it (``single_rays``)."""
 
     bound: Any
     shift: np.ndarray
     scales: np.ndarray
+    rays: tuple
+    single_rays: tuple
 
     @property
     def inner(self):
@@ -43,26 +63,40 @@ class Measured:
             out = np.where(theta == here, given, out)
         return out
 
-    def level(self, log_strength):
-        """θ of about this strength."""
-        return self.inner.start(log_strength)
-
 
 def measured(bound):
     """The `Measured` of a criterion."""
-    inner, none = bound.inner, np.zeros(bound.inner.n_hyper)
-    penalty, n, scales = inner.penalty, inner.n_features, inner.scales
+    inner = bound.inner
+    penalty, n, none = inner.penalty, inner.n_features, np.zeros(inner.n_hyper)
+    every, scales = inner.feature_scales, inner.scales
+
+    def as_it_is():
+        rays = (Ray(inner, 1.0, scales, none),)
+        return Measured(bound, none, scales, rays, rays)
+
     if penalty.n_hyper(n) == 0:
-        return Measured(bound, none, scales)
-    unit, zero = float(scales.mean()), penalty.start(0.0, n)
-    shift = penalty.start(np.log(unit), n) - zero
-    expected = unit * penalty.strengths(zero, n)
-    # a penalty whose strengths cannot all be multiplied keeps the unit of the user
-    if not np.allclose(penalty.strengths(zero + shift, n), expected, rtol=1e-9, atol=0):
-        return Measured(bound, none, scales)
-    inner = inner.in_units(unit)
-    shift = np.append(shift, none[len(shift) :])
-    return Measured(replace(bound, inner=inner), shift, scales / unit)
+        return as_it_is()
+    mean, zero = float(scales.mean()), penalty.start(0.0, n)
+    to_mean = penalty.start(np.log(mean), n) - zero
+    if getattr(penalty, "is_partition", False) and len(zero) > 1:
+        units = penalty.units(every)
+        unit, shift = penalty.of_features(units, n), np.log(units)
+    else:
+        unit, shift, expected = mean, to_mean, mean * penalty.strengths(zero, n)
+        # a penalty whose strengths cannot all be multiplied keeps the unit of the user
+        if not np.allclose(penalty.strengths(zero + shift, n), expected, rtol=1e-9, atol=0):
+            return as_it_is()
+    rest = none[len(shift) :]  # of what is tuned beside the penalty
+    inner, shift, to_mean = inner.in_units(unit), *(np.append(t, rest) for t in (shift, to_mean))
+    bound = replace(bound, inner=inner)
+    of_feature = unit if np.ndim(unit) < 2 else unit.mean(axis=1)
+    relative = every / of_feature
+    relative = relative[every > 0] if (every > 0).any() else np.ones(1)
+    own = Ray(inner, of_feature, relative, none)
+    alike = Ray(inner, mean, scales / mean, to_mean - shift)
+    is_near = np.ptp(shift) < NEARLY_ONE
+    rays, single = ((own,), (alike,)) if is_near else ((own, alike),) * 2
+    return Measured(bound, shift, relative, rays, single)
 
 
 def default_box(inner, scales=None):
@@ -81,6 +115,7 @@ class Look:
     """A level that was looked at: log strength, what was found there, and the slope of the
     criterion in the level."""
 
+    ray: Ray
     level: float
     found: Any
     slope: float
@@ -94,15 +129,15 @@ class Look:
         return self.found.predict(0 * self.found.theta)
 
 
-def look_everywhere(seen, lower, upper, record):
-    """The criterion and its slope at some strengths on all folds, from where the penalty is
-    everything down to where it is nothing, and between two where f is lower; the best first. f may
-    have a valley for every scale of a feature, and be flat between. Levels are a decade apart, or
-    more where scales differ by many; those that are not solved are left out.
+def look_everywhere(bound, ray, lower, upper, record):
+    """The criterion and its slope at some strengths of a ray on all folds, from where the penalty
+    is everything down to where it is nothing, and between two where f is lower; the best first. f
+    may have a valley for every scale of a feature, and be flat between. Levels are a decade apart,
+    or more where scales differ by many; those that are not solved are left out.
 
     Solutions are loose, each started from that of the level above. Returns the looks and whether
     ``record(evaluation, accuracy, is_accepted)`` asked to stop."""
-    bound, inner, scales = seen.bound, seen.inner, seen.scales
+    inner, scales = bound.inner, ray.scales
     top, bottom = np.log(scales.sum()), np.log(scales.min()) - 4 * DECADE
     step = max(DECADE, (top - bottom) / MOST_LEVELS)
     is_wide = inner.design.n_coef > linsolve.SMALL
@@ -112,7 +147,7 @@ def look_everywhere(seen, lower, upper, record):
 
     def look(level, last):
         nonlocal is_stopped
-        now = look_at(seen, level, lower, upper, last)
+        now = look_at(bound, ray, level, lower, upper, last)
         if now is None:
             return None
         is_stopped |= record(now.found, LOOSE, False)
@@ -121,7 +156,7 @@ def look_everywhere(seen, lower, upper, record):
 
     while level >= bottom and n_worse < 2 and not is_stopped:
         last = looks[-1] if looks else None
-        is_beyond_box = (seen.level(level - step) >= upper).all()  # the next is at it too
+        is_beyond_box = (ray.level(level - step) >= upper).all()  # the next is at it too
         now = None if is_beyond_box else look(level, last)
         level -= step
         if is_beyond_box:
@@ -147,11 +182,20 @@ def look_everywhere(seen, lower, upper, record):
     return sorted(looks, key=lambda one: one.value), is_stopped
 
 
-def look_at(seen, level, lower, upper, last):
+def look_at(bound, ray, level, lower, upper, last):
     """The `Look` at a level from the `last` one, or None where no solution was found."""
-    bound, inner = seen.bound, seen.inner
-    theta = np.clip(seen.level(level), lower, upper)
-    W, precond = (last.W, last.found.precond) if last else (inner.null.W, None)
+    found = evaluate_loosely(bound, ray.level(level), lower, upper, last and last.found)
+    if found is None:
+        return None
+    slope = float(found.grad @ (ray.level(1.0) - ray.level(0.0)))
+    return Look(ray, level, found, slope)
+
+
+def evaluate_loosely(bound, theta, lower, upper, last):
+    """The evaluation at θ within bounds, started from the `last` one, or None where no solution was
+    found."""
+    inner, theta = bound.inner, np.clip(theta, lower, upper)
+    W, precond = (last.predict(0 * last.theta), last.precond) if last else (inner.null.W, None)
     is_of_w, is_smooth = not hasattr(bound, "evaluate"), not inner.loss.has_kinks
     if precond is not None and inner.design.n_coef <= linsolve.SMALL:
         if is_of_w and is_smooth:
@@ -161,8 +205,7 @@ def look_at(seen, level, lower, upper, last):
     found = evaluate(bound, theta, W, LOOSE, has_tangents=False, precond=precond)
     if not (found.is_solved and np.isfinite(found.value)):
         return None
-    slope = float(found.grad @ (seen.level(1.0) - seen.level(0.0)))
-    return Look(level, replace(found, Q=None), slope)  # with all columns of Q many would be large
+    return replace(found, Q=None)  # with all columns of Q many would be large
 
 
 def one_step(inner, theta, W, precond):
@@ -193,13 +236,14 @@ def between(above, below):
 
 def look_at_three(seen, lower, upper):
     """A quick look at three levels about the scale of the data on the first fold, as columns of one
-    block with few iterations: the best start (θ, w) among those that came near their solution. One
-    that is still far looks like a larger strength."""
+    block with few iterations: the best start (ray, level, w) among those that came near their
+    solution. One that is still far looks like a larger strength."""
     first = seen.bound.one_fold(0)
     inner, design, units = first.inner, first.inner.design, first.inner.units
-    levels = [np.clip(seen.level(k * DECADE), lower, upper) for k in (1, 0, -1)]
+    every = [(ray, k * DECADE) for ray in seen.rays for k in (1, 0, -1)]
+    levels = [np.clip(ray.level(level), lower, upper) for ray, level in every]
     if hasattr(first, "evaluate"):  # no rows but those that train, whose losses tell nothing
-        return levels[1], inner.null.W
+        return seen.rays[0], 0.0, inner.null.W
     xp = design.xp
     lam = xp.concat([inner.strengths(theta)[:, :1] for theta in levels], axis=1)
     lam_of = units.repeat(np.arange(len(levels), dtype=np.int32))
@@ -212,7 +256,7 @@ def look_at_three(seen, lower, upper):
     reach = 2 * precond.norms(units, xp.take(lam, xp.asarray(lam_of), axis=1) * result.W)
     is_near = np.isfinite(values) & (units.of_units(result.grad_norm) <= reach)
     best = int(np.argmin(np.where(is_near, values, np.inf)))  # the strongest where none is
-    return levels[best], units.split(result.W)[best]
+    return *every[best], units.split(result.W)[best]
 
 
 def solve_all_rows(inner, theta, W, precond):
@@ -227,13 +271,10 @@ def solve_all_rows(inner, theta, W, precond):
     return solvers.newton_cg(whole, lam, start, tol=tol, precond=precond).W
 
 
-def single_strength(seen, theta):
-    """The first fold's criterion with one strength in the place of the penalty's hyperparameters at
-    θ, and that strength, (1,)."""
-    bound, inner = seen.bound, seen.inner
-    penalty = inner.penalty
-    level = penalty.strengths(split_theta(inner, theta)[0], inner.n_features).mean()
-    unit = getattr(penalty, "unit", 1.0)
-    single = InUnits(Ridge(getattr(penalty, "penalty_factor", None)), unit)
-    alone = replace(inner.at(theta), penalty=single, tuned=())
-    return replace(bound, inner=alone).one_fold(0), np.log([level / unit])
+def single_strength(bound, seen, ray):
+    """A criterion with one strength in the place of the penalty's hyperparameters, those of others
+    at their start, and its `Ray`: in the units of a ray of the search."""
+    penalty = InUnits(Ridge(getattr(seen.inner.penalty, "penalty_factor", None)), ray.unit)
+    inner = bound.inner.at(seen.inner.start(0.0))
+    bound = replace(bound, inner=replace(inner, penalty=penalty, tuned=()))
+    return bound, Ray(bound.inner, ray.unit, ray.scales, np.zeros(1))
