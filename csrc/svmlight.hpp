@@ -53,6 +53,7 @@ template <class V>
 struct SvmlightRows {
     int64_t n_rows = 0, n_entries = 0,
             n_features = 0;  // n_features: largest index seen + 1, explicit zeros included
+    bool has_index_0 = false;
     Buffer<double> labels;
     Buffer<int64_t> indptr;
     Buffer<int32_t> indices32;
@@ -82,7 +83,7 @@ enum class Fault : uint8_t {
     kTwice,
     kValue,
     kWide
-};  // kWide: beyond int32
+};  // kWide: beyond the largest index allowed, or beyond int32
 
 struct Chunk {  // whole lines, each closed by '\n', so that no scan needs to test for the end of
                 // the text
@@ -337,8 +338,20 @@ inline const char* read_head(Chunk& chunk, const char* p, double& label) noexcep
     return p > token + 4 && ends_token(*p) ? p : fail(chunk, Fault::kQid, token);
 }
 
+// The first entry with a larger index, in a row that was read and has one.
+[[gnu::noinline]] inline const char* find_index_above(int64_t limit, const char* p) noexcept {
+    for (;; ++p) {
+        if (*p != ':') continue;
+        const char* token = p;
+        while (is_digit(token[-1])) --token;
+        uint64_t number = 0;
+        read_digits(token, number);
+        if (number > static_cast<uint64_t>(limit)) return token;
+    }
+}
+
 template <class V, class I>
-void parse(Chunk& chunk, const Output<V, I>& out, int zero_based) noexcept {
+void parse(Chunk& chunk, const Output<V, I>& out, int zero_based, int64_t max_index) noexcept {
     const int64_t shift = zero_based != 1;
     int64_t row = chunk.first_row, entry = chunk.first_entry;
     for (const char* p = chunk.begin; p < chunk.end; ++p) {
@@ -364,6 +377,8 @@ void parse(Chunk& chunk, const Output<V, I>& out, int zero_based) noexcept {
             chunk.max_index = std::max<int64_t>(chunk.max_index, indices[n - 1]);
             if (chunk.min_index < 0 && zero_based == 0)
                 return void(fail(chunk, Fault::kZeroIndex, line));
+            if (chunk.max_index > max_index - shift)
+                return void(fail(chunk, Fault::kWide, find_index_above(max_index, line)));
         }
         entry += found.has_zero ? drop_zeros(indices, values, n) : n;
         out.indptr[++row] = entry - chunk.first_entry;  // made global by close_gaps
@@ -385,7 +400,7 @@ inline std::string why_not_number(const char* p, std::string text) {
 }
 
 // Why a token was refused is worked out only here, so that the kernels stay lean.
-inline std::string describe(const Chunk& chunk) {
+inline std::string describe(const Chunk& chunk, int64_t max_index) {
     const char* at = chunk.fault_at;
     const std::string token(at, std::find_if(at, chunk.end, ends_token));
     std::string shown;
@@ -402,7 +417,8 @@ inline std::string describe(const Chunk& chunk) {
         case Fault::kTwice:
             return "feature " + std::to_string(chunk.feature) + " appears twice in one row";
         case Fault::kZeroIndex:
-            return "feature index 0, but zero_based=False counts features from 1";
+            return "feature index 0, but zero_based=False counts features from 1; leave it out "
+                   "if this file counts from 0";
         case Fault::kQid:
             what = quoted + " is not qid: and a whole number";
             break;
@@ -422,13 +438,17 @@ inline std::string describe(const Chunk& chunk) {
                 what =
                     "value in " + quoted + why_not_number(at + colon + 1, token.substr(colon + 1));
             break;
+        case Fault::kWide:
+            what = "feature index in " + quoted + " is too large: a model of at most " +
+                   std::to_string(max_index) + " features is possible here; renumber the features";
+            break;
         default:  // kIndex
             if (colon == token.npos)
                 what = "expected index:value, found " + quoted;
             else if (token[0] == '-')
                 what = "negative feature index in " + quoted;
             else if (token.find_first_not_of("0123456789") == colon && colon > 0)
-                what = "feature index in " + quoted + " is too large";
+                what = "feature index in " + quoted + " is too large; renumber the features";
             else
                 what = "feature index in " + quoted + " is not a whole number";
     }
@@ -495,10 +515,11 @@ void close_gaps(const std::vector<Chunk>& chunks, const Output<V, I>& out,
     rows.n_entries = n_entries;
 }
 
-// Parses with indices of type I into `rows`. kWide: an index needs int64, try again.
+// Parses with indices of type I into `rows`. kWide without an error: an index needs int64, try
+// again.
 template <class V, class I>
-Fault fill(std::vector<Chunk>& chunks, int zero_based, int n_threads, SvmlightRows<V>& rows,
-           Buffer<I>& indices, std::optional<SvmlightError>& error) {
+Fault fill(std::vector<Chunk>& chunks, int zero_based, int64_t max_index, int n_threads,
+           SvmlightRows<V>& rows, Buffer<I>& indices, std::optional<SvmlightError>& error) {
     const Chunk& end = chunks.back();
     const int64_t row_bound = end.first_row + end.n_lines,
                   entry_bound = end.first_entry + end.n_colons;
@@ -507,27 +528,30 @@ Fault fill(std::vector<Chunk>& chunks, int zero_based, int n_threads, SvmlightRo
     indices = allocate<I>(entry_bound);
     rows.values = allocate<V>(entry_bound);
     const Output<V, I> out{rows.labels.get(), rows.indptr.get(), indices.get(), rows.values.get()};
-    for_each_chunk(chunks, n_threads, [&](Chunk& chunk) { parse(chunk, out, zero_based); });
+    for_each_chunk(chunks, n_threads,
+                   [&](Chunk& chunk) { parse(chunk, out, zero_based, max_index); });
 
-    int64_t line = 1, min_index = INT64_MAX, max_index = -1;
+    int64_t line = 1, smallest = INT64_MAX, largest = -1;
     for (const Chunk& chunk : chunks) {
-        if (chunk.fault == Fault::kWide && sizeof(I) < 8) return Fault::kWide;
+        if (chunk.fault == Fault::kWide && std::numeric_limits<I>::max() < max_index)
+            return Fault::kWide;
         if (chunk.fault != Fault::kNone) {
             error = SvmlightError{line + std::count(chunk.begin, chunk.fault_at, '\n'),
-                                  describe(chunk)};
+                                  describe(chunk, max_index)};
             return chunk.fault;
         }
         line += chunk.n_lines;
-        min_index = std::min(min_index, chunk.min_index);
-        max_index = std::max(max_index, chunk.max_index);
+        smallest = std::min(smallest, chunk.min_index);
+        largest = std::max(largest, chunk.max_index);
     }
     close_gaps(chunks, out, rows);
     if (rows.n_rows == 0)
         error = SvmlightError{0, "no rows; the file is empty or holds only comments"};
-    const int64_t step = min_index < 0;  // 0-based after all
+    const int64_t step = smallest < 0;  // 0-based after all
     if (step)
         for (int64_t i = 0; i < rows.n_entries; ++i) ++out.indices[i];
-    rows.n_features = max_index + step + 1;
+    rows.n_features = largest + step + 1;
+    rows.has_index_0 = step || (zero_based == 1 && smallest == 0);
     shrink(rows.labels, rows.n_rows);
     shrink(rows.indptr, rows.n_rows + 1);
     shrink(indices, rows.n_entries);
@@ -538,10 +562,12 @@ Fault fill(std::vector<Chunk>& chunks, int zero_based, int n_threads, SvmlightRo
 }  // namespace svmlight
 
 // Fills `rows` from the text; says what is wrong with it otherwise. The result does not depend on
-// n_threads. zero_based: 1, features count from 0; 0, from 1; -1, from 0 if an index 0 is seen.
+// n_threads. zero_based: 1, features count from 0; 0, from 1; -1, from 0 if an index 0 is seen. An
+// index above max_index is an error.
 template <class V>
 std::optional<SvmlightError> parse_svmlight(const char* begin, const char* end, int zero_based,
-                                            int n_threads, SvmlightRows<V>& rows) {
+                                            int64_t max_index, int n_threads,
+                                            SvmlightRows<V>& rows) {
     using namespace svmlight;
     if (end - begin >= 3 && std::memcmp(begin, "\xEF\xBB\xBF", 3) == 0)
         begin += 3;  // byte order mark of UTF-8
@@ -559,9 +585,11 @@ std::optional<SvmlightError> parse_svmlight(const char* begin, const char* end, 
     }
     std::optional<SvmlightError> error;
     std::vector<Chunk> narrow = chunks;
-    if (fill(narrow, zero_based, n_threads, rows, rows.indices32, error) == Fault::kWide) {
+    if (fill(narrow, zero_based, max_index, n_threads, rows, rows.indices32, error) ==
+            Fault::kWide &&
+        !error) {
         rows.indices32.reset();
-        fill(chunks, zero_based, n_threads, rows, rows.indices64, error);
+        fill(chunks, zero_based, max_index, n_threads, rows, rows.indices64, error);
     }
     return error;
 }

@@ -2,7 +2,8 @@
 
 Exit codes: 0 converged; 1 an error, one sentence on stderr; 2 wrong usage; 3 a result that did not
 converge or lies at a bound (it is printed and written all the same); 130 interrupted. Results go to
-stdout, everything else to stderr."""
+stdout, everything else to stderr. A result that cannot be written is printed, as the search may
+have taken hours."""
 
 import os
 import sys
@@ -24,7 +25,7 @@ except ImportError:
     raise SystemExit('The command line needs typer and rich: pip install "fasthoag[cli]"') from None
 
 import fasthoag
-from fasthoag import report
+from fasthoag import io, report
 from fasthoag.losses import LOSSES, derivative, find_loss, without_smoothing
 from fasthoag.outer import METHODS
 from fasthoag.outer.classic import SCHEDULES
@@ -92,11 +93,7 @@ Labels = option(
     "--labels",
     help="Labels (.npy) of a .npz file; by default the same name with .npy.",
 )
-ZeroBased = option(
-    bool,
-    "--zero-based",
-    help="Features in text count from 0; without it they do if the file has a 0.",
-)
+COUNTED_FROM = "--zero-based/--one-based"
 
 
 def parse_bounds(text):
@@ -204,38 +201,59 @@ def live_trace(is_kept):
 
 
 def check_target(path, force, inputs=()):
-    """Raises before any work when a file cannot be written later, or would replace an input."""
+    """Raises before any work when a file cannot be written later, or would replace an input: one of
+    (path, labels)."""
     if path is None:
         return
     if path.exists() and not path.is_file():
         # a device would be replaced by a file
         raise ValueError(f"{path} is not an ordinary file; give another name.")
-    if os.path.lexists(path) and not force:
-        raise ValueError(f"{path} exists; --force replaces it.")
     if path.exists() and any(
-        other is not None and other.exists() and path.samefile(other) for other in inputs
+        other.exists() and path.samefile(other) for other in list_read(inputs)
     ):
         raise ValueError(f"{path} is one of the inputs; give another name.")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {path.parent}; make it first.")
-    if not os.access(path.parent, os.W_OK):
-        raise ValueError(f"{path}: the folder {path.parent} cannot be written to.")
+    if os.path.lexists(path) and not force:
+        raise ValueError(f"{path} exists; --force replaces it.")
+    folder = Path(os.path.realpath(path)).parent  # a link stays a link
+    if not folder.is_dir():
+        raise ValueError(f"{path}: there is no folder {folder}; make it first.")
+    try:
+        io._check_writable(path)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: the folder {folder} cannot be written to ({error.strerror}); give another "
+            "name."
+        ) from None
+
+
+def list_read(inputs):
+    """All files behind (path, labels): the labels of a .npz are beside it by default."""
+    for path, labels in inputs:
+        if path is not None:
+            yield path
+            if labels is not None or path.suffix.lower() == ".npz":
+                yield labels or path.with_suffix(".npy")
 
 
 def write(path, text, force):
     """Put the text under `path` at once, as model files are: never a part of it."""
-    from fasthoag.io import _write
+    # names of files, which a report holds, may be bytes of any encoding
+    io._write(path, text.encode(errors="replace"), force)
 
-    _write(path, text.encode(), force)
 
-
-def read(path, labels, threads, is_zero_based, **options):
-    """`fasthoag.load_data`; threads only where the format has a use for them."""
-    if path.suffix.lower() != ".npz":
+def read(files, threads, zero_based, **options):
+    """`fasthoag.io._read_together`; threads only where a format has a use for them."""
+    if not all(io._is_npz(path) for path, _ in files):
         options["n_threads"] = threads
-    if is_zero_based:
-        options["zero_based"] = True
-    return fasthoag.load_data(path, labels, **options)
+    if zero_based is not None:
+        options["zero_based"] = zero_based
+    return io._read_together(files, **options)
+
+
+def shown(labels):
+    """The first labels as text, with all their digits."""
+    texts = [np.format_float_positional(label, trim="-") for label in labels[:5]]
+    return ", ".join(texts) + (", ..." if len(labels) > 5 else "")
 
 
 def find_classes(y, path, is_multinomial=False):
@@ -243,12 +261,9 @@ def find_classes(y, path, is_multinomial=False):
     if is_multinomial and len(classes) > 1:
         return classes
     if len(classes) != 2:
-        shown = ", ".join(f"{label:g}" for label in classes[:5]) + (
-            ", ..." if len(classes) > 5 else ""
-        )
         raise ValueError(
-            f"{path} has {len(classes)} distinct labels ({shown}), but this loss needs exactly "
-            "two; --loss multinomial is for more, --loss squared for regression."
+            f"{path} has {len(classes)} distinct labels ({shown(classes)}), but this loss needs "
+            "exactly two; --loss multinomial is for more, --loss squared for regression."
         )
     return classes
 
@@ -258,7 +273,8 @@ def to_targets(y, classes, path, is_multinomial):
     is_unknown = ~np.isin(y, classes)
     if is_unknown.any():
         raise ValueError(
-            f"{path} has the label {y[is_unknown][0]:g}, which the training rows do not have."
+            f"{path} has the label {shown(y[is_unknown][:1])}, which the training rows do not "
+            f"have: theirs are {shown(classes)}. Relabel the rows, or leave them out."
         )
     return (
         np.searchsorted(classes, y).astype(float)
@@ -270,16 +286,21 @@ def to_targets(y, classes, path, is_multinomial):
 # ---- tune ----
 
 
-def load_rows(files, loss, threads, is_zero_based, dtype):
-    """A list of (X, y) for (path, labels) pairs, all with the same features, and the first's
-    classes (empty for regression)."""
+def load_rows(files, loss, threads, zero_based, dtype):
+    """A list of (X, y) for (path, labels) pairs, all with the same features; the first's classes
+    (empty for regression); and whether text counts features from 0, "auto" without text."""
+    # LIBSVM's own programs count in 32 bits; a search holds more than 16 arrays as long as the
+    # coefficients (28 at least, measured: --criterion gcv --low-memory)
+    max_features = min(2**31 - 1, io._max_features(16))
+    found, is_zero_based = read(files, threads, zero_based, dtype=dtype, max_features=max_features)
     paths = [path for path, _ in files]
-    Xs, ys = zip(
-        *(read(path, labels, threads, is_zero_based, dtype=dtype) for path, labels in files),
-        strict=False,
-    )
+    Xs, ys, have_feature_0 = zip(*found, strict=True)
+    if zero_based is None:
+        warn_of_base(paths, have_feature_0)
     # a text file ends at the last feature that occurs in it
     n_features = max(X.shape[1] for X in Xs)
+    if n_features == 0:
+        raise ValueError(f"{paths[0]}: no row has any feature.")
     for X in Xs:
         X.resize(X.shape[0], n_features)
     classes = np.empty(0)
@@ -289,7 +310,23 @@ def load_rows(files, loss, threads, is_zero_based, dtype):
         ys = [
             to_targets(y, classes, path, is_multinomial) for path, y in zip(paths, ys, strict=False)
         ]
-    return list(zip(Xs, ys, strict=False)), classes
+    return list(zip(Xs, ys, strict=False)), classes, is_zero_based
+
+
+def warn_of_base(paths, have_feature_0):
+    """Say it where the files leave open whether their text counts features alike."""
+    says_it = "--zero-based or --one-based says it."
+    if have_feature_0[0] is False and True in have_feature_0:
+        say(
+            f"warning: {paths[0]} has no feature 0, but {paths[have_feature_0.index(True)]} has, "
+            f"so all are taken to count features from 0; {says_it}"
+        )
+    elif None in have_feature_0 and False in have_feature_0 and True not in have_feature_0:
+        say(
+            f"warning: {paths[have_feature_0.index(False)]} has no feature 0, and columns of "
+            f"{paths[have_feature_0.index(None)]} have no numbers: features in text are taken to "
+            f"count from 1; {says_it}"
+        )
 
 
 def make_folds(n_folds, loss, seed):
@@ -350,12 +387,10 @@ def make_penalty(per, groups, loss, n_classes):
     return fasthoag.FeatureRidge() if per == "feature" else fasthoag.Ridge()
 
 
-def make_model(problem, result, w, classes):
-    from fasthoag.io import Model
-
+def make_model(problem, result, w, classes, zero_based="auto"):
     p = problem.n_features
     intercept = w[p] if problem.fit_intercept else np.zeros(w.shape[1:])
-    return Model(
+    return io.Model(
         problem.loss.name,
         coef=w[:p].T,
         intercept=intercept,
@@ -366,6 +401,7 @@ def make_model(problem, result, w, classes):
         value_error=result.value_error,
         status=result.status,
         message=result.message,
+        zero_based=zero_based,
     )
 
 
@@ -456,7 +492,12 @@ def tune(
         int | None, "--seed", min=0, help="Of the shuffling before folds are cut.  [default: 0]"
     ) = None,
     no_intercept: option(bool, "--no-intercept", help="Fit no intercept.") = False,
-    zero_based: ZeroBased = False,
+    zero_based: option(
+        bool | None,
+        COUNTED_FROM,
+        help="From where text counts features; by default from 0 if any of the files has a 0, else "
+        "from 1.",
+    ) = None,
     labels: Labels = None,
     valid_labels: option(Path | None, "--valid-labels", help="The same for --valid.") = None,
     test_labels: option(Path | None, "--test-labels", help="The same for --test.") = None,
@@ -490,21 +531,17 @@ def tune(
     check_together(
         valid, cv, seed, valid_labels, out, file_format, html, criterion, test, test_labels
     )
+    inputs = ((train, labels), (valid, valid_labels), (test, test_labels), (groups, None))
     for path in (out, html):
-        check_target(path, force, (train, valid, test, labels, valid_labels, test_labels))
+        check_target(path, force, inputs)
+    if file_format == "liblinear":
+        io._liblinear_solver(loss)
     cv, seed = (cv or 5, seed or 0) if valid is None and criterion == "cv" else (None, None)
     dtype = np.float32 if float32 else np.float64
-    files = (
-        [(train, labels)]
-        + [(valid, valid_labels)] * (valid is not None)
-        + [(test, test_labels)] * (test is not None)
-    )
-    ((X, y), *others), classes = load_rows(files, loss, threads, zero_based, dtype)
-    if file_format == "liblinear" and (classes != np.rint(classes)).any():
-        raise ValueError(
-            f"LIBLINEAR's labels are whole numbers; found {classes.tolist()}. Renumber them or "
-            "drop --format."
-        )
+    files = [pair for pair in inputs[:3] if pair[0] is not None]
+    ((X, y), *others), classes, is_zero_based = load_rows(files, loss, threads, zero_based, dtype)
+    if file_format == "liblinear" and classes.size:
+        io._liblinear_labels(classes)
     storage = {"low_memory": low_memory, "deterministic": deterministic, "device": device.value}
     penalty = make_penalty(per, groups, loss, len(classes))
     problem = fasthoag.Problem(
@@ -515,6 +552,8 @@ def tune(
         fit_intercept=not no_intercept,
         **storage,
     )
+    if test is not None:
+        problem.loss.check_y(others[-1][1], f"the labels of {test}")
     judge, rule = others[0] if valid is not None else None, criterion
     criterion = (
         fasthoag.HeldOut(*judge)
@@ -550,6 +589,7 @@ def tune(
             "per": per,
             "groups": groups and str(groups),
             "threads": threads,
+            "zero_based": None if is_zero_based == "auto" else is_zero_based,
             "fit_intercept": not no_intercept,
             "dtype": np.dtype(dtype).name,
             "n_rows": X.shape[0],
@@ -558,18 +598,23 @@ def tune(
             "format": out and file_format,
         }
     )
-    if is_json:
-        typer.echo(report.dump(report.to_dict(result, n_held_out, settings, unseen)))
-    else:
-        written = [
-            (name, path) for name, path in (("model", out), ("report", html)) if path is not None
-        ]
-        print_table(report.summary(result, n_held_out, unseen) + written)
-    if out is not None:
-        save = fasthoag.save_liblinear if file_format == "liblinear" else fasthoag.save_model
-        save(out, make_model(problem, result, w, classes), overwrite=force)
-    if html is not None:
-        write(html, report.page(result, n_held_out, settings, unseen), force)
+    written = []
+    try:
+        if out is not None:
+            save = fasthoag.save_liblinear if file_format == "liblinear" else fasthoag.save_model
+            save(out, make_model(problem, result, w, classes, is_zero_based), overwrite=force)
+            written.append(("model", out))
+        if html is not None:
+            write(html, report.page(result, n_held_out, settings, unseen), force)
+            written.append(("report", html))
+    finally:
+        # after a failure too, and only now: what is said to be written is
+        if out is not None and not written:
+            settings |= {"out": None, "format": None}
+        if is_json:
+            typer.echo(report.dump(report.to_dict(result, n_held_out, settings, unseen)))
+        else:
+            print_table(report.summary(result, n_held_out, unseen) + written)
     return finish(result)
 
 
@@ -607,7 +652,7 @@ def check_together(
         raise typer.BadParameter("--valid-labels needs --valid.")
     if out is None and file_format != "fasthoag":
         raise typer.BadParameter("--format needs --out.")
-    if out is not None and out == html:
+    if None not in (out, html) and os.path.realpath(out) == os.path.realpath(html):
         raise typer.BadParameter("--out and --report are the same file.")
 
 
@@ -626,62 +671,94 @@ def predict(
         bool, "--proba", help="Probability of the second (larger) label instead of labels."
     ) = False,
     labels: Labels = None,
-    zero_based: ZeroBased = False,
+    zero_based: option(
+        bool | None,
+        COUNTED_FROM,
+        help="From where text counts features; by default as in training.",
+    ) = None,
     force: Force = False,
     threads: Threads = None,
     debug: Debug = False,
 ):
     """Write a label, a probability or a prediction for every row; say how good they are when labels
     are known."""
-    check_target(out, force, (model, data, labels))
+    check_target(out, force, ((model, None), (data, labels)))
     fitted = fasthoag.load_model(model)
-    X, y = read_rows_for(fitted, data, labels, threads, zero_based)
+    if not (np.isfinite(fitted.coef).all() and np.isfinite(fitted.intercept).all()):
+        raise ValueError(f"{model} has coefficients that are not finite; tune again.")
+    X, y = read_rows_for(fitted, model, data, labels, threads, zero_based)
+    is_judged = y is not None and check_labels(fitted, model, data, y)
     predicted = fitted.predict(X)
-    shown = fitted.predict_proba(X)[:, 1] if proba else predicted
+    values = fitted.predict_proba(X)[:, 1] if proba else predicted
     text = "".join(
-        f"{value:.17g}\n" if shown.dtype.kind in "fiu" else f"{value}\n" for value in shown
+        f"{value:.17g}\n" if values.dtype.kind in "fiu" else f"{value}\n" for value in values
     )
     if out is None:
         typer.echo(text, nl=False)
     else:
         write(out, text, force)
-    if y is not None and fitted.classes.size == 0:
+    if is_judged and fitted.classes.size == 0:
         typer.echo(
             f"mean squared error {np.mean((predicted - y) ** 2):.6g} on {len(y)} rows", err=True
         )
-    # labels in files are numbers; a model may know names instead
-    elif y is not None and predicted.dtype.kind in "fiu":
+    elif is_judged:
         n_right = int((predicted == y).sum())
         typer.echo(f"accuracy {n_right / len(y):.6g} ({n_right} of {len(y)} rows)", err=True)
 
 
-def read_rows_for(model, path, labels, threads, is_zero_based):
+def read_rows_for(fitted, model, path, labels, threads, zero_based):
     """X with the model's number of features, and y or None."""
-    n_features = model.coef.shape[1]
-    if (
-        path.suffix.lower() == ".npz"
-        and labels is None
-        and path.exists()
-        and not path.with_suffix(".npy").exists()
-    ):
-        from fasthoag.io import _npz_matrix
-
-        X, y = _npz_matrix(str(path), np.float64), None
-        if X.shape[1] > n_features:
-            raise ValueError(
-                f"{path} has {X.shape[1]} features, but the model was trained on {n_features}; "
-                "drop the others."
-            )
-        X.resize(X.shape[0], n_features)
-        return X, y
-    try:
-        return read(path, labels, threads, is_zero_based, n_features=n_features)
-    except ValueError as error:
-        if "more than n_features" not in str(error):
-            raise
+    n_features, is_text = fitted.coef.shape[1], not io._is_npz(path)
+    if zero_based is None and fitted.zero_based is True and is_text:
+        zero_based = True
+    ((X, y, has_feature_0),), _ = read(
+        [(path, labels)], threads, zero_based, n_features=n_features, needs_labels=False
+    )
+    if zero_based is None and has_feature_0 and fitted.zero_based is False:
+        raise ValueError(
+            f"{path} has a feature 0, but {model} was trained on text whose features count from 1: "
+            "say --zero-based if only this file counts from 0; if the training rows do too, tune "
+            "again with --zero-based."
+        )
+    if zero_based is None and has_feature_0 is False and fitted.zero_based == "auto":
+        say(
+            f"warning: {path} has no feature 0, and {model} does not hold whether its text had: "
+            "features are taken to count from 1; --one-based or --zero-based says it."
+        )
+    if X.shape[1] > n_features:
         raise ValueError(
             f"{path} has features beyond the {n_features} that the model was trained on; drop them."
-        ) from None
+        )
+    if X.shape[1] < n_features:
+        say(
+            f"{path} has only the first {X.shape[1]} of the {n_features} features of the model; "
+            "the others are taken as 0."
+        )
+    X.resize(X.shape[0], n_features)
+    return X, y
+
+
+def check_labels(fitted, model, path, y):
+    """Whether the labels can judge predictions; raises for labels that the model does not know."""
+    found, classes = np.unique(y), fitted.classes
+    if classes.size and classes.dtype.kind not in "fiu":
+        say(f"no accuracy: the labels of {model} are names, those of {path} are numbers.")
+        return False
+    unknown = found[~np.isin(found, classes)] if classes.size else found[found == 0]
+    # LIBSVM's custom: rows without labels have one all the same
+    if len(found) == len(unknown) == 1:
+        say(
+            f"no {'accuracy' if classes.size else 'mean squared error'}: all labels of {path} are "
+            f"{shown(found)}, taken to stand for unknown ones."
+        )
+        return False
+    if classes.size and len(unknown):
+        raise ValueError(
+            f"{path} has labels that {model} was not trained on: {shown(unknown)}. Those of the "
+            f"file are {shown(found)}, of the model {shown(classes)}. Relabel the rows, or give "
+            "all of them one label such as 0 if they are unknown."
+        )
+    return True
 
 
 # ---- info ----

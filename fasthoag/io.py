@@ -9,6 +9,7 @@ import mmap
 import operator
 import os
 import secrets
+import stat
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -19,8 +20,9 @@ from fasthoag.losses import is_log_link
 
 __all__ = ["Model", "load_data", "load_model", "load_svmlight", "save_liblinear", "save_model"]
 
+_NO_LIMIT = 2**62
 _COMPRESSED = {".bz2": "bz2", ".gz": "gzip", ".xz": "lzma"}
-_MODEL_FORMAT, _MODEL_VERSION = "fasthoag-model", 1
+_MODEL_FORMAT, _MODEL_VERSION = "fasthoag-model", 2  # version 1 had no zero_based
 
 
 # ---- data ----
@@ -39,13 +41,15 @@ def load_svmlight(path, *, n_features=None, dtype=np.float64, zero_based="auto",
         A name that ends in ``.bz2``, ``.gz`` or ``.xz`` is decompressed in memory. Anything else is
         text and is mapped: it must not shrink while it is read.
     n_features : int, optional
-        Number of columns; the largest index in the file by default. Give it for a test set, which
-        may lack the last features of the training set.
+        Number of columns; the largest index in the file by default, which then must be small enough
+        for an array of that length to fit into memory. Give it for a test set, which may lack the
+        last features of the training set.
     dtype : float64 or float32
         Type of the values of `X`. Labels are always float64.
     zero_based : {"auto", True, False}
         Whether features count from 0. "auto": they do if the file has an index 0, and count from 1
-        otherwise.
+        otherwise. A file that counts from 0 may lack feature 0: read files that belong together by
+        ``load_data([train, test])``, which decides for all of them, or say it.
     n_threads : int, optional
         All processors by default. The result does not depend on it.
 
@@ -60,8 +64,8 @@ def load_svmlight(path, *, n_features=None, dtype=np.float64, zero_based="auto",
     FileNotFoundError
     ValueError
         With the path, the line and what is wrong in it: a number that is malformed or not finite,
-        an index that is negative or appears twice, `n_features` too small, no rows, a truncated or
-        corrupt compressed file.
+        an index that is negative, too large or appears twice, `n_features` too small, no rows, a
+        truncated or corrupt compressed file.
 
     Examples
     --------
@@ -77,49 +81,103 @@ def load_svmlight(path, *, n_features=None, dtype=np.float64, zero_based="auto",
     >>> y
     array([ 1., -1.])
     """
-    dtype = _real_type(dtype)
-    if not (isinstance(zero_based, (bool, np.bool_)) or zero_based == "auto"):
-        raise ValueError(f'zero_based must be "auto", True or False; found {zero_based!r}.')
-    base = -1 if isinstance(zero_based, str) else int(zero_based)
     n_features = _count("n_features", n_features)
-    n_threads = _count("n_threads", n_threads) or _n_processors()
+    n_threads = _count("n_threads", n_threads)
+    X, y, _ = _read_text(path, _real_type(dtype), _counted_from(zero_based), n_threads, n_features)
+    return _with_features(path, X, n_features), y
+
+
+def _read_text(path, dtype, zero_based, n_threads, n_features=None, max_features=None):
+    """X with as many columns as the text shows, y, and whether the text has an index 0."""
+    if max_features is None:
+        max_features = _max_features(1) if n_features is None else _NO_LIMIT
+    base = -1 if isinstance(zero_based, str) else int(zero_based)
     path = _existing(path)
     with open(path, "rb") as file:
         text = _text(path, file)
         try:
-            y, indptr, indices, values, n_seen = _core.parse_svmlight(
-                text, base, dtype == np.float32, n_threads
+            y, indptr, indices, values, n_seen, has_feature_0 = _core.parse_svmlight(
+                text, base, dtype == np.float32, n_threads or _n_processors(), max_features
             )
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         finally:
             if isinstance(text, mmap.mmap):
                 text.close()
-    if n_seen == 0 and n_features is None:
-        raise ValueError(f"{path}: no row has any feature; give n_features if that is meant.")
-    shape = len(y), _n_columns(path, n_seen, n_features)
-    X = scipy.sparse.csr_matrix((values, indices, indptr), shape=shape, copy=False)
+    X = scipy.sparse.csr_matrix((values, indices, indptr), shape=(len(y), n_seen), copy=False)
     X.has_canonical_format = True  # sorted and without duplicates: saves scipy a pass
-    return X, y
+    return X, y, has_feature_0
 
 
-def load_data(path, labels=None, **options):
-    """Matrix and labels of a data set: ``.npz`` with ``.npy``, or LIBSVM text.
+def _read_together(
+    files,
+    *,
+    dtype=np.float64,
+    zero_based="auto",
+    n_threads=None,
+    n_features=None,
+    max_features=None,
+    needs_labels=True,
+):
+    """``(X, y, has_feature_0)`` of every (path, labels), as wide as each file is, and `zero_based`
+    as decided for all text among them.
+
+    "auto": from 0 if any text has an index 0. It stays "auto" where no file is text, and
+    ``has_feature_0`` is None of such a file. Without `needs_labels`, y is None of a ``.npz`` file
+    whose labels are neither named nor beside it.
+    """
+    dtype, zero_based = _real_type(dtype), _counted_from(zero_based)
+    n_threads = _count("n_threads", n_threads)
+    files = [(_existing(path), labels) for path, labels in files]
+    if all(_is_npz(path) for path, _ in files):
+        given = [("n_threads", n_threads is not None), ("zero_based", zero_based != "auto")]
+        if unused := ", ".join(name for name, is_given in given if is_given):
+            raise ValueError(f"{files[0][0]}: {unused}: for LIBSVM text only; drop it for .npz.")
+    found = []
+    for path, labels in files:
+        if _is_npz(path):
+            found.append((*_read_npz(path, labels, dtype, needs_labels, max_features), None))
+        elif labels is None:
+            found.append(_read_text(path, dtype, zero_based, n_threads, n_features, max_features))
+        else:
+            raise ValueError(
+                f"{path}: LIBSVM text holds its own labels; drop labels={os.fspath(labels)!r}."
+            )
+    has_feature_0 = [has_one for _, _, has_one in found if has_one is not None]
+    if zero_based == "auto" and has_feature_0:
+        zero_based = any(has_feature_0)
+        for X, _, has_one in found if zero_based else ():
+            if has_one is False:  # read as if it counted from 1
+                X.indices += 1  # the largest that int32 holds was written, and is none yet
+                X.resize((X.shape[0], X.shape[1] + 1))
+    return found, zero_based
+
+
+def load_data(
+    path, labels=None, *, n_features=None, dtype=np.float64, zero_based="auto", n_threads=None
+):
+    """Matrix and labels of a data set: ``.npz`` with ``.npy``, or LIBSVM text; of several at once.
 
     Parameters
     ----------
-    path : str or path
+    path : str or path, or a list of them
         ``.npz``: a matrix saved by `scipy.sparse.save_npz`. Any other name is LIBSVM text, see
-        `load_svmlight`.
-    labels : str or path, optional
+        `load_svmlight`. A list is of files that belong together, such as training and test rows:
+        all get the same number of columns, and `zero_based` is decided for all text among them.
+    labels : str or path, or a list of them, optional
         For ``.npz`` only: the ``.npy`` file of the labels, by default the same name with ``.npy``.
-    **options
-        ``n_features`` and ``dtype``; for LIBSVM text also ``zero_based`` and ``n_threads``.
+        A list, with None for text, where `path` is one.
+    n_features, dtype
+        As of `load_svmlight`.
+    zero_based, n_threads
+        As of `load_svmlight`, for LIBSVM text only. "auto": features count from 0 if any of the
+        files has an index 0.
 
     Returns
     -------
     X : csr_matrix, shape (n_rows, n_features)
     y : array of float64, shape (n_rows,)
+        Of a list, a list of pairs ``(X, y)``.
 
     Raises
     ------
@@ -140,31 +198,71 @@ def load_data(path, labels=None, **options):
     >>> X.shape, y
     ((3, 3), array([ 1., -1.,  1.]))
     """
-    path = _existing(path)
-    stem, suffix = os.path.splitext(path)
-    if suffix.lower() != ".npz":
-        if labels is not None:
-            raise ValueError(
-                f"{path}: LIBSVM text holds its own labels; drop labels={os.fspath(labels)!r}."
-            )
-        return load_svmlight(path, **options)
-    dtype = _real_type(options.pop("dtype", np.float64))
-    n_features = _count("n_features", options.pop("n_features", None))
-    if options:
+    is_list = isinstance(path, (list, tuple))
+    paths = list(path) if is_list else [path]
+    labels = [labels] if not is_list else [None] * len(paths) if labels is None else labels
+    if is_list and not (isinstance(labels, (list, tuple)) and len(labels) == len(paths) > 0):
         raise ValueError(
-            f"{path}: {', '.join(sorted(options))}: for LIBSVM text only; drop it for .npz."
+            "a list for path must not be empty, and labels a list as long, or None; found "
+            f"{len(paths)} files and labels={labels!r}."
         )
-    X = _npz_matrix(path, dtype)
-    X.resize((X.shape[0], _n_columns(path, X.shape[1], n_features)))
-    y = _npy_labels(
-        path, _existing(labels if labels is not None else stem + ".npy", "the labels of " + path)
+    n_features = _count("n_features", n_features)
+    found, _ = _read_together(
+        list(zip(paths, labels, strict=True)),
+        dtype=dtype,
+        zero_based=zero_based,
+        n_threads=n_threads,
+        n_features=n_features,
     )
+    if is_list and n_features is None:
+        n_features = max(X.shape[1] for X, _, _ in found) or None
+    pairs = [
+        (_with_features(path, X, n_features), y)
+        for path, (X, y, _) in zip(paths, found, strict=True)
+    ]
+    return pairs if is_list else pairs[0]
+
+
+def _is_npz(path):
+    return os.path.splitext(os.fspath(path))[1].lower() == ".npz"
+
+
+def _read_npz(path, labels, dtype, needs_labels, max_features):
+    X = _npz_matrix(path, dtype)
+    if max_features is not None and X.shape[1] > max_features:
+        raise ValueError(
+            f"{path} has {X.shape[1]} features, too many: a model of at most {max_features} is "
+            "possible here; drop columns."
+        )
+    if labels is None:
+        labels = _labels_path(path)
+        if not needs_labels and not os.path.exists(labels):
+            return X, None
+    y = _npy_labels(path, _existing(labels, "the labels of " + path))
     if len(y) != X.shape[0]:
         raise ValueError(
             f"{path} has {X.shape[0]} rows, but its labels file has {len(y)}; give the matching "
             "labels=."
         )
     return X, y
+
+
+def _labels_path(path):
+    """Where the labels of this ``.npz`` file are by default."""
+    return os.path.splitext(path)[0] + ".npy"
+
+
+def _counted_from(zero_based):
+    if not (isinstance(zero_based, (bool, np.bool_)) or zero_based == "auto"):
+        raise ValueError(f'zero_based must be "auto", True or False; found {zero_based!r}.')
+    return zero_based if isinstance(zero_based, str) else bool(zero_based)
+
+
+def _max_features(n_vectors):
+    """The largest number of features for which so many vectors of doubles fit into memory."""
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", ()):
+        return _NO_LIMIT  # Windows: the first allocation will tell
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (8 * n_vectors)
 
 
 def _existing(path, what="a file"):
@@ -200,13 +298,19 @@ def _n_processors():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _n_columns(path, n_seen, n_features):
+def _with_features(path, X, n_features):
+    """The matrix with so many columns, by default those that the file has."""
+    path, n_seen = os.fspath(path), X.shape[1]
+    if n_features is None and n_seen == 0:
+        raise ValueError(f"{path}: no row has any feature; give n_features if that is meant.")
     if n_features is not None and n_features < n_seen:
         raise ValueError(
             f"{path} has {n_seen} features, more than n_features={n_features}. Give a larger "
             "n_features, or none."
         )
-    return n_seen if n_features is None else n_features
+    if n_features is not None:
+        X.resize((X.shape[0], n_features))
+    return X
 
 
 def _text(path, file):
@@ -299,6 +403,9 @@ class Model:
         Outer criterion, and the bound or estimate of its error.
     status, message : str
         How the search ended.
+    zero_based : {"auto", True, False}
+        Whether the text that it was trained on counts features from 0, for `load_svmlight` to read
+        other text alike; "auto" if that is not known.
 
     Examples
     --------
@@ -320,6 +427,7 @@ class Model:
     value_error: float = np.nan
     status: str = ""
     message: str = ""
+    zero_based: bool | str = "auto"
 
     def __post_init__(self):
         coef = np.atleast_2d(np.asarray(self.coef, dtype=np.float64))
@@ -343,6 +451,7 @@ class Model:
         }
         converted |= {name: float(getattr(self, name)) for name in ("value", "value_error")}
         converted |= {name: str(getattr(self, name)) for name in ("loss", "status", "message")}
+        converted["zero_based"] = _counted_from(self.zero_based)
         for name, value in converted.items():
             object.__setattr__(self, name, value)
 
@@ -424,38 +533,40 @@ def load_model(path):
     path = _existing(path, "a model file")
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            content = dict(archive)
-        if content.pop("format") != _MODEL_FORMAT:
-            raise ValueError("another format")
-        if (version := int(content.pop("version"))) == _MODEL_VERSION:
-            return Model(
-                **{name: value if value.ndim else value.item() for name, value in content.items()}
-            )
+            if archive["format"] != _MODEL_FORMAT:
+                raise ValueError("another format")
+            # first of all: a newer version may hold what cannot be read here
+            version = int(archive["version"])
+            if version <= _MODEL_VERSION:
+                content = {name: archive[name] for name in archive.files}
+                del content["format"], content["version"]
+                return Model(**{name: v if v.ndim else v.item() for name, v in content.items()})
     except Exception as error:
         _raise_unless_content(error)
         raise ValueError(
             f"{path}: not a model file of fasthoag, or truncated or corrupt ({error})."
         ) from error
     raise ValueError(
-        f"{path}: model file of version {version}; this fasthoag reads {_MODEL_VERSION}. Update "
-        "fasthoag."
+        f"{path}: model file of version {version}; this fasthoag reads 1 to {_MODEL_VERSION}. "
+        "Update fasthoag."
     )
 
 
 def save_liblinear(path, model, *, overwrite=False):
     """Write a model as LIBLINEAR's text format, which its ``predict`` reads.
 
-    Loss "logistic" becomes L2R_LR (several outputs: one against the rest), "squared" becomes
-    L2R_L2LOSS_SVR. The intercept is the weight of a last feature of value ``bias 1``. With two
-    classes the positive one comes first, as LIBLINEAR's weights are those of its first label.
+    Loss "logistic" becomes L2R_LR and "squared_hinge" L2R_L2LOSS_SVC (several outputs: one against
+    the rest), "squared_epsilon_insensitive" and "squared" become L2R_L2LOSS_SVR. The intercept is
+    the weight of a last feature of value ``bias 1``. With two classes the positive one comes first,
+    as LIBLINEAR's weights are those of its first label.
 
     Raises
     ------
     FileExistsError, OSError
         As `save_model`.
     ValueError
-        LIBLINEAR has no such model: another loss, labels that are not whole numbers, a regression
-        with many outputs.
+        LIBLINEAR has no such model: another loss, labels that are not whole numbers of 32 bits, a
+        regression with many outputs, two outputs for two classes.
 
     Examples
     --------
@@ -468,35 +579,62 @@ def save_liblinear(path, model, *, overwrite=False):
     ...     print(open(path).read().split("w\\n")[0].splitlines())
     ['solver_type L2R_LR', 'nr_class 2', 'label 1 -1', 'nr_feature 2', 'bias 1']
     """
-    if model.loss not in ("logistic", "squared"):
-        raise ValueError(
-            f"LIBLINEAR has no loss {model.loss!r}; only 'logistic' and 'squared' can be written."
-        )
+    solver, is_regression = _liblinear_solver(model.loss)
     n_outputs, n_features = model.coef.shape
-    if model.loss == "squared":
+    head = [f"solver_type {solver}"]
+    if is_regression:
         if n_outputs > 1 or model.classes.size:
             raise ValueError(
                 "LIBLINEAR's regression has one output and no classes; this model is another kind."
             )
-        head = ["solver_type L2R_L2LOSS_SVR", "nr_class 2"]
+        head += ["nr_class 2"]
     else:
-        labels = model.classes[::-1] if n_outputs == 1 else model.classes
-        if (
-            labels.dtype.kind not in "fiu"
-            or labels.size == 0
-            or (labels != labels.astype(np.int32)).any()
-        ):
+        if n_outputs == 2:
             raise ValueError(
-                f"LIBLINEAR's labels are whole numbers; found {model.classes.tolist()}. Renumber "
-                "them."
+                "LIBLINEAR's models of two classes have one output; this model has two."
             )
-        numbers = " ".join(str(int(label)) for label in labels)
-        head = ["solver_type L2R_LR", f"nr_class {len(labels)}", f"label {numbers}"]
+        labels = _liblinear_labels(model.classes)[:: -1 if n_outputs == 1 else 1]
+        head += [f"nr_class {len(labels)}", f"label {' '.join(map(str, labels))}"]
     head += [f"nr_feature {n_features}", "bias 1", "w", ""]
     content = io.BytesIO()
     content.write("\n".join(head).encode("ascii"))
     np.savetxt(content, np.vstack([model.coef.T, model.intercept]), fmt="%.17g")
     _write(path, content.getbuffer(), overwrite)
+
+
+_LIBLINEAR = {  # solver type, and whether it is a regression
+    "logistic": ("L2R_LR", False),
+    "squared_hinge": ("L2R_L2LOSS_SVC", False),
+    "squared_epsilon_insensitive": ("L2R_L2LOSS_SVR", True),
+    "squared": ("L2R_L2LOSS_SVR", True),
+}
+
+
+def _liblinear_solver(loss):
+    if loss not in _LIBLINEAR:
+        raise ValueError(
+            f"LIBLINEAR has no loss {loss!r}; only {', '.join(map(repr, _LIBLINEAR))} can be "
+            "written in its format. Write the format of fasthoag instead."
+        )
+    return _LIBLINEAR[loss]
+
+
+def _liblinear_labels(classes):
+    """The labels as integers."""
+    if classes.size == 0:
+        raise ValueError("LIBLINEAR's classifiers have labels; give the model its classes.")
+    limits = np.iinfo(np.int32)
+    if (
+        classes.dtype.kind not in "fiu"
+        or not (
+            (classes == np.rint(classes)) & (classes >= limits.min) & (classes <= limits.max)
+        ).all()
+    ):
+        raise ValueError(
+            f"LIBLINEAR's labels are whole numbers of 32 bits; found {classes.tolist()}. Renumber "
+            "them, or write the format of fasthoag instead."
+        )
+    return classes.astype(np.int32)
 
 
 def _write(path, content, overwrite):
@@ -505,9 +643,7 @@ def _write(path, content, overwrite):
     path = os.fspath(path)
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(errno.EEXIST, "file exists; pass overwrite=True to replace it", path)
-    target = os.path.realpath(path)  # a link stays a link
-    # in the same folder: replacing across disks is no single step
-    temporary = f"{target}.{secrets.token_hex(4)}.tmp"
+    target, temporary = _places(path)
     try:
         with open(temporary, "xb") as file:
             file.write(content)
@@ -521,3 +657,28 @@ def _write(path, content, overwrite):
             what = f"cannot write: {error.strerror}; the old file, if any, is untouched"
             raise OSError(error.errno, what, path) from error
         raise
+
+
+def _places(path):
+    """The file to replace, where a link points to, as a link stays a link; and a temporary name."""
+    target = os.path.realpath(path)
+    # in the same folder: replacing across disks is no single step; short: the other may be long
+    name = f".fasthoag-{secrets.token_hex(4)}.tmp"
+    return target, os.path.join(os.path.dirname(target), name)
+
+
+def _check_writable(path):
+    """Raises OSError where `_write` would fail, as far as can be known without a replacement."""
+    target, temporary = _places(path)
+    folder = os.stat(os.path.dirname(target))
+    open(temporary, "xb").close()
+    os.unlink(temporary)
+    try:
+        owner = os.lstat(target).st_uid
+    except FileNotFoundError:
+        return
+    if not folder.st_mode & stat.S_ISVTX or not hasattr(os, "geteuid"):
+        return
+    # in a folder such as /tmp only the owner replaces a file
+    if os.geteuid() not in (0, owner, folder.st_uid):
+        raise PermissionError(errno.EACCES, "the file is another user's", os.fspath(path))

@@ -1,4 +1,5 @@
 import bz2
+import errno
 import gzip
 import html.parser
 import json
@@ -23,7 +24,7 @@ from sklearn.model_selection import StratifiedKFold
 from typer.testing import CliRunner
 
 import fasthoag
-from fasthoag import cli
+from fasthoag import cli, io
 from fasthoag.problem import refit
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(fasthoag.__file__)))
@@ -357,19 +358,294 @@ def test_debug_shows_the_exception(tmp_path):
     assert isinstance(run("tune", tmp_path / "none.txt", "--debug").exception, FileNotFoundError)
 
 
+def forbid_work(monkeypatch):
+    for owner, name in ((io, "_read_together"), (fasthoag, "load_model"), (fasthoag, "hoag")):
+        monkeypatch.setattr(owner, name, lambda *args, **options: pytest.fail("work was done"))
+
+
 @pytest.mark.parametrize("option", ["--out", "--report"])
 def test_outputs_are_checked_before_work(rows, tmp_path, monkeypatch, option):
     train = rows()
     (tmp_path / "old").write_text("precious")
-    monkeypatch.setattr(
-        fasthoag, "load_data", lambda *args, **options: pytest.fail("work was done")
-    )
+    forbid_work(monkeypatch)
     assert_fails(run("tune", train, option, tmp_path / "old"), "old exists", "--force")
     assert_fails(run("tune", train, option, tmp_path / "none" / "model"), "no folder")
     assert_fails(run("tune", train, option, train, "--force"), "one of the inputs")
     assert_fails(run("tune", train, option, tmp_path, "--force"), "not an ordinary file")
     assert_fails(run("tune", train, option, os.devnull, "--force"), "not an ordinary file")
     assert (tmp_path / "old").read_text() == "precious"
+
+
+@pytest.mark.parametrize("other", ["x", "./x", "folder/../x", "link", "link_of_folder/x"])
+def test_out_and_report_must_differ_however_they_are_spelled(rows, tmp_path, monkeypatch, other):
+    train = rows()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "x")
+    (tmp_path / "link_of_folder").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    forbid_work(monkeypatch)
+    result = run("tune", train, "--out", tmp_path / "x", "--report", other, "--force")
+    assert result.exit_code == 2
+    assert "are the same file" in result.stderr
+
+
+@pytest.mark.parametrize("how", ["itself", "hard link", "symbolic link"])
+@pytest.mark.parametrize("option", ["--out", "--report"])
+@pytest.mark.parametrize(
+    ("inputs", "victim"),
+    [
+        (["train.txt"], "train.txt"),
+        (["train.txt", "--valid", "other.txt"], "other.txt"),
+        (["train.txt", "--test", "other.txt"], "other.txt"),
+        (["train.txt", "--groups", "groups"], "groups"),
+        (["train.npz"], "train.npy"),
+        (["train.npz", "--labels", "labels.npy"], "labels.npy"),
+        (["train.txt", "--valid", "train.npz"], "train.npy"),
+        (["train.txt", "--test", "train.npz", "--test-labels", "labels.npy"], "labels.npy"),
+    ],
+)
+def test_no_output_replaces_an_input(tmp_path, monkeypatch, how, option, inputs, victim):
+    for name in ("train.txt", "other.txt", "groups", "train.npz", "train.npy", "labels.npy"):
+        (tmp_path / name).write_text(name)
+    out = {"itself": victim}.get(how, "output")
+    if how == "hard link":
+        os.link(tmp_path / victim, tmp_path / "output")
+    elif how == "symbolic link":
+        (tmp_path / "output").symlink_to(tmp_path / victim)
+    monkeypatch.chdir(tmp_path)
+    forbid_work(monkeypatch)
+    for force in ((), ("--force",)):
+        assert_fails(run("tune", *inputs, option, out, *force), f"{out} is one of the inputs")
+    assert (tmp_path / victim).read_text() == victim
+
+
+@pytest.mark.parametrize("victim", ["model", "rows.npz", "rows.npy"])
+def test_predictions_replace_no_input(tmp_path, monkeypatch, victim):
+    for name in ("model", "rows.npz", "rows.npy"):
+        (tmp_path / name).write_text(name)
+    monkeypatch.chdir(tmp_path)
+    forbid_work(monkeypatch)
+    result = run("predict", "model", "rows.npz", "--out", victim, "--force")
+    assert_fails(result, f"{victim} is one of the inputs")
+
+
+COMMANDS = [("tune", "--out"), ("tune", "--report"), ("predict", "--out")]
+
+
+@pytest.mark.parametrize(("command", "option"), COMMANDS)
+def test_place_that_cannot_be_written_to_is_refused_before_work(
+    rows, tmp_path, monkeypatch, command, option
+):
+    train = rows()
+    forbid_work(monkeypatch)
+    arguments = [train] if command == "tune" else [train, train]
+    (tmp_path / "link").symlink_to(tmp_path / "none" / "model")
+    result = run(command, *arguments, option, tmp_path / "link", "--force")
+    assert_fails(result, "there is no folder", "none")
+    # in a shared folder only its owner replaces a file
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    (tmp_path / "shared" / "old").write_text("precious")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 12345)
+    result = run(command, *arguments, option, tmp_path / "shared" / "old", "--force")
+    assert_fails(result, "old: ", "cannot be written to", "another user's")
+
+    def refuse(path, mode="r", **options):  # a folder of another machine, or read-only
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(io, "open", refuse, raising=False)
+    result = run(command, *arguments, option, tmp_path / "model")
+    assert_fails(result, "model: the folder", "cannot be written to (Permission denied)")
+    monkeypatch.undo()
+    assert sorted(os.listdir(tmp_path)) == ["link", "shared", "train.txt"]
+
+
+@pytest.mark.parametrize("file_format", ["fasthoag", "liblinear"])
+def test_name_of_the_greatest_length_is_written(rows, tmp_path, file_format):
+    out = tmp_path / ("a" * 255)
+    assert run("tune", rows(), "--out", out, "--format", file_format).exit_code == 0
+    assert out.exists()
+    assert_fails(run("tune", rows(), "--out", tmp_path / ("a" * 256)), "File name too long")
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["table", "json"])
+@pytest.mark.parametrize("victim", ["model", "page"])
+@pytest.mark.parametrize(
+    ("error", "exit_code", "sentence"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
+        (KeyboardInterrupt(), 130, "interrupted."),
+    ],
+    ids=["full", "interrupted"],
+)
+def test_what_is_not_written_is_not_said_to_be_but_the_result_is_shown(
+    rows, tmp_path, monkeypatch, form, victim, error, exit_code, sentence
+):
+    train, replace = rows(), os.replace
+    outputs = {"model": tmp_path / "model", "page": tmp_path / "page"}
+
+    def fail(source, target):
+        if target == os.fspath(outputs[victim]):
+            raise error
+        replace(source, target)
+
+    monkeypatch.setattr(io.os, "replace", fail)
+    result = run("tune", train, "--out", outputs["model"], "--report", outputs["page"], *form)
+    assert result.exit_code == exit_code
+    assert result.stderr.count("\n") == 1
+    assert sentence in result.stderr
+    is_model_written = victim == "page"
+    assert sorted(os.listdir(tmp_path)) == ["model"] * is_model_written + ["train.txt"]
+    if form:
+        shown = json.loads(result.stdout)
+        assert len(shown["theta"]) == 1
+        assert shown["settings"]["out"] == (str(outputs["model"]) if is_model_written else None)
+        assert shown["settings"]["format"] == ("fasthoag" if is_model_written else None)
+    else:
+        assert "strength λ" in result.stdout
+        assert (str(outputs["model"]) in result.stdout) == is_model_written
+    assert str(outputs["page"]) not in result.stdout
+
+
+def test_what_is_written_is_said_to_be(rows, tmp_path):
+    outputs = ("--out", tmp_path / "model", "--report", tmp_path / "page")
+    shown = run("tune", rows(), *outputs).stdout
+    assert shown.splitlines()[-2:] == [
+        f"model         {tmp_path / 'model'}",
+        f"report        {tmp_path / 'page'}",
+    ]
+    settings = run_json("tune", rows(), *outputs, "--force")["settings"]
+    assert settings["out"] == str(tmp_path / "model")
+    assert settings["format"] == "fasthoag"
+
+
+def test_predictions_that_are_not_written_are_not_judged(rows, tmp_path, monkeypatch):
+    train = rows()
+    run_json("tune", train, "--out", tmp_path / "model")
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(io.os, "fsync", fail)
+    result = run("predict", tmp_path / "model", train, "--out", tmp_path / "labels")
+    assert_fails(result, "No space left on device", "labels")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of other systems are text")
+def test_report_about_a_file_whose_name_is_no_utf8_is_written(rows, tmp_path):
+    train = rows()
+    odd = os.fsencode(tmp_path) + b"/\xff.txt"
+    try:
+        os.link(train, odd)
+    except OSError:
+        pytest.skip("this file system has only names in UTF-8")
+    result = run("tune", os.fsdecode(odd), "--report", tmp_path / "page.html")
+    assert result.exit_code == 0, result.stderr
+    assert "converged" in (tmp_path / "page.html").read_text()
+
+
+def test_targets_of_test_rows_are_checked_before_work(tmp_path, monkeypatch):
+    (tmp_path / "train.txt").write_text("1 1:1\n2 1:2\n3 1:3\n" * 5)
+    (tmp_path / "test.txt").write_text("1 1:1\n-2 1:2\n")
+    monkeypatch.setattr(fasthoag, "hoag", lambda *args, **options: pytest.fail("work was done"))
+    assert_fails(
+        run("tune", tmp_path / "train.txt", "--loss", "gamma", "--test", tmp_path / "test.txt"),
+        "test.txt must contain numbers > 0 for loss 'gamma'; found -2",
+    )
+
+
+@pytest.fixture
+def zero_rows(tmp_path):
+    """A file whose features count from 0; without the feature 0 on demand."""
+
+    def write(name, seed, has_feature_0):
+        X, y = make_rows(160, seed)
+        if not has_feature_0:
+            X = X[:, 1:]
+            X = scipy.sparse.hstack([np.zeros((160, 1)), X], format="csr")
+        dump_svmlight_file(X, y, str(tmp_path / name), zero_based=True)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.mark.parametrize("role", ["--valid", "--test"])
+@pytest.mark.parametrize("lacks", ["train", "other"])
+def test_files_of_one_call_count_features_alike(zero_rows, tmp_path, role, lacks):
+    train = zero_rows("train.txt", 0, lacks != "train")
+    other = zero_rows("other.txt", 1, lacks != "other")
+    arguments = ("tune", train, role, other, "--out", tmp_path / "model", "--force")
+    found, said = run_json(*arguments), run(*arguments).stderr
+    assert fasthoag.load_model(tmp_path / "model").zero_based is True
+    expected = run_json(*arguments, "--zero-based")
+    for name in ("theta", "value", "unseen"):
+        assert found[name] == expected[name]
+    assert found["settings"]["n_features"] == 12
+    assert found["settings"]["zero_based"] is True
+    # training rows without the first feature are rare: the files may not fit together
+    if lacks == "train":
+        assert said.startswith("fasthoag: warning: ")
+        assert said.count("\n") == 1
+        assert "train.txt has no feature 0, but" in said
+        assert "other.txt has" in said
+    else:
+        assert said == ""
+    assert run(*arguments, "--zero-based").stderr == ""
+    assert_fails(run(*arguments, "--one-based"), "feature index 0, but", "counts features from 1")
+
+
+def test_text_beside_npz_is_decided_by_the_text_alone(zero_rows, tmp_path):
+    X, y = make_rows(160, 0)
+    scipy.sparse.save_npz(tmp_path / "train.npz", X)
+    np.save(tmp_path / "train.npy", y)
+    arguments = ("tune", tmp_path / "train.npz", "--out", tmp_path / "model", "--force")
+    for has_feature_0 in (True, False):
+        valid = zero_rows("valid.txt", 1, has_feature_0)
+        said = run(*arguments, "--valid", valid).stderr
+        assert fasthoag.load_model(tmp_path / "model").zero_based is has_feature_0
+        if has_feature_0:
+            assert said == ""
+        else:
+            assert said.startswith("fasthoag: warning: ")
+            assert "valid.txt has no feature 0, and columns of" in said
+            assert said.count("\n") == 1
+            assert run(*arguments, "--valid", valid, "--one-based").stderr == ""
+    assert run_json(*arguments)["settings"]["zero_based"] is None
+    assert fasthoag.load_model(tmp_path / "model").zero_based == "auto"
+    assert_fails(run(*arguments, "--zero-based"), "zero_based: for LIBSVM text only")
+
+
+def test_one_file_without_a_0_counts_features_from_1(rows, tmp_path):
+    result = run("tune", rows(), "--out", tmp_path / "model")
+    assert result.stderr == ""
+    assert fasthoag.load_model(tmp_path / "model").zero_based is False
+
+
+@pytest.mark.parametrize("index", [4_000_000_000, 3_000_000_000, 10**17, 10**30])
+@pytest.mark.parametrize("role", ["TRAIN", "--valid", "--test"])
+def test_feature_numbers_beyond_any_model_are_named_with_file_and_line(
+    rows, tmp_path, monkeypatch, role, index
+):
+    bad = tmp_path / "bad.txt"
+    bad.write_text(f"1 1:1\n\n# comment\n-1 2:1 {index}:1\n")
+    monkeypatch.setattr(io, "_max_features", lambda n_vectors: 2**40)  # a large machine
+    arguments = [bad] if role == "TRAIN" else [rows(), role, bad]
+    assert_fails(
+        run("tune", *arguments),
+        f"bad.txt: line 4: feature index in '{index}:1' is too large",
+        "renumber the features",
+    )
+
+
+def test_features_are_as_many_as_memory_allows(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "_max_features", lambda n_vectors: 12)
+    X, y = make_rows(160, 0)
+    scipy.sparse.save_npz(tmp_path / "wide.npz", scipy.sparse.hstack([X, X]))
+    np.save(tmp_path / "wide.npy", y)
+    run_json("tune", rows())
+    more = run("tune", rows("more.txt", n_features=13))
+    assert_fails(more, "more.txt: line ", "at most 12 features is possible here")
+    assert_fails(run("tune", tmp_path / "wide.npz"), "wide.npz has 24 features", "at most 12")
 
 
 def test_force_replaces_outputs(rows, tmp_path):
@@ -445,8 +721,19 @@ def test_predict_for_regression(rows, tmp_path):
 
 def test_predict_pads_missing_features_and_refuses_more(rows, tmp_path):
     run_json("tune", rows(), "--out", tmp_path / "model")
-    (tmp_path / "few.txt").write_text("1 1:2\n-1\n")
-    assert run("predict", tmp_path / "model", tmp_path / "few.txt").stdout.count("\n") == 2
+    (tmp_path / "few.txt").write_text("1 1:2\n-1 3:1\n")
+    result = run("predict", tmp_path / "model", tmp_path / "few.txt")
+    assert result.exit_code == 0
+    assert result.stdout.count("\n") == 2
+    said, score = result.stderr.splitlines()
+    assert "few.txt has only the first 3 of the 12 features of the model; the others" in said
+    assert score.startswith("accuracy ")
+    (tmp_path / "none.txt").write_text("1\n-1\n")
+    assert "first 0 of the 12" in run("predict", tmp_path / "model", tmp_path / "none.txt").stderr
+    X, _ = make_rows(160, 0)
+    scipy.sparse.save_npz(tmp_path / "few.npz", X[:, :10])
+    said = run("predict", tmp_path / "model", tmp_path / "few.npz").stderr
+    assert "few.npz has only the first 10 of the 12 features of the model" in said
     assert_fails(
         run("predict", tmp_path / "model", rows("more.txt", n_features=13)), "beyond the 12"
     )
@@ -464,18 +751,172 @@ def test_predict_needs_no_labels_for_npz(rows, tmp_path):
     assert run("predict", tmp_path / "model", tmp_path / "new.npz").stderr.startswith("accuracy")
 
 
-def test_zero_based_aligns_files_without_a_feature_0(rows, tmp_path):
-    X, y = make_rows(160, 0)
-    dump_svmlight_file(X, y, str(tmp_path / "zero.txt"), zero_based=True)
-    run_json("tune", tmp_path / "zero.txt", "--out", tmp_path / "model")
+def probability_of(model, feature, value=1.0):
+    return 1 / (1 + np.exp(-value * model.coef[0, feature] - model.intercept[0]))
+
+
+def rewrite(path, **changes):
+    """The model file with other fields; a field that becomes None is left out."""
+    with np.load(path) as archive:
+        content = dict(archive) | changes
+    with open(path, "wb") as file:
+        np.savez(file, **{name: value for name, value in content.items() if value is not None})
+
+
+def test_predict_counts_features_as_training_did_unless_told(zero_rows, tmp_path):
+    run_json("tune", zero_rows("zero.txt", 0, True), "--out", tmp_path / "model")
     (tmp_path / "one.txt").write_text("1 11:1\n")
     model = fasthoag.load_model(tmp_path / "model")
-    shown = run(
-        "predict", tmp_path / "model", tmp_path / "one.txt", "--proba", "--zero-based"
-    ).stdout
-    np.testing.assert_allclose(
-        float(shown), 1 / (1 + np.exp(-model.coef[0, 11] - model.intercept[0]))
+    arguments = ("predict", tmp_path / "model", tmp_path / "one.txt", "--proba")
+    for extra, feature in (((), 11), (("--zero-based",), 11), (("--one-based",), 10)):
+        result = run(*arguments, *extra)
+        np.testing.assert_allclose(float(result.stdout), probability_of(model, feature))
+        assert "warning" not in result.stderr
+
+
+def test_predict_refuses_a_feature_0_where_training_counted_from_1(rows, zero_rows, tmp_path):
+    run_json("tune", rows("one.txt"), "--out", tmp_path / "model")
+    zero = zero_rows("zero.txt", 1, True)
+    arguments = ("predict", tmp_path / "model", zero)
+    assert_fails(run(*arguments), "zero.txt has a feature 0", "model was trained", "--zero-based")
+    assert run(*arguments, "--zero-based").exit_code == 0
+    assert_fails(run(*arguments, "--one-based"), "zero.txt: line ", "feature index 0, but")
+
+
+@pytest.mark.parametrize("origin", ["version 1", "npz"])
+def test_predict_warns_where_neither_model_nor_text_says_from_where_features_count(
+    rows, zero_rows, tmp_path, origin
+):
+    train = rows("one.txt")
+    if origin == "npz":
+        X, y = make_rows(160, 0)
+        scipy.sparse.save_npz(tmp_path / "train.npz", X)
+        np.save(tmp_path / "train.npy", y)
+        run_json("tune", tmp_path / "train.npz", "--out", tmp_path / "model")
+    else:
+        run_json("tune", train, "--out", tmp_path / "model")
+        rewrite(tmp_path / "model", zero_based=None, version=1)
+    (tmp_path / "two.txt").write_text("1 11:1\n-1 2:1\n")
+    model = fasthoag.load_model(tmp_path / "model")
+    arguments = ("predict", tmp_path / "model", tmp_path / "two.txt", "--proba")
+    result = run(*arguments)
+    assert "warning: " in result.stderr
+    assert "two.txt has no feature 0" in result.stderr
+    assert "--one-based or --zero-based" in result.stderr
+    for extra, shift in (((), 1), (("--one-based",), 1), (("--zero-based",), 0)):
+        result = run(*arguments, *extra)
+        expected = [probability_of(model, 11 - shift), probability_of(model, 2 - shift)]
+        np.testing.assert_allclose(np.array(result.stdout.split(), float), expected)
+        assert ("warning" in result.stderr) == (not extra)
+    zero = zero_rows("zero.txt", 1, True)  # says it itself
+    assert "warning" not in run("predict", tmp_path / "model", zero).stderr
+
+
+@pytest.mark.parametrize("proba", [(), ("--proba",)])
+@pytest.mark.parametrize(
+    ("known", "found", "unknown"),
+    [
+        ((-1, 1), (0, 1), "0"),
+        ((0, 1), (-1, 1), "-1"),
+        ((1, 2), (0, 1), "0"),
+        ((-1, 1), (3, 4), "3, 4"),
+        ((0, 1), (0, 1000001), "1000001"),
+        ((0.25, 1), (0.5, 1), "0.5"),
+    ],
+)
+def test_predict_refuses_labels_that_the_model_does_not_know(
+    rows, tmp_path, proba, known, found, unknown
+):
+    run_json("tune", rows(labels=known), "--out", tmp_path / "model")
+    test = rows("test.txt", labels=found)
+    out = tmp_path / "out"
+    for extra in ((), ("--out", out)):
+        assert_fails(
+            run("predict", tmp_path / "model", test, *proba, *extra),
+            f"test.txt has labels that {tmp_path / 'model'} was not trained on: {unknown}. ",
+            f"of the file are {found[0]}, {found[1]}, of the model {known[0]}, {known[1]}.",
+            "Relabel the rows",
+        )
+        assert not out.exists()
+
+
+def test_predict_refuses_labels_that_are_known_in_part(rows, tmp_path):
+    run_json("tune", rows(), "--out", tmp_path / "model")
+    (tmp_path / "part.txt").write_text("1 12:1\n-1 1:1\n0 3:1\n")
+    assert_fails(
+        run("predict", tmp_path / "model", tmp_path / "part.txt"), "not trained on: 0.", "-1, 0, 1"
     )
+
+
+@pytest.mark.parametrize(("labels", "placeholder"), [((-1, 1), 0), ((0, 1), -1), ((3, 7), 99.5)])
+@pytest.mark.parametrize("n_rows", [1, 2])
+def test_rows_that_all_have_one_unknown_label_are_predicted_and_not_judged(
+    rows, tmp_path, labels, placeholder, n_rows
+):
+    run_json("tune", rows(labels=labels), "--out", tmp_path / "model")
+    (tmp_path / "new.txt").write_text(f"{placeholder} 1:1 12:3\n" * n_rows)
+    result = run("predict", tmp_path / "model", tmp_path / "new.txt")
+    assert result.exit_code == 0
+    assert {float(line) for line in result.stdout.splitlines()} <= set(labels)
+    assert result.stdout.count("\n") == n_rows
+    assert f"no accuracy: all labels of {tmp_path / 'new.txt'} are {placeholder}," in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_rows_of_one_known_label_are_judged(rows, tmp_path):
+    run_json("tune", rows(labels=(0, 1)), "--out", tmp_path / "model")
+    (tmp_path / "new.txt").write_text("0 1:1 12:3\n" * 2)
+    assert run("predict", tmp_path / "model", tmp_path / "new.txt").stderr.startswith("accuracy ")
+
+
+def test_regression_is_not_judged_by_rows_whose_labels_are_all_0(rows, tmp_path):
+    run_json("tune", rows(loss="squared"), "--loss", "squared", "--out", tmp_path / "model")
+    (tmp_path / "new.txt").write_text("0 1:1 12:3\n" * 2)
+    result = run("predict", tmp_path / "model", tmp_path / "new.txt")
+    assert result.stdout.count("\n") == 2
+    assert "no mean squared error: all labels of" in result.stderr
+    assert result.stderr.count("\n") == 1
+    (tmp_path / "new.txt").write_text("0 1:1 12:3\n2 1:1\n")
+    judged = run("predict", tmp_path / "model", tmp_path / "new.txt").stderr
+    assert judged.startswith("mean squared error ")
+
+
+def test_multinomial_labels_are_checked_too(tmp_path):
+    X, y = datasets.load_iris(return_X_y=True)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+
+    def write(name, labels):
+        dump_svmlight_file(X, labels, str(tmp_path / name), zero_based=False)
+        return tmp_path / name
+
+    model = tmp_path / "model"
+    run("tune", write("iris.txt", y + 1), "--loss", "multinomial", "--out", model)
+    assert run("predict", model, tmp_path / "iris.txt").stderr.startswith("accuracy 0.9")
+    assert_fails(run("predict", model, write("a.txt", y)), "on: 0.", "are 0, 1, 2", "1, 2, 3.")
+    placeholder = run("predict", model, write("b.txt", 0 * y))
+    assert placeholder.stdout.count("\n") == 150
+    assert "no accuracy" in placeholder.stderr
+
+
+@pytest.mark.parametrize("text", ["1 1:1 12:1\n-1 2:1\n", "0 12:1\n"])
+def test_model_of_names_predicts_names_and_says_why_it_is_not_judged(rows, tmp_path, text):
+    run_json("tune", rows(), "--out", tmp_path / "model")
+    rewrite(tmp_path / "model", classes=np.array(["ham", "spam"]))
+    (tmp_path / "new.txt").write_text(text)
+    result = run("predict", tmp_path / "model", tmp_path / "new.txt")
+    assert set(result.stdout.split()) <= {"ham", "spam"}
+    assert "no accuracy: the labels of" in result.stderr
+    assert "are names" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("part", "value"), [("coef", np.nan), ("coef", np.inf), ("intercept", np.nan)]
+)
+def test_predict_refuses_a_model_that_is_not_finite(rows, tmp_path, part, value):
+    run_json("tune", rows(), "--out", tmp_path / "model")
+    shape = (1, 12) if part == "coef" else (1,)
+    rewrite(tmp_path / "model", **{part: np.full(shape, value)})
+    assert_fails(run("predict", tmp_path / "model", rows()), "not finite", "tune again")
 
 
 def test_predict_refuses_what_is_no_model(rows):
@@ -497,12 +938,57 @@ def test_liblinear_reads_the_model(rows, tmp_path):
     np.testing.assert_allclose(first, model.predict_proba(X)[:, 1], rtol=1e-9)
 
 
-def test_labels_that_liblinear_cannot_hold_are_refused_before_work(rows, tmp_path, monkeypatch):
-    train = rows(labels=(0.5, 1.5))
-    monkeypatch.setattr(fasthoag, "hoag", lambda *args, **options: pytest.fail("work was done"))
-    assert_fails(
-        run("tune", train, "--out", tmp_path / "model", "--format", "liblinear"), "whole numbers"
+@pytest.mark.parametrize(
+    ("loss", "solver", "extra"),
+    [
+        ("logistic", 0, ()),
+        ("squared_hinge", 2, ()),
+        ("squared_epsilon_insensitive", 11, ("--param", "epsilon=0.2")),
+    ],
+)
+def test_liblinear_trains_the_model_that_is_written_in_its_format(
+    rows, tmp_path, loss, solver, extra
+):
+    liblinearutil = pytest.importorskip("liblinear.liblinearutil")
+    train, path = rows(), tmp_path / "theirs"
+    arguments = (*extra, "--out", path, "--format", "liblinear", "--tol", 1e-6)
+    C = run_json("tune", train, "--loss", loss, *arguments)["C"][0]
+    X, y = make_rows(160, 0)
+    # -R: no penalty on the intercept
+    options = f"-s {solver} -c {C} -p 0.2 -e 1e-9 -B 1 -R -q"
+    trained = liblinearutil.train(y, X, options)
+    expected, found = (
+        np.array(liblinearutil.predict(y, X, model, "-q")[2])
+        for model in (trained, liblinearutil.load_model(str(path)))
     )
+    np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("labels", [(0.5, 1.5), (0, 3_000_000_000), (-3_000_000_000, 1)])
+@pytest.mark.parametrize("loss", ["logistic", "squared_hinge"])
+def test_labels_that_liblinear_cannot_hold_are_refused_before_work(
+    rows, tmp_path, monkeypatch, labels, loss
+):
+    train = rows(labels=labels)
+    monkeypatch.setattr(fasthoag, "hoag", lambda *args, **options: pytest.fail("work was done"))
+    arguments = ("--loss", loss, "--out", tmp_path / "model", "--format", "liblinear")
+    assert_fails(run("tune", train, *arguments), "whole numbers")
+
+
+LIBLINEAR = ("logistic", "squared", "squared_hinge", "squared_epsilon_insensitive")
+
+
+@pytest.mark.parametrize("loss", [*cli.LOSSES, "multinomial"])
+def test_loss_that_liblinear_lacks_is_refused_before_work(rows, tmp_path, monkeypatch, loss):
+    train = rows()
+    arguments = ("tune", train, "--loss", loss, "--out", tmp_path / "model")
+    if loss in LIBLINEAR:
+        result = run(*arguments, "--format", "liblinear")
+        assert result.exit_code in (0, 3), result.stderr
+        assert (tmp_path / "model").read_text().startswith("solver_type L2R_L")
+        return
+    forbid_work(monkeypatch)
+    assert_fails(run(*arguments, "--format", "liblinear"), f"LIBLINEAR has no loss '{loss}'")
 
 
 # ---- info and demo ----

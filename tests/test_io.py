@@ -256,11 +256,34 @@ def test_number_of_columns_follows_the_largest_index_the_base_and_n_features(
 
 
 def test_indices_beyond_int32_are_int64(read):
-    X, _ = read("1 5:1 3000000000:2\n-1 1:1")
+    X, _ = read("1 5:1 3000000000:2\n-1 1:1", n_features=3_000_000_000)
     assert X.shape == (2, 3_000_000_000)
     assert X.indices.dtype == np.int64
     assert_array_equal(X.indices, [4, 2_999_999_999, 0])
     assert read("1 2147483647:2")[0].indices.dtype == np.int32
+
+
+@pytest.mark.parametrize("index", [1001, 2**31, 4_000_000_000, 10**17])
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_index_beyond_memory_is_refused_with_its_line_unless_n_features_is_given(
+    read, monkeypatch, index, n_threads
+):
+    monkeypatch.setattr(io, "_max_features", lambda n_vectors: 1000)
+    text = f"1 1000:1\n# c\n-1 1:1 {index}:1"
+    message = (
+        f"line 3: feature index in '{index}:1' is too large: a model of at most 1000 features is "
+        "possible here; renumber"
+    )
+    with pytest.raises(ValueError, match=rf"rows\.txt: {message}"):
+        read(text, n_threads=n_threads)
+    assert read(text, n_features=index, n_threads=n_threads)[0].shape == (2, index)
+    assert read("1 1000:1\n-1 1:1")[0].shape == (2, 1000)
+
+
+def test_fault_before_an_index_beyond_memory_is_named_first(read, monkeypatch):
+    monkeypatch.setattr(io, "_max_features", lambda n_vectors: 1000)
+    with pytest.raises(ValueError, match="line 1: value in '1:x' is not a number"):
+        read("1 1:x\n1 4000000000:1")
 
 
 REFUSED = [
@@ -419,6 +442,77 @@ def test_any_other_name_is_libsvm_text(tmp_path):
         load_data(tmp_path / "rows", "labels.npy")
 
 
+ZERO, NO_ZERO = "1 0:2 3:4\n-1 1:5\n", "1 3:4\n-1 1:5\n"
+
+
+@pytest.mark.parametrize("texts", [(ZERO, NO_ZERO), (NO_ZERO, ZERO), (NO_ZERO, ZERO, NO_ZERO)])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_files_read_together_count_features_from_0_if_one_of_them_does(tmp_path, texts, suffix):
+    paths = [tmp_path / f"{i}.txt{suffix}" for i in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_bytes(gzip.compress(text.encode()) if suffix else text.encode())
+    pairs = load_data(paths)
+    for (X, y), path, text in zip(pairs, paths, texts, strict=True):
+        assert_same_rows((X, y), load_svmlight(path, zero_based=True))
+        assert_array_equal(X.toarray(), [[2 * (text == ZERO), 0, 0, 4], [0, 5, 0, 0]])
+        assert X.indices.dtype == np.int32
+        assert X.has_canonical_format
+    for (X, y), same in zip(load_data(paths, zero_based=True), pairs, strict=True):
+        assert_same_rows((X, y), same)
+    with pytest.raises(ValueError, match=r"\.txt.*line 1: feature index 0, but zero_based=False"):
+        load_data(paths, zero_based=False)
+
+
+def test_an_explicit_zero_counts_as_a_feature_0(tmp_path):
+    (tmp_path / "a").write_text("1 0:0 2:1\n")
+    (tmp_path / "b").write_text("1 1:1\n")
+    for X, _ in load_data([tmp_path / "a", tmp_path / "b"]):
+        assert X.shape == (1, 3)
+    assert load_data([tmp_path / "a", tmp_path / "b"])[1][0][0, 1] == 1
+
+
+def test_files_read_together_without_a_0_count_from_1_and_are_equally_wide(tmp_path):
+    (tmp_path / "a").write_text("1 2:1\n")
+    (tmp_path / "b").write_text("1 5:1\n")
+    (tmp_path / "c").write_text("1\n-1\n")  # no feature at all
+    pairs = load_data([tmp_path / name for name in "abc"])
+    assert [X.shape for X, _ in pairs] == [(1, 5), (1, 5), (2, 5)]
+    assert pairs[0][0][0, 1] == pairs[1][0][0, 4] == 1
+    pairs = load_data([tmp_path / "a", tmp_path / "b"], n_features=7)
+    assert [X.shape for X, _ in pairs] == [(1, 7)] * 2
+    with pytest.raises(ValueError, match="b has 5 features, more than n_features=4"):
+        load_data([tmp_path / "a", tmp_path / "b"], n_features=4)
+
+
+def test_largest_int32_index_is_moved_without_overflow(tmp_path):
+    (tmp_path / "a").write_text("1 0:1\n")
+    (tmp_path / "b").write_text("1 2147483647:1\n")
+    X, _ = load_data([tmp_path / "a", tmp_path / "b"])[1]
+    assert X.shape == (1, 2**31)
+    assert_array_equal(X.indices, [2**31 - 1])
+
+
+def test_text_and_npz_are_read_together(saved):
+    folder, X, y = saved
+    (folder / "test.txt").write_text("1 7:1\n")
+    np.save(folder / "other.npy", -y)
+    (X_read, y_read), (test, _) = load_data(
+        [folder / "train.npz", folder / "test.txt"], [folder / "other.npy", None], n_threads=1
+    )
+    assert_same_rows((X_read, y_read), (X, -y))
+    assert test.shape == (1, 8)
+    assert test[0, 6] == 1
+    with pytest.raises(ValueError, match="zero_based: for LIBSVM text only"):
+        load_data([folder / "train.npz"], zero_based=True)
+    assert_same_rows(load_data(folder / "train.npz", zero_based="auto"), (X, y))
+
+
+@pytest.mark.parametrize("arguments", [([],), (["a", "b"], ["c"]), (["a", "b"], "c")])
+def test_list_of_files_with_unfitting_labels_is_refused(arguments):
+    with pytest.raises(ValueError, match="labels a list as long"):
+        load_data(*arguments)
+
+
 def test_bad_npz_is_refused(saved):
     folder, X, y = saved
     path, labels = folder / "train.npz", folder / "train.npy"
@@ -484,6 +578,8 @@ FOUR = {
         logistic_model(classes=["ham", "spam"], value=np.nan),
         SQUARED,
         logistic_model(loss="multinomial", **FOUR),
+        logistic_model(zero_based=True),
+        logistic_model(zero_based=np.False_),
     ],
 )
 def test_model_survives_the_round_trip(tmp_path, model):
@@ -516,7 +612,13 @@ def test_model_predicts():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"intercept": [1, 2]}, {"classes": [1, 2, 3]}, {"classes": np.array([1, None])}]
+    "changes",
+    [
+        {"intercept": [1, 2]},
+        {"classes": [1, 2, 3]},
+        {"classes": np.array([1, None])},
+        {"zero_based": "no"},
+    ],
 )
 def test_model_with_unfitting_parts_is_refused(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
@@ -541,23 +643,70 @@ def test_what_is_no_model_file_is_refused(tmp_path):
     np.savez(tmp_path / "other.npz", coef=[1.0])
     with pytest.raises(ValueError, match="not a model file"):
         load_model(tmp_path / "other.npz")
-    np.savez(tmp_path / "newer.npz", format="fasthoag-model", version=2)
-    with pytest.raises(ValueError, match="version 2; this fasthoag reads 1"):
-        load_model(tmp_path / "newer.npz")
+    # a newer version is said to be one, whatever it holds
+    newer = {"format": "fasthoag-model", "version": 3}
+    for content in ({}, {"parts": np.array([{}, None])}):
+        np.savez(tmp_path / "newer.npz", **newer, **content)
+        with pytest.raises(ValueError, match="version 3; this fasthoag reads 1 to 2. Update"):
+            load_model(tmp_path / "newer.npz")
     with pytest.raises(FileNotFoundError, match="nowhere.model"):
         load_model(tmp_path / "nowhere.model")
 
 
+def test_model_file_of_version_1_is_read(tmp_path):
+    model = logistic_model()
+    content = {name: getattr(model, name) for name in io.Model.__dataclass_fields__}
+    del content["zero_based"]
+    np.savez(tmp_path / "old.npz", format="fasthoag-model", version=1, **content)
+    read = load_model(tmp_path / "old.npz")
+    assert_array_equal(read.coef, model.coef)
+    assert read.zero_based == "auto"
+
+
+def test_model_says_how_to_read_text(tmp_path):
+    (tmp_path / "rows").write_text("1 1:3\n")
+    for zero_based, column in ((True, 1), (False, 0), ("auto", 0)):
+        save_model(tmp_path / "model", logistic_model(zero_based=zero_based), overwrite=True)
+        found = load_model(tmp_path / "model").zero_based
+        X, _ = load_data(tmp_path / "rows", n_features=6, zero_based=found)
+        assert X[0, column] == 3
+
+
+LIBLINEAR = {
+    "labels 3 5": logistic_model(),
+    "labels -1 1": logistic_model(classes=[-1, 1]),
+    "squared": SQUARED,
+    "four classes": logistic_model(**FOUR),
+    "squared hinge": logistic_model(loss="squared_hinge", classes=[-1.0, 1.0]),
+    "squared hinge, four classes": logistic_model(loss="squared_hinge", **FOUR),
+    "epsilon": Model("squared_epsilon_insensitive", coef=[[1.0, 1 / 3, -2.0]], intercept=[0.1]),
+}
+
+
 @pytest.mark.parametrize(
-    "model",
+    ("name", "head"),
     [
-        logistic_model(),
-        logistic_model(classes=[-1, 1]),
-        SQUARED,
-        logistic_model(**FOUR),
+        ("labels 3 5", "solver_type L2R_LR|nr_class 2|label 5 3|nr_feature 6|bias 1|w"),
+        ("squared", "solver_type L2R_L2LOSS_SVR|nr_class 2|nr_feature 3|bias 1|w"),
+        ("squared hinge", "solver_type L2R_L2LOSS_SVC|nr_class 2|label 1 -1|nr_feature 6|bias 1|w"),
+        (
+            "squared hinge, four classes",
+            "solver_type L2R_L2LOSS_SVC|nr_class 4|label 4 1 7 0|nr_feature 6|bias 1|w",
+        ),
+        ("epsilon", "solver_type L2R_L2LOSS_SVR|nr_class 2|nr_feature 3|bias 1|w"),
     ],
-    ids=["labels 3 5", "labels -1 1", "squared", "four classes"],
 )
+def test_liblinear_text_has_its_head_and_a_line_for_every_feature(tmp_path, name, head):
+    model = LIBLINEAR[name]
+    save_liblinear(tmp_path / "liblinear.model", model)
+    lines = (tmp_path / "liblinear.model").read_text().splitlines()
+    n_head = head.count("|") + 1
+    assert lines[:n_head] == head.split("|")
+    weights = np.array([line.split() for line in lines[n_head:]], float)
+    assert_array_equal(weights, np.vstack([model.coef.T, model.intercept]))
+
+
+@pytest.mark.parametrize("model", LIBLINEAR.values(), ids=LIBLINEAR.keys())
 def test_liblinear_predicts_the_same_from_the_saved_file(tmp_path, model):
     liblinear = pytest.importorskip("liblinear.liblinearutil")
     path = tmp_path / "liblinear.model"
@@ -580,6 +729,15 @@ def test_liblinear_predicts_the_same_from_the_saved_file(tmp_path, model):
         (logistic_model(loss="huber", classes=()), "no loss 'huber'"),
         (logistic_model(classes=[0.5, 1.5]), "whole numbers"),
         (logistic_model(classes=["a", "b"]), "whole numbers"),
+        (logistic_model(classes=[0, 3_000_000_000]), "whole numbers of 32 bits"),
+        (logistic_model(classes=[0.0, np.nan]), "whole numbers"),
+        (logistic_model(loss="squared_hinge", classes=()), "give the model its classes"),
+        (logistic_model(loss="squared_hinge", classes=[0.5, 1]), "whole numbers"),
+        (logistic_model(loss="multinomial", **FOUR), "no loss 'multinomial'"),
+        (
+            logistic_model(coef=np.eye(2), intercept=[0, 0], classes=[0, 1]),
+            "two classes have one output",
+        ),
         (
             logistic_model(loss="squared", coef=np.eye(2), intercept=[0, 0], classes=()),
             "one output",
@@ -619,6 +777,12 @@ def test_existing_file_is_refused_unless_overwrite(tmp_path, save):
     save(path, SQUARED, overwrite=True)
     assert path.read_bytes() != b"old"
     assert os.listdir(tmp_path) == ["a.model"]
+
+
+@pytest.mark.parametrize("save", [save_model, save_liblinear])
+def test_name_of_the_greatest_length_is_written(tmp_path, save):
+    save(tmp_path / ("a" * 255), SQUARED)
+    assert os.listdir(tmp_path) == ["a" * 255]
 
 
 def test_link_stays_a_link_and_absent_folder_is_named(tmp_path):
