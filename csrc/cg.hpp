@@ -324,6 +324,14 @@ void cg_in(Team& team, int64_t p, int m, int K, const ProductOf<U>& product,
 constexpr double float_limit = 3e-3;  // relative residual down to which float32 blocks serve: 4
                                       // orders of magnitude above their rounding
 
+// Whether float32 holds the preconditioner: for columns of X about 1e-20 it is about 1e40.
+inline bool fits_float(const Preconditioner& pre, int64_t p) {
+    bool fits = true;
+    for (int64_t k = 0; pre.diagonal && fits && k < p * pre.n_diag; ++k)
+        fits = pre.diagonal[k] < 1e30 && pre.diagonal[k] > 1e-30;
+    return fits;
+}
+
 // Solves H x_c = b_c until |b_c - H x_c| <= tol[c]; b and x are (p, m). x holds the start
 // unless is_zero_start. radius may be null. On return b holds the residuals.
 inline void cg(Team& team, int64_t p, int m, int K, const Product& product,
@@ -340,7 +348,7 @@ inline void cg(Team& team, int64_t p, int m, int K, const Product& product,
     for (int j = 0; j < m; ++j)
         is_loose &= bb[j] == 0.0 ||
                     (tol[j] >= float_limit * std::sqrt(norms[j]) && bb[j] > 1e-40 && bb[j] < 1e40);
-    if (is_loose)
+    if (is_loose && fits_float(pre, p))
         cg_in<float>(team, p, m, K, product.in_float, pre, b, x, is_zero_start, tol, radius,
                      max_iterations, result);
     else

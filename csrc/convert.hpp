@@ -1,13 +1,70 @@
 // Once at load: columns renumbered by frequency (most frequent first), and the transposed copy.
 // Column numbers are checked here, since the passes trust them.
 #pragma once
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <numeric>
 #include <vector>
 
 #include "parallel.hpp"
 
 namespace fh {
+
+// The smallest |x| that is not 0 and the largest, infinity and 0 where there is none; the largest
+// is NaN where x has a NaN or an infinity.
+struct Sizes {
+    double smallest = std::numeric_limits<double>::infinity(), largest = 0.0;
+
+    void join(const Sizes& other) {
+        if (other.smallest < smallest) smallest = other.smallest;
+        // in this order a NaN stays
+        if (!(other.largest <= largest)) largest = std::isnan(largest) ? largest : other.largest;
+    }
+};
+
+template <class T>
+Sizes sizes(const T* x, int64_t n) {
+    constexpr int n_lanes = 64 / sizeof(T);
+    T low[n_lanes], high[n_lanes], nan[n_lanes];
+    for (int l = 0; l < n_lanes; ++l) {
+        low[l] = std::numeric_limits<T>::infinity();
+        high[l] = nan[l] = T(0);
+    }
+    auto take = [&](int l, T value) {
+        const T a = std::abs(value), size = a > T(0) ? a : std::numeric_limits<T>::infinity();
+        low[l] = size < low[l] ? size : low[l];
+        high[l] = a > high[l] ? a : high[l];
+        nan[l] += T(0) * value;  // comparisons with a NaN are false and would lose it
+    };
+    int64_t i = 0;
+    for (; i + n_lanes <= n; i += n_lanes) {
+#pragma omp simd
+        for (int l = 0; l < n_lanes; ++l) take(l, x[i + l]);
+    }
+    for (; i < n; ++i) take(0, x[i]);
+    Sizes found;
+    for (int l = 0; l < n_lanes; ++l) {
+        Sizes lane;
+        lane.smallest = low[l];
+        lane.largest = nan[l] == T(0) ? double(high[l]) : std::numeric_limits<double>::quiet_NaN();
+        found.join(lane);
+    }
+    return found;
+}
+
+template <class T>
+Sizes sizes(Team& team, int64_t n, const T* x) {
+    const int64_t n_chunks = n < (1 << 16) ? 1 : 4 * team.n_threads;
+    std::vector<Sizes> parts(n_chunks);
+    parallel_chunks(team, n_chunks, [&](int64_t c) {
+        const int64_t begin = n * c / n_chunks, end = n * (c + 1) / n_chunks;
+        parts[c] = sizes(x + begin, end - begin);
+    });
+    Sizes found;
+    for (const auto& part : parts) found.join(part);
+    return found;
+}
 
 // Stored entries of each column. False when a column number is outside [0, n_cols).
 template <class I>

@@ -18,15 +18,24 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted, validate_data
 
 from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
+from fasthoag.criteria.held_out import (
+    check_fold_classes,
+    check_is_cv,
+    mask_of_folds,
+    split_weight,
+)
 from fasthoag.design import is_on_device, to_host
+from fasthoag.design.cpu import check_n_threads, check_numbers
 from fasthoag.design.offsets import FAR
-from fasthoag.hoag import ConvergenceWarning, hoag, one_standard_error
+from fasthoag.hoag import ConvergenceWarning, check_options, hoag, is_many, one_standard_error
 from fasthoag.linsolve import SMALL
 from fasthoag.losses import find_loss
 from fasthoag.null import weighted_quantile
 from fasthoag.outer.start import default_box
+from fasthoag.outer.trust_region import FEW
 from fasthoag.penalties import FeatureRidge, GroupRidge, PerClass, Ridge
-from fasthoag.problem import Problem, refit
+from fasthoag.problem import Problem, check_flag, refit
+from fasthoag.scoring import find_scorers
 
 _parameters = dataclass(kw_only=True, eq=False, repr=False)
 # about the relative error of the coefficients; of few ones digits cost next to nothing
@@ -61,10 +70,13 @@ _PARAMETERS = """
         Threads of the kernels (`n_jobs` is scikit-learn's name for the same; None: all cores).
     low_memory, deterministic : bool, default False
         See `fasthoag.Problem`.
+    store_folds : bool, default False
+        Keep the coefficients of every fold in ``hoag_result_``: they are several times those of the
+        model, in memory and in a pickle.
     scoring : str, callable, list or dict, optional
         scikit-learn's scorers, to be reported on the held-out rows of every fold:
         ``hoag_result_.scores``, and along its trace. They choose nothing. Labels are -1 and +1
-        there, or class numbers.
+        there, or class numbers. NaN, with a warning, for a fold that a scorer cannot judge.
     device : {{None, "cpu", "gpu"}}
         Where the work is done. None: where X is. "gpu" copies X there once. Coefficients,
         predictions and probabilities are CuPy's where X is CuPy's (labels that are no numbers are
@@ -84,6 +96,8 @@ _PARAMETERS = """
     n_iter_ : int
         Outer steps.
     hoag_result_ : HoagResult
+        With ``store_folds=False`` its ``w`` and ``w_all`` are None, and beside more than 16
+        strengths ``lam``, ``grad`` and the ``theta`` of the trace too.
 """
 
 _CLASS_WEIGHT = """class_weight : dict, "balanced" or None
@@ -141,16 +155,31 @@ class _TunedEstimator(BaseEstimator):
     n_jobs: Any = None
     low_memory: Any = False
     deterministic: Any = False
+    store_folds: Any = False
     scoring: Any = None
     device: Any = None
     callback: Any = None
 
+    def _check_parameters(self):
+        """Raises for parameters that are none, whatever the data."""
+        for name in ("fit_intercept", "one_se", "low_memory", "deterministic", "store_folds"):
+            check_flag(getattr(self, name), name)
+        for name in ("n_threads", "n_jobs"):
+            check_n_threads(getattr(self, name), name)
+        check_options(self.method, self.tol, self.max_iter, self.callback)
+        check_is_cv(self.cv)
+        if self.scoring is not None:
+            find_scorers(self.scoring)
+
     def _penalty(self, n_classes=1):
         """The penalty that the parameters ask for; more than one class: of the multinomial loss."""
-        per, factor = (
-            self.penalty_per,
-            None if self.penalty_factor is None else np.asarray(self.penalty_factor, np.float64),
-        )
+        per, factor = self.penalty_per, self.penalty_factor
+        try:
+            factor = None if factor is None else np.asarray(factor, np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"penalty_factor must be numbers, one a feature; got {factor!r}"
+            ) from None
         is_all = isinstance(per, str) and per == "all"
         if self.one_se and not is_all:
             raise ValueError('one_se=True needs a single strength, penalty_per="all"')
@@ -235,7 +264,12 @@ class _TunedEstimator(BaseEstimator):
     def _tune(self, X, y, loss, weight, validation, stop_on, codings):
         """A model for every coding of the targets: w (n_coef, n_models), or (n_coef, n_classes) of
         the multinomial loss."""
-        penalty = self._penalty(loss.n_classes)
+        penalty, cv = self._penalty(loss.n_classes), self.cv
+        if loss.is_classification and validation is None:  # the same folds for every class
+            n, p = X.shape
+            asked = {"n_hyper": penalty.n_hyper(p), "n_rows": n, "n_features": p, "loss": loss}
+            is_held_back = stop_on is None and is_many(SimpleNamespace(penalty=penalty, **asked))
+            cv = self._checked_splits(y, codings, weight, is_held_back)
         problem = Problem(
             X,
             codings[0](y),
@@ -249,11 +283,6 @@ class _TunedEstimator(BaseEstimator):
         )
         n_threads = self.n_threads if self.n_threads is not None else self.n_jobs
         problem = problem if n_threads is None else problem.with_threads(n_threads)
-        cv = self.cv
-        if len(codings) > 1 and validation is None:  # the same folds for every class
-            cv = KFold(cv).splits(
-                SimpleNamespace(n_rows=len(y), y=y, loss=find_loss("multinomial"))
-            )
         found = []
         for coding in codings:
             if found:
@@ -270,7 +299,8 @@ class _TunedEstimator(BaseEstimator):
             )
         results, lam, w = zip(*found, strict=False)
         is_one = len(codings) == 1
-        self.hoag_result_ = results[0] if is_one else list(results)
+        kept = list(results) if self.store_folds else [without_folds(one) for one in results]
+        self.hoag_result_ = kept[0] if is_one else kept
         self.n_iter_ = max(result.n_iter for result in results)
         scores = np.array([-result.fold_values / result.fold_weights for result in results])
         means = np.array(
@@ -391,6 +421,7 @@ class _TunedClassifier(ClassifierMixin, _TunedEstimator):
             Rows that neither train nor tune: the search ends when their loss falls no more. For
             many strengths; see `fasthoag.hoag`.
         """
+        self._check_parameters()
         X, y = self._training(X, y)
         check_classification_targets(y)
         self.classes_, index = np.unique(y, return_inverse=True)
@@ -415,10 +446,17 @@ class _TunedClassifier(ClassifierMixin, _TunedEstimator):
                     else {"sample_weight": weight}
                 ),
             )
+            if not (np.isfinite(by_class) & (by_class >= 0)).all():
+                raise ValueError(
+                    f"class_weight must have finite numbers >= 0; got {self.class_weight!r}"
+                )
             weight = (1.0 if weight is None else weight) * by_class[index]
             validation, stop_on = (
                 rows and (*rows, by_class[rows[1]]) for rows in (validation, stop_on)
             )
+
+        if weight is not None:
+            self._check_weight_of_classes(index, weight)
 
         def against_rest(c):
             return lambda index: np.where(index == c, 1.0, -1.0)
@@ -438,6 +476,33 @@ class _TunedClassifier(ClassifierMixin, _TunedEstimator):
             _beside(X, intercept),
         )
         return self
+
+    def _check_weight_of_classes(self, index, weight):
+        """Raises ValueError where weights leave a class without rows."""
+        total = np.bincount(index, weights=weight > 0, minlength=len(self.classes_))
+        if total.any() and not total.all():
+            absent = self.classes_[total == 0][:5].tolist()
+            raise ValueError(
+                f"y has no row of class {' and '.join(map(repr, absent))} with a positive weight; "
+                "leave the rows of the class out, or give it weight (sample_weight, class_weight)"
+            )
+
+    def _checked_splits(self, y, codings, weight, is_held_back):
+        """The splits of the rows, y the numbers of their classes; raises ValueError where a class
+        is absent from a training part, for any class before the first is tuned."""
+        coded, loss = (codings[0](y), "logistic") if len(self.classes_) == 2 else (y, "multinomial")
+        rows = SimpleNamespace(n_rows=len(y), y=coded, loss=find_loss(loss))
+        splits = KFold(self.cv).splits(rows)
+        weight = np.ones(len(y)) if weight is None else weight
+        if not (weight > 0).any():
+            return splits  # refused later, by name
+        mask = mask_of_folds(splits, weight)
+        check_fold_classes(y, weight, mask, self.classes_)
+        for coding in codings if is_held_back else ():
+            is_left = split_weight(weight, coding(y), find_loss(loss))[0] > 0
+            when = ", a fifth of the rows held back (stop_on= takes rows of your own instead)"
+            check_fold_classes(y, weight, mask * is_left[:, None], self.classes_, when=when)
+        return splits
 
     def decision_function(self, X):
         """``X w + b``: (n_rows,) for two classes, positive for the second, else (n_rows,
@@ -489,24 +554,27 @@ class _TunedRegressor(RegressorMixin, _TunedEstimator):
             Rows that neither train nor tune: the search ends when their loss falls no more. For
             many strengths; see `fasthoag.hoag`.
         """
+        self._check_parameters()
         X, y = self._training(X, y, y_numeric=True)
         y, weight = np.asarray(y, np.float64), self._weight(sample_weight, y)
+        check_numbers(y, "y")  # before its scale is taken
         level = self._level(y, weight)
-        coef, intercept = self._tune(
-            X,
-            y,
-            self._make_loss(y, weight),
-            weight,
-            self._rows(validation, "validation"),
-            self._rows(stop_on, "stop_on"),
-            [lambda y: y - level],
-        )
-        if level:
+        others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
+        loss = self._make_loss(y, weight)
+        while loss is not None:
+            coef, intercept = self._tune(X, y, loss, weight, *others, [lambda y: y - level])
+            z = to_host(X @ _beside(X, coef[:, 0])) + float(intercept[0])
+            loss = self._better_loss(loss, y - level, z, weight)
+        if level and self.store_folds:
             w, w_all = self.hoag_result_.w.copy(), self.hoag_result_.w_all.copy()
             w[-1], w_all[-1] = w[-1] + level, w_all[-1] + level
             self.hoag_result_ = replace(self.hoag_result_, w=w, w_all=w_all)
         self.coef_, self.intercept_ = _beside(X, coef[:, 0]), float(intercept[0]) + level
         return self
+
+    def _better_loss(self, loss, y, z, weight):
+        """The loss to tune once more with, in view of targets and predictions, or None."""
+        return None
 
     def _level(self, y, weight):
         """What is taken from the targets while the model is sought and given to the intercept
@@ -732,7 +800,8 @@ class HuberRegressorCV(_TunedRegressor):
         epsilon = self.epsilon
         if isinstance(epsilon, str) and epsilon == "auto":
             return find_loss("huber", delta=_robust_scale(y, weight))
-        if not (isinstance(epsilon, (int, float, np.number)) and 0 < epsilon < np.inf):
+        is_number = isinstance(epsilon, (int, float, np.number)) and not isinstance(epsilon, bool)
+        if not (is_number and 0 < epsilon < np.inf):
             raise ValueError(f'epsilon must be a positive number or "auto"; got {epsilon!r}')
         return find_loss("huber", delta=epsilon)
 
@@ -748,10 +817,20 @@ class QuantileRegressorCV(_TunedRegressor):
     QuantileRegressor has no smooth corner and penalises ``alpha ||w||_1``. """
         + _doc("""quantile : float between 0 and 1, default 0.5
     smoothing : float, default 0.1
-        h as a multiple of a robust scale of y, the distance between its quartiles (if that is 0 its
-        standard deviation, if that is too 1).
+        h as a multiple of how far values of y are apart at the quantile: the distance between the
+        quantiles half-way to the nearer end, of the median that between the quartiles (at least a
+        hundredth of this; if it is 0 the standard deviation, if that is too 1). Where the share of
+        rows below the final model is off by more than its standard error, the same of the residuals
+        and at most a quarter of h is tried, up to three times.
     """)
-        + """
+        + """    smoothing_ : float
+        h, in units of y.
+
+    Warns
+    -----
+    UserWarning
+        When the share of rows below the final model is still off.
+
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
@@ -770,9 +849,50 @@ class QuantileRegressorCV(_TunedRegressor):
             isinstance(self.smoothing, (int, float, np.number)) and 0 < self.smoothing < np.inf
         ):
             raise ValueError(f"smoothing must be a positive number; got {self.smoothing!r}")
-        return find_loss(
-            "quantile", quantile=self.quantile, smoothing=self.smoothing * _robust_scale(y, weight)
-        )
+        find_loss("quantile", quantile=self.quantile)  # refuses a bad one
+        self.smoothing_, self._n_narrowed = self.smoothing * self._spacing(y, weight), 0
+        return find_loss("quantile", quantile=self.quantile, smoothing=self.smoothing_)
+
+    def _spacing(self, y, weight):
+        """How far values are apart at the quantile."""
+        weight = np.ones(len(y)) if weight is None else weight
+        reach = 0.5 * min(self.quantile, 1 - self.quantile)
+        low, high = (weighted_quantile(y, weight, self.quantile + t) for t in (-reach, reach))
+        return max(float(high - low), 0.01 * _robust_scale(y, weight))
+
+    def _better_loss(self, loss, y, z, weight):
+        weight = np.full(len(y), 1 / len(y)) if weight is None else weight / weight.sum()
+        below, ties, error = self._shares(y, z, weight)
+        if abs(below - self.quantile) <= error:
+            return None
+        # the model lies beside values that many rows have: as close as may be, once
+        is_tied = below - error <= self.quantile <= below + ties + error
+        if self._n_narrowed < 3:
+            self._n_narrowed += 3 if is_tied else 1
+            spacing = 0.0 if is_tied else self.smoothing * self._spacing(y - z, weight)
+            narrower = (0.25**3 if is_tied else 0.25) * self.smoothing_
+            self.smoothing_ = min(spacing, narrower) if spacing else narrower
+            return replace(loss, parameters={**loss.parameters, "smoothing": self.smoothing_})
+        if not is_tied:
+            warnings.warn(
+                f"{below:.3g} of the rows lie below the fitted quantile {self.quantile:g}, more "
+                "than a standard error away: too few rows are there, or the penalty holds the "
+                "model back. Use a smaller smoothing or another quantile",
+                UserWarning,
+                stacklevel=3,
+            )
+        return None
+
+    def _shares(self, y, z, weight):
+        """The shares of rows below the model and of rows beside it (a few h above) that have their
+        target in common with others, and the standard error of the first; as many rows as there are
+        coefficients, which the model may go through, count as error too."""
+        n, q, residuals = len(y), self.quantile, y - z
+        _, value, count = np.unique(y, return_inverse=True, return_counts=True)
+        is_beside = (np.abs(residuals) <= 5 * self.smoothing_) & (count[value] > 1)
+        below = float(weight[(residuals < 0) & ~is_beside].sum())
+        error = np.sqrt(q * (1 - q) * (weight**2).sum()) + (self.n_features_in_ + 1) / n
+        return below, float(weight[is_beside].sum()), error
 
 
 _GLM = """and chooses alpha. (scikit-learn's objective is this over the sum of the weights: its
@@ -868,6 +988,15 @@ class TweedieRegressorCV(_LogLinkRegressor):
 
     def _power(self):
         return self.power
+
+
+def without_folds(result):
+    """A `HoagResult` without what is as long as the coefficients of every fold, or (of many
+    hyperparameters) as those of the model once more."""
+    if len(result.theta) <= FEW:
+        return replace(result, w=None, w_all=None)
+    trace = [record | {"theta": None} for record in result.trace]
+    return replace(result, w=None, w_all=None, lam=None, grad=None, trace=trace)
 
 
 def _one_of(loss, *known):

@@ -11,7 +11,7 @@ import numpy as np
 from fasthoag import linsolve, solvers
 from fasthoag.criteria import HeldOut
 from fasthoag.hypergradient import Accuracy, evaluate, moved
-from fasthoag.null import weighted_quantile
+from fasthoag.null import row_weights, weighted_quantile
 from fasthoag.outer import METHODS, start
 from fasthoag.outer.trust_region import FEW
 from fasthoag.problem import Problem, check_theta, for_user
@@ -20,6 +20,7 @@ MANY = 128  # hyperparameters from which the criterion is overfitted unless some
 # rows for each strength of a feature of its own below which it is too. Wine, 13 strengths and 118
 # rows: the loss on unseen rows went from 4 to 39, breast cancer with 30 and 381 from 19 to 661
 ROWS_EACH = 20
+RARE = 10  # rows of a class below which they tell nothing of a strength of its own
 FEWEST_ROWS = 25  # of which some are held back
 FLAT = 2.0  # log units to both sides within which the criterion changes by less than its tolerance
 SAFETY = 2.0  # of the reported error of f: an estimate, of which 99 of 100 shall hold
@@ -110,6 +111,9 @@ MESSAGES = {
     "lower one no penalty is needed.",
     "at_kink": "The criterion has a kink here, where a row enters or leaves the curved part of the "
     "loss, and falls on neither side.",
+    "featureless": "No feature tells rows apart, all are constants or 0: the intercept is the "
+    "model, whatever the strength.",
+    "equal_targets": "All targets are equal: the intercept is the model, whatever the strength.",
     "max_iter": "max_iter outer steps were not enough; raise max_iter= or loosen tol=.",
     "stopped": "The callback stopped the loop.",
     "stopped_early": "The loss on the rows of stop_on fell no more; this is the step where it was "
@@ -183,7 +187,9 @@ def hoag(
     scoring : str, callable, list or dict, optional
         scikit-learn's scorers by name, or ``scorer(estimator, X, y)`` of one's own (X comes without
         columns), to be reported on the criterion's rows of every fold: ``result.scores``, and
-        ``scores`` in the trace. They choose nothing. Labels are -1 and +1, or class numbers.
+        ``scores`` in the trace. They choose nothing. Labels are -1 and +1, or class numbers. A fold
+        that a scorer cannot judge (one class, one row) has NaN, with a warning; a scorer that the
+        loss does not suit is refused.
     callback : callable, optional
         Called with the record of every evaluation; returning True stops the loop.
     n_threads : int, optional
@@ -261,17 +267,20 @@ def hoag(
     if hasattr(problem.design, "check_room"):
         n_blocks = 2 + (n_hyper if rule.has_tangents else 0)
         problem.design.check_room(bound.inner.units.n_columns * n_blocks)
-    seen = start.measured(bound)
+    if bound.inner.has_equal_targets and not hasattr(bound, "evaluate"):
+        return null_result(bound, problem, run, method, theta0, box)
+    seen = start.measured(bound, box is not None)
+    is_featureless = bound.inner.is_featureless
     bound, inner = seen.bound, seen.inner
     if box is None:
         lower, upper = start.default_box(inner, seen.scales)
     else:
-        lower, upper = (side - seen.shift for side in box)
+        lower, upper = map(seen.from_user, box)
     search = Search(seen, whole, run, method, schedule, lower, upper, tol, max_iter)
     known = [] if box is None else list(zip((lower, upper), box, strict=True))
     if theta0 is not None:
-        known.insert(0, (theta0 - seen.shift, theta0))
-        theta0 = np.clip(theta0 - seen.shift, lower, upper)
+        known.insert(0, (seen.from_user(theta0), theta0))
+        theta0 = np.clip(known[0][0], lower, upper)
     run.for_user = partial(seen.for_user, known=known)
     best, status = search.run_from(rule, theta0)
     best, status = run.best_for_stop_on(best, status)
@@ -279,7 +288,8 @@ def hoag(
         best, status = search.on_all_rows(best, status)
         bound = run.judge_all_rows(whole, problem, scoring)
     n_iter, units, theta = search.n_iter, inner.units, run.for_user(best.theta)
-    at_bound = np.flatnonzero((best.theta <= lower) | (best.theta >= upper))
+    is_at_bound = (best.theta <= lower) | (best.theta >= upper)
+    at_bound = np.flatnonzero(is_at_bound & ~search.is_common)
     # that some of many are taken out, or let go, is what they are for
     if status == "at_bound" and n_hyper > FEW:
         status, message = (
@@ -297,8 +307,12 @@ def hoag(
         message = narrow_corner(inner) or message
         nothing = np.full_like(best.fold_values, np.nan)
         best = replace(best, value=np.nan, value_inner_error=np.nan, fold_values=nothing)
+    elif is_featureless and status in ("converged", "at_bound"):
+        status, message = "converged", MESSAGES["featureless"]
     elif n_hyper == 1 and status == "converged":
         message += flat_range(best, theta, search)
+    elif search.is_common.any():
+        message += common_classes(inner, search.is_common)
     if status not in ("converged", "stopped", "stopped_early"):
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     W = best.predict(0 * best.theta)
@@ -313,8 +327,7 @@ def hoag(
         np.exp(theta),
         best.value,
         SAFETY * best.value_error,
-        best.grad,
-        best.grad_error,
+        *seen.gradient_for_user(best.grad, best.grad_error),
         best.fold_values,
         bound.fold_weights,
         w,
@@ -341,6 +354,64 @@ def is_many(problem):
     k, n_sets = penalty.n_hyper(p), getattr(penalty, "n_classes", 1)
     n_needed = ROWS_EACH * k * max(1.0, 0.5 * problem.loss.n_classes)
     return 2 * k > n_sets * p > 1 and n_needed > problem.n_rows >= FEWEST_ROWS
+
+
+def null_result(bound, problem, run, method, theta0, box):
+    """What `hoag` returns where the null model is the solution of every fold at every strength;
+    nothing is searched for."""
+    inner, n_hyper = bound.inner, problem.n_hyper
+    design, units, W = inner.design, inner.units, inner.null.W
+    theta = inner.start(0.0) if theta0 is None else theta0
+    theta = theta if box is None else np.clip(theta, *box)
+    values = np.asarray(bound.values(W, inner.rows.at_constant(inner.null.b)))
+    rounding = 1024 * np.finfo(np.float64).eps * float(np.abs(values).sum())
+    last = run.look(W)
+    w, w_all = (for_user(design, design.decode(block)) for block in (W, units.fold_mean(W)))
+    return HoagResult(
+        theta,
+        np.exp(theta),
+        float(values.sum()),
+        rounding,
+        np.zeros(n_hyper),
+        0.0,
+        values,
+        bound.fold_weights,
+        units.apart(w),
+        units.squeeze(w_all),
+        0.0,
+        "converged",
+        MESSAGES["equal_targets"],
+        0,
+        run.n_passes(),
+        run.seconds(),
+        method,
+        run.trace,
+        last.get("unseen_value", np.nan),
+        last.get("scores", {}),
+    )
+
+
+def of_rare_classes(inner):
+    """Which hyperparameters belong to classes so rare that rows tell nothing of a strength of their
+    own, (n_hyper,)."""
+    is_rare = np.zeros(inner.n_hyper, bool)
+    if getattr(inner.penalty, "is_per_class", False):
+        weight = row_weights(inner.rows).max(axis=1) > 0
+        counts = np.bincount(inner.rows.y[weight].astype(int), minlength=inner.loss.n_classes)
+        k = inner.penalty.n_hyper(inner.n_features)
+        is_rare[:k] = np.repeat(counts < RARE, k // len(counts))
+    return is_rare
+
+
+def common_classes(inner, is_common):
+    """The sentence about classes that keep the best single strength."""
+    k, K = inner.penalty.n_hyper(inner.n_features), inner.loss.n_classes
+    classes = np.flatnonzero(is_common[:k].reshape(K, -1).any(axis=1))
+    shown = ", ".join(map(str, classes[:5])) + (", ..." if len(classes) > 5 else "")
+    return (
+        f" Classes with fewer than {RARE} rows ({len(classes)} of {K}: {shown}) keep the best "
+        "single strength."
+    )
 
 
 def narrow_corner(inner):
@@ -393,22 +464,11 @@ def check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, 
             "criterion must be one of fasthoag.HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, "
             f"Evidence, CustomCriterion; got {type(criterion).__name__}"
         )
-    if method not in ("auto", *METHODS):
-        raise ValueError(
-            f"method must be 'auto', {' or '.join(map(repr, METHODS))}; got {method!r}"
-        )
     if isinstance(criterion, type):
         raise TypeError(
             f"criterion must be an instance such as {criterion.__name__}(...); got the class"
         )
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable; got {callback!r}")
-    if not (
-        isinstance(tol, (int, float, np.number)) and not isinstance(tol, bool) and 0 < tol < np.inf
-    ):
-        raise ValueError(f"tol must be a positive number; got {tol!r}")
-    if not (max_iter is None or (isinstance(max_iter, (int, np.integer)) and max_iter >= 1)):
-        raise ValueError(f"max_iter must be an integer >= 1; got {max_iter!r}")
+    check_options(method, tol, max_iter, callback)
     if not (unseen is None or isinstance(unseen, HeldOut)):
         raise TypeError(f"unseen must be a fasthoag.HeldOut or None; got {unseen!r}")
     if not (
@@ -417,6 +477,23 @@ def check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, 
         or (isinstance(stop_on, str) and stop_on == "auto")
     ):
         raise TypeError(f"stop_on must be a fasthoag.HeldOut, 'auto' or None; got {stop_on!r}")
+
+
+def check_options(method, tol, max_iter, callback):
+    """Raises for what is no option of `hoag`, whatever the problem."""
+    if not (isinstance(method, str) and method in ("auto", *METHODS)):
+        raise ValueError(
+            f"method must be 'auto', {' or '.join(map(repr, METHODS))}; got {method!r}"
+        )
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable; got {callback!r}")
+    if not (
+        isinstance(tol, (int, float, np.number)) and not isinstance(tol, bool) and 0 < tol < np.inf
+    ):
+        raise ValueError(f"tol must be a positive number; got {tol!r}")
+    is_whole = isinstance(max_iter, (int, np.integer)) and not isinstance(max_iter, bool)
+    if not (max_iter is None or (is_whole and max_iter >= 1)):
+        raise ValueError(f"max_iter must be an integer >= 1; got {max_iter!r}")
 
 
 class Run:
@@ -533,6 +610,7 @@ class Search:
         self.method, self.schedule = method, schedule
         self.lower, self.upper, self.tol, self.max_iter = lower, upper, tol, max_iter
         self.best_single = None  # its θ and w
+        self.is_common = np.zeros(inner.n_hyper, bool)  # which keep the best single strength
         self.n_iter, self._all_rows = 0, None  # (θ, w) of all rows on the way, or None
         self.looks = []
 
@@ -562,7 +640,12 @@ class Search:
             theta = np.clip(inner.start(0.0), self.lower, self.upper) if theta is None else theta
             return theta, W, None, False
         if given is None and self.is_many and not hasattr(bound, "evaluate"):
-            return *self.single(), None, False
+            theta, W = self.single()
+            self.is_common = of_rare_classes(inner)
+            self.lower, self.upper = (
+                np.where(self.is_common, theta, side) for side in (self.lower, self.upper)
+            )
+            return theta, W, None, False
         if given is None and not self.is_small:
             ray, level, W = start.look_at_three(self.seen, self.lower, self.upper)
             return np.clip(ray.level(level), self.lower, self.upper), W, None, False
@@ -784,7 +867,8 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
     while True:
         target = tol * bound.size(current.value)
         is_low, is_high = current.theta <= lower, current.theta >= upper
-        at_bound = (is_low & (current.grad > 0)) | (is_high & (current.grad < 0))
+        is_fixed = lower == upper
+        at_bound = (is_low & (current.grad > 0)) | (is_high & (current.grad < 0)) | is_fixed
         size = np.linalg.norm(np.where(at_bound, 0.0, current.grad))
         is_outwards = at_bound.all() and (np.abs(current.grad) > current.grad_error).all()
         error = 0.0 if is_outwards else current.grad_error
@@ -792,7 +876,7 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
             return current, "inner_failed", n_iter
         is_known = current.value_error <= 0.3 * target
         if size + error <= target and is_known:
-            return current, "at_bound" if at_bound.any() else "converged", n_iter
+            return current, "at_bound" if (at_bound & ~is_fixed).any() else "converged", n_iter
         if is_stopped:
             return current, "stopped", n_iter
         if n_iter >= max_iter or n_trials >= 5 * max_iter:

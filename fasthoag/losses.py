@@ -259,7 +259,8 @@ def find_loss(loss, **parameters):
             known = ", ".join(found.parameters or {}) or "none"
             raise ValueError(f"loss '{name}' has no parameter {key!r}; it has {known}")
         low, high = found.limits[key]
-        if not (isinstance(value, (int, float, np.number)) and low < value < high):
+        is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        if not (is_number and low < value < high):
             raise ValueError(
                 f"{key} of loss '{name}' must be a number between {max(low, 0):g} and {high:g}; "
                 f"got {value!r}"

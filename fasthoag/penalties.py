@@ -10,6 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 import scipy.sparse as sp
 
+MOST_LOG = 345.0  # 1e150
+MOST_DENSE = 1 << 22  # numbers of a sparse Z up to which it is made dense
+
 
 class Penalty(Protocol):
     """``n_hyper(n_features)`` hyperparameters; strengths are per feature, in the user's feature
@@ -71,7 +74,8 @@ class _LogLinear:
         return np.full(k, float(low)), np.full(k, float(high))
 
     def strengths(self, theta, n_features):
-        lam = np.exp(self._apply(theta, n_features))
+        # beyond, λ is nothing or everything, and its products still are numbers
+        lam = np.exp(np.clip(self._apply(theta, n_features), -MOST_LOG, MOST_LOG))
         return lam if self.penalty_factor is None else self.penalty_factor * lam
 
     def strengths_jac(self, theta, n_features):
@@ -563,6 +567,31 @@ class Fixed(_LogLinear):
 
     def strengths_hess(self, theta, u):
         return np.empty((0, 0))
+
+
+def standardised(penalty):
+    """The same penalty with properties of features that are centred (where strengths have a
+    constant) and at most 1, and the matrix A of its hyperparameters: θ = A θ'. (penalty, None)
+    where nothing changes."""
+    if isinstance(penalty, StructuredRidge) and penalty.Z.shape[1] > 1:
+        Z, A = standard_columns(penalty.Z)
+        return StructuredRidge(Z, penalty.penalty_factor), A
+    return penalty, None
+
+
+def standard_columns(Z):
+    """Columns of `Z` less their means, if one of them is constant, over their largest absolute
+    value (those of a large sparse matrix only the latter), and A with ``Z A`` the result."""
+    Z = Z.toarray() if sp.issparse(Z) and np.prod(Z.shape) <= MOST_DENSE else Z
+    is_sparse = sp.issparse(Z)
+    A = np.eye(Z.shape[1])
+    constant = [] if is_sparse else np.flatnonzero(np.ptp(Z, axis=0) == 0)
+    if len(constant):
+        others = np.setdiff1d(np.arange(len(A)), constant)
+        A[constant[0], others] = -Z[:, others].mean(axis=0) / Z[0, constant[0]]
+    size = abs(Z).max(axis=0).toarray().ravel() if is_sparse else np.abs(Z @ A).max(axis=0)
+    A = A / size
+    return (Z @ sp.diags_array(1 / size) if is_sparse else Z @ A), A
 
 
 PENALTIES = {

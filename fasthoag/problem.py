@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fasthoag import linsolve, solvers
-from fasthoag.design.cpu import check_finite
+from fasthoag.design.cpu import check_finite, check_numbers
 from fasthoag.design.make import make_design
 from fasthoag.design.rows import is_on_device, to_host
 from fasthoag.losses import find_loss
@@ -49,6 +49,26 @@ def check_weight(weight, n_rows, name="sample_weight"):
     return weight
 
 
+def check_flag(value, name):
+    """`value` as a bool, which it must be."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False; got {value!r}")
+    return bool(value)
+
+
+def check_classes(y, weight, n_classes):
+    """Raises ValueError where a class of 0..n_classes-1 has no row with a positive weight: its
+    intercept would have no optimum."""
+    count = np.bincount(y[weight > 0].astype(np.int64), minlength=n_classes)
+    absent = np.flatnonzero(count == 0)
+    if len(absent):
+        raise ValueError(
+            f"y has no row of class {', '.join(map(str, absent[:5]))} with a positive weight, and "
+            f"loss 'multinomial' has the classes 0..{n_classes - 1}. Number those that there are "
+            "without gaps: np.unique(y, return_inverse=True)[1]"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
     """The training side of a tuning run: ``h(w, θ) = Σ_i s_i ℓ(y_i, x_i w + b) + ½ Σ_j λ_j(θ)
@@ -58,9 +78,11 @@ class Problem:
     ----------
     X : array, sparse matrix or Design, shape (n_rows, n_features)
         float32 or float64 values are read in place. CSR is fastest; other formats are converted
-        once, and so are large arrays that are mostly zeros.
+        once, and so are large arrays that are mostly zeros. No column beyond 1e50 in size, or all
+        below 1e-50, whose squares double precision does not hold; nor targets and weights.
     y : array, shape (n_rows,)
-        Real numbers for ``"squared"``; -1 and +1 for ``"logistic"``.
+        Real numbers for ``"squared"``; -1 and +1 for ``"logistic"``; class numbers 0, 1, ... for
+        ``"multinomial"``, each of them in a row with a positive weight.
     loss : str or Loss
         One of ``fasthoag.losses.LOSSES``, with parameters from ``fasthoag.find_loss``, a mix of two
         from ``fasthoag.mix_losses``, or one of your own from ``fasthoag.custom_loss``.
@@ -75,7 +97,8 @@ class Problem:
         `LossParameter`, `MixingWeight`. Their θ follow those of the penalty.
     low_memory : bool
         Make neither a renumbered nor a transposed copy, at some cost in speed. (Beside an intercept
-        columns that are more than 100 spreads from 0 are shifted in a copy all the same.)
+        columns that are more than 100 spreads from 0, and constants more than 10,000 times as large
+        as the other columns, are shifted in a copy all the same.)
     deterministic : bool
         The same bits for every number of threads, at some cost in speed. (For one number of threads
         bits never change between runs.)
@@ -109,13 +132,15 @@ class Problem:
 
     def __post_init__(self):
         loss = find_loss(self.loss)
+        for name in ("fit_intercept", "low_memory", "deterministic"):
+            object.__setattr__(self, name, check_flag(getattr(self, name), name))
         if is_on_device(self.y):
             object.__setattr__(self, "y", to_host(self.y))
         if loss.name == "multinomial" and loss.n_classes == 0 and np.size(self.y):
             loss.check_y(check_vector(self.y, len(self.y), "y"))
             loss = replace(loss, n_classes=max(2, int(np.max(self.y)) + 1))
         object.__setattr__(self, "loss", loss)
-        if not hasattr(self.penalty, "strengths"):
+        if not hasattr(self.penalty, "strengths") or isinstance(self.penalty, type):
             raise TypeError(
                 f"penalty must be a penalty such as fasthoag.Ridge(); got {self.penalty!r}"
             )
@@ -125,6 +150,9 @@ class Problem:
         object.__setattr__(self, "y", check_vector(self.y, shape[0], "y"))
         object.__setattr__(self, "sample_weight", check_weight(self.sample_weight, shape[0]))
         loss.check_y(self.y)
+        check_numbers(self.y, "y")
+        if self.sample_weight is not None:
+            check_numbers(self.sample_weight, "sample_weight")
         object.__setattr__(
             self,
             "design",
@@ -161,6 +189,9 @@ class Problem:
                     f"y has one class only, {trains[0]:g}, among the rows with a positive weight; "
                     f"loss '{loss.name}' needs more"
                 )
+        if loss.n_classes > 1:
+            every = np.ones(self.n_rows) if self.sample_weight is None else self.sample_weight
+            check_classes(self.y, every, loss.n_classes)
 
     @property
     def n_rows(self):
@@ -342,11 +373,20 @@ class InnerProblem:
         return null_model(self)
 
     @cached_property
+    def has_equal_targets(self):
+        """Whether every row has the same number as its target, which an intercept fits without
+        features: the null model is the solution at every strength."""
+        y, weight = self.rows.y, self.rows.weight
+        y = y if weight is None else y[weight > 0]
+        is_fitted = self.design.has_intercept and not self.loss.is_classification
+        return bool(is_fitted and not self.tuned and len(y) and np.ptp(y) == 0)
+
+    @cached_property
     def feature_scales(self):
         """Strengths at which the penalty weighs as much as the data, feature by feature,
         (n_features,), at λ = exp(θ) of about these θ matters; 0 for constants and features without
         a penalty."""
-        of_data = feature_scales(self)
+        of_data = self._scales_of_data
         unit = self.penalty.strengths(self.penalty.start(0.0, self.n_features), self.n_features)
         unit = unit if unit.ndim == 1 else unit.mean(axis=1)
         is_there = (of_data > 0) & (unit > 0)
@@ -358,9 +398,22 @@ class InnerProblem:
         scales = self.feature_scales
         return scales[scales > 0] if (scales > 0).any() else np.ones(1)
 
+    @cached_property
+    def _scales_of_data(self):
+        return feature_scales(self)
+
+    @property
+    def is_featureless(self):
+        """Whether no feature tells rows apart: all are 0, or constants beside an intercept."""
+        return not (self._scales_of_data > 0).any()
+
     def in_units(self, unit):
         """The same with θ of the penalty relative to a unit of strength."""
-        same = replace(self, penalty=InUnits(self.penalty, unit))
+        return self.with_penalty(InUnits(self.penalty, unit))
+
+    def with_penalty(self, penalty):
+        """The same with another penalty of the same features."""
+        same = replace(self, penalty=penalty)
         same.__dict__["null"] = self.null  # which knows of no penalty
         return same
 
@@ -408,6 +461,8 @@ def refit(problem, theta, w0=None, *, tol=1e-3):
     theta = check_theta(theta, problem.n_hyper, "theta")
     inner = inner.at(theta)
     lam, units, K = inner.strengths(theta), inner.units, inner.loss.n_classes
+    if inner.has_equal_targets:
+        return units.squeeze(for_user(design, design.decode(inner.null.W))), 0.0, True
     W = inner.null.W if w0 is None else design.encode(np.reshape(to_host(w0), (-1, K)))
     first = inner.rows.loss_grad(inner.loss, W)
     precond = linsolve.make_precond(inner.rows, inner.curvature(first.Z), lam)
@@ -423,5 +478,7 @@ def refit(problem, theta, w0=None, *, tol=1e-3):
         if error <= 1.5 * tol or result.status[0] != linsolve.CONVERGED or unit == 0:
             break
     is_converged = result.status[0] == linsolve.CONVERGED
+    # (|∇h|² is about twice what h could still fall by: where that is rounding nothing is left)
+    is_converged |= float(result.grad_norm[0]) ** 2 <= 1e-15 * float(abs(first.value).sum())
     w = for_user(design, design.decode(W))
     return units.squeeze(w), 0.0 if unit == 0 else error, bool(is_converged)

@@ -1,5 +1,6 @@
 """scikit-learn's scorers on predictions of the criterion's rows: reported, never differentiated."""
 
+import warnings
 from inspect import signature
 
 import numpy as np
@@ -77,9 +78,57 @@ def takes_weights(scorer):
     return "sample_weight" in signature(getattr(scorer, "_score_func", scorer)).parameters
 
 
+def ask(scorer, model, y, weight):
+    """``(score, reason)``: NaN and why where these rows cannot be scored, else None. Warnings of
+    the scorer are passed on, but for what the reason says."""
+    options = {} if weight is None or not takes_weights(scorer) else {"sample_weight": weight}
+    score, reason = np.empty(1), None
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        try:
+            score[0] = scorer(model, np.empty((len(model.z), 0)), y, **options)
+        except Exception as error:  # of any kind: scorers are the user's
+            return np.nan, f"{error}" or type(error).__name__
+    if np.isnan(score[0]):
+        reason = str(heard[-1].message) if heard else "the scorer gave NaN"
+    else:
+        for one in heard:
+            warnings.warn(one.message, stacklevel=2)
+    return float(score[0]), reason
+
+
+def check_scorer(name, scorer, loss, kind, folds):
+    """Raises ValueError for a scorer that can judge no prediction of this loss: neither rows made
+    up for it nor (a function of the user's own may know his rows) those of any fold. Predictions
+    are made up, and no X is read."""
+
+    def fails(y, weight=None):
+        z = np.linspace(0.3, 1.4, len(y))[:, None] * np.ones(max(1, loss.n_classes))
+        z = z + 0.1 * np.arange(z.shape[1])
+        score, reason = ask(scorer, kind(z, loss), y, weight)
+        return reason if np.isnan(score) else None
+
+    if loss.n_classes > 1:
+        y = np.repeat(np.arange(float(loss.n_classes)), 2)
+    elif loss.is_classification:
+        y = np.array([-1.0, -1.0, 1.0, 1.0])
+    else:
+        y = np.array([0.5, 1.5, 2.25, 3.75])
+    of_any = fails(y)
+    if of_any is None:
+        return
+    reasons = [fails(*rows) for rows in folds]
+    if not hasattr(scorer, "_score_func") and None in reasons:
+        return
+    where = f" on fold 0: {reasons[0]}" if reasons[0] is not None else f": {of_any}"
+    raise ValueError(f"scoring {name!r} cannot judge loss '{loss.name}'{where}")
+
+
 def score_function(bound, problem, scoring):
     """W (n_coef, n_folds * n_classes) -> {name: scores of the folds (n_folds,)}, on the rows that
-    the criterion judges, with their weights where the scorer takes weights."""
+    the criterion judges, with their weights where the scorer takes weights. A fold that a scorer
+    cannot judge (one class, one row) has NaN, with a warning; one that can judge no fold of this
+    loss is refused here."""
     if hasattr(bound, "evaluate") or not bound.has_targets:
         raise ValueError(
             "scoring needs a criterion with rows and targets of its own, HeldOut or KFold"
@@ -102,28 +151,30 @@ def score_function(bound, problem, scoring):
     if weight is not None:
         is_judged = is_judged & (weight > 0)[:, None]
 
+    folds = [(y[rows], None if weight is None else weight[rows]) for rows in is_judged.T]
+    # what does not fit is said before any work
+    for name, scorer in scorers.items():
+        check_scorer(name, scorer, loss, kind, folds)
+    warned = set()
+
     def scores(W):
         Z = units.split(judged.to_host(judged.design.matvec(W)))
         found = {name: np.empty(bound.n_folds) for name in scorers}
-        for fold in range(bound.n_folds):
-            rows = is_judged[:, fold]
-            model = kind(Z[fold][rows], loss)
-            for name, scorer in scorers.items():
-                options = (
-                    {}
-                    if weight is None or not takes_weights(scorer)
-                    else {"sample_weight": weight[rows]}
+        for name, scorer in scorers.items():
+            failed = {}
+            for fold, (y_fold, weight_fold) in enumerate(folds):
+                model = kind(Z[fold][is_judged[:, fold]], loss)
+                found[name][fold], reason = ask(scorer, model, y_fold, weight_fold)
+                if reason is not None and (name, fold) not in warned:
+                    warned.add((name, fold))
+                    failed.setdefault(reason, []).append(str(fold))
+            for reason, numbers in failed.items():
+                shown = ", ".join(numbers[:10]) + (", ..." if len(numbers) > 10 else "")
+                warnings.warn(
+                    f"scoring {name!r} gives NaN on fold {shown}: {reason}",
+                    UserWarning,
+                    stacklevel=2,
                 )
-                try:
-                    found[name][fold] = scorer(
-                        model, np.empty((len(model.z), 0)), y[rows], **options
-                    )
-                except (AttributeError, TypeError, ValueError) as error:
-                    raise ValueError(
-                        f"scoring {name!r} cannot judge loss '{loss.name}' on fold {fold}: {error}"
-                    ) from None
         return found
 
-    # what does not fit is said before any work
-    scores(problem.design.zeros(units.n_columns))
     return scores

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.base import is_classifier
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import QuantileRegressor
 from sklearn.preprocessing import scale
@@ -105,6 +106,160 @@ def test_only_columns_that_every_row_stores_and_that_are_far_are_shifted():
     assert other.is_sparse
 
 
+# ---- constants -----------------------------------------------------------------------------------
+
+
+EVERY = [getattr(fasthoag, name) for name in fasthoag._ESTIMATORS]
+every = pytest.mark.parametrize("Estimator", EVERY, ids=lambda E: E.__name__)
+CLASSIFIERS = [E for E in EVERY if is_classifier(E())]
+REGRESSIONS = [E for E in EVERY if not is_classifier(E())]
+WITH_ZEROS = [fasthoag.PoissonRegressorCV, fasthoag.TweedieRegressorCV]
+
+
+def targets_for(Estimator, n_rows, rng, n_classes=2):
+    if Estimator in CLASSIFIERS:
+        return np.arange(n_rows) % n_classes
+    return rng.gamma(4, 0.25, size=n_rows)
+
+
+@in_every_format
+@pytest.mark.parametrize("cv", [None, 5])
+@pytest.mark.parametrize("values", [[1.0, -2.0, 3.0], [1e6, -2.0, 3e8], [5.0]], ids=str)
+@every
+def test_of_constant_columns_the_intercept_is_the_model(Estimator, values, cv, form):
+    rng = np.random.default_rng(0)
+    for n_classes in (2, 3):
+        y = targets_for(Estimator, 60, rng, n_classes)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model, none = (
+                Estimator(cv=cv).fit(FORMATS[form](np.tile(row, (60, 1))), y)
+                for row in (values, np.zeros(len(values)))
+            )
+        result = model.hoag_result_
+        result = result[0] if isinstance(result, list) else result
+        assert result.status == "converged"
+        assert "No feature tells rows apart" in result.message
+        np.testing.assert_array_equal(model.coef_, 0)
+        np.testing.assert_allclose(model.intercept_, none.intercept_, rtol=1e-6, atol=1e-9)
+
+
+@in_every_format
+@pytest.mark.parametrize("value", [1.0, 1e6, 1e12, 1e30])
+@every
+def test_a_constant_column_among_others_changes_nothing(Estimator, value, form):
+    X, score, _ = normal_rows(120, 4)
+    y = (score > 0).astype(int) if Estimator in CLASSIFIERS else np.exp(0.3 * score)
+    before = Estimator().fit(FORMATS[form](X), y)
+    after = Estimator().fit(FORMATS[form](np.c_[X, np.full(120, value)]), y)
+    assert after.hoag_result_.status == "converged"
+    assert np.abs(value * np.ravel(after.coef_)[4]) < 1e-3
+    np.testing.assert_allclose(np.ravel(after.coef_)[:4], np.ravel(before.coef_), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-9, 1.0, 37.0, 1e9])
+@pytest.mark.parametrize("one_se", [False, True])
+@pytest.mark.parametrize("Estimator", REGRESSIONS, ids=lambda E: E.__name__)
+def test_equal_targets_are_the_prediction(Estimator, one_se, value):
+    if value == 0 and Estimator is fasthoag.GammaRegressorCV:
+        pytest.skip("targets are positive")
+    X, _, _ = normal_rows(60, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = Estimator(cv=5, one_se=one_se).fit(X, np.full(60, value))
+    assert model.hoag_result_.status == "converged"
+    np.testing.assert_array_equal(model.coef_, 0)
+    np.testing.assert_allclose(model.predict(X), value, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("loss", [name for name in LOSSES if not LOSSES[name].is_classification])
+@pytest.mark.parametrize("is_held_out", [False, True])
+def test_equal_targets_of_a_problem_end_at_the_null_model(loss, is_held_out):
+    X, _, _ = normal_rows(60, 4)
+    y = np.full(60, 1e9)
+    rule = HeldOut(X, y) if is_held_out else KFold(3)
+    result = hoag(Problem(X, y, loss=loss), rule)
+    assert result.status == "converged"
+    assert "All targets are equal" in result.message
+    np.testing.assert_array_equal(result.w[:4], 0)
+    assert result.w.shape == (5, 1 if is_held_out else 3)
+
+
+# ---- sizes that double precision cannot square -------------------------------------------------
+
+
+def with_column(value):
+    """Ordinary columns but for one."""
+    X, score, _ = normal_rows(60, 4)
+    X[:, 2] *= value
+    return X, score
+
+
+@in_every_format
+@pytest.mark.parametrize("value", [1e60, 1e155, -1e200, 1e300, 1e-60, 1e-155, -1e-200, 1e-310])
+@every
+def test_columns_that_cannot_be_squared_are_refused_by_number(Estimator, value, form):
+    X, score = with_column(value)
+    y = (score > 0).astype(int) if Estimator in CLASSIFIERS else np.exp(score)
+    message = r"X has (values beyond|no value above) 1e[+-]50 in column 2 .*Scale such columns"
+    with pytest.raises(ValueError, match=message):
+        Estimator(callback=lambda _: pytest.fail("work was done")).fit(FORMATS[form](X), y)
+
+
+@in_every_format
+@pytest.mark.parametrize("size", [1e155, 1e-155])
+def test_x_that_cannot_be_squared_is_refused(size, form):
+    X, score, _ = normal_rows(60, 4)
+    X = FORMATS[form](size * X)
+    with pytest.raises(ValueError, match="in column 0 .*as have 3 other columns"):
+        Problem(X, np.sign(score))
+    if size > 1:
+        with pytest.raises(ValueError, match="X_val has values beyond"):
+            hoag(Problem(FORMATS[form](X / size), np.sign(score)), HeldOut(X, np.sign(score)))
+
+
+@in_every_format
+@pytest.mark.parametrize("n_features", [4, 2500])
+@pytest.mark.parametrize("size", [1e-47, 1e-30, 1e-20, 1e20, 1e49])
+def test_sizes_that_are_taken_give_the_same_as_usual_ones(size, n_features, form):
+    rng = np.random.default_rng(0)
+    X = sp.random(200, n_features, min(1.0, 50 / n_features), random_state=0).toarray()
+    score = X[:, :5].sum(axis=1)
+    y = np.sign(score / score.std() - 1 + rng.normal(size=200))
+    before, after = (hoag(Problem(FORMATS[form](c * X), y), KFold(12)) for c in (1.0, size))
+    assert after.status == before.status
+    assert after.value == pytest.approx(before.value, rel=1e-3)
+
+
+@in_every_format
+def test_every_size_of_float32_and_small_values_among_others_are_taken(form):
+    X, score, _ = normal_rows(60, 4)
+    X[:, 0] *= 1e37
+    X[:, 1] *= 1e-37
+    Problem(FORMATS[form](X.astype(np.float32)), np.sign(score))
+    X, score, _ = normal_rows(60, 4)
+    expected = hoag(Problem(FORMATS[form](X), np.sign(score)), KFold(3)).value
+    X[3, :] = 1e-300
+    tiny = hoag(Problem(FORMATS[form](X), np.sign(score)), KFold(3))
+    assert tiny.value == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("value", [1e155, 1e300, 1e-60, 1e-200])
+def test_targets_and_weights_that_cannot_be_squared_are_refused(value):
+    X, score, _ = normal_rows(60, 4)
+    with pytest.raises(ValueError, match=r"y has .* Multiply y by a constant"):
+        Problem(X, value * score, loss="squared")
+    with pytest.raises(ValueError, match="sample_weight has"):
+        Problem(X, score, loss="squared", sample_weight=np.full(60, value))
+    for Estimator in REGRESSORS:
+        with pytest.raises(ValueError, match="y has"):
+            Estimator().fit(X, value * score)
+        with pytest.raises(ValueError, match="sample_weight has"):
+            Estimator().fit(X, score, sample_weight=np.full(60, value))
+    # among others that are usual
+    Problem(X, np.r_[value if value < 1 else 1.0, score[1:]], loss="squared")
+
+
 # ---- targets and weights -----------------------------------------------------------------------
 
 
@@ -157,7 +312,7 @@ def test_a_class_of_five_among_a_hundred_thousand_is_found():
 @pytest.mark.parametrize("Estimator", REGRESSORS)
 def test_offset_targets_give_the_same_strength_and_score(Estimator):
     X, y, _ = normal_rows()
-    before, after = (Estimator().fit(X, y + c) for c in (0.0, 1e6))
+    before, after = (Estimator(store_folds=True).fit(X, y + c) for c in (0.0, 1e6))
     assert after.lam_ == pytest.approx(before.lam_, rel=1e-3)
     assert after.score(X, y + 1e6) == pytest.approx(before.score(X, y), abs=1e-6)
     assert after.hoag_result_.w[-1].mean() == pytest.approx(1e6, rel=1e-4)
@@ -186,6 +341,56 @@ def test_without_smoothing_and_penalty_quantiles_are_those_of_the_linear_program
     best = pinball(np.r_[exact.coef_, exact.intercept_])
     # the corner costs h log 2 a row at most
     assert pinball(w) <= best + 200 * 1e-4 * np.log(2)
+
+
+ROWS = 2000
+TARGETS = {
+    "normal": lambda rng, z: z + rng.normal(size=ROWS),
+    "skewed": lambda rng, z: np.exp(z + rng.normal(size=ROWS)),
+    "heavy": lambda rng, z: z + rng.standard_t(3, size=ROWS),
+    "mostly 0": lambda rng, z: np.where(rng.random(ROWS) < 0.6, 0, np.exp(rng.normal(size=ROWS))),
+    "counts": lambda rng, z: rng.poisson(2, size=ROWS).astype(float),
+    "well predicted": lambda rng, z: 100 * z + rng.normal(size=ROWS),
+}
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("quantile", [0.01, 0.05, 0.5, 0.95, 0.99])
+@pytest.mark.parametrize("kind", TARGETS)
+def test_the_share_below_a_quantile_is_right(kind, quantile, unit):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(ROWS, 5))
+    y = TARGETS[kind](rng, 0.1 * X[:, 0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = fasthoag.QuantileRegressorCV(quantile=quantile).fit(X, unit * y)
+    z = model.predict(X) / unit
+
+    def pinball(z):
+        return np.maximum(quantile * (y - z), (quantile - 1) * (y - z)).mean()
+
+    error = np.sqrt(quantile * (1 - quantile) / ROWS) + 6 / ROWS
+    beside = 5 * model.smoothing_ / unit * (len(np.unique(y)) < ROWS / 2)  # of values in common
+    assert (y < z - beside).mean() <= quantile + error
+    assert (y <= z + beside).mean() >= quantile - error
+    # a constant is its own best by a row or two
+    assert pinball(z) <= 1.005 * pinball(np.quantile(y, quantile))
+
+
+def test_weights_count_in_the_share_below():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(ROWS, 2)), np.exp(rng.normal(size=ROWS))
+    weight = rng.integers(0, 4, ROWS).astype(float)
+    model = fasthoag.QuantileRegressorCV(quantile=0.02).fit(X, y, sample_weight=weight)
+    below = weight[y < model.predict(X)].sum() / weight.sum()
+    assert abs(below - 0.02) <= np.sqrt(0.02 * 0.98 / ROWS * 1.5) + 3 / ROWS
+
+
+def test_a_quantile_that_cannot_be_met_is_said():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(400, 1)), rng.normal(size=400)  # which no line through 0 reaches
+    with pytest.warns(UserWarning, match="of the rows lie below the fitted quantile 0.9"):
+        fasthoag.QuantileRegressorCV(quantile=0.9, fit_intercept=False).fit(X, y)
 
 
 # ---- losses that are flat or straight for most rows --------------------------------------------
@@ -389,6 +594,20 @@ def test_a_corner_that_no_row_is_in_is_named():
         result = hoag(problem, KFold(3))
     assert result.status == "inner_failed"
     assert np.isnan(result.value)
+
+
+@pytest.mark.parametrize("size", [1e155, 1e-155])
+def test_columns_on_a_gpu_that_cannot_be_squared_are_refused_by_number(size, monkeypatch):
+    from host_device import DeviceArray, HostDevice
+
+    from fasthoag.design import gpu
+
+    monkeypatch.setattr(gpu, "find_device", HostDevice)
+    X, score, _ = normal_rows(60, 4)
+    X[:, 2] *= size
+    for there in (X, DeviceArray(X)):
+        with pytest.raises(ValueError, match="1e[+-]50 in column 2 "):
+            Problem(there, score, loss="squared", device="gpu")
 
 
 @pytest.mark.parametrize("where", ["host", "device"])

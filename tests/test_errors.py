@@ -9,7 +9,16 @@ import pytest
 import scipy.sparse as sp
 from designs import sparse_problem, targets
 
-from fasthoag import ConvergenceWarning, HeldOut, KFold, Problem, check_hypergrad, hoag
+from fasthoag import (
+    ConvergenceWarning,
+    HeldOut,
+    KFold,
+    Problem,
+    Ridge,
+    check_hypergrad,
+    find_loss,
+    hoag,
+)
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.losses import LOSSES
 from fasthoag.problem import refit
@@ -74,6 +83,24 @@ BAD_PROBLEMS = {
         {"sample_weight": np.zeros(N)},
         "sample_weight must have a positive value",
     ),
+    **{
+        f"{name} that is {value!r}": ({name: value}, f"{name} must be True or False; got")
+        for name in ("fit_intercept", "low_memory", "deterministic")
+        for value in ("no", 1, None, 0.0)
+    },
+    "class of a penalty": ({"penalty": Ridge}, "penalty must be a penalty"),
+    "class without rows": (
+        {"y": np.arange(N) % 2 * 2, "loss": "multinomial"},
+        "y has no row of class 1 with a positive weight",
+    ),
+    "class that is declared without rows": (
+        {"y": np.arange(N) % 3, "loss": find_loss("multinomial", n_classes=5)},
+        "y has no row of class 3, 4 with a positive weight",
+    ),
+    "class without weight": (
+        {"y": np.arange(N) % 3, "loss": "multinomial", "sample_weight": (np.arange(N) % 3) < 2},
+        "y has no row of class 2 with a positive weight",
+    ),
     "unknown loss": ({"loss": "logistik"}, "loss must be one of .*'logistic'.*; got 'logistik'"),
     "loss that is no text": ({"loss": 3}, "loss must be one of"),
     "penalty that is none": ({"penalty": "ridge"}, "penalty must be a penalty"),
@@ -122,7 +149,11 @@ BAD_CRITERIA = {
         lambda: KFold(N + 1),
         f"cv={N + 1} folds need at least as many rows; X has {N}",
     ),
-    "cv of another type": (lambda: KFold("five"), "cv"),
+    **{
+        f"cv that is {cv!r}": (lambda cv=cv: KFold(cv), "cv must be a whole number >= 2, .*; got")
+        for cv in ("five", "5", True, 2.5, object)
+    },
+    "cv of numbers": (lambda: KFold([1, 2, 3]), r"cv must give \(train, test\) pairs"),
     "cv that is None": (lambda: KFold([]), "cv gives no split"),
     "fold without one class": (
         lambda: KFold([(np.flatnonzero(Y > 0), np.flatnonzero(Y < 0)), FOLDS[0]]),
@@ -197,6 +228,8 @@ BAD_OPTIONS = {
     "array as tol": ({"tol": np.ones(2)}, "tol must be"),
     "max_iter of zero": ({"max_iter": 0}, "max_iter must be an integer >= 1; got 0"),
     "half max_iter": ({"max_iter": 2.5}, "max_iter must be"),
+    "max_iter of True": ({"max_iter": True}, "max_iter must be"),
+    "tol of True": ({"tol": True}, "tol must be"),
     "max_iter of text": ({"max_iter": "5"}, "max_iter must be"),
     "theta0 of two": ({"theta0": [0.0, 1.0]}, r"theta0 must have shape \(1,\)"),
     "NaN as theta0": ({"theta0": [NAN]}, "theta0 must have .* finite"),
@@ -241,6 +274,26 @@ def test_one_class_is_refused(label, criterion):
 def test_one_class_among_the_rows_with_weight_is_refused(criterion):
     with pytest.raises(ValueError, match="(?i)one class"):
         hoag(Problem(X, Y, sample_weight=(Y > 0).astype(float)), criterion())
+
+
+@pytest.mark.parametrize("absent", [0, 1, 2])
+@pytest.mark.parametrize("by_weight", [False, True])
+def test_a_class_absent_from_a_training_part_is_refused_by_number(absent, by_weight):
+    y = np.arange(N) % 3
+    rows = np.arange(N)
+    weight = np.where((y == absent) & (rows > 2), 0.0, 1.0) if by_weight else np.ones(N)
+    train = rows[3:] if by_weight else rows[y != absent]
+    problem = Problem(X, y, loss="multinomial", sample_weight=weight)
+    criterion = KFold([(rows[:20], rows[20:]), (train, rows[:3])])
+    message = f"training part of fold 1 has no row of class {absent}; use stratified"
+    with pytest.raises(ValueError, match=message):
+        hoag(problem, criterion, callback=lambda record: pytest.fail("work was done"))
+    assert problem.design.n_passes == 0
+
+
+@pytest.mark.parametrize("flag", [np.True_, np.False_])
+def test_flags_of_numpy_are_taken(flag):
+    assert Problem(X, Y, fit_intercept=flag, low_memory=flag).design.has_intercept == flag
 
 
 def test_problem_of_another_type_is_refused():
@@ -354,7 +407,10 @@ def test_constant_y_is_taken(value, fit_intercept, method):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_finite_values_whose_sum_overflows_are_no_nan(dtype):
-    with np.errstate(all="ignore"):
+    if dtype is np.float32:
+        Problem(huge(dtype), Y)
+        return
+    with pytest.raises(ValueError, match="X has values beyond"):
         Problem(huge(dtype), Y)
 
 

@@ -18,13 +18,14 @@ from sklearn.linear_model import (
     Ridge,
     TweedieRegressor,
 )
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fasthoag
+from fasthoag.criteria.held_out import split_weight
 
 EVERY = [getattr(fasthoag, name) for name in fasthoag._ESTIMATORS]
 MULTICLASS = [fasthoag.LogisticRegressionCV, fasthoag.LinearSVCCV]
@@ -292,14 +293,174 @@ def test_pandas_pipeline_grid_search_clone_pickle(Estimator):
         ({"max_iter": 0}, "max_iter"),
         ({"bounds": (1, 0)}, "bounds"),
         ({"method": "grid"}, "method"),
+        ({"method": ["newton"]}, "method"),
         ({"cv": 1}, "cv"),
+        ({"cv": "5"}, "cv must be a whole number"),
+        ({"cv": True}, "cv must be a whole number"),
+        ({"cv": 2.5}, "cv must be a whole number"),
+        ({"cv": [1, 2]}, "cv must give"),
+        ({"tol": "small"}, "tol must be"),
+        ({"tol": True}, "tol must be"),
+        ({"max_iter": True}, "max_iter must be"),
+        ({"n_threads": 0}, "n_threads must be"),
+        ({"n_threads": True}, "n_threads must be"),
+        ({"n_jobs": 0}, "n_jobs must be"),
+        ({"n_jobs": "all"}, "n_jobs must be"),
+        ({"penalty_factor": "one"}, "penalty_factor must be"),
+        ({"bounds": ("low", 1)}, "bounds must be"),
+        ({"callback": 3}, "callback must be"),
+        ({"scoring": 3}, "scoring must be"),
+        ({"device": "tpu"}, "device must be"),
     ],
     ids=str,
 )
 def test_bad_arguments(Estimator, arguments, match):
     X, y = data(Estimator)
-    with pytest.raises(ValueError, match=match):
-        Estimator(**arguments).fit(X, y)
+    work = {"callback": lambda record: pytest.fail("work was done")}
+    with pytest.raises((ValueError, TypeError), match=match):
+        Estimator(**{**work, **arguments}).fit(X, y)
+
+
+FLAGS = ["fit_intercept", "one_se", "low_memory", "deterministic", "store_folds"]
+
+
+@pytest.mark.parametrize("name", FLAGS)
+@every
+def test_flags_are_true_or_false(Estimator, name):
+    X, y = data(Estimator)
+    for value in ("no", 0, 1, None, np.array([True, False])):
+        with pytest.raises(TypeError, match=f"{name} must be True or False; got"):
+            Estimator(**{name: value}).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)
+        for value in (np.True_, np.False_):
+            Estimator(cv=3, **{name: value}).fit(X, y)
+
+
+def test_every_flag_is_tested():
+    found = {
+        name
+        for Estimator in EVERY
+        for name, value in Estimator().get_params().items()
+        if isinstance(value, bool)
+    }
+    assert found == set(FLAGS)
+
+
+# ---- classes that are absent -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+@pytest.mark.parametrize("absent", [0, -1])
+@every_multiclass
+def test_a_class_absent_from_a_training_part_is_named_before_any_work(Estimator, absent, n_classes):
+    rng = np.random.default_rng(0)
+    names = np.array(["ape", "bee", "cat", "dog"])[:n_classes]
+    y = names[np.arange(60) % n_classes]
+    rows, X = np.arange(60), rng.normal(size=(60, 3))
+    cv = [(rows[:30], rows[30:]), (rows[y != names[absent]], rows[:9])]
+    message = f"the training part of fold 1 has .*no row of class '{names[absent]}'"
+    work = {"callback": lambda record: pytest.fail("work was done")}
+    with pytest.raises(ValueError, match=message):
+        Estimator(cv=cv, **work).fit(X, y)
+    with pytest.raises(ValueError, match="training part of fold 1 .* class 1"):
+        Estimator(cv=cv, **work).fit(X, np.where(y == names[absent], 1, 5 + rows % (n_classes - 1)))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+@pytest.mark.parametrize("by", ["sample_weight", "class_weight", "part of the rows"])
+@every_multiclass
+def test_a_class_that_weights_take_out_is_named_before_any_work(Estimator, by, n_classes):
+    rng = np.random.default_rng(0)
+    y, X = np.arange(60) % n_classes, rng.normal(size=(60, 3))
+    work = {"callback": lambda record: pytest.fail("work was done")}
+    weight = np.where(y == 1, 0.0, 1.0)
+    if by == "class_weight":
+        model = Estimator(class_weight={c: float(c != 1) for c in range(n_classes)}, **work)
+        weight = None
+    else:
+        model = Estimator(cv=KFold(2), **work)
+    where = "y has"
+    if by == "part of the rows":
+        weight[30:], where = 1.0, "the training part of fold 1 has"
+    with pytest.raises(ValueError, match=f"{where} .*no row of class 1|{where} no row of class 1"):
+        model.fit(X, y, sample_weight=weight)
+
+
+@every_multiclass
+def test_a_class_that_is_gone_with_the_rows_held_back_is_named_before_any_work(Estimator):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(120, 140)), np.arange(120) % 2
+    y[:5] = 2
+    loss = fasthoag.find_loss("multinomial")
+    coded = y if Estimator is fasthoag.LogisticRegressionCV else np.where(y == 2, 1.0, -1.0)
+    is_back = split_weight(None, coded, loss)[1] > 0
+    assert is_back[:5].sum() == 1  # of 5 rows one is held back, and the others judge in one fold
+    judges = (y == 2) & ~is_back | (np.arange(120) % 3 == 0) & (y < 2)
+    folds = [(np.flatnonzero(~judges), np.flatnonzero(judges))] * 2
+    model = Estimator(
+        penalty_per="feature", cv=folds, callback=lambda record: pytest.fail("work was done")
+    )
+    with pytest.raises(ValueError, match="no row of class 2, a fifth of the rows held back"):
+        model.fit(X, y)
+
+
+# ---- what is kept ------------------------------------------------------------------------------
+
+WIDE = {
+    "logistic": (fasthoag.LogisticRegressionCV(cv=5), 2),
+    "multinomial": (fasthoag.LogisticRegressionCV(cv=5), 3),
+    "svc": (fasthoag.LinearSVCCV(cv=5), 2),
+    "svc 3": (fasthoag.LinearSVCCV(cv=5), 3),
+    "ridge": (fasthoag.RidgeCV(cv=5), 0),
+    "ridge loo": (fasthoag.RidgeCV(), 0),
+    "svr": (fasthoag.LinearSVRCV(), 0),
+    "poisson": (fasthoag.PoissonRegressorCV(), 1),
+}
+
+
+def wide(n_classes, p=20_000):
+    X = sp.random(150, p, 0.005, format="csr", random_state=0)
+    z = np.asarray(X[:, : p // 20].sum(axis=1)).ravel()
+    z = (z - z.mean()) / z.std()
+    if n_classes == 0:
+        return X, z
+    return X, np.digitize(z, np.quantile(z, np.arange(1, max(2, n_classes)) / max(2, n_classes)))
+
+
+@pytest.mark.parametrize("name", WIDE)
+@pytest.mark.filterwarnings("ignore::fasthoag.ConvergenceWarning")
+def test_a_pickle_is_hardly_larger_than_the_coefficients(name):
+    model, n_classes = WIDE[name]
+    X, y = wide(n_classes)
+    model = clone(model).set_params(tol=1e-2).fit(X, y)
+    assert len(pickle.dumps(model)) <= 1.5 * model.coef_.nbytes
+    results = model.hoag_result_ if isinstance(model.hoag_result_, list) else [model.hoag_result_]
+    assert all(one.w is None and one.w_all is None and one.theta.size == 1 for one in results)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("name", ["logistic", "svc 3", "ridge"])
+@pytest.mark.filterwarnings("ignore::fasthoag.ConvergenceWarning")
+def test_a_pickle_of_many_strengths_is_hardly_larger_than_what_is_documented(name):
+    model, n_classes = WIDE[name]
+    X, y = wide(n_classes, 5000)
+    model = clone(model).set_params(penalty_per="feature", max_iter=3).fit(X, y)
+    strengths = model.alpha_ if hasattr(model, "alpha_") else model.C_
+    documented = model.coef_.nbytes + model.lam_.nbytes + strengths.nbytes
+    assert len(pickle.dumps(model)) <= 1.5 * documented
+
+
+@every
+def test_folds_are_kept_when_asked_for(Estimator):
+    X, y = data(Estimator)
+    model, other = Estimator(cv=4, store_folds=True).fit(X, y), Estimator(cv=4).fit(X, y)
+    assert model.hoag_result_.w.shape == (7, 4)
+    assert model.hoag_result_.w_all.shape == (7,)
+    assert other.hoag_result_.w is other.hoag_result_.w_all is None
+    np.testing.assert_array_equal(model.coef_, other.coef_)
+    assert model.hoag_result_.lam.shape == other.hoag_result_.lam.shape == (1,)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 """The multinomial loss: passes of both designs against formulas, inner solutions against
 scikit-learn, hypergradients against differences."""
 
+import warnings
+
 import numpy as np
 import pytest
 from designs import DESIGNS, sparse_matrix
+from sklearn.model_selection import StratifiedKFold
 
+import fasthoag
 from fasthoag import (
     FeatureRidge,
     HeldOut,
@@ -212,3 +216,28 @@ def test_classes_of_the_criterion_that_the_model_does_not_have_are_refused():
         ValueError, match="y_val must contain class numbers below n_classes = 3; found 3"
     ):
         hoag(Problem(X, y, loss="multinomial"), HeldOut(X, y + 1))
+
+
+# ---- rare classes ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0])
+@pytest.mark.parametrize("shape", ["per class", "per feature and class"])
+def test_classes_with_hardly_a_row_keep_the_common_strength(shape, unit):
+    rng = np.random.default_rng(0)
+    counts = np.append(np.full(8, 30), np.full(6, 2))
+    y = np.repeat(np.arange(14.0), counts).astype(int)
+    X = unit * (rng.normal(size=(14, 5))[y] + rng.normal(size=(len(y), 5)))
+    inside = Ridge() if shape == "per class" else FeatureRidge()
+    folds = KFold(StratifiedKFold(2, shuffle=True, random_state=0))
+    single = hoag(Problem(X, y, loss="multinomial"), folds)
+    penalty = PerClass(inside, 14)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)
+        result = hoag(Problem(X, y, loss="multinomial", penalty=penalty), folds, stop_on=None)
+    assert result.status in ("converged", "at_bound")
+    assert np.isfinite(result.value)
+    assert result.value <= single.value * 1.001
+    assert "(6 of 14: 8, 9, 10, 11, 12, ...) keep the best single strength" in result.message
+    rare = result.theta.reshape(14, -1)[8:]
+    np.testing.assert_allclose(rare, rare[0, 0], atol=1e-9)

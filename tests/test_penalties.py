@@ -231,6 +231,52 @@ def test_several_bands_end_where_scipy_does(loss, n_bands):
     assert result.value <= best * 1.001 + result.value_error
 
 
+def counts_problem(seed):
+    """Raw counts of 20 words of very different frequency: X, y, how often each word occurs."""
+    rng = np.random.default_rng(seed)
+    X = rng.poisson(rng.lognormal(1, 1.5, size=20), size=(300, 20)).astype(float)
+    w = rng.normal(size=20) / np.sqrt(1 + X.var(axis=0))
+    y = np.where((X - X.mean(axis=0)) @ w + rng.logistic(size=300) > 0, 1.0, -1.0)
+    return X, y, X.sum(axis=0)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix])
+@pytest.mark.parametrize("seed", range(4))
+def test_raw_properties_of_features_are_as_good_as_standardised_ones(seed, form):
+    X, y, total = counts_problem(seed)
+    log, ones = np.log1p(total), np.ones(20)
+    standard = (log - log.mean()) / np.abs(log - log.mean()).max()
+    single = hoag(Problem(X, y), KFold(5))
+    found = {}
+    for name, column in {
+        "standard": standard,
+        "log": log,
+        "far": 1000 + log,
+        "raw": total,
+        "large": 1e6 * total,
+    }.items():
+        penalty = StructuredRidge(form(np.column_stack([ones, column])))
+        result = hoag(Problem(X, y, penalty=penalty), KFold(5))
+        assert result.status == "converged", (name, result.message)
+        assert result.value <= single.value * 1.001
+        bound = KFold(5).bind(Problem(X, y, penalty=penalty))
+        zero = bound.inner.design.zeros(5)
+        there = evaluate(bound, result.theta, zero, Accuracy(1e-8, 1e-8))  # θ is the user's
+        assert there.value == pytest.approx(result.value, abs=result.value_error)
+        found[name] = result.value
+    assert found["far"] == pytest.approx(found["log"], rel=1e-4)
+    assert found["large"] == pytest.approx(found["raw"], rel=1e-4)
+    assert found["log"] == pytest.approx(found["standard"], rel=1e-3)
+
+
+def test_strengths_of_properties_never_overflow():
+    Z = np.array([[1.0, 3.0], [1.0, -3.0]])
+    with np.errstate(all="raise"):
+        lam = StructuredRidge(Z).strengths(np.array([500.0, 400.0]), 2)
+    assert np.isfinite(lam).all()
+    assert np.isfinite(lam * lam).all()
+
+
 @pytest.mark.parametrize("scales", [1.0, 1e-3])
 @pytest.mark.parametrize("name", ["wine", "iris", "breast_cancer"])
 def test_a_strength_each_is_never_worse_than_one_for_all(name, scales):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from designs import sparse_problem
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import get_scorer, mean_absolute_error
+from sklearn.metrics import f1_score, get_scorer, make_scorer, mean_absolute_error
 
 from fasthoag import GCV, HeldOut, KFold, LogisticRegressionCV, Problem, hoag, mix_losses
 from fasthoag.losses import derivative
@@ -112,7 +112,82 @@ def test_bad_scoring_is_refused_before_any_work(scoring, message):
     problem = Problem(X, y, loss="squared_hinge")
     with pytest.raises((TypeError, ValueError), match=message):
         hoag(problem, KFold(3), scoring=scoring)
-    assert problem.design.n_passes <= 2
+    assert problem.design.n_passes == 0
+
+
+ROWS = np.arange(N)
+
+
+@pytest.mark.parametrize(
+    ("loss", "scoring", "reason"),
+    [
+        ("logistic", "roc_auc", "one class"),
+        ("squared_hinge", "roc_auc", "one class"),
+        ("logistic", "neg_log_loss", "one label"),
+        ("multinomial", "roc_auc_ovr", ""),
+        ("squared", "r2", "two samples"),
+    ],
+)
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_a_fold_that_a_scorer_cannot_judge_is_nan_with_a_warning(loss, scoring, reason, is_alone):
+    X, z = sparse_problem("squared", 0, N, P)
+    y = {
+        "squared": lambda: z,
+        "multinomial": lambda: np.digitize(z, np.quantile(z, [0.3, 0.6])).astype(float),
+    }.get(loss, lambda: np.sign(z - np.median(z)))()
+    first = [0] if loss == "squared" else np.flatnonzero(y == y[0])[:6]
+    folds = [(np.setdiff1d(ROWS, first), first), (ROWS[::2], ROWS[1::2])]
+    message = f"scoring '{scoring}' gives NaN on fold 0: .*{reason}"
+    with pytest.warns(UserWarning, match=message) as heard:
+        result = hoag(
+            Problem(X, y, loss=loss), KFold(folds[:1] if is_alone else folds), scoring=[scoring]
+        )
+    scores = result.scores[scoring]
+    assert np.isnan(scores[0])
+    assert np.isfinite(scores[1:]).all()
+    # once a run, however many steps
+    assert sum("gives NaN" in str(one.message) for one in heard) == 1
+
+
+def test_errors_of_any_kind_in_a_scorer_are_nan_where_another_fold_is_judged():
+    X, y = sparse_problem("logistic", 0, N, P)
+
+    def mine(model, X, y):
+        if len(y) < 10:
+            raise ZeroDivisionError("too few rows")
+        return 1.0
+
+    folds = [(ROWS[::2], ROWS[1:10:2]), (ROWS[::2], ROWS[1::2])]
+    with pytest.warns(UserWarning, match="scoring 'mine' gives NaN on fold 0: too few rows"):
+        scores = hoag(Problem(X, y), KFold(folds), scoring=mine).scores["mine"]
+    np.testing.assert_array_equal(scores, [np.nan, 1.0])
+    with pytest.raises(ValueError, match="scoring 'mine' cannot judge loss 'logistic' on fold 0"):
+        hoag(Problem(X, y), KFold(folds[:1]), scoring=mine)
+
+
+@pytest.mark.parametrize(
+    ("loss", "scoring"),
+    [
+        ("squared", "roc_auc"),
+        ("poisson", "accuracy"),
+        ("multinomial", "roc_auc"),
+        ("multinomial", "f1"),
+        ("smoothed_hinge", "neg_brier_score"),
+        ("logistic", make_scorer(f1_score, pos_label="yes")),
+        ("logistic", lambda model, X, y: model.no_such_method()),
+    ],
+)
+def test_a_scorer_that_judges_no_fold_of_the_loss_is_refused_before_any_work(loss, scoring):
+    X, z = sparse_problem("squared", 0, N, P)
+    y = {
+        "squared": lambda: z,
+        "poisson": lambda: np.round(np.exp(z / np.abs(z).max())),
+        "multinomial": lambda: np.digitize(z, np.quantile(z, [0.3, 0.6])).astype(float),
+    }.get(loss, lambda: np.sign(z))()
+    problem = Problem(X, y, loss=loss)
+    with pytest.raises(ValueError, match=f"cannot judge loss '{loss}'"):
+        hoag(problem, KFold(3), scoring=scoring, callback=lambda _: pytest.fail("work was done"))
+    assert problem.design.n_passes == 0
 
 
 def test_criteria_without_rows_have_no_scores():

@@ -45,6 +45,20 @@ auto with_index_type(const py::array& indices, F&& f) {
 }  // namespace
 
 void bind_convert(py::module_& m) {
+    m.def("sizes", [](const py::array& values, int n_threads) {
+        require(values.flags() & py::array::c_style, "values must be contiguous");
+        const bool is_float = values.dtype().equal(py::dtype::of<float>());
+        require(is_float || values.dtype().equal(py::dtype::of<double>()),
+                "values must be float32 or float64");
+        const int64_t n = values.size();
+        const void* x = values.data();
+        Sizes found;
+        run(n_threads, [&](Team& team) {
+            found = is_float ? sizes(team, n, static_cast<const float*>(x))
+                             : sizes(team, n, static_cast<const double*>(x));
+        });
+        return py::make_tuple(found.smallest, found.largest);
+    });
     m.def("count_columns",
           [](const py::array& indices, int64_t n_cols, int n_threads) -> py::object {
               Array<int64_t> counts(n_cols);

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fasthoag.design.cpu import check_matrix
+from fasthoag.design.cpu import MOST, check_matrix, check_numbers
 from fasthoag.design.rows import HELD_OUT, TRAIN, is_on_device
 from fasthoag.free import settled
 from fasthoag.losses import find_loss, without_smoothing
@@ -140,7 +140,7 @@ def design_of(X_val, problem):
     if hasattr(X_val, "place"):
         return X_val
     is_there = is_on_device(X_val) and hasattr(problem.design, "is_given_on_device")
-    return problem.design.like(X_val if is_there else check_matrix(X_val, "X_val"))
+    return problem.design.like(X_val if is_there else check_matrix(X_val, "X_val", most=MOST))
 
 
 def criterion_loss(loss, problem):
@@ -160,6 +160,84 @@ def criterion_loss(loss, problem):
             f"'{loss.name}' is for labels -1 and +1"
         )
     return loss
+
+
+def check_is_cv(cv):
+    """Raises ValueError for what can never be what scikit-learn calls cv."""
+    is_cv = cv is None or isinstance(cv, (int, np.integer))
+    is_cv = is_cv or hasattr(cv, "split") or hasattr(cv, "__iter__")
+    if not is_cv or isinstance(cv, (bool, np.bool_, str, bytes, type)):
+        raise ValueError(
+            "cv must be a whole number >= 2, a splitter of scikit-learn or an iterable of (train, "
+            f"test) pairs; got {cv!r}"
+        )
+
+
+def check_pairs(splits):
+    """Raises ValueError for what are no pairs of rows."""
+    for fold, split in enumerate(splits):
+        if isinstance(split, str) or not hasattr(split, "__len__") or len(split) != 2:
+            raise ValueError(
+                f"cv must give (train, test) pairs of row numbers; fold {fold} is {split!r}"
+            )
+
+
+def mask_of_folds(splits, weight):
+    """Which rows train and which are held out, (n_rows, n_folds) bits; raises ValueError for splits
+    that are none of these rows."""
+    n = len(weight)
+    if not splits:
+        raise ValueError("cv gives no split of the rows; give at least one (train, test) pair")
+    mask = np.zeros((n, len(splits)), np.uint8)
+    for fold, (train, test) in enumerate(splits):
+        for name, index, bit in (("training", train, TRAIN), ("test", test, HELD_OUT)):
+            index = np.asarray(index)
+            if index.ndim != 1 or index.dtype.kind not in "iub":
+                if index.size:
+                    raise ValueError(
+                        f"cv must give {name} rows as integers or a boolean mask; fold {fold} "
+                        f"has dtype {index.dtype}, shape {index.shape}"
+                    )
+                index = index.astype(int).ravel()
+            if index.dtype.kind == "b" and len(index) != n:
+                raise ValueError(
+                    f"cv gives fold {fold} a {name} mask of {len(index)} rows; X has {n}"
+                )
+            if index.dtype.kind != "b" and len(index) and (index.min() < -n or index.max() >= n):
+                raise ValueError(f"cv gives fold {fold} {name} rows outside 0..{n - 1}")
+            mask[index, fold] |= bit
+            if not (weight[index] > 0).any():
+                raise ValueError(
+                    f"fold {fold} of cv has no {name} row with a positive weight; use fewer "
+                    "folds or other splits"
+                )
+    return mask
+
+
+def check_fold_classes(y, weight, mask, names=None, *, when=""):
+    """Raises ValueError where a class of y has no row with a positive weight in the training part
+    of a fold; `names` are what the user calls the sorted values of y."""
+    values, y = np.unique(y, return_inverse=True)
+    total = np.bincount(y[weight > 0], minlength=len(values))
+    for fold in range(mask.shape[1]):
+        is_training = (weight > 0) & (mask[:, fold] & TRAIN > 0)
+        count = np.bincount(y[is_training], minlength=len(values))
+        absent = np.flatnonzero((count == 0) & (total > 0))
+        if len(absent) == 0:
+            continue
+        shown = " and ".join(
+            f"{name:g}" if isinstance(name, float) else repr(name)
+            for name in (values if names is None else np.asarray(names))[absent[:5]].tolist()
+        )
+        is_alone = np.count_nonzero(count) == 1
+        what = "one class only" if is_alone else f"no row of class {shown}"
+        more = f" (no row of class {shown})" if is_alone else ""
+        if total[absent].min() == 1:
+            more += ", or leave out a class that has one row"
+        raise ValueError(
+            f"the training part of fold {fold} has {what}{when}; use stratified or shuffled folds, "
+            f"or fewer of them{more}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +286,10 @@ class HeldOut:
         y = check_vector(self.y_val, shape[0], "y_val")
         loss = criterion_loss(self.loss, problem)
         loss.check_y(y, "y_val")
+        check_numbers(y, "y_val", trains=False)
         weight = check_weight(self.sample_weight, shape[0])
+        if weight is not None:
+            check_numbers(weight, "sample_weight", trains=False)
         design = design_of(self.X_val, problem)
         inner = settled(problem.inner(), design)
         return BoundCriterion(inner, design.place(y, weight), TRAIN, loss)
@@ -224,7 +305,7 @@ class KFold:
     cv : int, scikit-learn splitter or iterable of (train, test) index pairs
         What scikit-learn calls cv; an int means stratified folds for two classes and plain ones
         otherwise, without shuffling. Not every row has to be in a test part, and one may be in
-        several.
+        several. Every class has to have a row with a positive weight in every training part.
     groups : array, shape (n_rows,), optional
         Passed to the splitter.
     loss : str or Loss, optional
@@ -252,7 +333,8 @@ class KFold:
         from sklearn.model_selection import check_cv
 
         n = problem.n_rows
-        if isinstance(self.cv, (int, np.integer)) and not isinstance(self.cv, bool):
+        check_is_cv(self.cv)
+        if isinstance(self.cv, (int, np.integer)):
             if self.cv < 2:
                 raise ValueError(f"cv must be at least 2; got {self.cv}")
             if self.cv > n:
@@ -261,6 +343,8 @@ class KFold:
                 )
         is_classification = problem.loss.is_classification
         y = problem.y.astype(int) if is_classification else problem.y
+        if hasattr(self.cv, "__iter__") and not hasattr(self.cv, "split"):
+            check_pairs(self.cv)
         splitter = check_cv(self.cv, y, classifier=is_classification)
         return list(splitter.split(np.zeros((n, 1)), y, self.groups))
 
@@ -280,45 +364,10 @@ class KFold:
     def bind(self, problem):
         loss = criterion_loss(self.loss, problem)
         loss.check_y(problem.y, "y")
-        n, splits = problem.n_rows, self.splits(problem)
-        if not splits:
-            raise ValueError("cv gives no split of the rows; give at least one (train, test) pair")
-        mask = np.zeros((n, len(splits)), np.uint8)
-        weight = np.ones(n) if problem.sample_weight is None else problem.sample_weight
-        is_classification = problem.loss.is_classification
-        for fold, (train, test) in enumerate(splits):
-            for name, index, bit in (("training", train, TRAIN), ("test", test, HELD_OUT)):
-                index = np.asarray(index)
-                if index.ndim != 1 or index.dtype.kind not in "iub":
-                    if index.size:
-                        raise ValueError(
-                            f"cv must give {name} rows as integers or a boolean mask; fold {fold} "
-                            f"has dtype {index.dtype}, shape {index.shape}"
-                        )
-                    index = index.astype(int).ravel()
-                if index.dtype.kind == "b" and len(index) != n:
-                    raise ValueError(
-                        f"cv gives fold {fold} a {name} mask of {len(index)} rows; X has {n}"
-                    )
-                if (
-                    index.dtype.kind != "b"
-                    and len(index)
-                    and (index.min() < -n or index.max() >= n)
-                ):
-                    raise ValueError(f"cv gives fold {fold} {name} rows outside 0..{n - 1}")
-                mask[index, fold] |= bit
-                if not (weight[index] > 0).any():
-                    raise ValueError(
-                        f"fold {fold} of cv has no {name} row with a positive weight; use fewer "
-                        "folds or other splits"
-                    )
-            if (
-                is_classification
-                and len(np.unique(problem.y[(mask[:, fold] & TRAIN > 0) & (weight > 0)])) < 2
-            ):
-                raise ValueError(
-                    f"the training part of fold {fold} has one class only; use stratified or "
-                    "shuffled folds, or fewer of them"
-                )
+        weight = problem.sample_weight
+        weight = np.ones(problem.n_rows) if weight is None else weight
+        mask = mask_of_folds(self.splits(problem), weight)
+        if problem.loss.is_classification:
+            check_fold_classes(problem.y, weight, mask)
         inner = settled(problem.inner(mask))
         return BoundCriterion(inner, inner.rows, HELD_OUT, loss)

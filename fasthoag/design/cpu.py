@@ -14,17 +14,17 @@ from fasthoag.design.rows import LossGrad, dense_by_products, is_on_device, plac
 from fasthoag.losses import find_loss
 
 
-def check_n_threads(n_threads):
+def check_n_threads(n_threads, name="n_threads"):
     """The number of threads to use: None means all cores that this process may use."""
     if n_threads is None:
         return _core.hardware_threads()
     if (
-        isinstance(n_threads, bool)
+        isinstance(n_threads, (bool, np.bool_))
         or not isinstance(n_threads, (int, np.integer))
         or n_threads == 0
     ):
         raise ValueError(
-            f"n_threads must be a positive integer, -1 for all cores, or None; got {n_threads!r}"
+            f"{name} must be a positive integer, -1 for all cores, or None; got {n_threads!r}"
         )
     return (
         int(n_threads)
@@ -38,9 +38,16 @@ def check_n_threads(n_threads):
     )
 
 
-def check_matrix(X, name="X"):
+# Sizes of values of X, targets and weights within which double precision (1e-308 to 1e308) holds
+# the squares of their sums: (s x²)² in solvers, (s x y)² in norms of gradients. The least is that
+# of the largest of a column.
+LEAST, MOST = 1e-50, 1e50
+SIZES = {"least": LEAST, "most": MOST}
+
+
+def check_matrix(X, name="X", *, least=0.0, most=np.inf):
     """X as C-ordered float array or canonical CSR matrix with float32 or float64 values, not copied
-    when it is one already."""
+    when it is one already. No value may be beyond `most` in size, no column all below `least`."""
     if is_on_device(X):
         raise ValueError(
             f"{name} is on the GPU and the problem is not. Pass {name}.get(), or device='gpu' with "
@@ -78,8 +85,55 @@ def check_matrix(X, name="X"):
         values = X = np.ascontiguousarray(X)
     if X.shape[0] == 0 or X.shape[1] == 0:
         raise ValueError(f"{name} must have at least one row and one feature; got shape {X.shape}")
-    check_finite(values, name)
+    values = np.ascontiguousarray(values)
+    check_sizes(X, _core.sizes(values, _core.hardware_threads()), name, least, most)
     return X
+
+
+def check_sizes(X, found, name, least, most):
+    """Raises ValueError where X has a NaN or an infinity, values beyond `most` or columns below
+    `least`; `found` are its smallest size that is not 0 and its largest, NaN beside what is not
+    finite."""
+    smallest, largest = found
+    if not largest < np.inf:
+        check_finite(X.data if sp.issparse(X) else X, name)
+    if not (largest > most or smallest < least):
+        return
+    sizes = column_sizes(X)
+    is_small = (sizes > 0) & (sizes < least)  # beside large ones small values do no harm
+    is_bad = is_small | (sizes > most)
+    if is_bad.any():
+        j = int(is_bad.argmax())
+        what, limit = ("no value above", least) if is_small[j] else ("values beyond", most)
+        more = "" if is_bad.sum() == 1 else f", as have {is_bad.sum() - 1} other columns"
+        raise ValueError(
+            f"{name} has {what} {limit:g} in column {j} (largest: {sizes[j]:.3g}){more}, and "
+            "double precision cannot hold their squares. Scale such columns to about 1 first "
+            "(scikit-learn: MaxAbsScaler), or leave them out"
+        )
+
+
+def column_sizes(X):
+    """The largest size of a value in every column, (n_features,)."""
+    if sp.issparse(X):
+        sizes = np.zeros(X.shape[1])
+        np.maximum.at(sizes, X.indices, np.abs(X.data))
+        return sizes
+    step = max(1, (1 << 22) // X.shape[1])  # some rows at a time
+    parts = (np.abs(X[i : i + step]).max(axis=0) for i in range(0, X.shape[0], step))
+    return np.max(list(parts), axis=0).astype(np.float64)
+
+
+def check_numbers(values, name, *, trains=True):
+    """Raises ValueError where targets or weights are too large for their squares, or (where they
+    train) all too small."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest > MOST or (trains and 0 < largest < LEAST):
+        what, limit = ("values beyond", MOST) if largest > MOST else ("no value above", LEAST)
+        raise ValueError(
+            f"{name} has {what} {limit:g} (largest: {largest:.3g}), and double precision cannot "
+            f"hold their squares. Multiply {name} by a constant first"
+        )
 
 
 def check_finite(values, name):
@@ -118,6 +172,8 @@ class CpuDesign:
         Hold X E instead of X: a copy, which `fasthoag.design.coefficients` makes. The renumbering
         by frequency comes after it. Without one and with an intercept, columns that are far from 0
         for their spread are shifted, see `fasthoag.design.offsets`.
+    trains : bool
+        Refuse columns whose squares double precision does not hold.
 
     Examples
     --------
@@ -139,6 +195,7 @@ class CpuDesign:
         low_memory=False,
         deterministic=False,
         coefficients=None,
+        trains=False,
         like=None,
     ):
         if low_memory and deterministic:
@@ -146,7 +203,7 @@ class CpuDesign:
                 "deterministic=True needs the transposed copy that low_memory=True forbids; "
                 "choose one"
             )
-        X = check_matrix(X)
+        X = check_matrix(X, **(SIZES if trains else {}))
         self.n_threads = check_n_threads(n_threads)
         self.shape, self.dtype, self.has_intercept = X.shape, X.dtype, bool(fit_intercept)
         self.low_memory, self.deterministic = low_memory, deterministic

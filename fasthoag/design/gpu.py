@@ -15,7 +15,7 @@ import numpy as np
 from fasthoag import _core
 from fasthoag.design import HELD_OUT, MAX_HOT, TRAIN, UNWEIGHTED, cuda, gpu_cg
 from fasthoag.design.coefficients import Compose, Identity, Permute
-from fasthoag.design.cpu import check_finite, check_matrix
+from fasthoag.design.cpu import SIZES, check_finite, check_matrix, check_sizes
 from fasthoag.design.offsets import N_SAMPLE, offset_map
 from fasthoag.design.rows import LossGrad, dense_by_products, is_on_device, place, to_host
 from fasthoag.losses import derivative, find_loss
@@ -284,6 +284,8 @@ class GpuDesign:
         is none.
     device : CupyDevice, optional
         The current CUDA device.
+    trains : bool
+        Refuse columns whose squares double precision does not hold.
 
     Raises
     ------
@@ -306,13 +308,16 @@ class GpuDesign:
 
     native_solvers = ("cg", "cg_in_ball")
 
-    def __init__(self, X, *, fit_intercept=False, transpose="auto", device=None, like=None):
+    def __init__(
+        self, X, *, fit_intercept=False, transpose="auto", device=None, trains=False, like=None
+    ):
         if transpose not in (True, False, "auto"):
             raise ValueError(f"transpose must be True, False or 'auto'; got {transpose!r}")
         self.device = device or find_device()
         self.xp, self.is_given_on_device, self.n_passes = self.device.xp, is_on_device(X), 0
         is_here = self.is_given_on_device
-        X = check_device_matrix(self.device, X) if is_here else check_matrix(X)
+        sizes = SIZES if trains else {}
+        X = check_device_matrix(self.device, X, **sizes) if is_here else check_matrix(X, **sizes)
         self._first = like._first if like else self._offsets(X) if fit_intercept else None
         X = X if self._first is None else self._shifted(X)
         self.is_sparse, self._counts = hasattr(X, "indptr"), None
@@ -996,7 +1001,7 @@ def chunks(n):
     return int(max(1, min(MOST_BLOCKS, n // N_THREADS)))
 
 
-def check_device_matrix(device, X):
+def check_device_matrix(device, X, *, least=0.0, most=np.inf):
     """X on a GPU as the kernels read it; raises where that cannot be."""
     arrays = (
         [getattr(X, name) for name in ("data", "indices", "indptr")]
@@ -1024,8 +1029,22 @@ def check_device_matrix(device, X):
     total = float(values.sum(dtype=np.float64))
     if total - total != 0:
         check_finite(to_host(values), "X")
+    if values.dtype == np.float64 and most < np.inf:  # float32 holds nothing that is out of range
+        found = device_sizes(device.xp, values)
+        if not (found[0] >= least and found[1] <= most):  # rarely, and looked at on the host
+            check_sizes(X.get(), found, "X", least, most)
     # duplicates are summed in a copy, the caller's matrix stays as it is
     if hasattr(X, "indptr") and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
     return X
+
+
+def device_sizes(xp, values):
+    """The smallest size of a value that is not 0 and the largest, as floats; some at a time."""
+    flat, step, smallest, largest = xp.reshape(values, (-1,)), 1 << 24, np.inf, 0.0
+    for k in range(0, flat.shape[0], step):
+        sizes = xp.abs(flat[k : k + step])
+        largest = max(largest, float(sizes.max()))
+        smallest = min(smallest, float(xp.where(sizes > 0, sizes, np.inf).min()))
+    return smallest, largest

@@ -13,7 +13,8 @@ def make_design(
 ):
     """A `CpuDesign` or `GpuDesign` for an array or sparse matrix, where `device` says or else where
     X is; a Design is returned as it is. A large array that is mostly zeros becomes a sparse matrix,
-    unless memory is short: MNIST, a fifth of it not 0, is 4 times as fast that way."""
+    unless memory is short: MNIST, a fifth of it not 0, is 4 times as fast that way. Columns whose
+    squares double precision does not hold are refused."""
     if device not in (None, "cpu", "gpu"):
         raise ValueError(f"device must be 'cpu', 'gpu' or None for where X is; got {device!r}")
     if hasattr(X, "place"):
@@ -47,11 +48,13 @@ def make_design(
     if is_here or device == "gpu":
         from fasthoag.design.gpu import GpuDesign
 
-        return GpuDesign(X, fit_intercept=fit_intercept, transpose=False if low_memory else "auto")
+        transpose = False if low_memory else "auto"
+        return GpuDesign(X, fit_intercept=fit_intercept, transpose=transpose, trains=True)
     return CpuDesign(
         X,
         fit_intercept=fit_intercept,
         n_threads=n_threads,
         low_memory=low_memory,
         deterministic=deterministic,
+        trains=True,
     )

@@ -1,5 +1,6 @@
 """Columns far from 0 for their spread, such as years, timestamps and temperatures in kelvin. Beside
-an intercept they are held less a constant: products with them as they are would be all offset."""
+an intercept they are held less a constant: products with them as they are would be all offset. So
+are constants that are large beside the other columns, or the only columns there are."""
 
 import warnings
 
@@ -9,13 +10,17 @@ import scipy.sparse as sp
 from fasthoag.design.coefficients import Shift
 
 FAR = 100.0  # spreads from 0
+LARGE = (
+    1e4  # of a constant, in sizes of the other columns: its square is lost beside the intercept's
+)
 N_SAMPLE = 512  # rows that tell which columns may be far at all
 LEAST_DIGITS = 32  # spacings of the dtype in a spread
 
 
 def offset_map(X):
     """The `Shift` of the columns stored in every row whose mean is more than `FAR` spreads from 0,
-    by a number that the dtype of X holds; None where there is none.
+    or that are constants more than `LARGE` times the size of the other columns, by a number that
+    the dtype of X holds; None where there is none.
 
     X is an array, or a CSR matrix with sorted rows. A few rows tell which columns may be: of text
     that is none, and nothing more is read. Their moments are those of differences from the first
@@ -35,10 +40,36 @@ def offset_map(X):
     if len(columns) == 0:
         return None
     mean, spread = moments(X, columns)  # of columns that are stored everywhere, else NaN
-    is_far = (np.abs(mean) > FAR * spread) & (spread > 0)
+    is_far = np.abs(mean) > FAR * spread
+    is_constant = is_far & (spread == 0)
+    if is_constant.any():
+        is_far &= ~is_constant | (np.abs(mean) > LARGE * size_of_others(X, columns[is_far], rows))
     if not is_far.any():
         return None
     columns, mean, spread = columns[is_far], mean[is_far], spread[is_far]
+    shift = np.zeros(p)
+    shift[columns] = mean.astype(X.dtype)
+    warn_of_digits(X, columns[spread > 0], mean[spread > 0], spread[spread > 0])
+    return Shift(shift)
+
+
+def size_of_others(X, columns, rows):
+    """The size (root mean square) of the columns that are none of these, over some rows."""
+    n_others = X.shape[1] - len(columns)
+    if n_others == 0:
+        return 0.0
+    some = X[rows]
+    if sp.issparse(some):
+        values = some.data[~np.isin(some.indices, columns)].astype(np.float64)
+    else:
+        values = np.delete(some, columns, axis=1).astype(np.float64)
+    return float(np.sqrt((values * values).sum() / (len(rows) * n_others)))
+
+
+def warn_of_digits(X, columns, mean, spread):
+    """Warns of the column whose values differ by little more than rounding, if there is one."""
+    if len(columns) == 0:
+        return
     spacing = np.spacing(np.abs(mean).astype(X.dtype)).astype(np.float64)
     worst = int(np.argmax(spacing / spread))
     if spread[worst] < LEAST_DIGITS * spacing[worst]:
@@ -47,11 +78,8 @@ def offset_map(X):
             f"{spread[worst]:.2g}, and {X.dtype} holds them to {spacing[worst]:.2g} there: few or "
             "none of their digits are left. Subtract a constant from it, in float64, first",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
-    shift = np.zeros(p)
-    shift[columns] = mean.astype(X.dtype)
-    return Shift(shift)
 
 
 def may_be_far(mean, spread):

@@ -11,7 +11,7 @@ import numpy as np
 
 from fasthoag import linsolve, solvers
 from fasthoag.hypergradient import Accuracy, evaluate
-from fasthoag.penalties import InUnits, Ridge
+from fasthoag.penalties import InUnits, Ridge, standardised
 
 DECADE = np.log(10)
 SMALL = 1_000_000  # stored values up to which every level is looked at, on all folds
@@ -50,6 +50,7 @@ class Measured:
     scales: np.ndarray
     rays: tuple
     single_rays: tuple
+    matrix: Any = None  # of the user's θ, = A (θ + shift), where the penalty was standardised
 
     @property
     def inner(self):
@@ -59,20 +60,40 @@ class Measured:
         """θ as the user has it; what he gave comes back to the bit, `known` pairs of his θ here and
         as it was."""
         out = theta + self.shift
+        out = out if self.matrix is None else self.matrix @ out
         for here, given in known:
-            out = np.where(theta == here, given, out)
+            same = theta == here
+            out = np.where(same if self.matrix is None else same.all(), given, out)
         return out
 
+    def from_user(self, theta):
+        theta = theta if self.matrix is None else np.linalg.solve(self.matrix, theta)
+        return theta - self.shift
 
-def measured(bound):
-    """The `Measured` of a criterion."""
+    def gradient_for_user(self, grad, error):
+        """A derivative in θ, and the norm of its error, as derivatives in the user's."""
+        if self.matrix is None:
+            return grad, error
+        inverse = np.linalg.inv(self.matrix)
+        return inverse.T @ grad, float(np.linalg.norm(inverse, 2)) * error
+
+
+def measured(bound, has_box=False):
+    """The `Measured` of a criterion. Bounds of the user are none in another basis of θ."""
     inner = bound.inner
-    penalty, n, none = inner.penalty, inner.n_features, np.zeros(inner.n_hyper)
+    penalty, matrix = (inner.penalty, None) if has_box else standardised(inner.penalty)
+    n, none = inner.n_features, np.zeros(inner.n_hyper)
     every, scales = inner.feature_scales, inner.scales
+    if matrix is not None:
+        from scipy.linalg import block_diag  # it takes as long to import as all of fasthoag
+
+        matrix = block_diag(matrix, np.eye(len(none) - len(matrix)))
+        inner = inner.with_penalty(penalty)
+        bound = replace(bound, inner=inner)
 
     def as_it_is():
         rays = (Ray(inner, 1.0, scales, none),)
-        return Measured(bound, none, scales, rays, rays)
+        return Measured(bound, none, scales, rays, rays, matrix)
 
     if penalty.n_hyper(n) == 0:
         return as_it_is()
@@ -96,7 +117,7 @@ def measured(bound):
     alike = Ray(inner, mean, scales / mean, to_mean - shift)
     is_near = np.ptp(shift) < NEARLY_ONE
     rays, single = ((own,), (alike,)) if is_near else ((own, alike),) * 2
-    return Measured(bound, shift, relative, rays, single)
+    return Measured(bound, shift, relative, rays, single, matrix)
 
 
 def default_box(inner, scales=None):
