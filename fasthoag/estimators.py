@@ -884,15 +884,17 @@ class QuantileRegressorCV(_TunedRegressor):
         return None
 
     def _shares(self, y, z, weight):
-        """The shares of rows below the model and of rows beside it (a few h above) that have their
-        target in common with others, and the standard error of the first; as many rows as there are
-        coefficients, which the model may go through, count as error too."""
-        n, q, residuals = len(y), self.quantile, y - z
-        _, value, count = np.unique(y, return_inverse=True, return_counts=True)
-        is_beside = (np.abs(residuals) <= 5 * self.smoothing_) & (count[value] > 1)
-        below = float(weight[(residuals < 0) & ~is_beside].sum())
-        error = np.sqrt(q * (1 - q) * (weight**2).sum()) + (self.n_features_in_ + 1) / n
-        return below, float(weight[is_beside].sum()), error
+        """The shares of rows below the model and of rows beside it (within a few h) whose target
+        many have in common, and the standard error of the first; as many rows as there are
+        coefficients, which the model may go through, count as error too. Copies of a row are
+        one."""
+        q, is_there = self.quantile, weight > 0
+        n = len(np.unique(z[is_there] + 1j * y[is_there]))
+        error = np.sqrt(q * (1 - q) / n) + (self.n_features_in_ + 1) / n
+        _, value = np.unique(y, return_inverse=True)
+        is_common = np.bincount(value, weights=weight)[value] > error
+        is_beside = (np.abs(y - z) <= 5 * self.smoothing_) & is_common
+        return float(weight[(y < z) & ~is_beside].sum()), float(weight[is_beside].sum()), error
 
 
 _GLM = """and chooses alpha. (scikit-learn's objective is this over the sum of the weights: its
