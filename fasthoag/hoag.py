@@ -179,7 +179,9 @@ def hoag(
         `KFold`) when there are more than 128 hyperparameters, or one for most features and fewer
         than 20 rows for each (10 of every class of the multinomial loss); in the end the criterion
         is evaluated on all rows, with the best single strength where that is lower (up to 1,000,000
-        stored values). Criteria without rows of their own have none to hold back.
+        stored values). Of the rows held back three at least count as wrong for a loss that is a
+        logarithm of probabilities (label smoothing). Criteria without rows of their own have none
+        to hold back.
     unseen : HeldOut, optional
         Rows for the record only, that neither the fits nor the criterion nor `stop_on` see: what
         the model is worth. Their loss (the mean over folds of the sum over rows) is
@@ -264,6 +266,7 @@ def hoag(
         bound = criterion.bind(problem)
     stop_on = None if isinstance(stop_on, str) else stop_on
     run = Run(bound, problem, stop_on, unseen, scoring, callback, began)
+    run.holds_back = holds_back
     if hasattr(problem.design, "check_room"):
         n_blocks = 2 + (n_hyper if rule.has_tangents else 0)
         problem.design.check_room(bound.inner.units.n_columns * n_blocks)
@@ -502,6 +505,7 @@ class Run:
 
     def __init__(self, bound, problem, stop_on, unseen, scoring, callback, began):
         self.for_user = None  # θ as the user has it
+        self.holds_back = False  # whether the rows of stop_on were the criterion's
         self.bound, self.callback, self.n_hyper, self.trace, self._began = (
             bound,
             callback,
@@ -525,6 +529,11 @@ class Run:
 
             self._scores = score_function(bound, problem, scoring)
         self._passes_before = self.n_passes()
+
+    def expect_errors(self, W):
+        """Judges the rows that were held back as if some were wrong, as `W` finds too few."""
+        if self.holds_back:
+            self._watched["stop_value"] = self._watched["stop_value"].with_errors(W)
 
     def n_passes(self):
         return self.bound.n_passes + sum(w.other_passes for w in self._apart) - self._passes_before
@@ -610,6 +619,7 @@ class Search:
         self.method, self.schedule = method, schedule
         self.lower, self.upper, self.tol, self.max_iter = lower, upper, tol, max_iter
         self.best_single = None  # its θ and w
+        self.piloted_from = None  # θ from which several were sought on one fold
         self.is_common = np.zeros(inner.n_hyper, bool)  # which keep the best single strength
         self.n_iter, self._all_rows = 0, None  # (θ, w) of all rows on the way, or None
         self.looks = []
@@ -641,6 +651,7 @@ class Search:
             return theta, W, None, False
         if given is None and self.is_many and not hasattr(bound, "evaluate"):
             theta, W = self.single()
+            self.run.expect_errors(W)
             self.is_common = of_rare_classes(inner)
             self.lower, self.upper = (
                 np.where(self.is_common, theta, side) for side in (self.lower, self.upper)
@@ -698,6 +709,7 @@ class Search:
         args = theta, W, self.lower, self.upper, tol, share, record
         found, status, n_iter = minimise(first, other, *args)
         self.n_iter += n_iter
+        self.piloted_from = theta if len(theta) > 1 else None
         theta, (hess, hess_error) = found.theta, other.hessian(found)
         # the Hessian of one fold, well solved, serves all: theirs would need as good tangents, one
         # a fold
@@ -800,6 +812,10 @@ class Search:
         lowest first, the null model among them."""
         null, null_value = self.bound.inner.null, self.bound.null_value
         found = [*(one.found for one in looks), *self.far_ones(best)]
+        if self.piloted_from is not None:  # what one fold made worse is not believed
+            args = self.piloted_from, self.lower, self.upper, best
+            before, self.piloted_from = start.evaluate_loosely(self.bound, *args), None
+            found += [] if before is None else [before]
         found = [one for one in found if self.is_lower(one.value + one.value_error, best)]
         found = sorted(found, key=lambda one: one.value)[: start.FEW_MORE]
         found = [(one.value, one.theta, one.predict(0 * one.theta)) for one in found]
@@ -864,6 +880,7 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
         bound, theta, W, rule.accuracy, T=T, has_tangents=rule.has_tangents, precond=precond
     )
     is_stopped, n_iter, n_trials, n_still, n_tiny = record(current, rule.accuracy, True), 0, 0, 0, 0
+    lowest = current  # of all that were accepted: steps need not be downhill each
     while True:
         target = tol * bound.size(current.value)
         is_low, is_high = current.theta <= lower, current.theta >= upper
@@ -879,8 +896,9 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
             return current, "at_bound" if (at_bound & ~is_fixed).any() else "converged", n_iter
         if is_stopped:
             return current, "stopped", n_iter
+        lowest = min(lowest, current, key=lambda one: one.value + one.value_error)
         if n_iter >= max_iter or n_trials >= 5 * max_iter:
-            return current, "max_iter", n_iter
+            return lowest, "max_iter", n_iter
         d, predicted = rule.step(current, lower, upper, target)
         error = rule.error_after(current, d)
         # the model does not see beyond a kink
@@ -913,7 +931,7 @@ def minimise(bound, rule, theta, W, lower, upper, tol, max_iter, record, T=None,
         n_still = n_still + 1 if is_still else 0
         # neither θ nor the errors move any more
         if (n_still == 3 and rule.accuracy.inner <= 1e-6) or n_still == 50:
-            return current, "stalled", n_iter
+            return lowest, "stalled", n_iter
 
 
 def one_standard_error(problem, criterion, result, bounds=None):

@@ -276,10 +276,9 @@ def make_precond(rows, c, lam, is_quick=False, n_sketch=SKETCH):
     Frangella, Tropp & Udell (2023), "Randomized Nyström preconditioning", Alg. 2.1 and eq. 1.3.
     """
     design, xp = rows.design, rows.design.xp
-    lam = mean_of(lam, c.n_classes, xp)
-    first = lam[:, :1]
-    if lam.shape[1] > 1 and bool(xp.all(lam == first)):
-        lam = first
+    if lam.shape[1] > c.n_classes:  # they differ by fold, and perhaps not by class
+        lam = mean_of(lam, c.n_classes, xp)
+        lam = lam[:, :1] if bool(xp.all(lam == lam[:, :1])) else lam
     if lam.shape[1] > 1:  # strengths that differ by class: a diagonal for each
         by_class = rows.mean(c, by_class=True)
         return from_parts(design.hess_diag(by_class), lam, design.is_sparse, xp)

@@ -82,6 +82,22 @@ class BoundCriterion:
             values = self.rows.loss_grad(self.loss, W, has_grad=False).value
         return self.inner.units.sums(values)
 
+    def with_errors(self, W, n_errors=3):
+        """The same with a loss that judges at least so many rows of classes as wrong, whatever
+        `W` makes of them: some that are all on the right side would ask for predictions without
+        limit, but of n without an error the next are wrong with a probability of up to 3/n ("rule
+        of three", at 95 %). By label smoothing."""
+        loss, rows, K = self.loss, self.rows, max(2, self.loss.n_classes)
+        if loss.name not in ("logistic", "multinomial"):
+            return self
+        Z = rows.to_host(rows.loss_grad(loss, W, has_grad=False).Z)
+        Z = Z.reshape(len(Z), -1, loss.n_classes)
+        label = Z.argmax(axis=2) if loss.n_classes > 1 else np.where(Z[:, :, 0] > 0, 1.0, -1.0)
+        is_there = np.ones(len(Z), bool) if rows.weight is None else rows.weight > 0
+        wrong = float((label != rows.y[:, None])[is_there].mean(axis=1).sum())
+        share = max(0.0, n_errors - wrong) / (is_there.sum() + n_errors)
+        return replace(self, loss=find_loss(loss, smoothing=min(0.5, share * K / (K - 1))))
+
     def lagrangian_hessian(self, Q, U, Z, Z_criterion):
         """Uᵀ (∇²g - Xᵀ diag(ℓ''' ∘ Xq) X) U for every fold, (n_folds, k, k); column a * n_folds + f
         of U is fold f's."""
@@ -118,21 +134,12 @@ def split_weight(weight, y, loss):
             f"the criterion has {len(rows)} rows with a positive weight, too few to hold some "
             "back; use stop_on=None"
         )
-    rows, is_back = np.random.default_rng(0).permutation(rows), np.zeros(len(y), bool)
+    rank, is_back = np.random.default_rng(0).permutation(len(rows)), np.zeros(len(y), bool)
+    rows = rows[np.argsort(rank)]
     for value in np.unique(y[rows]) if loss.is_classification else [None]:
         some = rows if value is None else rows[y[rows] == value]
         is_back[some[: len(some) // 5]] = True
     return weight * ~is_back, weight * is_back
-
-
-def with_errors(loss, weight):
-    """The loss that judges rows as if three more had any other label: some that are all on the
-    right side would ask for predictions without limit, and of n without an error the next are
-    wrong with a probability of up to 3/n ("rule of three", at 95 %). By label smoothing."""
-    if loss.name not in ("logistic", "multinomial"):
-        return loss
-    n, K = int((weight > 0).sum()), max(2, loss.n_classes)
-    return find_loss(loss, smoothing=min(0.5, 3 * K / ((K - 1) * (n + 3.0))))
 
 
 def design_of(X_val, problem):
@@ -274,8 +281,7 @@ class HeldOut:
         bound = self.bind(problem)  # one design for both
         design, y = bound.rows.design, bound.rows.y
         judge, back = split_weight(bound.rows.weight, y, problem.loss)
-        judge_of = with_errors(bound.loss, back)
-        return HeldOut(design, y, judge, self.loss), HeldOut(design, y, back, judge_of)
+        return (HeldOut(design, y, weight, self.loss) for weight in (judge, back))
 
     def bind(self, problem):
         shape = getattr(self.X_val, "shape", None) or np.shape(self.X_val)
@@ -358,8 +364,7 @@ class KFold:
             tuple(every[part][keeps[every[part]]] for part in split)
             for split in self.splits(problem)
         ]
-        judge_of = with_errors(criterion_loss(self.loss, problem), back)
-        return replace(self, cv=splits), HeldOut(problem.design, problem.y, back, judge_of)
+        return replace(self, cv=splits), HeldOut(problem.design, problem.y, back, self.loss)
 
     def bind(self, problem):
         loss = criterion_loss(self.loss, problem)

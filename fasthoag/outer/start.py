@@ -18,6 +18,7 @@ SMALL = 1_000_000  # stored values up to which every level is looked at, on all 
 MOST_LEVELS = 12
 LOOSE = Accuracy(0.3, 0.2)
 FEW_MORE = 2  # other levels that are started from, at most
+CLEARLY = 0.9
 NEARLY_ONE = np.log(2)  # units within it are not looked at apart
 
 
@@ -256,17 +257,28 @@ def between(above, below):
 
 
 def look_at_three(seen, lower, upper):
-    """A quick look at three levels about the scale of the data on the first fold, as columns of one
-    block with few iterations: the best start (ray, level, w) among those that came near their
-    solution. One that is still far looks like a larger strength."""
+    """A quick look at three levels of every ray about the scale of the data on the first fold: the
+    best start (ray, level, w). All at one strength, unless their own scales are clearly better."""
     first = seen.bound.one_fold(0)
-    inner, design, units = first.inner, first.inner.design, first.inner.units
-    every = [(ray, k * DECADE) for ray in seen.rays for k in (1, 0, -1)]
-    levels = [np.clip(ray.level(level), lower, upper) for ray, level in every]
     if hasattr(first, "evaluate"):  # no rows but those that train, whose losses tell nothing
-        return seen.rays[0], 0.0, inner.null.W
+        return seen.rays[0], 0.0, first.inner.null.W
+    found = [(*three_levels(first, ray, lower, upper), ray) for ray in seen.single_rays]
+    value, level, W, ray = found[-1]
+    for other in found[:-1]:
+        if other[0] < CLEARLY * value or not np.isfinite(value):
+            value, level, W, ray = other
+    return ray, level, W
+
+
+def three_levels(first, ray, lower, upper):
+    """The best (value, level, w) of three levels, as columns of one block with few iterations,
+    among those that came near their solution; else infinity and the strongest. One that is still
+    far looks like a larger strength."""
+    inner, design, units = first.inner, first.inner.design, first.inner.units
+    levels = [k * DECADE for k in (1, 0, -1)]
+    thetas = [np.clip(ray.level(level), lower, upper) for level in levels]
     xp = design.xp
-    lam = xp.concat([inner.strengths(theta)[:, :1] for theta in levels], axis=1)
+    lam = xp.concat([inner.strengths(theta)[:, :1] for theta in thetas], axis=1)
     lam_of = units.repeat(np.arange(len(levels), dtype=np.int32))
     precond = inner.first_precond(lam[:, 1:2])
     start = xp.concat([inner.null.W] * len(levels), axis=1)
@@ -276,8 +288,9 @@ def look_at_three(seen, lower, upper):
     values = first.values(result.W, result.Z)
     reach = 2 * precond.norms(units, xp.take(lam, xp.asarray(lam_of), axis=1) * result.W)
     is_near = np.isfinite(values) & (units.of_units(result.grad_norm) <= reach)
-    best = int(np.argmin(np.where(is_near, values, np.inf)))  # the strongest where none is
-    return *every[best], units.split(result.W)[best]
+    values = np.where(is_near, values, np.inf)
+    best = int(np.argmin(values))
+    return float(values[best]), levels[best], units.split(result.W)[best]
 
 
 def solve_all_rows(inner, theta, W, precond):
