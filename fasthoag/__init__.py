@@ -22,9 +22,10 @@ from fasthoag.criteria import (
 from fasthoag.custom_loss import custom_loss
 
 # here at once: later the module would hide the function
-from fasthoag.hoag import ConvergenceWarning, HoagResult, check_hypergrad, hoag
+from fasthoag.hoag import check_hypergrad, hoag
 from fasthoag.io import load_data, load_model, load_svmlight, save_liblinear, save_model
 from fasthoag.losses import find_loss, mix_losses
+from fasthoag.outer.result import ConvergenceWarning, HoagResult
 from fasthoag.penalties import (
     FeatureRidge,
     Fixed,

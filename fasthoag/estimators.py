@@ -27,10 +27,12 @@ from fasthoag.criteria.held_out import (
 from fasthoag.design import is_on_device, to_host
 from fasthoag.design.cpu import check_n_threads, check_numbers
 from fasthoag.design.offsets import FAR
-from fasthoag.hoag import ConvergenceWarning, check_options, hoag, is_many, one_standard_error
+from fasthoag.hoag import check_options, hoag, one_standard_error
 from fasthoag.linsolve import SMALL
 from fasthoag.losses import find_loss
 from fasthoag.null import weighted_quantile
+from fasthoag.outer.result import ConvergenceWarning
+from fasthoag.outer.search import is_many
 from fasthoag.outer.start import default_box
 from fasthoag.outer.trust_region import FEW
 from fasthoag.penalties import FeatureRidge, GroupRidge, PerClass, Ridge

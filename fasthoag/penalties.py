@@ -422,6 +422,10 @@ class InUnits:
         return self.penalty.strengths_hess(theta, self.unit * u)
 
     @property
+    def n_classes(self):
+        return getattr(self.penalty, "n_classes", 1)
+
+    @property
     def is_per_class(self):
         return getattr(self.penalty, "is_per_class", False)
 

@@ -1,0 +1,159 @@
+"""What a run returns: the result, its statuses as sentences that say what to do, and what they add
+where that is known."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fasthoag import solvers
+from fasthoag.null import weighted_quantile
+from fasthoag.outer.search import FLAT, RARE
+
+
+class ConvergenceWarning(UserWarning):
+    """The result is not what was asked for; its ``status`` and ``message`` say why and what to
+    do."""
+
+
+@dataclass(frozen=True, eq=False)
+class HoagResult:
+    """What `hoag` found.
+
+    Attributes
+    ----------
+    theta : array, shape (n_hyper,)
+        Hyperparameters, log scale.
+    lam : array, shape (n_hyper,)
+        ``exp(theta)``: the strengths for `Ridge`.
+    value, value_error : float
+        The criterion at the exact inner solutions is ``value ± value_error``, an estimate of which
+        99 of 100 shall hold; `value` is corrected to second order, not what `w` itself gives. NaN
+        where the inner problem was not solved.
+    grad, grad_error : array, shape (n_hyper,), and float
+        Hypergradient and an estimate of the 2-norm of its error. After a last step that was so
+        small that it was taken on the quadratic model, `grad` is what the model leaves (about 0)
+        and `grad_error` bounds the true one.
+    fold_values, fold_weights : array, shape (n_folds,)
+        Criterion of every fold, and the sum of the weights of its rows.
+    w : array, shape (n_features + fit_intercept, n_folds)
+        Inner solutions in the order of the features, the intercept last; one column a fold.
+        (n_features + fit_intercept, n_folds, n_classes) with the multinomial loss.
+    w_all : array, shape (n_features + fit_intercept,) or with a column a class
+        Near the solution on all rows: where a refit starts.
+    inner_error : float
+        ``|∇h| / |λ w|`` at the inner solutions in the norm of `fasthoag.linsolve`, largest over
+        folds: about the error of θ that it stands for.
+    status : str
+        ``"converged"``, ``"at_bound"``, ``"max_iter"``, ``"stopped"`` (by the callback),
+        ``"stopped_early"`` (by `stop_on`), ``"stalled"`` or ``"inner_failed"``.
+    message : str
+        The same as a sentence that says what to do, and which θ are as good where many are.
+    n_iter, n_passes : int, float
+        Accepted outer steps; passes over the training rows (other rows in proportion).
+    trace : list of dict
+        One record an outer evaluation: phase ("look" at strengths, "one fold", "all" folds, "all
+        rows" with those that were held back), theta,
+        value, value_error, grad_norm, grad_error, inner_tol, linear_tol, n_inner, n_cg, n_passes,
+        seconds, is_accepted; with `stop_on`, `unseen` and `scoring` also stop_value, unseen_value
+        and scores of the accepted ones on all folds.
+    unseen_value : float
+        Loss on the rows of `unseen`; NaN without.
+    scores : dict
+        Scores of every fold, (n_folds,), by the names of `scoring`.
+    """
+
+    theta: np.ndarray
+    lam: np.ndarray
+    value: float
+    value_error: float
+    grad: np.ndarray
+    grad_error: float
+    fold_values: np.ndarray
+    fold_weights: np.ndarray
+    w: np.ndarray
+    w_all: np.ndarray
+    inner_error: float
+    status: str
+    message: str
+    n_iter: int
+    n_passes: float
+    seconds: float
+    method: str
+    trace: list = field(repr=False)
+    unseen_value: float = np.nan
+    scores: dict = field(default_factory=dict)
+
+
+MESSAGES = {
+    "converged": "The hypergradient is below its tolerance.",
+    "at_bound": "The optimum is at the bound of theta ({where}); the criterion still falls beyond "
+    "it. Widen bounds=, or doubt the data: at the upper bound the features do not help, at the "
+    "lower one no penalty is needed.",
+    "at_kink": "The criterion has a kink here, where a row enters or leaves the curved part of the "
+    "loss, and falls on neither side.",
+    "featureless": "No feature tells rows apart, all are constants or 0: the intercept is the "
+    "model, whatever the strength.",
+    "equal_targets": "All targets are equal: the intercept is the model, whatever the strength.",
+    "max_iter": "max_iter outer steps were not enough; raise max_iter= or loosen tol=.",
+    "stopped": "The callback stopped the loop.",
+    "stopped_early": "The loss on the rows of stop_on fell no more; this is the step where it was "
+    "least.",
+    "no_better": "The best step for the rows of stop_on is no better on all rows than the best "
+    "single strength, which is returned.",
+    "stalled": "No step decreases the criterion by more than its own error; tol= asks for more "
+    "than rounding allows.",
+    "inner_failed": "An inner problem was not solved (non-finite values, or no progress); scale "
+    "the features or raise the lower bound of theta.",
+}
+
+
+def common_classes(inner, is_common):
+    """The sentence about classes that keep the best single strength."""
+    k, K = inner.penalty.n_hyper(inner.n_features), inner.loss.n_classes
+    classes = np.flatnonzero(is_common[:k].reshape(K, -1).any(axis=1))
+    shown = ", ".join(map(str, classes[:5])) + (", ..." if len(classes) > 5 else "")
+    return (
+        f" Classes with fewer than {RARE} rows ({len(classes)} of {K}: {shown}) keep the best "
+        "single strength."
+    )
+
+
+def narrow_corner(inner):
+    """What is wrong with a loss whose curved part hardly a row can be in, or nothing."""
+    loss, y = inner.loss, inner.rows.y
+    name = solvers.CORNERS.get(loss.name)
+    if name is None or loss.is_classification:
+        return ""
+    low, high = (weighted_quantile(y, np.ones(len(y)), share) for share in (0.25, 0.75))
+    width = loss.parameters[name]
+    if not width < 1e-3 * (high - low):
+        return ""
+    return (
+        f"An inner problem was not solved: loss '{loss.name}' is curved over {name}={width:g} "
+        f"only, and half of the targets are {high - low:g} apart: hardly a row has a curvature. "
+        f"Widen {name}, such as to a tenth of that."
+    )
+
+
+def flat_range(best, theta, search):
+    """A sentence about the θ that are as good, where these are many: by the levels that were looked
+    at around, else by the parabola of f."""
+    allowed = search.tol * search.bound.size(best.value)
+    here, shift = float(best.theta[0]), float(theta[0] - best.theta[0])
+    reach = 0.0
+    if best.hess is not None and best.hess[0, 0] > 0 and not search.looks:
+        reach = float(np.sqrt(2 * allowed / best.hess[0, 0]))
+    as_good = [here - reach, here + reach]
+    for side in (-1, 1):  # outwards, as far as the criterion stays
+        looks = [one for one in search.looks if (one.found.theta[0] - here) * side > 0]
+        for one in sorted(looks, key=lambda one: side * one.found.theta[0]):
+            if not one.value <= best.value + allowed:
+                break
+            as_good.append(float(one.found.theta[0]))
+    low, high = np.clip([min(as_good), max(as_good)], search.lower[0], search.upper[0]) + shift
+    if high - low < 2 * FLAT:
+        return ""
+    return (
+        f" The criterion is flat: theta from about {low:.3g} to {high:.3g} changes it by less than "
+        "its tolerance."
+    )
