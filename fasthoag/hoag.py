@@ -3,7 +3,6 @@ Arithmetic on θ only, always in NumPy on the host."""
 
 import time
 import warnings
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,14 +12,7 @@ from fasthoag.criteria import HeldOut
 from fasthoag.hypergradient import Accuracy, evaluate
 from fasthoag.outer import METHODS, start
 from fasthoag.outer.record import Run
-from fasthoag.outer.result import (
-    MESSAGES,
-    ConvergenceWarning,
-    HoagResult,
-    common_classes,
-    flat_range,
-    narrow_corner,
-)
+from fasthoag.outer.result import MESSAGES, ConvergenceWarning, HoagResult, concluded
 from fasthoag.outer.search import Search, is_many
 from fasthoag.outer.trust_region import FEW
 from fasthoag.problem import Problem, check_theta, for_user
@@ -136,27 +128,7 @@ def hoag(
         raise ValueError(
             "problem has no hyperparameter to tune: its penalty is fixed and tuned= is empty"
         )
-    is_few = n_hyper <= FEW or (
-        n_hyper <= linsolve.SMALL
-        and problem.design.n_coef * problem.loss.n_classes <= linsolve.SMALL
-    )
-    is_few = (
-        is_few
-        and not getattr(problem.penalty, "is_per_class", False)
-        and getattr(criterion, "has_tangents", True)
-    )
-    if method == "auto":
-        method = "newton" if is_few and not problem.tuned else "lbfgs"
-    if method == "newton" and not getattr(criterion, "has_tangents", True):
-        raise ValueError(
-            f"method 'newton' needs the outer Hessian, which {type(criterion).__name__} does not "
-            "have. Use method='lbfgs'"
-        )
-    if method == "newton" and (problem.tuned or not is_few):
-        raise ValueError(
-            f"method 'newton' is for up to {FEW} hyperparameters of the penalty; there are "
-            f"{n_hyper}, {len(problem.tuned)} kinds of them outside the penalty. Use method='lbfgs'"
-        )
+    method = chosen_method(problem, criterion, method)
     rule = METHODS[method](schedule)
     max_iter = max_iter or getattr(rule, "max_iter", 50)
     began = time.perf_counter()
@@ -192,31 +164,7 @@ def hoag(
         best, status = search.on_all_rows(best, status)
         bound = run.judge_all_rows(whole, problem, scoring)
     n_iter, units, theta = search.n_iter, inner.units, run.for_user(best.theta)
-    is_at_bound = (best.theta <= lower) | (best.theta >= upper)
-    at_bound = np.flatnonzero(is_at_bound & ~search.is_common)
-    # that some of many are taken out, or let go, is what they are for
-    if status == "at_bound" and n_hyper > FEW:
-        status, message = (
-            "converged",
-            f"The hypergradient is below its tolerance; {len(at_bound)} of {n_hyper} "
-            "hyperparameters are at their bounds.",
-        )
-    else:
-        where = ", ".join(f"theta[{j}] = {theta[j]:g}" for j in at_bound[:5]) + (
-            f" and {len(at_bound) - 5} more" if len(at_bound) > 5 else ""
-        )
-        message = MESSAGES[status].format(where=where)
-    status = {"at_kink": "converged", "no_better": "stopped_early"}.get(status, status)
-    if status == "inner_failed":  # no number of it is one
-        message = narrow_corner(inner) or message
-        nothing = np.full_like(best.fold_values, np.nan)
-        best = replace(best, value=np.nan, value_inner_error=np.nan, fold_values=nothing)
-    elif is_featureless and status in ("converged", "at_bound"):
-        status, message = "converged", MESSAGES["featureless"]
-    elif n_hyper == 1 and status == "converged":
-        message += flat_range(best, theta, search)
-    elif search.is_common.any():
-        message += common_classes(inner, search.is_common)
+    best, status, message = concluded(best, status, theta, search, is_featureless)
     if status not in ("converged", "stopped", "stopped_early"):
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     W = best.predict(0 * best.theta)
@@ -247,6 +195,33 @@ def hoag(
         last.get("unseen_value", np.nan),
         last.get("scores", {}),
     )
+
+
+def chosen_method(problem, criterion, method):
+    """The method that "auto" stands for; raises ValueError where one asks for what is not there."""
+    n_hyper = problem.n_hyper
+    is_few = n_hyper <= FEW or (
+        n_hyper <= linsolve.SMALL
+        and problem.design.n_coef * problem.loss.n_classes <= linsolve.SMALL
+    )
+    is_few = (
+        is_few
+        and not getattr(problem.penalty, "is_per_class", False)
+        and getattr(criterion, "has_tangents", True)
+    )
+    if method == "auto":
+        return "newton" if is_few and not problem.tuned else "lbfgs"
+    if method == "newton" and not getattr(criterion, "has_tangents", True):
+        raise ValueError(
+            f"method 'newton' needs the outer Hessian, which {type(criterion).__name__} does not "
+            "have. Use method='lbfgs'"
+        )
+    if method == "newton" and (problem.tuned or not is_few):
+        raise ValueError(
+            f"method 'newton' is for up to {FEW} hyperparameters of the penalty; there are "
+            f"{n_hyper}, {len(problem.tuned)} kinds of them outside the penalty. Use method='lbfgs'"
+        )
+    return method
 
 
 def null_result(bound, problem, run, method, theta0, box):

@@ -1,13 +1,14 @@
 """What a run returns: the result, its statuses as sentences that say what to do, and what they add
 where that is known."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from fasthoag import solvers
 from fasthoag.null import weighted_quantile
 from fasthoag.outer.search import FLAT, RARE
+from fasthoag.outer.trust_region import FEW
 
 
 class ConvergenceWarning(UserWarning):
@@ -105,6 +106,38 @@ MESSAGES = {
     "inner_failed": "An inner problem was not solved (non-finite values, or no progress); scale "
     "the features or raise the lower bound of theta.",
 }
+
+
+def concluded(best, status, theta, search, is_featureless):
+    """The evaluation, the status and its sentence as a run returns them; `theta` is the user's."""
+    is_at_bound = (best.theta <= search.lower) | (best.theta >= search.upper)
+    at_bound = np.flatnonzero(is_at_bound & ~search.is_common)
+    n_hyper, inner = len(theta), search.bound.inner
+    # that some of many are taken out, or let go, is what they are for
+    if status == "at_bound" and n_hyper > FEW:
+        status, message = (
+            "converged",
+            (
+                f"The hypergradient is below its tolerance; {len(at_bound)} of {n_hyper} "
+                "hyperparameters are at their bounds."
+            ),
+        )
+    else:
+        where = ", ".join(f"theta[{j}] = {theta[j]:g}" for j in at_bound[:5])
+        where += f" and {len(at_bound) - 5} more" if len(at_bound) > 5 else ""
+        message = MESSAGES[status].format(where=where)
+    status = {"at_kink": "converged", "no_better": "stopped_early"}.get(status, status)
+    if status == "inner_failed":  # no number of it is one
+        message = narrow_corner(inner) or message
+        nothing = np.full_like(best.fold_values, np.nan)
+        best = replace(best, value=np.nan, value_inner_error=np.nan, fold_values=nothing)
+    elif is_featureless and status in ("converged", "at_bound"):
+        status, message = "converged", MESSAGES["featureless"]
+    elif n_hyper == 1 and status == "converged":
+        message += flat_range(best, theta, search)
+    elif search.is_common.any():
+        message += common_classes(inner, search.is_common)
+    return best, status, message
 
 
 def common_classes(inner, is_common):
