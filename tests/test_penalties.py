@@ -269,6 +269,21 @@ def test_raw_properties_of_features_are_as_good_as_standardised_ones(seed, form)
     assert found["log"] == pytest.approx(found["standard"], rel=1e-3)
 
 
+def test_the_hypergradient_of_raw_properties_is_the_users():
+    X, y, total = counts_problem(0)
+    penalty = StructuredRidge(np.column_stack([np.ones(20), np.log1p(total)]))
+    problem = Problem(X, y, penalty=penalty)
+    start = np.array([0.5, 0.5])
+    with pytest.warns(fasthoag.ConvergenceWarning, match="max_iter"):
+        result = hoag(problem, KFold(5), start, max_iter=1, tol=1e-9, method="lbfgs")
+    assert result.trace[0]["theta"] == start.tolist()
+    bound = KFold(5).bind(problem)
+    zero = bound.inner.design.zeros(5)
+    exact = evaluate(bound, result.theta, zero, Accuracy(1e-9, 1e-9), has_tangents=False).grad
+    assert np.linalg.norm(exact) > 1
+    np.testing.assert_allclose(result.grad, exact, atol=2 * result.grad_error + 1e-6)
+
+
 def test_strengths_of_properties_never_overflow():
     Z = np.array([[1.0, 3.0], [1.0, -3.0]])
     with np.errstate(all="raise"):
