@@ -563,10 +563,16 @@ class _TunedRegressor(RegressorMixin, _TunedEstimator):
         level = self._level(y, weight)
         others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
         loss = self._make_loss(y, weight)
+        best = None  # (loss that counts, coefficients, attributes)
         while loss is not None:
             coef, intercept = self._tune(X, y, loss, weight, *others, [lambda y: y - level])
             z = to_host(X @ _beside(X, coef[:, 0])) + float(intercept[0])
+            value = self._judged(y - level, z, weight)
+            if best is None or value <= best[0]:
+                best = value, coef, intercept, dict(self.__dict__)
             loss = self._better_loss(loss, y - level, z, weight)
+        _, coef, intercept, attributes = best
+        self.__dict__.update(attributes)
         if level and self.store_folds:
             w, w_all = self.hoag_result_.w.copy(), self.hoag_result_.w_all.copy()
             w[-1], w_all[-1] = w[-1] + level, w_all[-1] + level
@@ -577,6 +583,10 @@ class _TunedRegressor(RegressorMixin, _TunedEstimator):
     def _better_loss(self, loss, y, z, weight):
         """The loss to tune once more with, in view of targets and predictions, or None."""
         return None
+
+    def _judged(self, y, z, weight):
+        """What the best of several models is least in."""
+        return 0.0
 
     def _level(self, y, weight):
         """What is taken from the targets while the model is sought and given to the intercept
@@ -865,7 +875,9 @@ class QuantileRegressorCV(_TunedRegressor):
     def _better_loss(self, loss, y, z, weight):
         weight = np.full(len(y), 1 / len(y)) if weight is None else weight / weight.sum()
         below, ties, error = self._shares(y, z, weight)
-        if abs(below - self.quantile) <= error:
+        constant = np.full(len(y), weighted_quantile(y, weight, self.quantile))
+        is_worse = self._judged(y, z, weight) > self._judged(y, constant, weight)
+        if abs(below - self.quantile) <= error and not is_worse:
             return None
         # the model lies beside values that many rows have: as close as may be, once
         is_tied = below - error <= self.quantile <= below + ties + error
@@ -875,7 +887,7 @@ class QuantileRegressorCV(_TunedRegressor):
             narrower = (0.25**3 if is_tied else 0.25) * self.smoothing_
             self.smoothing_ = min(spacing, narrower) if spacing else narrower
             return replace(loss, parameters={**loss.parameters, "smoothing": self.smoothing_})
-        if not is_tied:
+        if not is_tied and abs(below - self.quantile) > error:
             warnings.warn(
                 f"{below:.3g} of the rows lie below the fitted quantile {self.quantile:g}, more "
                 "than a standard error away: too few rows are there, or the penalty holds the "
@@ -884,6 +896,12 @@ class QuantileRegressorCV(_TunedRegressor):
                 stacklevel=3,
             )
         return None
+
+    def _judged(self, y, z, weight):
+        """The mean pinball loss, without a smooth corner."""
+        weight = np.ones(len(y)) if weight is None else weight
+        q, r = self.quantile, y - z
+        return float(np.average(np.maximum(q * r, (q - 1) * r), weights=weight))
 
     def _shares(self, y, z, weight):
         """The shares of rows below the model and of rows beside it (within a few h) whose target

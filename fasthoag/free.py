@@ -9,8 +9,8 @@ from fasthoag.design.rows import HELD_OUT, TRAIN, to_host
 from fasthoag.null import row_weights
 
 MOST = 1 << 23  # numbers in a block of columns
-MOST_ALIASED = 200  # columns up to which combinations of them are sought
-MOST_SEPARATED = 200_000  # numbers of different rows up to which a linear program is solved
+MOST_ALIASED = 4e9  # products of numbers with which combinations of columns are sought
+MOST_SEPARATED = 2_000_000  # numbers of different rows up to which a linear program is solved
 ALIASED = 1e-10  # of a column, what others leave of it
 
 
@@ -98,7 +98,7 @@ def aliased(columns, has_intercept):
     n, k = columns.shape
     sizes = np.linalg.norm(columns, axis=0)
     found = sizes == 0
-    if k > MOST_ALIASED:
+    if n * k * k > MOST_ALIASED:
         return found
     Q = np.zeros((n, k + 1))
     n_taken = int(has_intercept)
@@ -141,7 +141,9 @@ def check_finite_fit(inner, free, trains):
     for fold in (None, *range(trains.shape[1] if inner.rows.mask is not None else 0)):
         rows = trains.any(axis=1) if fold is None else trains[:, fold]
         for what, side in sides:
-            direction = separation(free.columns[rows], side[rows], inner.design.has_intercept)
+            args = free.columns[rows], side[rows], inner.design.has_intercept
+            several = inner.loss.n_classes > 1 and what == "classes"
+            direction = between_classes(*args) if several else separation(*args)
             if direction is None:
                 continue
             names = ", ".join(map(str, free.features[np.abs(direction) > 1e-6][:5]))
@@ -154,6 +156,29 @@ def check_finite_fit(inner, free, trains):
             )
 
 
+def between_classes(columns, y, has_intercept):
+    """The same of the multinomial loss: coefficients of every class along which no row's class
+    loses to another, and some win."""
+    A = np.column_stack([columns / usual_size(columns), np.ones(len(y))])
+    A = A if has_intercept else A[:, :-1]
+    each = np.unique(np.column_stack([y, A]), axis=0)
+    label, A, K = each[:, 0].astype(int), each[:, 1:], int(y.max()) + 1
+    if A.size * K * K > MOST_SEPARATED:
+        return None
+    A = A / np.maximum(np.abs(A).max(axis=1, keepdims=True), 1e-300)
+    moves = []
+    for c in range(K):
+        row = np.zeros((len(A), K, A.shape[1]))
+        row[np.arange(len(A)), label] += A
+        row[:, c] -= A
+        moves.append(row[label != c].reshape(-1, K * A.shape[1]))
+    found = solve_program(np.concatenate(moves), {})
+    if found is None:
+        return None
+    by_feature = np.abs(found.reshape(K, -1)[:, : columns.shape[1]]).max(axis=0)
+    return by_feature if by_feature.max() > 1e-6 else None
+
+
 def sides_of(loss, y):
     """For every way in which a loss may fall for ever, what is told apart and the sign that
     predictions would grow to in each row, (n_rows,), 0 where they must not change."""
@@ -161,7 +186,7 @@ def sides_of(loss, y):
     is_smoothed = any((one.parameters or {}).get("smoothing", 0) for one in parts)
     if loss.n_classes > 1:
         every = [(f"class {c}", np.where(y == c, 1, -1)) for c in range(loss.n_classes)]
-        return [] if is_smoothed else every
+        return [] if is_smoothed else [*every, ("classes", y)]
     if loss.is_classification:
         has_tail = any(not one.has_kinks for one in parts)
         is_smoothed &= any(one.name == "logistic" for one in parts)
@@ -174,10 +199,8 @@ def sides_of(loss, y):
 def separation(columns, side, has_intercept):
     """A direction (k,) along which predictions of every row stand still or move to its side, or
     None."""
-    size = np.abs(columns).max(axis=0, initial=0.0)
-    if len(columns) == 0 or not (side != 0).any() or not size.any():
+    if len(columns) == 0 or not (side != 0).any() or not columns.any():
         return None
-    columns = columns / np.where(size > 0, size, 1.0)
     k = columns.shape[1]
     for j in range(k):
         sign = one_column(columns[:, j], side, has_intercept)
@@ -185,10 +208,16 @@ def separation(columns, side, has_intercept):
             return sign * (np.arange(k) == j)
     if k == 1:
         return None
-    each = np.unique(np.column_stack([side, columns]), axis=0)
+    each = np.unique(np.column_stack([side, columns / usual_size(columns)]), axis=0)
     if each.size > MOST_SEPARATED:
         return None
     return program(each[:, 1:], each[:, 0], has_intercept)
+
+
+def usual_size(columns):
+    """The median of the absolute values of every column that are not 0, (k,)."""
+    each = (np.abs(column[column != 0]) for column in columns.T)
+    return np.array([np.median(one) if len(one) else 1.0 for one in each])
 
 
 def one_column(x, side, has_intercept):
@@ -208,22 +237,28 @@ def one_column(x, side, has_intercept):
 
 def program(columns, side, has_intercept):
     """The same of all columns together, by a linear program."""
-    from scipy.optimize import linprog
-
     k = columns.shape[1]
     A = np.column_stack([columns, np.ones(len(side))]) if has_intercept else columns
+    A = A / np.maximum(np.abs(A).max(axis=1, keepdims=True), 1e-300)  # no row is beyond the others
     moves, still = side[:, None] * A, A[side == 0]
     options = {} if not len(still) else {"A_eq": still, "b_eq": np.zeros(len(still))}
+    found = solve_program(moves, options)
+    return found[:k] if found is not None and np.abs(found[:k]).max() > 1e-6 else None
+
+
+def solve_program(moves, options):
+    """d in [-1, 1] with ``moves d >= 0`` and as large as may be in sum, or None if that is 0."""
+    from scipy.optimize import linprog
+
     solved = linprog(
         -moves.sum(axis=0),
         A_ub=-moves,
         b_ub=np.zeros(len(moves)),
-        bounds=[(-1, 1)] * A.shape[1],
+        bounds=[(-1, 1)] * moves.shape[1],
         **options,
     )
     if solved.x is None:
         return None
     margins = moves @ solved.x
     # HiGHS keeps constraints to 1e-7
-    is_found = margins.max() > 1e-3 and margins.min() > -1e-6
-    return solved.x[:k] if is_found and np.abs(solved.x[:k]).max() > 1e-6 else None
+    return solved.x if margins.max() > 1e-3 and margins.min() > -1e-6 else None

@@ -174,9 +174,11 @@ def hoag(
     design = bound.inner.design
     w, w_all = (for_user(design, design.decode(block)) for block in (W, W_all))
     w, w_all = units.apart(w), units.squeeze(w_all)
+    with np.errstate(over="ignore"):  # of properties in tiny units
+        lam = np.exp(theta)
     return HoagResult(
         theta,
-        np.exp(theta),
+        lam,
         best.value,
         SAFETY * best.value_error,
         *seen.gradient_for_user(best.grad, best.grad_error),

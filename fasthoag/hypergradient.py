@@ -173,6 +173,18 @@ def bound_of_energy(inner, lam, precond, residual):
     return units.sums(column_dots(residual, residual / least))
 
 
+def beyond_expansion(bound, W, values, correction):
+    """How far the criterion at nearly the solutions `W` is from its expansion there, where that is
+    more than their error explains: a row that judges far outside of those that train is no part of
+    any expansion. One product, so of few coefficients only."""
+    inner = bound.inner
+    if inner.design.n_coef > linsolve.SMALL:
+        return 0.0
+    gap = np.abs(bound.values(W, inner.design.matvec(W)) - values)
+    gap = np.where(np.isfinite(gap), gap, 0.0)
+    return float(gap[gap > 0.5 * np.abs(correction)].sum())
+
+
 def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, precond=None):
     """f, ∇f and (with tangents) ∇²f at `theta`, the inner solve starting from `W`.
 
@@ -256,7 +268,9 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
         * np.finfo(np.float64).eps
         * float(np.abs(fold_values).sum() + np.abs(dots(Q, r)).sum())
     )
-    fold_values = np.asarray(fold_values - dots(Q, r) - dots(rho_q, V) + second)
+    correction = -dots(Q, r) - dots(rho_q, V) + second
+    fold_values = np.asarray(fold_values + correction)
+    missed = beyond_expansion(bound, W - V, fold_values, correction)
 
     def products(A, B):  # of all folds by feature
         return inner.by_feature(A * B)
@@ -316,7 +330,7 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     return Evaluation(
         theta=theta,
         value=float(fold_values.sum()),
-        value_inner_error=float(3 * trust * np.abs(second).sum()),
+        value_inner_error=float(3 * trust * np.abs(second).sum() + missed),
         value_linear_error=float(3 * (energy[0] * energy[1]).sum() + rounding),
         fold_values=fold_values,
         grad=grad,

@@ -204,6 +204,8 @@ class InverseHessian(_Exact):
         self.log_det = -2.0 * float(np.log(scale).sum())
         try:
             factor = cho_factor(H, lower=True)
+            if np.diag(factor[0]).min() < 1e-6:  # nothing but rounding
+                raise np.linalg.LinAlgError("singular")
             inverse = cho_solve(factor, np.eye(p))
             self.log_det += 2.0 * float(np.log(np.diag(factor[0])).sum())
         # coefficients without a penalty that the data do not determine

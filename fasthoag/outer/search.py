@@ -31,7 +31,8 @@ def is_many(problem):
     penalty, p = problem.penalty, problem.n_features
     k, n_sets = penalty.n_hyper(p), getattr(penalty, "n_classes", 1)
     n_needed = ROWS_EACH * k * max(1.0, 0.5 * problem.loss.n_classes)
-    return 2 * k > n_sets * p > 1 and n_needed > problem.n_rows >= FEWEST_ROWS
+    is_fine = 2 * k > n_sets * p > 1 or getattr(penalty, "is_per_class", False)
+    return is_fine and n_needed > problem.n_rows >= FEWEST_ROWS
 
 
 def of_rare_classes(inner):
@@ -229,6 +230,10 @@ class Search:
         if look is None and (is_open or len(self.far(best))):
             look, is_stopped = self.look()
             status = "stopped" if is_stopped else status
+        for one in self.of_other_rays() if best.is_solved and status != "stopped" else ():
+            found, now = self.minimise(METHODS[self.method](self.schedule), one.found.theta, one.W)
+            if found.is_solved and found.value < best.value:
+                best, status, self._all_rows = found, now, None
         for _ in range(ROUNDS):
             before, candidates = best, self.candidates(best, look or ())
             for value, theta, W in candidates:
@@ -242,6 +247,12 @@ class Search:
             if best is before:
                 break
         return best, status
+
+    def of_other_rays(self):
+        """The best look of every ray but that of the best of all: where units of strengths differ
+        much these are other places, and f has other valleys there."""
+        rays = [id(one.ray) for one in self.looks]
+        return [one for k, one in enumerate(self.looks) if rays[k] not in rays[:k]][1:]
 
     def is_lower(self, value, best):
         is_known = abs(best.value) < np.inf and best.is_solved
@@ -295,7 +306,7 @@ class Search:
         between."""
         found, record = [], partial(self.run.record, "look")
         for j in self.far(best):
-            for level in (0.0, np.sign(best.theta[j]) * 0.5 * FAR):
+            for level in np.sign(best.theta[j]) * FAR * np.array([0.0, 0.5, 0.75, 1.0]):
                 theta = np.where(np.arange(len(best.theta)) == j, level, best.theta)
                 one = start.evaluate_loosely(self.bound, theta, self.lower, self.upper, best)
                 if one is not None and not record(one, start.LOOSE, False):
