@@ -269,7 +269,8 @@ class _TunedEstimator(BaseEstimator):
         penalty, cv = self._penalty(loss.n_classes), self.cv
         if loss.is_classification and validation is None:  # the same folds for every class
             n, p = X.shape
-            asked = {"n_hyper": penalty.n_hyper(p), "n_rows": n, "n_features": p, "loss": loss}
+            n = n if weight is None else int((weight > 0).sum())
+            asked = {"n_hyper": penalty.n_hyper(p), "n_used": n, "n_features": p, "loss": loss}
             is_held_back = stop_on is None and is_many(SimpleNamespace(penalty=penalty, **asked))
             cv = self._checked_splits(y, codings, weight, is_held_back)
         problem = Problem(
@@ -876,7 +877,7 @@ class QuantileRegressorCV(_TunedRegressor):
         weight = np.full(len(y), 1 / len(y)) if weight is None else weight / weight.sum()
         below, ties, error = self._shares(y, z, weight)
         constant = np.full(len(y), weighted_quantile(y, weight, self.quantile))
-        is_worse = self._judged(y, z, weight) > self._judged(y, constant, weight)
+        is_worse = self._judged(y, z, weight) > 1.005 * self._judged(y, constant, weight)
         if abs(below - self.quantile) <= error and not is_worse:
             return None
         # the model lies beside values that many rows have: as close as may be, once

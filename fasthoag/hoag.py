@@ -10,6 +10,7 @@ import numpy as np
 from fasthoag import linsolve
 from fasthoag.criteria import HeldOut
 from fasthoag.hypergradient import Accuracy, evaluate
+from fasthoag.null import row_weights
 from fasthoag.outer import METHODS, start
 from fasthoag.outer.record import Run
 from fasthoag.outer.result import MESSAGES, ConvergenceWarning, HoagResult, concluded
@@ -134,6 +135,7 @@ def hoag(
     began = time.perf_counter()
     bound = whole = criterion.bind(problem)
     holds_back = isinstance(stop_on, str) and is_many(problem) and hasattr(criterion, "hold_back")
+    holds_back = holds_back and (row_weights(whole.rows) > 0).any(axis=1).sum() >= 5
     if holds_back:
         criterion, stop_on = criterion.hold_back(problem)
         bound = criterion.bind(problem)
@@ -143,10 +145,12 @@ def hoag(
     if hasattr(problem.design, "check_room"):
         n_blocks = 2 + (n_hyper if rule.has_tangents else 0)
         problem.design.check_room(bound.inner.units.n_columns * n_blocks)
-    if bound.inner.has_equal_targets and not hasattr(bound, "evaluate"):
-        return null_result(bound, problem, run, method, theta0, box)
-    seen = start.measured(bound, box is not None)
     is_featureless = bound.inner.is_featureless
+    is_null = bound.inner.has_equal_targets or (is_featureless and not problem.tuned)
+    if is_null and not hasattr(bound, "evaluate"):
+        why = "featureless" if is_featureless else "equal_targets"
+        return null_result(bound, problem, run, method, (theta0, box, MESSAGES[why]))
+    seen = start.measured(bound, box is not None)
     bound, inner = seen.bound, seen.inner
     if box is None:
         lower, upper = start.default_box(inner, seen.scales)
@@ -160,7 +164,7 @@ def hoag(
     run.for_user = partial(seen.for_user, known=known)
     best, status = search.run_from(rule, theta0)
     best, status = run.best_for_stop_on(best, status)
-    if holds_back and search.is_small and best.is_solved and status != "stopped":
+    if holds_back and search.is_small and status != "stopped":
         best, status = search.on_all_rows(best, status)
         bound = run.judge_all_rows(whole, problem, scoring)
     n_iter, units, theta = search.n_iter, inner.units, run.for_user(best.theta)
@@ -226,10 +230,10 @@ def chosen_method(problem, criterion, method):
     return method
 
 
-def null_result(bound, problem, run, method, theta0, box):
+def null_result(bound, problem, run, method, asked):
     """What `hoag` returns where the null model is the solution of every fold at every strength;
     nothing is searched for."""
-    inner, n_hyper = bound.inner, problem.n_hyper
+    inner, n_hyper, (theta0, box, message) = bound.inner, problem.n_hyper, asked
     design, units, W = inner.design, inner.units, inner.null.W
     theta = inner.start(0.0) if theta0 is None else theta0
     theta = theta if box is None else np.clip(theta, *box)
@@ -250,7 +254,7 @@ def null_result(bound, problem, run, method, theta0, box):
         units.squeeze(w_all),
         0.0,
         "converged",
-        MESSAGES["equal_targets"],
+        message,
         0,
         run.n_passes(),
         run.seconds(),
@@ -315,7 +319,8 @@ def one_standard_error(problem, criterion, result, bounds=None):
     means = result.fold_values / result.fold_weights
     limit = result.value + result.fold_weights.sum() * means.std(ddof=1) / np.sqrt(len(means))
     design = bound.inner.design
-    current = evaluate(bound, result.theta, design.encode(result.w), Accuracy(0.01, 0.01))
+    W = design.encode(np.reshape(result.w, (len(result.w), -1)))
+    current = evaluate(bound, result.theta, W, Accuracy(0.01, 0.01))
     # of the parabola where it crosses the limit
     slope = np.sqrt(max(2 * (limit - current.value) * current.hess[0, 0], 1e-300))
     step = np.array([(limit - current.value) * 2 / slope])

@@ -202,6 +202,12 @@ class Problem:
         return self.design.shape[1]
 
     @property
+    def n_used(self):
+        """Rows with a positive weight."""
+        weight = self.sample_weight
+        return self.n_rows if weight is None else int((weight > 0).sum())
+
+    @property
     def n_hyper(self):
         return sum(n_hyper_of(self))
 
@@ -292,6 +298,11 @@ class InnerProblem:
     @property
     def n_features(self):
         return self.design.shape[1]
+
+    @property
+    def n_used(self):
+        weight = self.rows.weight
+        return self.n_rows if weight is None else int((weight > 0).sum())
 
     @property
     def n_folds(self):

@@ -139,6 +139,8 @@ def split_weight(weight, y, loss):
     for value in np.unique(y[rows]) if loss.is_classification else [None]:
         some = rows if value is None else rows[y[rows] == value]
         is_back[some[: len(some) // 5]] = True
+    if not is_back.any():  # of classes that have hardly a row each
+        is_back[rows[: len(rows) // 5]] = True
     return weight * ~is_back, weight * is_back
 
 

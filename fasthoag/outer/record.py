@@ -80,7 +80,7 @@ class Run:
         if is_accepted and phase == "all":
             self.trace[-1] |= self.look(evaluation.predict(0 * evaluation.theta))
             value = self.trace[-1].get("stop_value")
-            if value is not None:
+            if value is not None and evaluation.is_solved:
                 self._n_worse += 1
                 if self._best is None or value < self._best[0]:
                     self._best, self._n_worse = (value, evaluation), 0

@@ -32,7 +32,7 @@ def is_many(problem):
     k, n_sets = penalty.n_hyper(p), getattr(penalty, "n_classes", 1)
     n_needed = ROWS_EACH * k * max(1.0, 0.5 * problem.loss.n_classes)
     is_fine = 2 * k > n_sets * p > 1 or getattr(penalty, "is_per_class", False)
-    return is_fine and n_needed > problem.n_rows >= FEWEST_ROWS
+    return is_fine and n_needed > problem.n_used >= FEWEST_ROWS
 
 
 def of_rare_classes(inner):
@@ -219,7 +219,8 @@ class Search:
             one = evaluate(whole, theta, W, ON_ALL_ROWS, has_tangents=False)
             self.run.record("all rows", one, ON_ALL_ROWS, False)
             found.append((one, now))
-        return min(found, key=lambda one: one[0].value if one[0].is_solved else np.inf)
+        one, now = min(found, key=lambda one: one[0].value if one[0].is_solved else np.inf)
+        return one, now if one.is_solved else "inner_failed"
 
     def improved(self, best, status, look):
         """The best of this evaluation and of searches from what a look promises to be better; f may
