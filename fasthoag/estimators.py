@@ -567,11 +567,14 @@ class _TunedRegressor(RegressorMixin, _TunedEstimator):
         best = None  # (loss that counts, coefficients, attributes)
         while loss is not None:
             coef, intercept = self._tune(X, y, loss, weight, *others, [lambda y: y - level])
-            z = to_host(X @ _beside(X, coef[:, 0])) + float(intercept[0])
-            value = self._judged(y - level, z, weight)
+
+            def predicted(coef=coef, intercept=intercept):
+                return to_host(X @ _beside(X, coef[:, 0])) + float(intercept[0])
+
+            now = coef, intercept, dict(self.__dict__)
+            value, loss = self._better_loss(loss, y - level, predicted, weight)
             if best is None or value <= best[0]:
-                best = value, coef, intercept, dict(self.__dict__)
-            loss = self._better_loss(loss, y - level, z, weight)
+                best = value, *now
         _, coef, intercept, attributes = best
         self.__dict__.update(attributes)
         if level and self.store_folds:
@@ -581,13 +584,10 @@ class _TunedRegressor(RegressorMixin, _TunedEstimator):
         self.coef_, self.intercept_ = _beside(X, coef[:, 0]), float(intercept[0]) + level
         return self
 
-    def _better_loss(self, loss, y, z, weight):
-        """The loss to tune once more with, in view of targets and predictions, or None."""
-        return None
-
-    def _judged(self, y, z, weight):
-        """What the best of several models is least in."""
-        return 0.0
+    def _better_loss(self, loss, y, predicted, weight):
+        """What the best of several models is least in, and the loss to tune once more with, or
+        None; ``predicted()`` reads X."""
+        return 0.0, None
 
     def _level(self, y, weight):
         """What is taken from the targets while the model is sought and given to the intercept
@@ -873,7 +873,11 @@ class QuantileRegressorCV(_TunedRegressor):
         low, high = (weighted_quantile(y, weight, self.quantile + t) for t in (-reach, reach))
         return max(float(high - low), 0.01 * _robust_scale(y, weight))
 
-    def _better_loss(self, loss, y, z, weight):
+    def _better_loss(self, loss, y, predicted, weight):
+        z = predicted()
+        return self._judged(y, z, weight), self._narrower(loss, y, z, weight)
+
+    def _narrower(self, loss, y, z, weight):
         weight = np.full(len(y), 1 / len(y)) if weight is None else weight / weight.sum()
         below, ties, error = self._shares(y, z, weight)
         constant = np.full(len(y), weighted_quantile(y, weight, self.quantile))
@@ -894,7 +898,7 @@ class QuantileRegressorCV(_TunedRegressor):
                 "than a standard error away: too few rows are there, or the penalty holds the "
                 "model back. Use a smaller smoothing or another quantile",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
         return None
 

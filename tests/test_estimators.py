@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn import linear_model
 from sklearn.base import clone, is_classifier
-from sklearn.datasets import load_diabetes, load_iris
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.linear_model import (
     GammaRegressor,
     LogisticRegression,
@@ -20,7 +20,7 @@ from sklearn.linear_model import (
 )
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, scale
 from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -561,3 +561,51 @@ def test_what_needs_folds_is_refused_by_leave_one_out_before_any_work(options, n
     with pytest.raises(ValueError, match=f"{name} needs rows that are held out, .* pass cv=5"):
         fasthoag.RidgeCV(callback=calls.append, **options).fit(X, y)
     assert not calls
+
+
+# ---- small and awkward tables ------------------------------------------------------------------
+
+
+def test_one_standard_error_of_three_classes():
+    X, y = iris()
+    model = fasthoag.LogisticRegressionCV(cv=3, one_se=True).fit(X, y)
+    assert 0 < model.C_ <= fasthoag.LogisticRegressionCV(cv=3).fit(X, y).C_
+
+
+@pytest.mark.parametrize("X", [np.zeros((600, 4)), np.full((600, 4), 3.0)], ids=["0", "constant"])
+def test_classes_without_a_feature_are_the_shares(X):
+    y = np.random.default_rng(0).integers(0, 3, 600)
+    model = fasthoag.LogisticRegressionCV().fit(X, y)
+    assert model.hoag_result_.status == "converged"
+    np.testing.assert_allclose(model.predict_proba(X[:1])[0], np.bincount(y) / 600, atol=1e-6)
+
+
+def test_few_rows_to_judge_by_are_enough():
+    X, y = load_breast_cancer(return_X_y=True)
+    X, order = scale(X), np.random.default_rng(0).permutation(569)
+    train, judge = order[:200], order[200:205]
+    model = fasthoag.LogisticRegressionCV(penalty_per="feature")
+    model.fit(X[train], y[train], validation=(X[judge], y[judge]))
+    assert np.isfinite(model.score_mean_)
+
+
+def test_rows_of_weight_0_are_not_there_for_many_strengths():
+    X, y = load_breast_cancer(return_X_y=True)
+    X, rng, rows = scale(X), np.random.default_rng(0), np.arange(120)
+    cv = [(rows[rows % 3 != k], rows[rows % 3 == k]) for k in range(3)]
+    model = fasthoag.LogisticRegressionCV(cv=cv, penalty_per="feature")
+    score = model.fit(X[:120], y[:120]).score_mean_
+    X = np.concatenate([X[:120], rng.normal(size=(1200, 30))])
+    y = np.concatenate([y[:120], rng.integers(0, 2, 1200)])
+    weight = np.concatenate([np.ones(120), np.zeros(1200)])
+    assert model.fit(X, y, sample_weight=weight).score_mean_ == pytest.approx(score, rel=1e-3)
+
+
+def test_quantiles_of_counts_are_better_than_a_constant():
+    rng = np.random.default_rng(1005)
+    X = rng.normal(size=(759, 3))
+    y = rng.poisson(3 * np.exp(0.5 * X[:, 0])).astype(float)
+    r = y - fasthoag.QuantileRegressorCV(quantile=0.95).fit(X, y).predict(X)
+    constant = y - np.quantile(y, 0.95)
+    pinball, least = (np.maximum(0.95 * e, -0.05 * e).mean() for e in (r, constant))
+    assert pinball < 0.8 * least

@@ -20,6 +20,7 @@ from fasthoag import (
     hoag,
 )
 from fasthoag.free import aliased
+from fasthoag.hypergradient import Accuracy, evaluate
 from fasthoag.losses import LOSSES
 
 N, P = 60, 6
@@ -242,3 +243,29 @@ def test_weights_of_0_take_rows_out_of_the_test():
     weight[0] = 0.0
     with pytest.raises(ValueError, match="that separate the classes"):
         hoag(Problem(X, y, penalty=Ridge(factor()), sample_weight=weight), HeldOut(X, y))
+
+
+def test_two_classes_against_two_others_are_refused():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(400, 3)), rng.integers(0, 4, size=400).astype(float)
+    X[:, 2] = np.where(y < 2, 1, -1) * rng.uniform(0.1, 2, size=400)
+    problem = Problem(X, y, loss="multinomial", penalty=Ridge([1.0, 1.0, 0.0]))
+    with pytest.raises(ValueError, match=r"\(penalty_factor 0\), 2, that separate classes"):
+        hoag(problem, KFold(3))
+
+
+def test_an_outlier_is_no_separation_and_no_row_of_an_expansion():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 5))
+    y = np.where(X[:, 0] + rng.logistic(size=300) > 0, 1.0, -1.0)
+    for column, size in ((3, 1e6), (4, 1e7)):
+        Z = X.copy()
+        Z[7, column] = size
+        penalty = Ridge(np.where(np.arange(5) == column, 0.0, 1.0))
+        result = hoag(Problem(Z, y, penalty=penalty), KFold(5))
+        bound = KFold(5).bind(Problem(Z, y, penalty=penalty))
+        exact = Accuracy(1e-10, 1e-10)
+        zero = bound.inner.design.zeros(5)
+        value = evaluate(bound, result.theta, zero, exact).value
+        assert value > 0  # a sum of losses; one that was extrapolated came as -994,769
+        assert result.value == pytest.approx(value, rel=2e-3)

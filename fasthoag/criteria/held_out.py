@@ -311,8 +311,8 @@ class KFold:
     Parameters
     ----------
     cv : int, scikit-learn splitter or iterable of (train, test) index pairs
-        What scikit-learn calls cv; an int means stratified folds for two classes and plain ones
-        otherwise, without shuffling. Not every row has to be in a test part, and one may be in
+        What scikit-learn calls cv; an int means stratified folds for classes and plain ones
+        for numbers, without shuffling. Not every row has to be in a test part, and one may be in
         several. Every class has to have a row with a positive weight in every training part.
     groups : array, shape (n_rows,), optional
         Passed to the splitter.

@@ -53,10 +53,10 @@ class HoagResult:
         Accepted outer steps; passes over the training rows (other rows in proportion).
     trace : list of dict
         One record an outer evaluation: phase ("look" at strengths, "one fold", "all" folds, "all
-        rows" with those that were held back), theta,
-        value, value_error, grad_norm, grad_error, inner_tol, linear_tol, n_inner, n_cg, n_passes,
-        seconds, is_accepted; with `stop_on`, `unseen` and `scoring` also stop_value, unseen_value
-        and scores of the accepted ones on all folds.
+        rows" with those that were held back), theta, value, value_error, grad_norm, grad_error,
+        inner_tol, linear_tol, n_inner, n_cg, n_passes, seconds, is_accepted; with `stop_on`,
+        `unseen` and `scoring` also stop_value, unseen_value and scores of the accepted ones on all
+        folds.
     unseen_value : float
         Loss on the rows of `unseen`; NaN without.
     scores : dict
