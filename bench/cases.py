@@ -740,7 +740,7 @@ def best_of_grid(bound, levels_between):
     top, bottom = np.log(seen.scales.sum()) + 2, np.log(seen.scales.min()) - 9
     W, best = seen.inner.null.W, bound.null_value
     for level in levels_between(top, bottom):
-        value, found = solved(seen.bound, seen.level(level), W, 1e-4)
+        value, found = solved(seen.bound, seen.rays[0].level(level), W, 1e-4)
         if np.isfinite(value):
             W, best = found, min(best, value)
     return best
