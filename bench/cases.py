@@ -28,7 +28,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 import fasthoag
 from fasthoag.design import Curvature
 from fasthoag.design.cpu import CpuDesign, check_n_threads
-from fasthoag.hypergradient import Accuracy, evaluate
+from fasthoag.hypergradient import Accuracy
 from fasthoag.losses import LOSSES
 from fasthoag.outer.start import measured
 
@@ -727,7 +727,7 @@ def cleaning(options):
 def solved(bound, theta, W, tol):
     """The criterion at θ with inner problems and linear systems solved to `tol`, from `W`, and
     their solutions; NaN where that does not give it to 1e-4."""
-    found = evaluate(bound, theta, W, Accuracy(tol, tol), has_tangents=False)
+    found = bound.evaluate(theta, W, Accuracy(tol, tol), has_tangents=False)
     is_known = found.is_solved and found.value_error <= 1e-4 * found.value
     return found.value if is_known else np.nan, found.W
 

@@ -18,7 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted, validate_data
 
 from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
-from fasthoag.criteria.held_out import (
+from fasthoag.criteria.folds import (
     check_fold_classes,
     check_is_cv,
     mask_of_folds,
@@ -28,7 +28,7 @@ from fasthoag.design import is_on_device, to_host
 from fasthoag.design.cpu import check_n_threads, check_numbers
 from fasthoag.design.offsets import FAR
 from fasthoag.hoag import check_options, hoag, one_standard_error
-from fasthoag.linsolve import SMALL
+from fasthoag.inner.precond import SMALL
 from fasthoag.losses import find_loss
 from fasthoag.null import weighted_quantile
 from fasthoag.outer.result import ConvergenceWarning

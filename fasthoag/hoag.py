@@ -7,18 +7,23 @@ from functools import partial
 
 import numpy as np
 
-from fasthoag import linsolve
-from fasthoag.criteria import HeldOut
-from fasthoag.hypergradient import Accuracy, evaluate
+from fasthoag.criteria import Criterion, HeldOut
+from fasthoag.hypergradient import Accuracy, Evaluation
+from fasthoag.inner.precond import SMALL
 from fasthoag.null import row_weights
 from fasthoag.outer import METHODS, start
 from fasthoag.outer.record import Run
-from fasthoag.outer.result import MESSAGES, ConvergenceWarning, HoagResult, concluded
-from fasthoag.outer.search import Search, is_many
+from fasthoag.outer.result import (
+    MESSAGES,
+    SAFETY,
+    ConvergenceWarning,
+    Outcome,
+    concluded,
+    result_of,
+)
+from fasthoag.outer.search import Search, Settings, is_many
 from fasthoag.outer.trust_region import FEW
-from fasthoag.problem import Problem, check_theta, for_user
-
-SAFETY = 2.0  # of the reported error of f: an estimate, of which 99 of 100 shall hold
+from fasthoag.problem import Problem, check_theta
 
 
 def hoag(
@@ -120,104 +125,78 @@ def hoag(
     ('converged', True)
     """
     check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, callback)
-    if n_threads is not None:
-        problem = problem.with_threads(n_threads)
+    problem = problem if n_threads is None else problem.with_threads(n_threads)
     n_hyper = problem.n_hyper
     theta0 = None if theta0 is None else check_theta(theta0, n_hyper, "theta0")
     box = _box(bounds, n_hyper)
-    if n_hyper == 0:
-        raise ValueError(
-            "problem has no hyperparameter to tune: its penalty is fixed and tuned= is empty"
-        )
     method = chosen_method(problem, criterion, method)
-    rule = METHODS[method](schedule)
-    max_iter = max_iter or getattr(rule, "max_iter", 50)
+    rule = METHODS[method]
+    settings = Settings(rule, schedule, tol, max_iter or rule.max_iter)
+    settings.new_rule()  # a bad schedule is told before any work
     began = time.perf_counter()
-    bound = whole = criterion.bind(problem)
-    holds_back = isinstance(stop_on, str) and is_many(problem) and hasattr(criterion, "hold_back")
-    holds_back = holds_back and (row_weights(whole.rows) > 0).any(axis=1).sum() >= 5
-    if holds_back:
-        criterion, stop_on = criterion.hold_back(problem)
-        bound = criterion.bind(problem)
-    stop_on = None if isinstance(stop_on, str) else stop_on
+    whole = criterion.bind(problem)
+    bound, stop_on, holds_back = held_back(problem, criterion, whole, stop_on)
     run = Run(bound, problem, stop_on, unseen, scoring, callback, began)
     run.holds_back = holds_back
-    if hasattr(problem.design, "check_room"):
-        n_blocks = 2 + (n_hyper if rule.has_tangents else 0)
-        problem.design.check_room(bound.inner.units.n_columns * n_blocks)
-    is_featureless = bound.inner.is_featureless
-    is_null = bound.inner.has_equal_targets or (is_featureless and not problem.tuned)
-    if is_null and not hasattr(bound, "evaluate"):
-        why = "featureless" if is_featureless else "equal_targets"
-        return null_result(bound, problem, run, method, (theta0, box, MESSAGES[why]))
+    n_blocks = 2 + (n_hyper if rule.wants == "hessian" else 0)
+    problem.design.check_room(bound.inner.units.n_columns * n_blocks)
+    trivial = why_trivial(bound, problem)
+    if trivial is not None:
+        return null_result(run, method, theta0, box, MESSAGES[trivial])
     seen = start.measured(bound, box is not None)
-    bound, inner = seen.bound, seen.inner
-    if box is None:
-        lower, upper = start.default_box(inner, seen.scales)
-    else:
-        lower, upper = map(seen.from_user, box)
-    search = Search(seen, whole, run, method, schedule, lower, upper, tol, max_iter)
-    known = [] if box is None else list(zip((lower, upper), box, strict=True))
-    if theta0 is not None:
-        known.insert(0, (seen.from_user(theta0), theta0))
-        theta0 = np.clip(known[0][0], lower, upper)
+    theta0, search_box, known = seen.given(theta0, box)
+    search = Search(seen, whole, run, settings, search_box)
     run.for_user = partial(seen.for_user, known=known)
-    best, status = search.run_from(rule, theta0)
-    best, status = run.best_for_stop_on(best, status)
+    best, status = run.best_for_stop_on(*search.run_from(theta0))
     if holds_back and search.is_small and status != "stopped":
         best, status = search.on_all_rows(best, status)
-        bound = run.judge_all_rows(whole, problem, scoring)
-    n_iter, units, theta = search.n_iter, inner.units, run.for_user(best.theta)
-    best, status, message = concluded(best, status, theta, search, is_featureless)
+        run.judge_all_rows(whole, problem, scoring)
+    theta = run.for_user(best.theta)
+    best, status, message = concluded(best, status, theta, search)
     if status not in ("converged", "stopped", "stopped_early"):
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
-    W = best.predict(0 * best.theta)
-    # stopped before all folds were looked at: nothing to say
-    last = run.look(W) if W.shape[1] == units.n_columns else {}
-    W_all = search.solution_on_all_rows(best, W)
-    design = bound.inner.design
-    w, w_all = (for_user(design, design.decode(block)) for block in (W, W_all))
-    w, w_all = units.apart(w), units.squeeze(w_all)
-    with np.errstate(over="ignore"):  # of properties in tiny units
-        lam = np.exp(theta)
-    return HoagResult(
-        theta,
-        lam,
-        best.value,
-        SAFETY * best.value_error,
-        *seen.gradient_for_user(best.grad, best.grad_error),
-        best.fold_values,
-        bound.fold_weights,
-        w,
-        w_all,
-        best.accuracy.inner,
-        status,
-        message,
-        n_iter,
-        run.n_passes(),
-        run.seconds(),
-        method,
-        run.trace,
-        last.get("unseen_value", np.nan),
-        last.get("scores", {}),
-    )
+    w_all = search.solution_on_all_rows(best, best.predict(0 * best.theta))
+    best = seen.evaluation_for_user(best, theta)
+    return result_of(run, best, w_all, Outcome(status, message, search.n_iter, method))
+
+
+def held_back(problem, criterion, whole, stop_on):
+    """The bound criterion, the rows of `stop_on`, and whether these were the criterion's: where
+    many hyperparameters would follow its noise."""
+    if not isinstance(stop_on, str):
+        return whole, stop_on, False
+    is_enough = (row_weights(whole.rows) > 0).any(axis=1).sum() >= 5
+    parts = criterion.hold_back(problem) if is_many(problem) and is_enough else None
+    if parts is None:
+        return whole, None, False
+    judge, back = parts
+    return judge.bind(problem), back, True
+
+
+def why_trivial(bound, problem):
+    """Why the null model is the solution of every fold at every strength, or None."""
+    inner = bound.inner
+    if not bound.is_of_w or not (inner.has_equal_targets or inner.is_featureless):
+        return None
+    if inner.is_featureless:
+        return None if problem.tuned and not inner.has_equal_targets else "featureless"
+    return "equal_targets"
 
 
 def chosen_method(problem, criterion, method):
     """The method that "auto" stands for; raises ValueError where one asks for what is not there."""
-    n_hyper = problem.n_hyper
+    n_hyper, has_hessian = problem.n_hyper, "hessian" in criterion.gives
+    if n_hyper == 0:
+        raise ValueError(
+            "problem has no hyperparameter to tune: its penalty is fixed and tuned= is empty"
+        )
     is_few = n_hyper <= FEW or (
-        n_hyper <= linsolve.SMALL
-        and problem.design.n_coef * problem.loss.n_classes <= linsolve.SMALL
+        n_hyper <= SMALL and problem.design.n_coef * problem.loss.n_classes <= SMALL
     )
-    is_few = (
-        is_few
-        and not getattr(problem.penalty, "is_per_class", False)
-        and getattr(criterion, "has_tangents", True)
-    )
+    is_few = is_few and not problem.penalty.is_per_class
     if method == "auto":
-        return "newton" if is_few and not problem.tuned else "lbfgs"
-    if method == "newton" and not getattr(criterion, "has_tangents", True):
+        return "newton" if is_few and has_hessian and not problem.tuned else "lbfgs"
+    if METHODS[method].wants == "hessian" and not has_hessian:
         raise ValueError(
             f"method 'newton' needs the outer Hessian, which {type(criterion).__name__} does not "
             "have. Use method='lbfgs'"
@@ -230,53 +209,50 @@ def chosen_method(problem, criterion, method):
     return method
 
 
-def null_result(bound, problem, run, method, asked):
+def null_result(run, method, theta0, box, message):
     """What `hoag` returns where the null model is the solution of every fold at every strength;
     nothing is searched for."""
-    inner, n_hyper, (theta0, box, message) = bound.inner, problem.n_hyper, asked
-    design, units, W = inner.design, inner.units, inner.null.W
+    bound, inner = run.bound, run.bound.inner
     theta = inner.start(0.0) if theta0 is None else theta0
     theta = theta if box is None else np.clip(theta, *box)
-    values = np.asarray(bound.values(W, inner.rows.at_constant(inner.null.b)))
-    rounding = 1024 * np.finfo(np.float64).eps * float(np.abs(values).sum())
-    last = run.look(W)
-    w, w_all = (for_user(design, design.decode(block)) for block in (W, units.fold_mean(W)))
-    return HoagResult(
-        theta,
-        np.exp(theta),
-        float(values.sum()),
-        rounding,
-        np.zeros(n_hyper),
-        0.0,
-        values,
-        bound.fold_weights,
-        units.apart(w),
-        units.squeeze(w_all),
-        0.0,
-        "converged",
-        message,
-        0,
-        run.n_passes(),
-        run.seconds(),
-        method,
-        run.trace,
-        last.get("unseen_value", np.nan),
-        last.get("scores", {}),
+    values = np.asarray(bound.values(inner.null.W, inner.rows.at_constant(inner.null.b)))
+    rounding = 1024 * np.finfo(np.float64).eps * float(np.abs(values).sum()) / SAFETY
+    W = inner.null.W
+    best = Evaluation(
+        theta=theta,
+        value=float(values.sum()),
+        value_inner_error=0.0,
+        value_linear_error=rounding,
+        fold_values=values,
+        grad=np.zeros(len(theta)),
+        inner_error=0.0,
+        linear_error=0.0,
+        hess=None,
+        W=W,
+        Q=None,
+        T=None,
+        V=0 * W,
+        accuracy=Accuracy(0.0, 0.0),
+        n_inner=0,
+        n_cg=0,
+        is_solved=True,
+        precond=None,
     )
+    return result_of(run, best, inner.units.fold_mean(W), Outcome("converged", message, 0, method))
 
 
 def check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, callback):
     """Raises for what `hoag` cannot use, before any work."""
     if not isinstance(problem, Problem):
         raise TypeError(f"problem must be a fasthoag.Problem; got {type(problem).__name__}")
-    if not hasattr(criterion, "bind"):
-        raise TypeError(
-            "criterion must be one of fasthoag.HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, "
-            f"Evidence, CustomCriterion; got {type(criterion).__name__}"
-        )
     if isinstance(criterion, type):
         raise TypeError(
             f"criterion must be an instance such as {criterion.__name__}(...); got the class"
+        )
+    if not isinstance(criterion, Criterion):
+        raise TypeError(
+            "criterion must be one of fasthoag.HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, "
+            f"Evidence, CustomCriterion; got {type(criterion).__name__}"
         )
     check_options(method, tol, max_iter, callback)
     if not (unseen is None or isinstance(unseen, HeldOut)):
@@ -320,7 +296,7 @@ def one_standard_error(problem, criterion, result, bounds=None):
     limit = result.value + result.fold_weights.sum() * means.std(ddof=1) / np.sqrt(len(means))
     design = bound.inner.design
     W = design.encode(np.reshape(result.w, (len(result.w), -1)))
-    current = evaluate(bound, result.theta, W, Accuracy(0.01, 0.01))
+    current = bound.evaluate(result.theta, W, Accuracy(0.01, 0.01))
     # of the parabola where it crosses the limit
     slope = np.sqrt(max(2 * (limit - current.value) * current.hess[0, 0], 1e-300))
     step = np.array([(limit - current.value) * 2 / slope])
@@ -328,8 +304,7 @@ def one_standard_error(problem, criterion, result, bounds=None):
         theta = np.clip(current.theta + np.clip(step, -2, 2), result.theta, upper)
         if abs(theta[0] - current.theta[0]) < 1e-3:
             break
-        current = evaluate(
-            bound,
+        current = bound.evaluate(
             theta,
             current.predict(theta - current.theta),
             Accuracy(0.01, 0.01),
@@ -395,17 +370,14 @@ def check_hypergrad(problem, criterion, theta, *, step=1e-4, n_threads=None):
     bound = criterion.bind(problem)
     zero = problem.design.zeros(bound.inner.units.n_columns)
     exact = Accuracy(1e-11, 1e-11)
-    has_tangents = (
-        not problem.tuned
-        and problem.n_hyper <= FEW
-        and not getattr(problem.penalty, "is_per_class", False)
-    )
-    at = evaluate(bound, theta, zero, exact, has_tangents=has_tangents)
+    is_few = problem.n_hyper <= FEW and not problem.penalty.is_per_class
+    has_tangents = is_few and not problem.tuned and "hessian" in criterion.gives
+    at = bound.evaluate(theta, zero, exact, has_tangents=has_tangents)
     difference = np.empty_like(theta)
     for j in range(len(theta)):
         shift = step * (np.arange(len(theta)) == j)
         above, below = (
-            evaluate(bound, theta + sign * shift, at.W, exact, has_tangents=False).value
+            bound.evaluate(theta + sign * shift, at.W, exact, has_tangents=False).value
             for sign in (1, -1)
         )
         difference[j] = (above - below) / (2 * step)

@@ -9,12 +9,14 @@ solve, all to second order in w - w* and in ρ:
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from fasthoag import linsolve, solvers
-from fasthoag.problem import split_theta
+from fasthoag.inner.cg import CONVERGED, STALLED
+from fasthoag.inner.precond import SMALL
+from fasthoag.inner.problem import own_theta
 from fasthoag.units import column_dots
 
 # |ρᵀH⁻¹ρ'| as a part of the product of the two energy norms. Cauchy-Schwarz has 1; on 20 newsgroups
@@ -37,7 +39,7 @@ V_TOL = 0.2
 class Accuracy:
     """How accurately the inner problem and the linear systems are solved.
 
-    All relative, in the norm of `fasthoag.linsolve`: ``|∇h| <= inner |λ w|``, an error in units of
+    All relative, in the norm of `inner.precond`: ``|∇h| <= inner |λ w|``, an error in units of
     θ since the cross-derivative λ w is how far one unit of θ moves ∇h; each residual of the block
     solve <= ``linear`` times its right-hand side. ``tangents`` is the same as ``linear`` for ∂w/∂θ
     alone where these may be looser: their error enters ∇f as a product with that of the adjoint,
@@ -99,9 +101,11 @@ class Evaluation:
         return W
 
 
-def moved(evaluation, step, hess, hess_error, grad_error):
-    """What `evaluation` says of θ + step without looking: quadratic model, inner solutions to
-    second order, errors to match."""
+def moved(evaluation, proposal):
+    """What `evaluation` says of θ after the proposed step without looking: quadratic model, inner
+    solutions to second order, errors to match."""
+    step, hess = proposal.step, proposal.hess
+    length = float(np.linalg.norm(step))
     change = float(evaluation.grad @ step + 0.5 * step @ hess @ step)
     cubic = float(np.linalg.norm(hess, 2) * np.linalg.norm(step) ** 3)
     W = evaluation.predict(step)
@@ -112,40 +116,37 @@ def moved(evaluation, step, hess, hess_error, grad_error):
         grad=evaluation.grad + hess @ step,
         hess=hess,
         value_inner_error=evaluation.value_error
-        + 3 * hess_error * abs(change)
-        + 2 * evaluation.grad_error * float(np.linalg.norm(step))
+        + 3 * proposal.hess_error * abs(change)
+        + 2 * evaluation.grad_error * length
         + 3 * cubic,
         value_linear_error=0.0,
-        inner_error=grad_error,
+        inner_error=proposal.error_after,
         linear_error=0.0,
         W=W,
         V=0 * W,
-        accuracy=replace(
-            evaluation.accuracy,
-            inner=evaluation.accuracy.inner**2 + float(np.linalg.norm(step)) ** 2,
-        ),
+        accuracy=replace(evaluation.accuracy, inner=evaluation.accuracy.inner**2 + length**2),
     )
 
 
 def solve_inner(bound, theta, W, accuracy, precond, **limits):
-    """Inner solutions of this accuracy for every fold. At w = 0, where |λ w| tells nothing, the
-    gradient itself is the unit. `limits` are the solver's ``max_iter`` and ``max_cg``."""
+    """Inner solutions of this accuracy for every fold. At w = 0, where the cross-derivative tells
+    nothing, the gradient itself is the unit. `limits` are the solver's ``max_iter`` and
+    ``max_cg``."""
     inner, units = bound.inner, bound.inner.units
     lam = inner.strengths(theta)
-    spread = units.tile(inner.design.xp, lam)
-    unit = precond.norms(units, spread * W)
+    unit = inner.cross_norms(lam, W, precond)
     if (unit == 0).any():
         start = inner.rows.loss_grad(inner.loss, W).grad
         unit = np.where(unit == 0, precond.norms(units, start), unit)
     n_iter = n_cg = 0
     for _ in range(20):  # the unit shrinks as w settles
         tol = units.repeat(accuracy.inner_tol(unit))
-        result = solvers.newton_cg(inner, lam, W, tol=tol, precond=precond, **limits)
+        result = inner.solve(lam, W, tol=tol, precond=precond, **limits)
         n_iter, n_cg = n_iter + int(result.n_iter.max()), n_cg + int(result.n_cg.max())
         W = result.W
-        now = precond.norms(units, spread * W)
+        now = inner.cross_norms(lam, W, precond)
         is_open = units.of_units(result.grad_norm) > 1.5 * accuracy.inner_tol(now)
-        is_open &= (units.of_units(result.status) == linsolve.CONVERGED) & (now > 0)
+        is_open &= (units.of_units(result.status) == CONVERGED) & (now > 0)
         if not is_open.any():
             break
         unit = now
@@ -154,11 +155,11 @@ def solve_inner(bound, theta, W, accuracy, precond, **limits):
 
 def loosest(inner, is_step):
     """The loosest inner accuracy that values, slopes and their errors make sense with."""
-    if inner.loss.has_kinks:
+    if inner.has_kinks:
         return BESIDE_KINKS
     has_corners = any(one.name in CORNERS for one in inner.loss.mixed or (inner.loss,))
     # with few coefficients P is nearly H, and digits cost next to nothing
-    is_cheap = is_step and inner.design.n_coef <= linsolve.SMALL
+    is_cheap = is_step and inner.design.n_coef <= SMALL
     return BESIDE_CORNERS if has_corners or is_cheap else np.inf
 
 
@@ -178,15 +179,167 @@ def beyond_expansion(bound, W, values, correction):
     more than their error explains: a row that judges far outside of those that train is no part of
     any expansion. One product, so of few coefficients only."""
     inner = bound.inner
-    if inner.design.n_coef > linsolve.SMALL:
+    if inner.design.n_coef > SMALL:
         return 0.0
     gap = np.abs(bound.values(W, inner.design.matvec(W)) - values)
     gap = np.where(np.isfinite(gap), gap, 0.0)
     return float(gap[gap > 0.5 * np.abs(correction)].sum())
 
 
+@dataclass(frozen=True, eq=False)
+class Point:
+    """Inner solutions at one θ and what the linear systems there are made of."""
+
+    bound: Any
+    theta: np.ndarray
+    lam: Any  # strengths, in the design's units
+    solution: Any  # `InnerResult`
+    curvature: Any
+    precond: Any
+    jac: Any  # ∂λ/∂θ (n_coef, n_hyper), or None where only the adjoint is asked for
+
+    @property
+    def inner(self):
+        return self.bound.inner
+
+    @property
+    def W(self):
+        return self.solution.W
+
+    @property
+    def n_tangents(self):
+        return 0 if self.jac is None else self.jac.shape[1]
+
+    @cached_property
+    def unit_gradient(self):
+        return self.inner.penalty.shape.gradient(self.W)
+
+    @cached_property
+    def cross(self):
+        """∂²h/∂θ∂w, a block for each hyperparameter."""
+        return [self.jac[:, j : j + 1] * self.unit_gradient for j in range(self.n_tangents)]
+
+    def cross_along(self, j, V):
+        """The derivative of the cross-derivative of hyperparameter j along V."""
+        return self.jac[:, j : j + 1] * self.inner.penalty.shape.product(self.W, V)
+
+    def norms(self, block):
+        return self.precond.norms(self.inner.units, block)
+
+    def by_feature(self, block):
+        """Products of all folds by feature."""
+        return self.inner.by_feature(block)
+
+
+@dataclass(frozen=True, eq=False)
+class Solves:
+    """The block solve at a `Point`: Newton correction V, adjoint Q, tangents T, the residual of the
+    adjoint; and for every right-hand side (2 + k) and fold: the energy norm of its error, a bound
+    of its product with that of the adjoint, and per right-hand side the largest relative
+    residual."""
+
+    V: Any
+    Q: Any
+    T: list
+    rho_q: Any
+    energy: np.ndarray
+    product: np.ndarray
+    linear: np.ndarray
+    n_cg: int
+    is_solved: bool
+
+
+def block_solve(at, g_grad, accuracy, Q, T):
+    """The `Solves` for {Newton correction, adjoint, tangents} of all folds as one block, started
+    from the adjoint and the tangents of a θ nearby."""
+    inner, units, k = at.inner, at.inner.units, at.n_tangents
+    xp, F, m, r = inner.design.xp, units.n_folds, units.n_columns, at.solution.grad
+    b = xp.concat([r, g_grad, *(-c for c in at.cross)], axis=1)
+    start = None
+    if Q is not None or T is not None:
+        start = xp.concat(
+            [xp.zeros_like(r), xp.zeros_like(r) if Q is None else Q, *(T or [])], axis=1
+        )
+    size = at.norms(b)
+    tol = units.repeat(accuracy.linear_tol(size, F))
+    solved = inner.solve_linear(at, xp.asarray(b), start, tol)
+    # copies: contiguous ones are read ten times each
+    V, Q, *T = (xp.asarray(solved.x[:, a * m : (a + 1) * m], copy=True) for a in range(2 + k))
+    rho_q = xp.asarray(solved.residual[:, m : 2 * m], copy=True)
+    # energy norms of the errors of the solves bound the products of two residuals: |ρᵀH⁻¹ρ'| <=
+    # ||e||_H ||e'||_H
+    left, energy = units.of_units(solved.residual_norm), units.of_units(solved.energy)
+    has_moved = (energy >= 0).reshape(2 + k, F)
+    energy = np.sqrt(np.where(energy < 0, (UNMOVED * left) ** 2, energy))
+    strengths = at.lam * inner.penalty.shape.diagonal(at.W)
+    at_most = np.sqrt(bound_of_energy(inner, strengths, at.precond, solved.residual))
+    energy = np.maximum(energy, BOUND_SHARE * at_most).reshape(2 + k, F)
+    product = energy * energy[1] * np.where(has_moved & has_moved[1], ALIGNMENT, 1.0)
+    linear = (left / np.maximum(size, 1e-300)).reshape(2 + k, F).max(axis=1)
+    is_solved = (solved.status == CONVERGED) | (solved.residual_norm <= 0.5 * units.repeat(size))
+    n_cg = int(solved.n_iter.max())
+    return Solves(V, Q, T, rho_q, energy, product, linear, n_cg, bool(is_solved.all()))
+
+
+def with_tangents(at, solves, M, reached):
+    """∇f and ∇²f with the errors of ∇f from w - w* and from the linear solves; M are the entries of
+    the Lagrangian's Hessian between tangents and Newton correction, (n_folds, k + 1, k + 1)."""
+    inner, dots, k = at.inner, at.inner.units.dots, at.n_tangents
+    V, Q, T, linear = solves.V, solves.Q, solves.T, solves.linear
+    along = range(k)
+    grad = np.array([np.sum(-dots(at.cross[j], Q) + dots(T[j], solves.rho_q)) for j in along])
+    # (k, F)
+    correction = np.array([-dots(at.cross_along(j, V), Q) + M[:, j, k] for j in along])
+    grad = grad - correction.sum(1)
+    mixed = np.array([[np.sum(-dots(at.cross_along(i, T[j]), Q)) for j in along] for i in along])
+    curved = inner.penalty.strengths_hess(at.theta, at.by_feature(at.unit_gradient * Q))
+    hess = M[:, :k, :k].sum(0) + mixed + mixed.T - curved
+    # unrelated between folds, so not their sum
+    linear_error = float(np.linalg.norm(solves.product[2:]))
+    share = min(1.0, float(linear[0]) + 3 * reached.inner + float(linear[2:].max()))
+    inner_error = share * float(np.linalg.norm(np.abs(correction).sum(1)))
+    return grad, hess, inner_error, linear_error
+
+
+def with_adjoint(at, solves, g_grad, reached):
+    """∇f from the adjoint alone, and its errors from w - w* and from the linear solves."""
+    inner, units, shape = at.inner, at.inner.units, at.inner.penalty.shape
+    V, Q, W, xp = solves.V, solves.Q, at.W, at.inner.design.xp
+
+    def XQ():
+        return inner.design.matvec(Q)
+
+    def vjp(products):
+        return inner.penalty.strengths_vjp(own_theta(inner, at.theta), at.by_feature(products))
+
+    grad = inner.vjp(at.theta, at.by_feature(shape.gradient(W - V) * Q), at.solution.Z, XQ)
+    # what the Newton correction took away, and more for the change of q with w; of the linear
+    # solve the relative error of q in its norm
+    share = solves.energy[1] / np.maximum(np.sqrt(np.maximum(units.dots(Q, g_grad), 0.0)), 1e-300)
+    inner_error = 8 * float(np.linalg.norm(vjp(abs(shape.product(W, V)) * abs(Q))))
+    inner_error += reached.inner * float(np.linalg.norm(grad)) if inner.tuned else 0.0
+    # terms and folds cancel in the sum, their errors do not
+    each = abs(Q) * xp.asarray(units.repeat(np.minimum(share, 1.0)))
+    linear_error = float(
+        np.linalg.norm(vjp(abs(at.unit_gradient) * each))
+        + (min(share.max(), 1.0) * np.linalg.norm(grad) if inner.tuned else 0.0)
+    )
+    return grad, None, inner_error, linear_error
+
+
+def accuracy_reached(at, solves):
+    """The `Accuracy` of the solves at a point, the largest over folds and right-hand sides."""
+    unit = np.maximum(at.inner.cross_norms(at.lam, at.W, at.precond), 1e-300)
+    return Accuracy(
+        float(np.max(at.norms(at.solution.grad) / unit)),
+        float(solves.linear[1]),
+        tangents=float(solves.linear[2:].max()) if at.n_tangents else None,
+    )
+
+
 def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, precond=None):
-    """f, ∇f and (with tangents) ∇²f at `theta`, the inner solve starting from `W`.
+    """f, ∇f and (with tangents) ∇²f at `theta` of a criterion that is a function of w, the inner
+    solve starting from `W`. (``bound.evaluate`` does it for every criterion.)
 
     Parameters
     ----------
@@ -202,131 +355,42 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     Pedregosa (2016), "Hyperparameter optimization with approximate gradient", eq. 3; the
     second-order terms are Newton's on L.
     """
-    if hasattr(bound, "evaluate"):  # a criterion that is no function of w alone
-        return bound.evaluate(theta, W, accuracy, precond, Q)
     bound = bound.at(theta)
-    inner, units = bound.inner, bound.inner.units
-    xp, F, m, dots = inner.design.xp, bound.n_folds, units.n_columns, units.dots
-
+    inner, dots = bound.inner, bound.inner.units.dots
     lam = inner.strengths(theta)
     precond = precond.at(lam) if precond else inner.first_precond(lam)
     accuracy = replace(accuracy, inner=min(accuracy.inner, loosest(inner, has_tangents)))
     lam, solution, n_inner, n_cg = solve_inner(bound, theta, W, accuracy, precond)
-    W, r = solution.W, solution.grad
-    fold_values, g_grad, Z_criterion = bound.value_and_grad(W, solution.Z)
+    fold_values, g_grad, Z_criterion = bound.value_and_grad(solution.W, solution.Z)
     curvature = inner.curvature(solution.Z)
     if precond.is_rough:
-        precond = linsolve.make_precond(inner.rows, curvature, lam)
-
-    def norms(block):
-        return precond.norms(units, block)
-
+        precond = inner.precond(curvature, lam)
     jac = inner.strengths_jac(theta) if has_tangents else None
-    k = jac.shape[1] if has_tangents else 0
-    cross = [jac[:, j : j + 1] * W for j in range(k)]
-
-    # one block for {Newton correction, adjoint, tangents} of all folds
-    b = xp.concat([r, g_grad, *(-c for c in cross)], axis=1)
-    start = None
-    if Q is not None or T is not None:
-        start = xp.concat(
-            [xp.zeros_like(r), xp.zeros_like(r) if Q is None else Q, *(T or [])], axis=1
-        )
-    hess = linsolve.Hessian(inner.design, curvature, lam)
-    tol = units.repeat(accuracy.linear_tol(norms(b), F))
-    solved = linsolve.cg(hess, xp.asarray(b), start, tol=tol, precond=precond)
-    # copies: contiguous ones are read ten times each
-    V, Q, *T = (xp.asarray(solved.x[:, a * m : (a + 1) * m], copy=True) for a in range(2 + k))
-    rho_q = xp.asarray(solved.residual[:, m : 2 * m], copy=True)
-
-    # energy norms of the errors of the solves bound the products of two residuals: |ρᵀH⁻¹ρ'| <=
-    # ||e||_H ||e'||_H
-    left, energy = units.of_units(solved.residual_norm), units.of_units(solved.energy)
-    has_moved = (energy >= 0).reshape(2 + k, F)
-    energy = np.sqrt(np.where(energy < 0, (UNMOVED * left) ** 2, energy))
-    at_most = np.sqrt(bound_of_energy(inner, lam, precond, solved.residual))
-    energy = np.maximum(energy, BOUND_SHARE * at_most)
-    energy = energy.reshape(2 + k, F)
-    product = energy * energy[1] * np.where(has_moved & has_moved[1], ALIGNMENT, 1.0)
+    at = Point(bound, theta, lam, solution, curvature, precond, jac)
+    solves = block_solve(at, g_grad, accuracy, Q, T)
+    V, Q, k = solves.V, solves.Q, at.n_tangents
     # (F, k+1, k+1)
-    M = bound.lagrangian_hessian(Q, xp.concat([*T, V], axis=1), solution.Z, Z_criterion)
+    columns = inner.design.xp.concat([*solves.T, V], axis=1)
+    M = bound.lagrangian_hessian(Q, columns, solution.Z, Z_criterion)
     second = 0.5 * M[:, k, k]
-    linear = (left / np.maximum(norms(b), 1e-300)).reshape(2 + k, F).max(axis=1)
-    unit = np.maximum(norms(units.tile(xp, lam) * W), 1e-300)
-    reached = Accuracy(
-        float(np.max(norms(solution.grad) / unit)),
-        float(linear[1]),
-        tangents=float(linear[2:].max()) if k else None,
-    )
+    reached = accuracy_reached(at, solves)
     # what was corrected to second order is off by its own next order in v and by the part of v that
     # is not there. On 20 newsgroups the errors of f and of ∇f were a twentieth to a half and 0.3 to
     # 1.2 of this
-    trust = min(1.0, 2 * float(linear[0]) + 3 * reached.inner)
-    trust = 1.0 if inner.loss.has_kinks else trust  # rows beyond a kink are not in the expansion
-    rounding = (
-        1024
-        * np.finfo(np.float64).eps
-        * float(np.abs(fold_values).sum() + np.abs(dots(Q, r)).sum())
-    )
-    correction = -dots(Q, r) - dots(rho_q, V) + second
+    trust = min(1.0, 2 * float(solves.linear[0]) + 3 * reached.inner)
+    trust = 1.0 if inner.has_kinks else trust  # what is beyond a kink is not in the expansion
+    size = float(np.abs(fold_values).sum() + np.abs(dots(Q, solution.grad)).sum())
+    rounding = 1024 * np.finfo(np.float64).eps * size
+    correction = -dots(Q, solution.grad) - dots(solves.rho_q, V) + second
     fold_values = np.asarray(fold_values + correction)
-    missed = beyond_expansion(bound, W - V, fold_values, correction)
-
-    def products(A, B):  # of all folds by feature
-        return inner.by_feature(A * B)
-
-    hess_theta = None
+    missed = beyond_expansion(bound, solution.W - V, fold_values, correction)
     if has_tangents:
-        grad = np.array([np.sum(-dots(cross[j], Q) + dots(T[j], rho_q)) for j in range(k)])
-        # (k, F)
-        correction = np.array([-dots(jac[:, j : j + 1] * V, Q) + M[:, j, k] for j in range(k)])
-        grad = grad - correction.sum(1)
-        mixed = np.array(
-            [[np.sum(-dots(jac[:, i : i + 1] * T[j], Q)) for j in range(k)] for i in range(k)]
-        )
-        hess_theta = (
-            M[:, :k, :k].sum(0)
-            + mixed
-            + mixed.T
-            - inner.penalty.strengths_hess(theta, products(W, Q))
-        )
-        # unrelated between folds, so not their sum
-        linear_error = float(np.linalg.norm(product[2:]))
-        inner_error = min(
-            1.0, float(linear[0]) + 3 * reached.inner + float(linear[2:].max())
-        ) * float(np.linalg.norm(np.abs(correction).sum(1)))
+        grad, hess, inner_error, linear_error = with_tangents(at, solves, M, reached)
     else:
-
-        def XQ():
-            return inner.design.matvec(Q)
-
-        grad = inner.vjp(theta, products(W - V, Q), solution.Z, XQ)
-        # what the Newton correction took away, and more for the change of q with w; of the linear
-        # solve the relative error of q in its norm
-        share = energy[1] / np.maximum(np.sqrt(np.maximum(dots(Q, g_grad), 0.0)), 1e-300)
-        inner_error = 8 * float(
-            np.linalg.norm(
-                inner.penalty.strengths_vjp(split_theta(inner, theta)[0], products(abs(V), abs(Q)))
-            )
-        )
-        inner_error += reached.inner * float(np.linalg.norm(grad)) if inner.tuned else 0.0
-        # terms and folds cancel in the sum, their errors do not
-        terms = inner.penalty.strengths_vjp(
-            split_theta(inner, theta)[0],
-            products(abs(W), abs(Q) * xp.asarray(units.repeat(np.minimum(share, 1.0)))),
-        )
-        linear_error = float(
-            np.linalg.norm(terms)
-            + (min(share.max(), 1.0) * np.linalg.norm(grad) if inner.tuned else 0.0)
-        )
+        grad, hess, inner_error, linear_error = with_adjoint(at, solves, g_grad, reached)
     # what rounding stops short is still a solution, with its residual in the errors
-    is_solved = bool(
-        np.isin(solution.status, (linsolve.CONVERGED, linsolve.STALLED)).all()
-        and (
-            (solved.status == linsolve.CONVERGED)
-            | (solved.residual_norm <= 0.5 * units.repeat(norms(b)))
-        ).all()
-    )
+    has_solution = np.isin(solution.status, (CONVERGED, STALLED)).all()
+    energy = solves.energy
     return Evaluation(
         theta=theta,
         value=float(fold_values.sum()),
@@ -336,14 +400,14 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
         grad=grad,
         inner_error=inner_error,
         linear_error=linear_error,
-        hess=hess_theta,
-        W=W,
+        hess=hess,
+        W=solution.W,
         Q=Q,
-        T=T if has_tangents else None,
+        T=solves.T if has_tangents else None,
         V=V,
         accuracy=reached,
         n_inner=n_inner,
-        n_cg=n_cg + int(solved.n_iter.max()),
-        is_solved=is_solved,
+        n_cg=n_cg + solves.n_cg,
+        is_solved=bool(has_solution and solves.is_solved),
         precond=precond,
     )

@@ -3,19 +3,18 @@ cross-derivative."""
 
 import copy
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from fasthoag import linsolve, solvers
 from fasthoag.design.cpu import check_finite, check_numbers
 from fasthoag.design.make import make_design
 from fasthoag.design.rows import is_on_device, to_host
+from fasthoag.inner.cg import CONVERGED
+from fasthoag.inner.problem import InnerProblem, n_hyper_of, split_theta
+from fasthoag.inner.solve import solver_for
 from fasthoag.losses import find_loss
-from fasthoag.null import feature_scales, null_model
-from fasthoag.penalties import InUnits, Ridge
-from fasthoag.units import Units
+from fasthoag.penalties import Ridge, adopted
 
 
 def check_vector(v, n_rows, name):
@@ -105,6 +104,9 @@ class Problem:
     device : {None, "cpu", "gpu"}
         Where the work is done. None: where X is, the GPU for arrays and CSR matrices of CuPy;
         coefficients are CuPy's then too. "gpu" copies X there once.
+    solver : Solver, optional
+        Of the inner problem; by default the first of ``fasthoag.inner.solve.SOLVERS`` that accepts
+        loss and penalty.
 
     Raises
     ------
@@ -129,6 +131,7 @@ class Problem:
     low_memory: bool = False
     deterministic: bool = False
     device: Any = None
+    solver: Any = None
 
     def __post_init__(self):
         loss = find_loss(self.loss)
@@ -140,10 +143,7 @@ class Problem:
             loss.check_y(check_vector(self.y, len(self.y), "y"))
             loss = replace(loss, n_classes=max(2, int(np.max(self.y)) + 1))
         object.__setattr__(self, "loss", loss)
-        if not hasattr(self.penalty, "strengths") or isinstance(self.penalty, type):
-            raise TypeError(
-                f"penalty must be a penalty such as fasthoag.Ridge(); got {self.penalty!r}"
-            )
+        object.__setattr__(self, "penalty", adopted(self.penalty))
         shape = getattr(self.X, "shape", None) or np.shape(self.X)
         if len(shape) != 2:
             raise ValueError(f"X must have 2 dimensions; got shape {shape}")
@@ -165,10 +165,8 @@ class Problem:
             ),
         )
         self.penalty.check(self.n_features)
-        if (
-            getattr(self.penalty, "is_per_class", False)
-            and self.penalty.n_classes != loss.n_classes
-        ):
+        object.__setattr__(self, "solver", solver_for(loss, self.penalty, self.solver))
+        if self.penalty.is_per_class and self.penalty.n_classes != loss.n_classes:
             raise ValueError(
                 f"penalty is for {self.penalty.n_classes} classes; loss '{loss.name}' has "
                 f"{loss.n_classes}"
@@ -228,7 +226,7 @@ class Problem:
     def inner(self, mask=None):
         """The inner problem of the folds of this mask, by default of one fold with all rows."""
         rows = self.design.place(self.y, self.sample_weight, mask)
-        return InnerProblem(rows, self.loss, self.penalty, self.tuned)
+        return InnerProblem(rows, self.loss, self.penalty, self.tuned, solver=self.solver)
 
     def with_threads(self, n_threads):
         """The same problem on the same data whose kernels use this many threads."""
@@ -242,20 +240,6 @@ def for_user(design, w):
     return design.xp.asarray(w) if getattr(design, "is_given_on_device", False) else w
 
 
-def n_hyper_of(problem):
-    """How many hyperparameters the penalty and each of `tuned` have, of a Problem or an
-    InnerProblem."""
-    return [
-        problem.penalty.n_hyper(problem.n_features),
-        *(one.n_hyper(problem) for one in problem.tuned),
-    ]
-
-
-def split_theta(problem, theta):
-    """θ in parts: of the penalty, of each of `tuned`."""
-    return np.split(theta, np.cumsum(n_hyper_of(problem))[:-1]) if problem.tuned else [theta]
-
-
 def check_theta(theta, n_hyper, name):
     """`theta` as a vector of `n_hyper` finite numbers."""
     try:
@@ -265,185 +249,6 @@ def check_theta(theta, n_hyper, name):
     if theta.shape != (n_hyper,) or not np.isfinite(theta).all():
         raise ValueError(f"{name} must have shape ({n_hyper},) and finite values; got {theta}")
     return theta
-
-
-@dataclass(frozen=True, eq=False)
-class InnerProblem:
-    """h for every fold at once: the columns of one block over one copy of X."""
-
-    rows: Any
-    loss: Any
-    penalty: Any
-    tuned: tuple = ()
-    # strengths (n_features, n_folds) of coefficients without a penalty that the rows of a fold do
-    # not determine, see `fasthoag.free`; None where all are
-    anchors: Any = None
-
-    @property
-    def design(self):
-        return self.rows.design
-
-    @property
-    def y(self):
-        return self.rows.y
-
-    @cached_property
-    def units(self):
-        return Units(self.rows.n_folds, self.loss.n_classes)
-
-    @property
-    def n_rows(self):
-        return self.design.shape[0]
-
-    @property
-    def n_features(self):
-        return self.design.shape[1]
-
-    @property
-    def n_used(self):
-        weight = self.rows.weight
-        return self.n_rows if weight is None else int((weight > 0).sum())
-
-    @property
-    def n_folds(self):
-        return self.rows.n_folds
-
-    def at(self, theta):
-        """The inner problem at the hyperparameters outside the penalty that θ holds."""
-        inner = self
-        for one, t in zip(self.tuned, split_theta(self, theta)[1:], strict=False):
-            inner = one.apply(t, inner)
-        return inner
-
-    def with_weight(self, factor):
-        """The same with all row weights multiplied."""
-        weight = factor * (1.0 if self.rows.weight is None else self.rows.weight)
-        return replace(self, rows=self.rows.with_weight(weight))
-
-    @property
-    def n_hyper(self):
-        return sum(n_hyper_of(self))
-
-    def start(self, level):
-        """θ with strengths of about exp(level), (n_hyper,)."""
-        return np.concatenate(
-            [self.penalty.start(level, self.n_features), *(one.start(self) for one in self.tuned)]
-        )
-
-    def box(self, low, high):
-        """Bounds of θ for strengths between exp(low) and exp(high)."""
-        boxes = [
-            self.penalty.box(low, high, self.n_features),
-            *(one.box(self) for one in self.tuned),
-        ]
-        return tuple(np.concatenate(side) for side in zip(*boxes, strict=False))
-
-    def vjp(self, theta, wq, Z, XQ):
-        """-(∂∇h/∂θ)ᵀ q at these θ, (n_hyper,), with wq (n_features,) the products of coefficients
-        and adjoint; Z and ``XQ()`` predictions of both."""
-        theta, *others = split_theta(self, theta)
-        parts = [-self.penalty.strengths_vjp(theta, wq)]
-        if others:
-            U = XQ()
-            parts += [one.vjp(t, self, Z, U) for one, t in zip(self.tuned, others, strict=False)]
-        return np.concatenate(parts)
-
-    def by_feature(self, block):
-        """A block of derivatives by design strengths, (n_coef, m), as derivatives by those of the
-        features: summed over folds, and over classes unless strengths differ by class."""
-        total = self.design.coefficients.collect(to_host(block))[: self.n_features]
-        is_per_class = getattr(self.penalty, "is_per_class", False)
-        return self.units.by_class(total) if is_per_class else total.sum(axis=1)
-
-    def strengths(self, theta):
-        """λ in the design's units, (n_coef, 1), or (n_coef, n_classes) where they differ by class,
-        or a column of each fold's block where they differ by fold; 0 for the intercept."""
-        lam = self.penalty.strengths(split_theta(self, theta)[0], self.n_features)
-        lam = lam[:, None] if lam.ndim == 1 else lam
-        if self.anchors is not None:
-            K = self.units.n_classes
-            lam = np.tile(lam, self.n_folds * (K // lam.shape[1]))
-            lam = lam + np.repeat(self.anchors, K, axis=1)
-        return self._spread(lam)
-
-    def strengths_jac(self, theta):
-        """∂λ/∂θ in the design's units, (n_coef, n_hyper)."""
-        return self._spread(
-            self.penalty.strengths_jac(split_theta(self, theta)[0], self.n_features)
-        )
-
-    def _spread(self, lam):
-        """Strengths of features for the design's coefficients."""
-        none = np.zeros((int(self.design.has_intercept), lam.shape[1]))
-        lam = self.design.coefficients.spread(np.concatenate([lam, none]))
-        return self.design.xp.asarray(np.ascontiguousarray(lam))
-
-    @cached_property
-    def null(self):
-        """The null model of every fold, see `fasthoag.null`."""
-        return null_model(self)
-
-    @cached_property
-    def has_equal_targets(self):
-        """Whether every row has the same number as its target, which an intercept fits without
-        features: the null model is the solution at every strength."""
-        y, weight = self.rows.y, self.rows.weight
-        y = y if weight is None else y[weight > 0]
-        is_fitted = self.design.has_intercept and not self.loss.is_classification
-        return bool(is_fitted and not self.tuned and len(y) and np.ptp(y) == 0)
-
-    @cached_property
-    def feature_scales(self):
-        """Strengths at which the penalty weighs as much as the data, feature by feature,
-        (n_features,), at λ = exp(θ) of about these θ matters; 0 for constants and features without
-        a penalty."""
-        of_data = self._scales_of_data
-        unit = self.penalty.strengths(self.penalty.start(0.0, self.n_features), self.n_features)
-        unit = unit if unit.ndim == 1 else unit.mean(axis=1)
-        is_there = (of_data > 0) & (unit > 0)
-        return np.where(is_there, of_data / np.where(is_there, unit, 1.0), 0.0)
-
-    @property
-    def scales(self):
-        """The positive ones of these."""
-        scales = self.feature_scales
-        return scales[scales > 0] if (scales > 0).any() else np.ones(1)
-
-    @cached_property
-    def _scales_of_data(self):
-        return feature_scales(self)
-
-    @property
-    def is_featureless(self):
-        """Whether no feature tells rows apart: all are 0, or constants beside an intercept."""
-        return not (self._scales_of_data > 0).any()
-
-    def in_units(self, unit):
-        """The same with θ of the penalty relative to a unit of strength."""
-        return self.with_penalty(InUnits(self.penalty, unit))
-
-    def with_penalty(self, penalty):
-        """The same with another penalty of the same features."""
-        same = replace(self, penalty=penalty)
-        same.__dict__["null"] = self.null  # which knows of no penalty
-        return same
-
-    def first_precond(self, lam):
-        """A preconditioner from the curvature at the null model, until a solution is known."""
-        at_null = self.curvature(self.rows.at_constant(self.null.b))
-        made = linsolve.make_precond(self.rows, at_null, lam, is_quick=True)
-        return replace(made, is_rough=True)
-
-    def curvature(self, Z):
-        return self.rows.curvature(self.loss, Z)
-
-    def all_rows(self):
-        """The inner problem of the final model: one column, every row trains."""
-        return replace(self, rows=self.rows.all_training(), anchors=None)
-
-    def one_fold(self, index):
-        anchors = None if self.anchors is None else self.anchors[:, [index]]
-        return replace(self, rows=self.rows.fold(index), anchors=anchors)
 
 
 def refit(problem, theta, w0=None, *, tol=1e-3):
@@ -458,7 +263,7 @@ def refit(problem, theta, w0=None, *, tol=1e-3):
         Start, such as the mean of the fold solutions.
     tol : float
         Relative to the penalty's gradient: ``error = |∇h| / |λ w| <= tol`` in the norm of
-        `fasthoag.linsolve`, an error in units of θ.
+        `fasthoag.inner.precond`, an error in units of θ.
 
     Examples
     --------
@@ -476,19 +281,15 @@ def refit(problem, theta, w0=None, *, tol=1e-3):
         return units.squeeze(for_user(design, design.decode(inner.null.W))), 0.0, True
     W = inner.null.W if w0 is None else design.encode(np.reshape(to_host(w0), (-1, K)))
     first = inner.rows.loss_grad(inner.loss, W)
-    precond = linsolve.make_precond(inner.rows, inner.curvature(first.Z), lam)
-
-    def norm(block):
-        return float(precond.norms(units, block)[0])
-
-    unit = norm(lam * W) or norm(first.grad)
+    precond = inner.precond(inner.curvature(first.Z), lam)
+    unit = inner.cross_norms(lam, W, precond) or precond.norms(units, first.grad)
     for _ in range(20):  # the unit settles with w
-        result = solvers.newton_cg(inner, lam, W, tol=max(tol * unit, 1e-300), precond=precond)
-        W, unit = result.W, norm(lam * result.W)
-        error = float(result.grad_norm[0]) / max(unit, 1e-300)
-        if error <= 1.5 * tol or result.status[0] != linsolve.CONVERGED or unit == 0:
+        result = inner.solve(lam, W, tol=np.maximum(tol * unit, 1e-300), precond=precond)
+        W, unit = result.W, inner.cross_norms(lam, result.W, precond)
+        error = float(result.grad_norm[0] / np.maximum(unit, 1e-300)[0])
+        if error <= 1.5 * tol or result.status[0] != CONVERGED or unit == 0:
             break
-    is_converged = result.status[0] == linsolve.CONVERGED
+    is_converged = result.status[0] == CONVERGED
     # (|∇h|² is about twice what h could still fall by: where that is rounding nothing is left)
     is_converged |= float(result.grad_norm[0]) ** 2 <= 1e-15 * float(abs(first.value).sum())
     w = for_user(design, design.decode(W))

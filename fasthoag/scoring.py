@@ -129,7 +129,7 @@ def score_function(bound, problem, scoring):
     the criterion judges, with their weights where the scorer takes weights. A fold that a scorer
     cannot judge (one class, one row) has NaN, with a warning; one that can judge no fold of this
     loss is refused here."""
-    if hasattr(bound, "evaluate") or not bound.has_targets:
+    if not bound.has_targets:
         raise ValueError(
             "scoring needs a criterion with rows and targets of its own, HeldOut or KFold"
         )

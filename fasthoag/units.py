@@ -72,6 +72,21 @@ class Units:
         """The columns of a unit, a slice."""
         return slice(unit * self.n_classes, (unit + 1) * self.n_classes)
 
+    def in_turn(self, columns, block):
+        """Where columns of these numbers, whole units in ascending order, stand in the shortest
+        block whose units are of the folds in turn, and that block (n, m): it has the columns of
+        `block` there and 0 elsewhere."""
+        K = self.n_classes
+        fold = np.asarray(columns)[::K] // K % self.n_folds
+        rank = np.array([np.count_nonzero(fold[:i] == f) for i, f in enumerate(fold)])
+        place = ((rank * self.n_folds + fold)[:, None] * K + np.arange(K)).ravel()
+        n = (rank.max() + 1) * self.n_columns
+        if np.array_equal(place, np.arange(n)):
+            return place, block
+        longer = np.zeros((len(block), n))
+        longer[:, place] = block
+        return place, longer
+
     def split(self, block):
         """The blocks (n, n_classes) of its units."""
         return [block[:, self.columns(u)] for u in range(block.shape[1] // self.n_classes)]

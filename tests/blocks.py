@@ -31,6 +31,7 @@ class BlockDesign:
 
     xp = np
     native_solvers = ()
+    n_threads = 1
 
     def __init__(self, X, fit_intercept=False, like=None):
         X = check_matrix(X)
@@ -49,6 +50,9 @@ class BlockDesign:
     @property
     def n_passes(self):
         return self.blocks[0].n_passes
+
+    def check_room(self, n_columns):
+        """Blocks of coefficients live in the memory of this process, which grows as it is asked."""
 
     def with_threads(self, n_threads):
         return self

@@ -15,7 +15,7 @@ from fasthoag import (
 )
 from fasthoag.criteria import CRITERIA, inverses
 from fasthoag.design.reference import ReferenceDesign
-from fasthoag.hypergradient import Accuracy, evaluate
+from fasthoag.hypergradient import Accuracy
 from fasthoag.losses import LOSSES, MULTINOMIAL
 from fasthoag.tuned import TUNED
 
@@ -46,7 +46,7 @@ def evaluations(loss, name, data=None, **settings):
         problem = Problem(design, y, loss=loss, **settings)
         bound = criteria(name, X, y).bind(problem)
         theta, W = 0.1 + bound.inner.start(0.5), design.zeros(bound.inner.units.n_columns)
-        found.append(evaluate(bound, theta, W, EXACT, has_tangents=not problem.tuned))
+        found.append(bound.evaluate(theta, W, EXACT, has_tangents=not problem.tuned))
     return found
 
 

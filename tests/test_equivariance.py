@@ -22,7 +22,7 @@ from sklearn.model_selection import KFold as Splits
 import fasthoag
 from fasthoag import HeldOut, KFold, Problem, find_loss, hoag
 from fasthoag.criteria import CRITERIA
-from fasthoag.hypergradient import Accuracy, evaluate
+from fasthoag.hypergradient import Accuracy
 from fasthoag.losses import LOSSES, MULTINOMIAL, POSITIVE, derivative
 
 # Both searches end where |f'| <= TOL |f|. Where f'' >= 2 sqrt(TOL) |f|, which is tested below,
@@ -629,7 +629,7 @@ def slope(data, criterion, form, theta):
     bound = rule.bind(problem)
     zero = problem.design.zeros(bound.inner.units.n_columns)
     exact = Accuracy(1e-8, 1e-8)
-    return evaluate(bound, np.array([theta]), zero, exact, has_tangents=False).grad[0]
+    return bound.evaluate(np.array([theta]), zero, exact, has_tangents=False).grad[0]
 
 
 COMPARED = sorted(

@@ -25,7 +25,7 @@ from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fasthoag
-from fasthoag.criteria.held_out import split_weight
+from fasthoag.criteria.folds import split_weight
 
 EVERY = [getattr(fasthoag, name) for name in fasthoag._ESTIMATORS]
 MULTICLASS = [fasthoag.LogisticRegressionCV, fasthoag.LinearSVCCV]

@@ -20,7 +20,7 @@ from fasthoag import (
     hoag,
 )
 from fasthoag.free import aliased
-from fasthoag.hypergradient import Accuracy, evaluate
+from fasthoag.hypergradient import Accuracy
 from fasthoag.losses import LOSSES
 
 N, P = 60, 6
@@ -266,6 +266,6 @@ def test_an_outlier_is_no_separation_and_no_row_of_an_expansion():
         bound = KFold(5).bind(Problem(Z, y, penalty=penalty))
         exact = Accuracy(1e-10, 1e-10)
         zero = bound.inner.design.zeros(5)
-        value = evaluate(bound, result.theta, zero, exact).value
+        value = bound.evaluate(result.theta, zero, exact).value
         assert value > 0  # a sum of losses; one that was extrapolated came as -994,769
         assert result.value == pytest.approx(value, rel=2e-3)

@@ -37,8 +37,8 @@ from fasthoag.design.gpu import (
     share_rows,
     transpose,
 )
-from fasthoag.hypergradient import Accuracy, evaluate
-from fasthoag.linsolve import Hessian, cg, cg_in_ball
+from fasthoag.hypergradient import Accuracy
+from fasthoag.inner.cg import Hessian, cg, cg_in_ball
 from fasthoag.losses import LOSSES
 from fasthoag.units import column_dots
 
@@ -49,7 +49,7 @@ CUDA_LOG_COSH = (
     "1 - tanh(z - y) * tanh(z - y)",
     "-2 * tanh(z - y) * (1 - tanh(z - y) * tanh(z - y))",
 )
-WITHOUT_ROWS = [name for name, rule in CRITERIA.items() if not getattr(rule, "has_tangents", True)]
+WITHOUT_ROWS = [name for name, rule in CRITERIA.items() if "hessian" not in rule.gives]
 PASSES = [
     ("passes.cu", (("FH_VALUE", value), ("FH_INDEX", index), ("FH_PER_LANE", n)))
     for value, index, n in (("double", "int", 1), ("float", "int", 2), ("double", "i64", 4))
@@ -412,7 +412,7 @@ def test_what_rows_carry_is_uploaded_once_by_place_and_by_no_pass_after_it(uploa
         uploads.clear()
         began = design.n_passes
         for m in (rows.n_folds, 2 * rows.n_folds):
-            W, precond = design.zeros(m), fasthoag.linsolve.NO_PRECONDITIONER
+            W, precond = design.zeros(m), fasthoag.inner.precond.NO_PRECONDITIONER
             for part in (TRAIN, HELD_OUT):
                 at = rows.loss_grad("logistic", W, part)
                 rows.sums("logistic", part, at.Z)
@@ -424,8 +424,8 @@ def test_what_rows_carry_is_uploaded_once_by_place_and_by_no_pass_after_it(uploa
             hess = Hessian(design, c, design.zeros(1) + 1.0)
             cg(hess, at.grad, tol=1e-8)
             cg_in_ball(hess, at.grad, np.full(m, 1e-8), precond, 10, np.full(m, 0.1))
-            problem = fasthoag.problem.InnerProblem(rows, fasthoag.find_loss("logistic"), None)
-            fasthoag.solvers.newton_cg(problem, hess.lam, W, tol=1e-6)
+            problem = fasthoag.inner.problem.InnerProblem(rows, fasthoag.find_loss("logistic"), None)
+            fasthoag.inner.solve.newton_cg(problem, hess.lam, W, tol=1e-6)
         assert design.n_passes > began + 10
         assert max(size for size, _ in uploads) < n
 
@@ -575,7 +575,7 @@ def test_criterion_and_hypergradient_are_those_of_the_cpu(loss, penalty, criteri
             fasthoag.HeldOut(X_val, y_val) if criterion == "held_out" else fasthoag.KFold(3)
         ).bind(problem)
         zero = design.zeros(bound.inner.units.n_columns)
-        at = evaluate(bound, np.full(problem.n_hyper, 0.5), zero, Accuracy(1e-11, 1e-11))
+        at = bound.evaluate(np.full(problem.n_hyper, 0.5), zero, Accuracy(1e-11, 1e-11))
         found.append((at.value, at.grad))
     (value, grad), (on_device, grad_on_device) = found
     assert on_device == pytest.approx(value, rel=1e-8)

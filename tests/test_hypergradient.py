@@ -12,7 +12,7 @@ from fasthoag import HeldOut, KFold, Problem, check_hypergrad
 from fasthoag.criteria import CRITERIA
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.hypergradient import Accuracy, evaluate
-from fasthoag.linsolve import Preconditioner
+from fasthoag.inner.precond import Preconditioner
 from fasthoag.losses import LOSSES
 from fasthoag.penalties import PENALTIES
 
@@ -117,8 +117,7 @@ def test_loose_ridge_solutions_give_second_order_accurate_answers(criterion, the
     problem, rule, split = tuning(criterion, "squared", True, Plain(), n_rows=200, n_features=60)
     bound, expected = rule.bind(problem), ridge(split, theta)
     for accuracy in (1e-1, 1e-2, 1e-3, 1e-4):
-        result = evaluate(
-            bound,
+        result = bound.evaluate(
             np.array([theta]),
             zeros(bound),
             Accuracy(accuracy, accuracy),

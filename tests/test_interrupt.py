@@ -46,8 +46,8 @@ def long():
             fasthoag.hoag(problem, criterion, [-12.0], bounds=(-12, 5), tol=1e-9, max_iter=10**6)
     if what == "cg":        # one call that would take minutes
         c, lam = Curvature(np.ones((half, 1))), np.full((p + 1, 1), 1e-12)
-        H = fasthoag.linsolve.Hessian(problem.design, c, lam)
-        fasthoag.linsolve.cg(H, np.ones((p + 1, 1)), tol=1e-300, max_iter=10**8)
+        H = fasthoag.inner.cg.Hessian(problem.design, c, lam)
+        fasthoag.inner.cg.cg(H, np.ones((p + 1, 1)), tol=1e-300, max_iter=10**8)
     raise SystemExit("the long work was too short")
 
 
@@ -121,7 +121,7 @@ import signal
 import numpy as np, scipy.sparse as sp, fasthoag
 from fasthoag.design import Curvature
 from fasthoag.design.cpu import CpuDesign
-from fasthoag.linsolve import Hessian, cg
+from fasthoag.inner.cg import Hessian, cg
 
 class Late(Exception):
     pass

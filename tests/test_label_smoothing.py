@@ -8,7 +8,7 @@ from designs import DESIGNS, assert_near, sparse_problem
 
 from fasthoag import ApproximateLOO, HeldOut, KFold, Problem, find_loss, hoag, mix_losses
 from fasthoag.design import HELD_OUT, TRAIN, to_host
-from fasthoag.hypergradient import Accuracy, evaluate
+from fasthoag.hypergradient import Accuracy
 from fasthoag.losses import derivative
 from fasthoag.problem import refit
 
@@ -102,8 +102,7 @@ def test_criteria_judge_without_it_unless_given_a_loss(loss):
     W = refit(problem, [0.3], tol=1e-10)[0]
     Z = X_val @ W[:P] + W[P]
     bound = HeldOut(X_val, y_val).bind(problem)
-    value = evaluate(
-        bound,
+    value = bound.evaluate(
         np.array([0.3]),
         problem.design.zeros(bound.inner.units.n_columns),
         Accuracy(1e-10, 1e-10),
@@ -134,8 +133,7 @@ def test_leave_one_out_judges_without_it():
 
     def at(theta):
         bound = ApproximateLOO().bind(problem)
-        return evaluate(
-            bound,
+        return bound.evaluate(
             np.array([theta]),
             bound.inner.design.zeros(1),
             Accuracy(1e-12, 1e-12),

@@ -23,14 +23,16 @@ from fasthoag import (
     find_loss,
     hoag,
 )
-from fasthoag.criteria import CRITERIA, inverses, leverage
+from fasthoag.criteria import CRITERIA, inverses
+from fasthoag.criteria.criterion import LIKELIHOODS
+from fasthoag.criteria.leave_one_out import FLAT
 from fasthoag.design.rows import Curvature
-from fasthoag.hypergradient import Accuracy, evaluate
+from fasthoag.hypergradient import Accuracy
 from fasthoag.losses import LOSSES, derivative
 from fasthoag.problem import refit
 
 N, P = 50, 6
-ALL = [rule for rule in CRITERIA.values() if not getattr(rule, "has_tangents", True)]
+ALL = [rule for rule in CRITERIA.values() if "hessian" not in rule.gives]
 SMOOTH = [name for name, loss in LOSSES.items() if not loss.has_kinks]
 WAYS = {
     "inverse": (2000, 0, 0),
@@ -43,8 +45,7 @@ EXACT = Accuracy(1e-12, 1e-12)
 
 def value_at(problem, rule, theta):
     bound = rule.bind(problem)
-    return evaluate(
-        bound,
+    return bound.evaluate(
         np.atleast_1d(np.asarray(theta, float)),
         problem.design.zeros(1),
         EXACT,
@@ -59,13 +60,11 @@ def set_way(monkeypatch, way):
 
 
 def losses_of(rule):
-    return (
-        ["squared"] if rule is GCV else SMOOTH if rule is ApproximateLOO else leverage.LIKELIHOODS
-    )
+    return ["squared"] if rule is GCV else SMOOTH if rule is ApproximateLOO else LIKELIHOODS
 
 
 def has_probes(rule, loss):
-    return rule is not Evidence and (rule is not ApproximateLOO or loss not in leverage.FLAT)
+    return rule is not Evidence and (rule is not ApproximateLOO or loss not in FLAT)
 
 
 def refitted(problem, theta):

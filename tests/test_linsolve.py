@@ -7,21 +7,12 @@ import numpy as np
 import pytest
 from designs import DEVICE, EPS, assert_near, sparse_matrix
 
-from fasthoag import linsolve
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.design.gpu import GpuDesign
 from fasthoag.design.reference import ReferenceDesign
 from fasthoag.design.rows import Curvature, to_host
-from fasthoag.linsolve import (
-    CONVERGED,
-    INDEFINITE,
-    MAX_ITER,
-    NONFINITE,
-    Hessian,
-    Preconditioner,
-    cg,
-    make_precond,
-)
+from fasthoag.inner.cg import CONVERGED, INDEFINITE, MAX_ITER, NONFINITE, Hessian, cg, cg_columns
+from fasthoag.inner.precond import SMALL, Preconditioner, make_precond, nystrom
 from fasthoag.units import Units
 
 N_ROWS, N_FEATURES, N_FOLDS = 60, 14, 3
@@ -265,7 +256,7 @@ def preconditioners(one):
     diagonal = one.xp.asarray(1 / np.diag(H)[:, None])
     c = Curvature(one.hess.curvature.values[:, :1])
     low_rank = (
-        linsolve.nystrom(one.design, c, diagonal, one.design.n_coef - one.design.has_intercept)
+        nystrom(one.design, c, diagonal, one.design.n_coef - one.design.has_intercept)
         if one.design.n_coef > 2
         else None
     )
@@ -323,7 +314,7 @@ def test_made_preconditioner_is_positive_definite_for_empty_columns_and_saturate
     c = Curvature(design.xp.asarray(curvature * rng.random((40, 2))))
     lam = design.xp.asarray(design.coefficients.spread(lam))
     precond = make_precond(design.place(np.zeros(40)), c, lam)
-    assert (precond.inverse is not None) == (design.n_coef <= linsolve.SMALL)
+    assert (precond.inverse is not None) == (design.n_coef <= SMALL)
     if precond.inverse is not None:
         P = to_host(precond.inverse)
         assert np.isfinite(P).all()
@@ -389,7 +380,7 @@ def test_twins_agree_step_by_step(system):
     args = (one.hess, one.xp.asarray(one.b), None, np.full(4, 1e-9))
     for max_iter in (1, 2, 5, 1000):
         mine = one.solve(1e-9, max_iter=max_iter)
-        twin = linsolve.cg_columns(*args, Preconditioner(), max_iter)
+        twin = cg_columns(*args, Preconditioner(), max_iter)
         np.testing.assert_allclose(
             to_host(mine.x),
             to_host(twin.x),

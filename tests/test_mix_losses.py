@@ -11,7 +11,7 @@ from designs import DESIGNS, assert_near, sparse_problem
 
 from fasthoag import HeldOut, KFold, Problem, custom_loss, find_loss, hoag, mix_losses
 from fasthoag.design import TRAIN, to_host
-from fasthoag.hypergradient import Accuracy, evaluate
+from fasthoag.hypergradient import Accuracy
 from fasthoag.losses import COUNTS, LABELS, LOSSES, POSITIVE, REAL, derivative
 from fasthoag.problem import refit
 
@@ -192,7 +192,7 @@ def test_outer_hessian_has_the_third_derivative_of_the_smooth_part(criterion):
     )
     zero = problem.design.zeros(bound.n_folds)
     at, up, down = (
-        evaluate(bound, np.array([0.4 + d]), zero, Accuracy(1e-13, 1e-13)) for d in (0, h, -h)
+        bound.evaluate(np.array([0.4 + d]), zero, Accuracy(1e-13, 1e-13)) for d in (0, h, -h)
     )
     assert at.hess[0, 0] == pytest.approx((up.grad[0] - down.grad[0]) / (2 * h), rel=1e-5)
 

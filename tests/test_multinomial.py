@@ -22,7 +22,7 @@ from fasthoag import (
     hoag,
 )
 from fasthoag.design import HELD_OUT, TRAIN, UNWEIGHTED, to_host
-from fasthoag.hypergradient import Accuracy, evaluate
+from fasthoag.hypergradient import Accuracy
 from fasthoag.problem import refit
 
 N, P, K, F = 90, 7, 4, 3
@@ -150,7 +150,7 @@ def test_outer_hessian_is_the_difference_quotient():
     X, y = data()
     bound, h, exact = folds().bind(Problem(X, y, loss="multinomial")), 1e-3, Accuracy(1e-12, 1e-12)
     zero = bound.inner.design.zeros(F * K)
-    at, *around = (evaluate(bound, np.array([0.4 + k * h]), zero, exact) for k in (0, 1, -1, 2, -2))
+    at, *around = (bound.evaluate(np.array([0.4 + k * h]), zero, exact) for k in (0, 1, -1, 2, -2))
     g = [e.grad[0] for e in around]
     assert at.hess[0, 0] == pytest.approx((8 * (g[0] - g[1]) - (g[2] - g[3])) / (12 * h), rel=1e-6)
 
@@ -173,8 +173,7 @@ def test_tuning_ends_at_the_minimum(criterion):
     bound = rule.bind(problem)
     zero = problem.design.zeros(bound.inner.units.n_columns)
     values = [
-        evaluate(bound, result.theta + d, zero, Accuracy(1e-9, 1e-9)).value
-        for d in (0, 0.05, -0.05)
+        bound.evaluate(result.theta + d, zero, Accuracy(1e-9, 1e-9)).value for d in (0, 0.05, -0.05)
     ]
     assert abs(result.value - values[0]) <= result.value_error
     assert values[0] <= min(values[1:])

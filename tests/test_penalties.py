@@ -22,7 +22,7 @@ from fasthoag import (
     hoag,
 )
 from fasthoag.design.make import make_design
-from fasthoag.hypergradient import Accuracy, evaluate
+from fasthoag.hypergradient import Accuracy
 from fasthoag.losses import LOSSES
 from fasthoag.penalties import PENALTIES
 from fasthoag.problem import refit
@@ -136,7 +136,7 @@ def test_adjoint_alone_and_tangents_give_the_same_hypergradient(penalty):
         Accuracy(1e-11, 1e-11),
         theta_for(penalty),
     )
-    one, other = (evaluate(bound, theta, zero, exact, has_tangents=has) for has in (True, False))
+    one, other = (bound.evaluate(theta, zero, exact, has_tangents=has) for has in (True, False))
     np.testing.assert_allclose(one.grad, other.grad, rtol=1e-8, atol=1e-9)
     assert one.value == pytest.approx(other.value, rel=1e-10)
 
@@ -213,7 +213,7 @@ def test_several_bands_end_where_scipy_does(loss, n_bands):
     result, bound = hoag(problem, KFold(5)), KFold(5).bind(problem)
 
     def value_and_grad(theta):
-        found = evaluate(bound, theta, zero, Accuracy(1e-8, 1e-8), has_tangents=False)
+        found = bound.evaluate(theta, zero, Accuracy(1e-8, 1e-8), has_tangents=False)
         return found.value, found.grad
 
     zero, rng = bound.inner.design.zeros(5), np.random.default_rng(0)
@@ -261,7 +261,7 @@ def test_raw_properties_of_features_are_as_good_as_standardised_ones(seed, form)
         assert result.value <= single.value * 1.001
         bound = KFold(5).bind(Problem(X, y, penalty=penalty))
         zero = bound.inner.design.zeros(5)
-        there = evaluate(bound, result.theta, zero, Accuracy(1e-8, 1e-8))  # θ is the user's
+        there = bound.evaluate(result.theta, zero, Accuracy(1e-8, 1e-8))  # θ is the user's
         assert there.value == pytest.approx(result.value, abs=result.value_error)
         found[name] = result.value
     assert found["far"] == pytest.approx(found["log"], rel=1e-4)
@@ -279,7 +279,7 @@ def test_the_hypergradient_of_raw_properties_is_the_users():
     assert result.trace[0]["theta"] == start.tolist()
     bound = KFold(5).bind(problem)
     zero = bound.inner.design.zeros(5)
-    exact = evaluate(bound, result.theta, zero, Accuracy(1e-9, 1e-9), has_tangents=False).grad
+    exact = bound.evaluate(result.theta, zero, Accuracy(1e-9, 1e-9), has_tangents=False).grad
     assert np.linalg.norm(exact) > 1
     np.testing.assert_allclose(result.grad, exact, atol=2 * result.grad_error + 1e-6)
 

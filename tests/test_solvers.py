@@ -11,11 +11,13 @@ from scipy.optimize import brentq
 
 from fasthoag import Problem
 from fasthoag.design.rows import TRAIN, to_host
-from fasthoag.linsolve import CONVERGED, MAX_ITER, NONFINITE, STALLED, Preconditioner, make_precond
+from fasthoag.inner.cg import CONVERGED, MAX_ITER, NONFINITE, STALLED, Strengths
+from fasthoag.inner.newton import newton_columns
+from fasthoag.inner.precond import Preconditioner, make_precond
+from fasthoag.inner.problem import InnerProblem
+from fasthoag.inner.solve import newton_cg
 from fasthoag.losses import LOSSES, derivative, find_loss
 from fasthoag.penalties import Ridge
-from fasthoag.problem import InnerProblem
-from fasthoag.solvers import newton_cg, newton_columns
 
 on_every_design = with_losses(OF_USE)
 
@@ -443,8 +445,7 @@ def test_twins_take_the_same_steps(loss):
             twin = newton_columns(
                 inner.rows,
                 inner.loss,
-                lam,
-                none,
+                Strengths(lam, none),
                 start,
                 np.array([1e-9]),
                 Preconditioner(),

@@ -1,5 +1,5 @@
 // Conjugate gradients and Newton's method: their settings and results as records.
-#include "newton_cg.hpp"
+#include "native_rows.hpp"
 #include "python.hpp"
 
 namespace {
@@ -40,31 +40,138 @@ PyPreconditioner make_preconditioner(const MaybeDoubles& diagonal, const MaybeDo
     return pre;
 }
 
-struct Strengths {  // λ (n_coef, n_lam), and which of its columns each column of a block has
-    Doubles lam;
-    Ints lam_of;
-    int n_lam() const { return int(lam.shape(1)); }
-    void check(const PyMatrix& X, int64_t m) const {
-        X.check_coef(lam, "lam must have one row a coefficient");
-        require(lam_of.size() == m, "lam_of must have one value a column");
+// λ (n_coef, n_lam), and which of its columns each column of a block has
+struct PyStrengths : Strengths {
+    Doubles lam_array;
+    Ints lam_of_array;
+    int64_t n_coef() const { return lam_array.shape(0); }
+    void check(int64_t p, int64_t m) const {
+        require(n_coef() == p, "lam must have one row a coefficient");
+        require(lam_of_array.size() == m, "lam_of must have one value a column");
         for (int64_t j = 0; j < m; ++j)
-            require(lam_of.at(j) >= 0 && lam_of.at(j) < n_lam(), "lam_of is out of range");
+            require(lam_of[j] >= 0 && lam_of[j] < n_lam, "lam_of is out of range");
     }
 };
 
-struct PyHessian {
+PyStrengths make_strengths(const Doubles& lam, const Ints& lam_of) {
+    require(lam.ndim() == 2, "lam must have one row a coefficient");
+    return {{lam.data(), int(lam.shape(1)), lam_of.data()}, lam, lam_of};
+}
+
+void check_block(const Doubles& block, int64_t p, const char* what) {
+    require(block.ndim() == 2 && block.shape(0) == p, what);
+}
+
+// ---- operations that Python brings: called with the GIL, by the thread that called us; what they
+// raise goes through the algorithm as it is. What they get are copies, theirs to keep. ----
+
+Doubles block_of(const double* values, int64_t rows, int64_t cols) {
+    Doubles block = matrix(rows, cols);
+    std::copy(values, values + rows * cols, block.mutable_data());
+    return block;
+}
+
+Ints numbers_of(const int* values, int64_t n) {
+    Ints numbers(n);
+    std::copy(values, values + n, numbers.mutable_data());
+    return numbers;
+}
+
+void read(const py::object& given, int64_t size, double* out, const char* what) {
+    const Doubles values(given);
+    require(values.size() == size, what);
+    std::copy(values.data(), values.data() + size, out);
+}
+
+// `product(columns, d)` gives the data's part of H d for these columns
+template <class Call>
+ProductOf<double> called_product(Team& team, int64_t p, const Call& product) {
+    return [&team, p, product](const int* cols, int m, const double* d, double* out,
+                               const Epilogue& epilogue) {
+        {
+            py::gil_scoped_acquire acquire;
+            read(product(numbers_of(cols, m), block_of(d, p, m)), p * m, out,
+                 "a product must have the shape of its block");
+        }
+        if (epilogue) parallel_features(team, p, epilogue);
+    };
+}
+
+// RowSpace by an object with its operations as methods: `start` and `evaluate` return an object
+// with `value`, `other` and `grad`; `product` multiplies the columns at positions of those that
+// `curve` was called with.
+struct CalledRows final : RowSpace {
+    Team& team;
+    const int64_t p;
+    const int m;
+    const py::object& operations;
+
+    CalledRows(Team& team, int64_t p, int m, const py::object& operations)
+        : team(team), p(p), m(m), operations(operations) {}
+
+    static Ints numbers(const std::vector<int>& columns) {
+        return numbers_of(columns.data(), int64_t(columns.size()));
+    }
+    void read_evaluation(const py::object& found, int64_t a, LossSums sums, double* grad) {
+        read(found.attr("value"), a, sums.value, "value must have one number a column");
+        read(found.attr("other"), a, sums.other, "other must have one number a column");
+        read(found.attr("grad"), p * a, grad, "grad must have the shape of the coefficients");
+    }
+
+    void start(const double* W, LossSums sums, double* grad) override {
+        py::gil_scoped_acquire acquire;
+        read_evaluation(operations.attr("start")(block_of(W, p, m)), m, sums, grad);
+    }
+    void evaluate(const std::vector<int>& columns, const double* w, LossSums sums,
+                  double* grad) override {
+        py::gil_scoped_acquire acquire;
+        const int64_t a = int64_t(columns.size());
+        const py::object found = operations.attr("evaluate")(numbers(columns), block_of(w, p, a));
+        read_evaluation(found, a, sums, grad);
+    }
+    void keep(const std::vector<int>& columns, const std::vector<char>& is_taken) override {
+        py::gil_scoped_acquire acquire;
+        Array<bool> taken(is_taken.size());
+        std::copy(is_taken.begin(), is_taken.end(), taken.mutable_data());
+        operations.attr("keep")(numbers(columns), taken);
+    }
+    Product curve(const std::vector<int>& columns) override {
+        py::gil_scoped_acquire acquire;
+        operations.attr("curve")(numbers(columns));
+        const auto product = [this](const Ints& positions, const Doubles& d) {
+            return py::object(operations.attr("product")(positions, d));
+        };
+        return {called_product(team, p, product), nullptr};
+    }
+    double sum_along(const std::vector<int>& columns, int j, double t) override {
+        py::gil_scoped_acquire acquire;
+        return operations.attr("sum_along")(numbers(columns), j, t).cast<double>();
+    }
+};
+
+// ---- conjugate gradients ----
+
+struct PyHessian {  // the data's part by a matrix and a curvature, or by a function
     PyMatrix* X;
     Doubles curvature;
+    py::object product;
     int n_classes;
-    Strengths strengths;
+    PyStrengths strengths;
 };
 
 PyHessian make_hessian(PyMatrix& X, const Doubles& curvature, int n_classes,
-                       const Strengths& strengths) {
+                       const PyStrengths& strengths) {
     X.check_rows(curvature, "the curvature must have one row a row");
     require(n_classes > 0 && curvature.shape(1) % n_classes == 0,
             "the curvature must have n_classes columns a fold");
-    return {&X, curvature, n_classes, strengths};
+    require(strengths.n_coef() == X.n_coef(), "lam must have one row a coefficient");
+    return {&X, curvature, {}, n_classes, strengths};
+}
+
+PyHessian hessian_by_calls(const py::function& product, int n_classes,
+                           const PyStrengths& strengths) {
+    require(n_classes > 0, "n_classes must be positive");
+    return {nullptr, {}, product, n_classes, strengths};
 }
 
 template <class Column, class Value>
@@ -86,25 +193,32 @@ struct CgResult {
 };
 
 CgResult solve(const PyHessian& hess, const Doubles& b, const MaybeDoubles& start,
-               const Doubles& tol, const PyPreconditioner& precond, int max_iter, int n_threads) {
-    PyMatrix& X = *hess.X;
-    X.check_coef(b, "b must have one row a coefficient");
-    const int m = int(b.shape(1)), K = hess.n_classes, n_folds = int(hess.curvature.shape(1)) / K;
-    const int64_t p = X.n_coef();
+               const Doubles& tol, const PyPreconditioner& precond, int max_iter,
+               const MaybeDoubles& radius, int n_threads) {
+    const int64_t p = hess.strengths.n_coef();
+    check_block(b, p, "b must have one row a coefficient");
+    const int m = int(b.shape(1)), K = hess.n_classes;
+    require(m % K == 0, "columns must come in units of n_classes");
     require(tol.size() == m, "tol must have one value a column of b");
+    require(!radius || radius->size() == m, "the radius must have one value a column of b");
     require(!start || (start->ndim() == 2 && start->shape(0) == p && start->shape(1) == m),
             "the start must have the shape of b");
-    hess.strengths.check(X, m);
+    hess.strengths.check(p, m);
     precond.check(p);
-    const std::vector<int> fold = fold_of_columns(m, K, n_folds);
     Doubles x = start ? copy_of(*start) : matrix(p, m), residual = copy_of(b);
     std::vector<CgColumn> columns(m);
-    double *xp = x.mutable_data(), *rp = residual.mutable_data();
-    const double *c = hess.curvature.data(), *lam = hess.strengths.lam.data(), *tp = tol.data();
-    const int *lam_of = hess.strengths.lam_of.data(), n_lam = hess.strengths.n_lam();
+    const int n_folds = hess.X ? int(hess.curvature.shape(1)) / K : 1;
+    const std::vector<int> fold = fold_of_columns(m, K, n_folds);
+    const double* c = hess.X ? hess.curvature.data() : nullptr;
+    const CgSystems systems{p, m, K, residual.mutable_data(), x.mutable_data(), !start};
+    const CgLimits limits{tol.data(), radius ? radius->data() : nullptr, max_iter};
     run(n_threads, [&](Team& team) {
-        cg(team, p, m, K, hessian_product(X, team, c, n_folds, K, fold.data(), lam, n_lam, lam_of),
-           precond, rp, xp, !start, tp, nullptr, max_iter, columns.data());
+        const auto product = [&](const Ints& numbers, const Doubles& d) {
+            return hess.product(numbers, d);
+        };
+        const Product of_data = hess.X ? data_product(*hess.X, team, c, n_folds, K, fold.data())
+                                       : Product{called_product(team, p, product), nullptr};
+        cg(team, systems, plus_strengths(of_data, hess.strengths), precond, limits, columns.data());
     });
     return {x,
             residual,
@@ -115,39 +229,38 @@ CgResult solve(const PyHessian& hess, const Doubles& b, const MaybeDoubles& star
             each(columns, &CgColumn::status)};
 }
 
+// ---- Newton's method ----
+
 struct NewtonResult {
-    Doubles W, grad, Z, train, held_out, grad_norm;
+    Doubles W, grad;
+    MaybeDoubles Z;  // where the rows are of a matrix
+    Doubles train, held_out, grad_norm;
     Ints n_iter, n_cg, status;
 };
 
-NewtonResult minimise(const PyRows& rows, PyMatrix& X, const Loss& loss, const Strengths& strengths,
+// `rows_of(team)` gives the rows, a unique_ptr
+template <class RowsOf>
+NewtonResult minimise(RowsOf&& rows_of, int n_classes, const PyStrengths& strengths,
                       const Doubles& start, const Doubles& tol, const PyPreconditioner& precond,
                       int max_iter, int max_cg, int n_threads) {
-    X.check_coef(start, "W must have one row a coefficient");
-    require(rows.n_rows == X.n_rows(), "the rows must be those of X");
+    const int64_t p = strengths.n_coef();
+    check_block(start, p, "W must have one row a coefficient");
     const int m = int(start.shape(1));
+    require(n_classes > 0 && m % n_classes == 0, "columns must come in units of n_classes");
     require(tol.size() == m, "tol must have one value a column");
-    strengths.check(X, m);
-    precond.check(X.n_coef());
-    const std::vector<int> fold = fold_of_columns(m, loss.n_classes, rows.n_folds);
-    Doubles W = copy_of(start), G = matrix(X.n_coef(), m), Z = matrix(X.n_rows(), m);
+    strengths.check(p, m);
+    precond.check(p);
+    Doubles W = copy_of(start), G = matrix(p, m);
     std::vector<NewtonColumn> columns(m);
-    const InnerProblem problem{X,
-                               rows,
-                               loss,
-                               m,
-                               fold.data(),
-                               strengths.lam.data(),
-                               strengths.n_lam(),
-                               strengths.lam_of.data()};
-    double *w = W.mutable_data(), *g = G.mutable_data(), *z = Z.mutable_data();
-    const double* tp = tol.data();
+    double *w = W.mutable_data(), *g = G.mutable_data();
+    const NewtonLimits limits{tol.data(), max_iter, max_cg};
     run(n_threads, [&](Team& team) {
-        newton_cg(team, problem, precond, w, g, z, tp, max_iter, max_cg, columns.data());
+        auto rows = rows_of(team);
+        newton_cg(team, {*rows, p, m, n_classes, strengths}, precond, limits, w, g, columns.data());
     });
     return {W,
             G,
-            Z,
+            {},
             each(columns, &NewtonColumn::train),
             each(columns, &NewtonColumn::held_out),
             each(columns, &NewtonColumn::gradient_norm),
@@ -156,16 +269,45 @@ NewtonResult minimise(const PyRows& rows, PyMatrix& X, const Loss& loss, const S
             each(columns, &NewtonColumn::status)};
 }
 
+NewtonResult minimise_native(const PyRows& rows, PyMatrix& X, const Loss& loss,
+                             const PyStrengths& strengths, const Doubles& start, const Doubles& tol,
+                             const PyPreconditioner& precond, int max_iter, int max_cg,
+                             int n_threads) {
+    X.check_coef(start, "W must have one row a coefficient");
+    require(rows.n_rows == X.n_rows(), "the rows must be those of X");
+    const int m = int(start.shape(1));
+    const std::vector<int> fold = fold_of_columns(m, loss.n_classes, rows.n_folds);
+    Doubles Z = matrix(X.n_rows(), m);
+    double* z = Z.mutable_data();
+    const auto rows_of = [&](Team& team) {
+        return std::make_unique<NativeRows>(X, team, rows, loss, m, fold.data(), z);
+    };
+    NewtonResult found = minimise(rows_of, loss.n_classes, strengths, start, tol, precond, max_iter,
+                                  max_cg, n_threads);
+    found.Z = Z;
+    return found;
+}
+
+NewtonResult minimise_by_calls(const py::object& operations, int n_classes,
+                               const PyStrengths& strengths, const Doubles& start,
+                               const Doubles& tol, const PyPreconditioner& precond, int max_iter,
+                               int max_cg, int n_threads) {
+    const auto rows_of = [&](Team& team) {
+        return std::make_unique<CalledRows>(team, strengths.n_coef(), int(start.shape(1)),
+                                            operations);
+    };
+    return minimise(rows_of, n_classes, strengths, start, tol, precond, max_iter, max_cg,
+                    n_threads);
+}
+
 }  // namespace
 
 void bind_solvers(py::module_& m) {
     py::class_<PyPreconditioner>(m, "Preconditioner")
         .def(py::init(&make_preconditioner), py::arg("diagonal").noconvert(),
              py::arg("low_rank").noconvert(), py::arg("inverse").noconvert());
-    py::class_<Strengths>(m, "Strengths")
-        .def(
-            py::init([](const Doubles& lam, const Ints& lam_of) { return Strengths{lam, lam_of}; }),
-            py::arg("lam").noconvert(), py::arg("lam_of").noconvert());
+    py::class_<PyStrengths>(m, "Strengths")
+        .def(py::init(&make_strengths), py::arg("lam").noconvert(), py::arg("lam_of").noconvert());
     py::class_<CgResult>(m, "CgResult")
         .def_readonly("x", &CgResult::x)
         .def_readonly("residual", &CgResult::residual)
@@ -177,9 +319,11 @@ void bind_solvers(py::module_& m) {
     py::class_<PyHessian>(m, "Hessian")
         .def(py::init(&make_hessian), py::keep_alive<1, 2>(), py::arg("matrix"),
              py::arg("curvature").noconvert(), py::arg("n_classes"), py::arg("strengths"))
+        .def(py::init(&hessian_by_calls), py::arg("product"), py::arg("n_classes"),
+             py::arg("strengths"))
         .def("solve", &solve, py::arg("b").noconvert(), py::arg("start").noconvert(),
              py::arg("tol").noconvert(), py::arg("precond"), py::arg("max_iter"),
-             py::arg("n_threads"));
+             py::arg("radius").noconvert(), py::kw_only(), py::arg("n_threads"));
     py::class_<NewtonResult>(m, "NewtonResult")
         .def_readonly("W", &NewtonResult::W)
         .def_readonly("grad", &NewtonResult::grad)
@@ -190,7 +334,11 @@ void bind_solvers(py::module_& m) {
         .def_readonly("n_iter", &NewtonResult::n_iter)
         .def_readonly("n_cg", &NewtonResult::n_cg)
         .def_readonly("status", &NewtonResult::status);
-    m.def("newton_cg", &minimise, py::arg("rows"), py::arg("matrix"), py::arg("loss"),
+    m.def("newton_cg", &minimise_native, py::arg("rows"), py::arg("matrix"), py::arg("loss"),
+          py::arg("strengths"), py::arg("W").noconvert(), py::arg("tol").noconvert(),
+          py::arg("precond"), py::kw_only(), py::arg("max_iter"), py::arg("max_cg"),
+          py::arg("n_threads"));
+    m.def("newton_cg", &minimise_by_calls, py::arg("operations"), py::arg("n_classes"),
           py::arg("strengths"), py::arg("W").noconvert(), py::arg("tol").noconvert(),
           py::arg("precond"), py::kw_only(), py::arg("max_iter"), py::arg("max_cg"),
           py::arg("n_threads"));

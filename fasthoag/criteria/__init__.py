@@ -4,9 +4,15 @@
 `HeldOut` and `KFold` take the loss on rows that did not train; `ApproximateLOO`, `GCV`, `AIC`,
 `BIC` and `Evidence` need no such rows; `CustomCriterion` is any function of predictions."""
 
+from fasthoag.criteria.bound import BoundCriterion
+from fasthoag.criteria.criterion import Criterion
 from fasthoag.criteria.custom import CustomCriterion
-from fasthoag.criteria.held_out import BoundCriterion, HeldOut, KFold
-from fasthoag.criteria.leverage import AIC, BIC, GCV, ApproximateLOO, Evidence
+from fasthoag.criteria.evidence import Evidence
+from fasthoag.criteria.gcv import GCV
+from fasthoag.criteria.held_out import HeldOut
+from fasthoag.criteria.information import AIC, BIC
+from fasthoag.criteria.k_fold import KFold
+from fasthoag.criteria.leave_one_out import ApproximateLOO
 
 CRITERIA = {
     "held_out": HeldOut,
@@ -26,6 +32,7 @@ __all__ = [
     "GCV",
     "ApproximateLOO",
     "BoundCriterion",
+    "Criterion",
     "CustomCriterion",
     "Evidence",
     "HeldOut",

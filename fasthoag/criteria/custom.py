@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fasthoag.criteria.held_out import BoundCriterion, design_of
+from fasthoag.criteria.bound import BoundCriterion
+from fasthoag.criteria.held_out import design_of
 from fasthoag.design.rows import TRAIN
 from fasthoag.free import settled
 
@@ -52,6 +53,11 @@ class CustomCriterion:
 
     X_val: Any
     value_and_grad: Any
+    gives = ("gradient", "hessian")
+    needs = ()
+
+    def hold_back(self, problem):
+        return None
 
     def bind(self, problem):
         if not callable(self.value_and_grad):

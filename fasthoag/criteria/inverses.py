@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from fasthoag import linsolve
 from fasthoag.design.rows import Curvature, to_host
 from fasthoag.hypergradient import UNMOVED
+from fasthoag.inner.cg import CONVERGED, Hessian, cg
 from fasthoag.units import Units
 
 FEW_COEFFICIENTS, FEW_ROWS = 2000, 1000  # up to which H or the rows' Gram matrix is inverted
@@ -28,6 +28,11 @@ MOST_DENSE = 1 << 23  # numbers of X up to which its singular values are sought
 MOST_WORK = 4e9  # and of products of them: about a second
 MOST_FREE = 20  # coefficients without a penalty then
 STREAM = 3 << 40  # where the counter of the probes' signs starts, as a seed is chosen
+
+
+def are_few(n, p):
+    """Whether rows or coefficients are few enough for leverages without probes."""
+    return p <= FEW_COEFFICIENTS or n <= FEW_ROWS
 
 
 def exact_way(inner, theta, lam):
@@ -383,7 +388,7 @@ class Probes:
 
     def __init__(self, rows, curvature, lam, setting, cache):
         self.rows, self.design, self.setting = rows, rows.design, setting
-        self.hess = linsolve.Hessian(rows.design, curvature, lam)
+        self.hess = Hessian(rows.design, curvature, lam, n_folds=rows.n_folds)
         self.n_cg, self.is_solved, self.reached = 0, True, 0.0
         m = setting.n_probes
         self.root = rows.map(lambda block, c: block.xp.sqrt(c), curvature.values)
@@ -407,10 +412,10 @@ class Probes:
         first = 0 if part == 0 else 1 + (part - 1) * self.setting.n_probes
         start = self.setting.start
         start = None if start is None else xp.asarray(start[:, first : first + m], copy=True)
-        solved = linsolve.cg(self.hess, b, start, tol=tol, precond=self.setting.precond)
+        solved = cg(self.hess, b, start, tol=tol, precond=self.setting.precond)
         self.n_cg += int(solved.n_iter.max())
         is_near = solved.residual_norm <= 0.5 * size
-        self.is_solved &= bool(((solved.status == linsolve.CONVERGED) | is_near).all())
+        self.is_solved &= bool(((solved.status == CONVERGED) | is_near).all())
         energy = np.where(solved.energy < 0, (UNMOVED * tol) ** 2, solved.energy)
         whole = np.maximum(Units().dots(solved.x, b), 1e-300)
         self.reached = max(self.reached, float(np.max(solved.residual_norm / size)))

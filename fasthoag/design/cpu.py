@@ -269,6 +269,9 @@ class CpuDesign:
             self._counts = nonzeros(self._array)
         return self._counts
 
+    def check_room(self, n_columns):
+        """Blocks of coefficients live in the memory of this process, which grows as it is asked."""
+
     def with_threads(self, n_threads):
         other = copy.copy(self)
         other.n_threads = check_n_threads(n_threads)
@@ -344,22 +347,21 @@ class CpuDesign:
 
     # ---- solvers ----
 
-    def cg(self, hess, b, start, tol, precond, max_iter):
-        strengths = _core.Strengths(_block(hess.lam), hess.columns_of_lam(b.shape[1]))
+    def cg(self, hess, b, start, tol, precond, max_iter, radius=None):
         curvature, K = _block(hess.curvature.values), hess.curvature.n_classes
-        native = _core.Hessian(self._matrix, curvature, K, strengths)
-        args = _block(b), _block(start), tol, _native(precond), max_iter, self.n_threads
-        return native.solve(*args)
+        native = _core.Hessian(self._matrix, curvature, K, hess.strengths(b.shape[1]).native)
+        args = _block(b), _block(start), tol, precond.native, max_iter, _block(radius)
+        return native.solve(*args, n_threads=self.n_threads)
 
-    def newton_cg(self, rows, loss, lam, lam_of, W, tol, precond, **limits):
+    def newton_cg(self, rows, loss, strengths, W, tol, precond, **limits):
         return _core.newton_cg(
             rows.data,
             self._matrix,
             loss.native,
-            _core.Strengths(_block(lam), lam_of),
+            strengths.native,
             _block(W),
             tol,
-            _native(precond),
+            precond.native,
             n_threads=self.n_threads,
             **limits,
         )
@@ -367,10 +369,6 @@ class CpuDesign:
 
 def _block(array):
     return None if array is None else np.ascontiguousarray(array, np.float64)
-
-
-def _native(precond):
-    return _core.Preconditioner(*map(_block, precond.parts))
 
 
 def nonzeros(X):

@@ -4,7 +4,7 @@ every few iterations."""
 import numpy as np
 
 from fasthoag.design.rows import to_host
-from fasthoag.linsolve import MAX_ITER, START_TOL, SolveResult, energy_left
+from fasthoag.inner.cg import MAX_ITER, START_TOL, SolveResult, energy_left
 
 N_THREADS, ONE_BLOCK, MOST_BLOCKS = 256, 512, 512
 # as csrc/cuda/cg.cu
@@ -19,7 +19,7 @@ FRESH, STEPPED, REMEASURED = range(3)  # kinds of cg_test
 
 
 def solve(hess, b, start, tol, precond, max_iter, radius=None):
-    """What `linsolve.cg` gives; `radius` (m,) makes it Steihaug's. Blocks are the device's."""
+    """What `inner.cg.cg` gives; `radius` (m,) makes it Steihaug's. Blocks are the device's."""
     design, K, xp, m = hess.design, hess.curvature.n_classes, hess.design.xp, b.shape[1]
     curvature, lam, lam_of = hess.curvature.values, hess.lam, hess.columns_of_lam(m)
     fold = (np.arange(m) // K % (curvature.shape[1] // K)).astype(np.int32)

@@ -9,6 +9,8 @@ from fasthoag.design import HELD_OUT, MAX_HOT, TRAIN, UNWEIGHTED
 from fasthoag.design.coefficients import Identity
 from fasthoag.design.cpu import check_matrix, nonzeros
 from fasthoag.design.rows import LossGrad, RowBlock, place, to_host
+from fasthoag.inner.cg import cg_columns
+from fasthoag.inner.newton import newton_columns
 from fasthoag.losses import find_loss
 
 
@@ -23,7 +25,7 @@ class ReferenceDesign:
     array([3., 4.])
     """
 
-    native_solvers = ()
+    native_solvers = ("cg", "newton_cg")  # the algorithms in Python, as the reference
 
     def __init__(self, X, *, fit_intercept=False, xp=np, coefficients=None):
         X = check_matrix(X)
@@ -45,6 +47,9 @@ class ReferenceDesign:
     def like(self, X):
         maps = {"coefficients": self.coefficients, "xp": self.xp}
         return ReferenceDesign(X, fit_intercept=self.has_intercept, **maps)
+
+    def check_room(self, n_columns):
+        """Blocks of coefficients live in the memory of this process, which grows as it is asked."""
 
     def with_threads(self, n_threads):
         return self
@@ -150,6 +155,14 @@ class ReferenceDesign:
                 w = w * (q - (p * q).sum(axis=2, keepdims=True)) if is_third else w
             M = M + np.einsum("ifc,iafc,ibfc->fab", w, centred, centred)
         return M
+
+    # ---- solvers ----
+
+    def cg(self, *args):
+        return cg_columns(*args)
+
+    def newton_cg(self, *args, **limits):
+        return newton_columns(*args, **limits)
 
 
 def _softmax(K, smoothing, order, y, Z):

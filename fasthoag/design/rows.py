@@ -96,8 +96,13 @@ class Design(Protocol):
     counts: Any  # of entries that are not 0 (sparse: stored) of every feature of the user
     n_passes: int  # passes so far
     n_hot: int  # first coefficients where a preconditioner may look for the largest eigenvalues
-    native_solvers: tuple  # which of "cg", "cg_in_ball", "newton_cg" it brings itself
+    # which of "cg" and "newton_cg" it brings itself, see `find_cg` and `find_newton` in
+    # `fasthoag.inner`; where it brings none and `xp` is NumPy, C++ calls its operations back
+    native_solvers: tuple
+    n_threads: int  # for blocks of coefficients in C++
 
+    # raises MemoryError unless blocks of so many columns fit beside X
+    def check_room(self, n_columns): ...
     def with_threads(self, n_threads): ...  # the same data, kernels on this many threads
     def like(self, X): ...  # a Design of the same kind, coefficient map and intercept
     def place(self, y, weight=None, mask=None, offset=None): ...  # Rows

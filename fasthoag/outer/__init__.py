@@ -2,6 +2,7 @@
 
 from fasthoag.outer.classic import Classic
 from fasthoag.outer.lbfgs import LBFGS
+from fasthoag.outer.rules import StepRule
 from fasthoag.outer.trust_region import TrustRegion
 
-METHODS = {"newton": TrustRegion, "lbfgs": LBFGS, "hoag": Classic}
+METHODS: dict[str, type[StepRule]] = {"newton": TrustRegion, "lbfgs": LBFGS, "hoag": Classic}

@@ -9,6 +9,7 @@ follow the schedule, no stopping test."""
 import numpy as np
 
 from fasthoag.hypergradient import Accuracy
+from fasthoag.outer.rules import Proposal, restored, saved
 
 SCHEDULES = {
     "exponential": lambda k: 0.1 * 0.9**k,
@@ -22,7 +23,9 @@ class Classic:
     """Step size 1/L and tolerance ε_k, relative to what is solved for: the paper's absolute ||∇h||
     <= μ ε_k and ||H q - ∇g|| <= ε_k up to constants, which depend on the units of the data."""
 
-    has_tangents = False
+    wants = "gradient"
+    max_iter = 50
+    _remembered = ("k", "lipschitz", "n_rejected", "accuracy")
 
     def __init__(self, schedule="exponential"):
         schedule = schedule or "exponential"
@@ -43,28 +46,33 @@ class Classic:
             )
         return Accuracy(epsilon, epsilon)
 
-    def step(self, evaluation, lower, upper, target):
+    def propose(self, evaluation, box, target):
         grad, theta = evaluation.grad, evaluation.theta
         if self.lipschitz is None:
             # the first step has length 1 in log units
             self.lipschitz = max(float(np.linalg.norm(grad)), 1e-300)
-        d = np.clip(-grad / self.lipschitz, lower - theta, upper - theta)
+        d = np.clip(-grad / self.lipschitz, box.lower - theta, box.upper - theta)
         self.k += 1
         self.accuracy = self._accuracy()
-        return d, -0.5 * float(grad @ d)
+        return Proposal(d, -0.5 * float(grad @ d))
 
-    def error_after(self, evaluation, d):
-        return np.inf  # a gradient step has no model to trust
-
-    def accept(self, current, trial, d, predicted):
-        """g_k <= g_{k-1} + tolerances - L Δ²/2: then L shrinks a little, else it doubles and the
-        step is taken again, shorter, from the old point."""
+    def accept(self, current, trial, proposal):
+        """g_k <= g_{k-1} + tolerances - L Δ²/2: then L shrinks a little."""
         slack = 2.0 * (current.value_error + trial.value_error)
-        sufficient = 0.1 * predicted
-        if np.isfinite(trial.value) and trial.value <= current.value + slack - sufficient:
-            self.lipschitz *= 0.95 if self.n_rejected else 0.7
-            self.n_rejected = 0
-            return True
+        sufficient = 0.1 * proposal.predicted
+        if not (np.isfinite(trial.value) and trial.value <= current.value + slack - sufficient):
+            return False
+        self.lipschitz *= 0.95 if self.n_rejected else 0.7
+        self.n_rejected = 0
+        return True
+
+    def reject(self, current, trial, proposal):
+        """L doubles and the step is taken again, shorter, from the old point."""
         self.n_rejected += 1
         self.lipschitz *= 2.0 if self.n_rejected < 3 else 10.0
-        return False
+
+    def state(self):
+        return saved(self, self._remembered)
+
+    def restore(self, state):
+        restored(self, state, self._remembered)

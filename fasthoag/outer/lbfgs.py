@@ -10,6 +10,7 @@ from collections import deque
 import numpy as np
 
 from fasthoag.hypergradient import Accuracy
+from fasthoag.outer.rules import Past, Proposal, restored, saved
 
 TIGHTEST, LOOSEST = 1e-11, 0.1
 MEMORY = 10
@@ -20,8 +21,18 @@ AVERAGE = 0.85  # weight of earlier values in the reference of the Armijo test
 class LBFGS:
     """`accuracy` is what the next evaluation should have."""
 
-    has_tangents = False
+    wants = "gradient"
     max_iter = 500
+    _remembered = (
+        "accuracy",
+        "_pairs",
+        "_last",
+        "_reference",
+        "_weight",
+        "_length",
+        "_n_rejected",
+        "_n_in_row",
+    )
 
     def __init__(self, schedule=None):
         if schedule is not None:
@@ -30,7 +41,6 @@ class LBFGS:
                 f"Got {schedule!r}"
             )
         self.accuracy = Accuracy(LOOSEST, LOOSEST)
-        self.hint = None
         self._pairs = deque(maxlen=MEMORY)
         self._last = self._reference = None
         self._weight, self._length, self._n_rejected = 1.0, 1.0, 0
@@ -57,9 +67,9 @@ class LBFGS:
             d = bent(d, grad, *pairs[-2:])
         return d if grad @ d < 0 else -grad * free
 
-    def step(self, evaluation, lower, upper, target):
+    def propose(self, evaluation, box, target):
         theta, grad, last = evaluation.theta, evaluation.grad, self._last
-        if last is not None and last is not evaluation:
+        if last is not None and not last.is_of(evaluation):
             s, y = theta - last.theta, grad - last.grad
             # a curvature made of errors would make a step of any length
             noise = 0.5 * (evaluation.grad_error + last.grad_error)
@@ -69,11 +79,11 @@ class LBFGS:
                 self._pairs.append((s, y))
         if self._reference is None or not np.isfinite(self._reference):
             self._reference, self._weight = evaluation.value, 1.0
-        self._last = evaluation
-        free = ~(((theta <= lower) & (grad >= 0)) | ((theta >= upper) & (grad <= 0)))
+        self._last = Past(theta, grad, evaluation.grad_error)
+        free = ~(((theta <= box.lower) & (grad >= 0)) | ((theta >= box.upper) & (grad <= 0)))
         d = self._direction(grad, free)
         d = d * (self._length * min(1.0, MAX_STEP / max(np.abs(d).max(), 1e-300)))
-        d = np.clip(theta + d, lower, upper) - theta
+        d = np.clip(theta + d, *box) - theta
         # which way is not known yet: look closer
         if evaluation.grad_error > 2 * np.linalg.norm(grad * free) > 2 * target:
             d = np.zeros_like(d)
@@ -89,10 +99,7 @@ class LBFGS:
             max(left * float(np.linalg.norm(grad * free)), 0.3 * target),
             max(0.1 * predicted, 0.3 * target),
         )
-        return d, predicted
-
-    def error_after(self, evaluation, d):
-        return np.inf  # a quasi-Newton step has no model to trust
+        return Proposal(d, predicted)
 
     def _aim(self, evaluation, error, value_error):
         """The accuracy at which each error of the hypergradient would be half of `error` (first
@@ -111,22 +118,32 @@ class LBFGS:
             scaled(reached.linear, evaluation.linear_error, evaluation.value_linear_error),
         )
 
-    def accept(self, current, trial, d, predicted):
+    def accept(self, current, trial, proposal):
         """Whether f fell by a part of what the slope promises, measured from an average of earlier
         values."""
         noise = current.value_error + trial.value_error
-        if not np.isfinite(trial.value) or trial.value > self._reference - 1e-4 * predicted + noise:
-            rise = trial.value - current.value + predicted
-            # the minimiser of the parabola
-            shrink = 0.5 * predicted / rise if np.isfinite(rise) and rise > 0 else 0.1
-            self._length *= float(np.clip(shrink, 0.1, 0.5))
-            self._n_rejected += 1
+        most = self._reference - 1e-4 * proposal.predicted + noise
+        if not np.isfinite(trial.value) or trial.value > most:
             return False
         self._length, self._n_rejected = 1.0, 0
         weight = AVERAGE * self._weight + 1.0
         self._reference = (AVERAGE * self._weight * self._reference + trial.value) / weight
         self._weight = weight
         return True
+
+    def reject(self, current, trial, proposal):
+        """The next step is shorter: to the minimiser of a parabola, if there is one."""
+        predicted = proposal.predicted
+        rise = trial.value - current.value + predicted
+        shrink = 0.5 * predicted / rise if np.isfinite(rise) and rise > 0 else 0.1
+        self._length *= float(np.clip(shrink, 0.1, 0.5))
+        self._n_rejected += 1
+
+    def state(self):
+        return saved(self, self._remembered)
+
+    def restore(self, state):
+        restored(self, state, self._remembered)
 
 
 def bent(d, grad, before, last):

@@ -14,6 +14,7 @@ class Run:
 
     def __init__(self, bound, problem, stop_on, unseen, scoring, callback, began):
         self.for_user = None  # θ as the user has it
+        self.judged = bound  # the criterion as it is reported
         self.holds_back = False  # whether the rows of stop_on were the criterion's
         self.bound, self.callback, self.n_hyper, self.trace, self._began = (
             bound,
@@ -89,11 +90,11 @@ class Run:
 
     def judge_all_rows(self, whole, problem, scoring):
         """From here on the criterion is that of all rows, also of those that were held back."""
+        self.judged = whole
         if scoring is not None:
             from fasthoag.scoring import score_function
 
             self._scores = score_function(whole, problem, scoring)
-        return whole
 
     def best_for_stop_on(self, best, status):
         """The evaluation that the rows of `stop_on` like best, if it is not the last."""

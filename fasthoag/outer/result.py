@@ -2,13 +2,15 @@
 where that is known."""
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from fasthoag import solvers
+from fasthoag.inner.solve import CORNERS
 from fasthoag.null import weighted_quantile
 from fasthoag.outer.search import FLAT, RARE
 from fasthoag.outer.trust_region import FEW
+from fasthoag.problem import for_user
 
 
 class ConvergenceWarning(UserWarning):
@@ -42,7 +44,7 @@ class HoagResult:
     w_all : array, shape (n_features + fit_intercept,) or with a column a class
         Near the solution on all rows: where a refit starts.
     inner_error : float
-        ``|∇h| / |λ w|`` at the inner solutions in the norm of `fasthoag.linsolve`, largest over
+        ``|∇h| / |λ w|`` at the inner solutions in the norm of `inner.precond`, largest over
         folds: about the error of θ that it stands for.
     status : str
         ``"converged"``, ``"at_bound"``, ``"max_iter"``, ``"stopped"`` (by the callback),
@@ -85,6 +87,48 @@ class HoagResult:
     scores: dict = field(default_factory=dict)
 
 
+SAFETY = 2.0  # of the reported error of f: an estimate, of which 99 of 100 shall hold
+
+
+class Outcome(NamedTuple):
+    """How a run ended."""
+
+    status: str
+    message: str
+    n_iter: int
+    method: str
+
+
+def result_of(run, best, W_all, outcome):
+    """The `HoagResult` of an evaluation at the user's θ, and of a solution on all rows."""
+    inner, judged = run.bound.inner, run.judged
+    design, units, W = inner.design, inner.units, best.predict(0 * best.theta)
+    # stopped before all folds were looked at: nothing to say
+    last = run.look(W) if W.shape[1] == units.n_columns else {}
+    w, w_all = (for_user(design, design.decode(block)) for block in (W, W_all))
+    with np.errstate(over="ignore"):  # of properties in tiny units
+        lam = np.exp(best.theta)
+    return HoagResult(
+        theta=best.theta,
+        lam=lam,
+        value=best.value,
+        value_error=SAFETY * best.value_error,
+        grad=best.grad,
+        grad_error=best.grad_error,
+        fold_values=best.fold_values,
+        fold_weights=judged.fold_weights,
+        w=units.apart(w),
+        w_all=units.squeeze(w_all),
+        inner_error=best.accuracy.inner,
+        **outcome._asdict(),
+        n_passes=run.n_passes(),
+        seconds=run.seconds(),
+        trace=run.trace,
+        unseen_value=last.get("unseen_value", np.nan),
+        scores=last.get("scores", {}),
+    )
+
+
 MESSAGES = {
     "converged": "The hypergradient is below its tolerance.",
     "at_bound": "The optimum is at the bound of theta ({where}); the criterion still falls beyond "
@@ -108,9 +152,9 @@ MESSAGES = {
 }
 
 
-def concluded(best, status, theta, search, is_featureless):
+def concluded(best, status, theta, search):
     """The evaluation, the status and its sentence as a run returns them; `theta` is the user's."""
-    is_at_bound = (best.theta <= search.lower) | (best.theta >= search.upper)
+    is_at_bound = (best.theta <= search.box.lower) | (best.theta >= search.box.upper)
     at_bound = np.flatnonzero(is_at_bound & ~search.is_common)
     n_hyper, inner = len(theta), search.bound.inner
     # that some of many are taken out, or let go, is what they are for
@@ -131,7 +175,7 @@ def concluded(best, status, theta, search, is_featureless):
         message = narrow_corner(inner) or message
         nothing = np.full_like(best.fold_values, np.nan)
         best = replace(best, value=np.nan, value_inner_error=np.nan, fold_values=nothing)
-    elif is_featureless and status in ("converged", "at_bound"):
+    elif search.bound.inner.is_featureless and status in ("converged", "at_bound"):
         status, message = "converged", MESSAGES["featureless"]
     elif n_hyper == 1 and status == "converged":
         message += flat_range(best, theta, search)
@@ -154,7 +198,7 @@ def common_classes(inner, is_common):
 def narrow_corner(inner):
     """What is wrong with a loss whose curved part hardly a row can be in, or nothing."""
     loss, y = inner.loss, inner.rows.y
-    name = solvers.CORNERS.get(loss.name)
+    name = CORNERS.get(loss.name)
     if name is None or loss.is_classification:
         return ""
     low, high = (weighted_quantile(y, np.ones(len(y)), share) for share in (0.25, 0.75))
@@ -183,7 +227,9 @@ def flat_range(best, theta, search):
             if not one.value <= best.value + allowed:
                 break
             as_good.append(float(one.found.theta[0]))
-    low, high = np.clip([min(as_good), max(as_good)], search.lower[0], search.upper[0]) + shift
+    low, high = (
+        np.clip([min(as_good), max(as_good)], search.box.lower[0], search.box.upper[0]) + shift
+    )
     if high - low < 2 * FLAT:
         return ""
     return (

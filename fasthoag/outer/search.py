@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fasthoag.hypergradient import Accuracy, evaluate
+from fasthoag.hypergradient import Accuracy
 from fasthoag.null import row_weights
 from fasthoag.outer import METHODS, start
-from fasthoag.outer.loop import minimise
+from fasthoag.outer.loop import From, Until, minimise
+from fasthoag.outer.rules import Box
 from fasthoag.outer.trust_region import FEW
 
 MANY = 128  # hyperparameters from which the criterion is overfitted unless something stops it
@@ -29,9 +31,9 @@ def is_many(problem):
     if problem.n_hyper > MANY:
         return True
     penalty, p = problem.penalty, problem.n_features
-    k, n_sets = penalty.n_hyper(p), getattr(penalty, "n_classes", 1)
+    k, n_sets = penalty.n_hyper(p), penalty.n_classes
     n_needed = ROWS_EACH * k * max(1.0, 0.5 * problem.loss.n_classes)
-    is_fine = 2 * k > n_sets * p > 1 or getattr(penalty, "is_per_class", False)
+    is_fine = 2 * k > n_sets * p > 1 or penalty.is_per_class
     return is_fine and n_needed > problem.n_used >= FEWEST_ROWS
 
 
@@ -39,7 +41,7 @@ def of_rare_classes(inner):
     """Which hyperparameters belong to classes so rare that rows tell nothing of a strength of their
     own, (n_hyper,)."""
     is_rare = np.zeros(inner.n_hyper, bool)
-    if getattr(inner.penalty, "is_per_class", False):
+    if inner.penalty.is_per_class:
         weight = row_weights(inner.rows).max(axis=1) > 0
         counts = np.bincount(inner.rows.y[weight].astype(int), minlength=inner.loss.n_classes)
         k = inner.penalty.n_hyper(inner.n_features)
@@ -47,33 +49,51 @@ def of_rare_classes(inner):
     return is_rare
 
 
+class Settings(NamedTuple):
+    """What `hoag` was asked for: the class of step rules and its schedule, the tolerance and the
+    number of steps at most."""
+
+    rule: Any
+    schedule: Any
+    tol: float
+    max_iter: int
+
+    def new_rule(self):
+        return self.rule(self.schedule)
+
+
 class Search:
     """The searches of one call of `hoag`: from a first start, and from others where these promise a
     lower criterion."""
 
-    def __init__(self, seen, whole, run, method, schedule, lower, upper, tol, max_iter):
+    def __init__(self, seen, whole, run, settings, box):
         self.seen, self.bound, self.whole, self.run = seen, seen.bound, whole, run
+        self.settings, self.box = settings, box
         inner = self.bound.inner
-        self.is_small = start.is_small(inner) and getattr(self.bound, "is_exact", True)
+        self.is_small = start.is_small(inner) and self.bound.is_exact
         # so many that they may follow the noise: they begin where a single one is best
-        self.is_many = inner.n_hyper > 1 and (is_many(inner) or not METHODS[method].has_tangents)
-        self.method, self.schedule = method, schedule
-        self.lower, self.upper, self.tol, self.max_iter = lower, upper, tol, max_iter
+        wants_hessian = settings.rule.wants == "hessian"
+        self.is_many = inner.n_hyper > 1 and (is_many(inner) or not wants_hessian)
         self.best_single = None  # its θ and w
         self.piloted_from = None  # θ from which several were sought on one fold
         self.is_common = np.zeros(inner.n_hyper, bool)  # which keep the best single strength
         self.n_iter, self._all_rows = 0, None  # (θ, w) of all rows on the way, or None
         self.looks = []
 
-    def run_from(self, rule, theta):
+    @property
+    def tol(self):
+        return self.settings.tol
+
+    def run_from(self, theta):
         """(best evaluation, status) from θ, or without from the best of a look at strengths."""
-        bound, inner = self.bound, self.bound.inner
+        bound, inner, rule = self.bound, self.bound.inner, self.settings.new_rule()
         is_tuned = inner.penalty.n_hyper(inner.n_features) > 0
         theta, W, look, is_stopped = self.begin(theta, is_tuned)
         if is_stopped:
             return look[0], "stopped"
         # what many find on one fold is its noise
-        if bound.n_folds > 2 and rule.has_tangents and not self.is_many and look is None:
+        wants_hessian = rule.wants == "hessian"
+        if bound.n_folds > 2 and wants_hessian and not self.is_many and look is None:
             found = self.pilot(rule, theta, inner.units.split(W)[0])
         else:
             found = self.minimise(rule, theta, W)
@@ -88,31 +108,29 @@ class Search:
         bound, inner = self.bound, self.bound.inner
         W, given = inner.null.W, theta
         if not is_tuned:
-            theta = np.clip(inner.start(0.0), self.lower, self.upper) if theta is None else theta
+            theta = np.clip(inner.start(0.0), *self.box) if theta is None else theta
             return theta, W, None, False
-        if given is None and self.is_many and not hasattr(bound, "evaluate"):
+        if given is None and self.is_many and bound.is_of_w:
             theta, W = self.single()
             self.run.expect_errors(W)
             self.is_common = of_rare_classes(inner)
-            self.lower, self.upper = (
-                np.where(self.is_common, theta, side) for side in (self.lower, self.upper)
-            )
+            self.box = Box(*(np.where(self.is_common, theta, side) for side in self.box))
             return theta, W, None, False
         if given is None and not self.is_small:
-            ray, level, W = start.look_at_three(self.seen, self.lower, self.upper)
-            return np.clip(ray.level(level), self.lower, self.upper), W, None, False
+            ray, level, W = start.look_at_three(self.seen, self.box)
+            return np.clip(ray.level(level), *self.box), W, None, False
         if given is not None and not (self.is_small and self.is_far(given).any()):
             return given, W, None, False
         found = []
         if given is not None:
-            there = start.evaluate_loosely(bound, given, self.lower, self.upper, None)
+            there = start.evaluate_loosely(bound, given, self.box, None)
             found = [] if there is None else [there]
             if there is not None and self.run.record("all", there, start.LOOSE, True):
                 return there.theta, there.predict(0 * given), [there], True
         looks, is_stopped = self.look()
         found += [one.found for one in looks[:1]]
         if not found:
-            theta = np.clip(inner.start(0.0), self.lower, self.upper) if given is None else given
+            theta = np.clip(inner.start(0.0), *self.box) if given is None else given
             return theta, W, looks, False
         best = min(found, key=lambda one: one.value)
         return best.theta, best.predict(0 * best.theta), [best] if is_stopped else looks, is_stopped
@@ -122,7 +140,7 @@ class Search:
         self.n_iter += 1
         record, looks, is_stopped = partial(self.run.record, "look"), [], False
         for ray in self.seen.rays:
-            args = self.bound, ray, self.lower, self.upper, record
+            args = self.bound, ray, self.box, record
             more, is_stopped = start.look_everywhere(*args) if not is_stopped else ([], True)
             looks += more
         self.looks = sorted(looks, key=lambda one: one.value)
@@ -132,10 +150,9 @@ class Search:
         """From θ on all folds."""
         bound, units = self.bound, self.bound.inner.units
         W = bound.inner.design.xp.concat([W] * (units.n_columns // W.shape[1]), axis=1)
-        left = max(1, self.max_iter - self.n_iter)
-        record = partial(self.run.record, "all")
-        args = theta, W, self.lower, self.upper, self.tol, left, record, T, precond
-        best, status, n_iter = minimise(bound, rule, *args)
+        until = Until(self.tol, max(1, self.settings.max_iter - self.n_iter))
+        record, begin = partial(self.run.record, "all"), From(theta, W, T, precond)
+        best, status, n_iter = minimise(bound, rule, begin, self.box, until, record)
         self.n_iter += n_iter
         return best, status
 
@@ -144,11 +161,11 @@ class Search:
         solution on all rows: leaving rows out moves it little, while rows that a fold never saw
         would have to be unlearned (measured: 1 Newton step each against 6 to 9)."""
         bound, inner, n_folds = self.bound, self.bound.inner, self.bound.n_folds
-        first, xp, other = bound.one_fold(0), inner.design.xp, METHODS[self.method]()
+        first, xp, other = bound.one_fold(0), inner.design.xp, self.settings.new_rule()
         record = partial(self.run.record, "one fold")
-        tol, share = max(30 * self.tol, 0.01), max(1, self.max_iter // 2)
-        args = theta, W, self.lower, self.upper, tol, share, record
-        found, status, n_iter = minimise(first, other, *args)
+        until = Until(max(30 * self.tol, 0.01), max(1, self.settings.max_iter // 2))
+        begin = From(theta, W)
+        found, status, n_iter = minimise(first, other, begin, self.box, until, record)
         self.n_iter += n_iter
         self.piloted_from = theta if len(theta) > 1 else None
         theta, (hess, hess_error) = found.theta, other.hessian(found)
@@ -157,14 +174,14 @@ class Search:
         if hess_error > 0.2 and status != "stopped":
             accuracy = Accuracy(0.05, 0.05, tangents=0.01)
             at = found.predict(0 * theta)
-            found = evaluate(first, theta, at, accuracy, Q=found.Q, T=found.T)
+            found = first.evaluate(theta, at, accuracy, Q=found.Q, T=found.T)
             hess, is_stopped = found.hess, record(found, accuracy, True)
             status = "stopped" if is_stopped else status
         if status == "stopped":
             return found, status
         # the optimum of all folds is some tenths of a unit from that of one
-        rule.accuracy = Accuracy(0.2, 0.1, tangents=0.3)
-        rule.hint = (n_folds * hess, 0.2)
+        accuracy = Accuracy(0.2, 0.1, tangents=0.3)
+        rule.restore({"accuracy": accuracy, "hint": (n_folds * hess, 0.2)})
         W = start.solve_all_rows(inner, theta, found.W, found.precond)
         self._all_rows = theta, W
         W = xp.concat([found.predict(0 * theta)] + [W] * (n_folds - 1), axis=1)
@@ -177,33 +194,33 @@ class Search:
         that are held back."""
         best, starts = None, self.seen.single_rays
         if not self.is_small:
-            ray, level, W = start.look_at_three(self.seen, self.lower, self.upper)
+            ray, level, W = start.look_at_three(self.seen, self.box)
             starts = (ray,)
         for ray in starts:
             single, along = start.single_strength(self.whole, self.seen, ray)
-            low, high = start.default_box(single.inner, ray.scales)
+            box = Box(*start.default_box(single.inner, ray.scales))
             if self.is_small:
 
                 def record(found, accuracy, is_accepted, ray=ray):
-                    theta = np.clip(ray.level(float(found.theta[0])), self.lower, self.upper)
+                    theta = np.clip(ray.level(float(found.theta[0])), *self.box)
                     return self.run.record("look", replace(found, theta=theta), accuracy, False)
 
-                looks, _ = start.look_everywhere(single, along, low, high, record)
+                looks, _ = start.look_everywhere(single, along, box, record)
                 at = (looks[0].found.theta, looks[0].W) if looks else (None, None)
             else:
                 single, record = single.one_fold(0), lambda *_: False  # of one fold: no record
                 at = along.level(level), W
             if at[0] is None:
                 continue
-            args = *at, low, high, self.tol, self.max_iter, record
-            found, _, _ = minimise(single, METHODS["newton"](), *args)
+            until = Until(self.tol, self.settings.max_iter)
+            found, _, _ = minimise(single, METHODS["newton"](), From(*at), box, until, record)
             if best is None or found.value < best[1].value:
                 best = ray, found
         if best is None:
             theta = self.bound.inner.start(0.0)
-            return np.clip(theta, self.lower, self.upper), self.bound.inner.null.W
+            return np.clip(theta, *self.box), self.bound.inner.null.W
         ray, found = best
-        theta = np.clip(ray.level(float(found.theta[0])), self.lower, self.upper)
+        theta = np.clip(ray.level(float(found.theta[0])), *self.box)
         self.best_single = theta, found.predict(0 * found.theta)
         return self.best_single
 
@@ -216,7 +233,7 @@ class Search:
         if self.best_single is not None:
             at.append(("no_better", *self.best_single))
         for now, theta, W in at:
-            one = evaluate(whole, theta, W, ON_ALL_ROWS, has_tangents=False)
+            one = whole.evaluate(theta, W, ON_ALL_ROWS, has_tangents=False)
             self.run.record("all rows", one, ON_ALL_ROWS, False)
             found.append((one, now))
         one, now = min(found, key=lambda one: one[0].value if one[0].is_solved else np.inf)
@@ -232,7 +249,7 @@ class Search:
             look, is_stopped = self.look()
             status = "stopped" if is_stopped else status
         for one in self.of_other_rays() if best.is_solved and status != "stopped" else ():
-            found, now = self.minimise(METHODS[self.method](self.schedule), one.found.theta, one.W)
+            found, now = self.minimise(self.settings.new_rule(), one.found.theta, one.W)
             if found.is_solved and found.value < best.value:
                 best, status, self._all_rows = found, now, None
         for _ in range(ROUNDS):
@@ -240,7 +257,7 @@ class Search:
             for value, theta, W in candidates:
                 if not self.is_lower(value, best) or status == "stopped":
                     continue
-                found, now = self.minimise(METHODS[self.method](self.schedule), theta, W)
+                found, now = self.minimise(self.settings.new_rule(), theta, W)
                 is_better = found.is_solved and found.value < best.value
                 if is_better or not (best.is_solved and np.isfinite(best.value)):
                     best, status, self._all_rows = found, now, None
@@ -265,14 +282,14 @@ class Search:
         null, null_value = self.bound.inner.null, self.bound.null_value
         found = [*(one.found for one in looks), *self.far_ones(best)]
         if self.piloted_from is not None:  # what one fold made worse is not believed
-            args = self.piloted_from, self.lower, self.upper, best
+            args = self.piloted_from, self.box, best
             before, self.piloted_from = start.evaluate_loosely(self.bound, *args), None
             found += [] if before is None else [before]
         found = [one for one in found if self.is_lower(one.value + one.value_error, best)]
         found = sorted(found, key=lambda one: one.value)[: start.FEW_MORE]
         found = [(one.value, one.theta, one.predict(0 * one.theta)) for one in found]
         if self.is_lower(null_value, best):
-            found.append((null_value, self.upper, null.W))
+            found.append((null_value, self.box.upper, null.W))
         return sorted(found, key=lambda one: one[0])
 
     def is_plateau(self, best, status):
@@ -288,7 +305,7 @@ class Search:
     def is_far(self, theta):
         """Which hyperparameters are so far from the scale of the data that f hardly depends on
         them, and not for want of room."""
-        nearer = np.clip(np.clip(theta, -FAR, FAR), self.lower, self.upper)
+        nearer = np.clip(np.clip(theta, -FAR, FAR), *self.box)
         return np.abs(nearer - theta) > FLAT
 
     def far(self, best):
@@ -299,7 +316,7 @@ class Search:
 
     def value_at(self, best, theta):
         """f at θ, loosely, from an evaluation elsewhere; infinite where it is not solved."""
-        found = start.evaluate_loosely(self.bound, theta, self.lower, self.upper, best)
+        found = start.evaluate_loosely(self.bound, theta, self.box, best)
         return np.inf if found is None else found.value
 
     def far_ones(self, best):
@@ -309,7 +326,7 @@ class Search:
         for j in self.far(best):
             for level in np.sign(best.theta[j]) * FAR * np.array([0.0, 0.5, 0.75, 1.0]):
                 theta = np.where(np.arange(len(best.theta)) == j, level, best.theta)
-                one = start.evaluate_loosely(self.bound, theta, self.lower, self.upper, best)
+                one = start.evaluate_loosely(self.bound, theta, self.box, best)
                 if one is not None and not record(one, start.LOOSE, False):
                     found.append(one)
         return found

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fasthoag import linsolve, solvers
-from fasthoag.hypergradient import Accuracy, evaluate
-from fasthoag.penalties import InUnits, Ridge, standardised
+from fasthoag.hypergradient import Accuracy
+from fasthoag.inner.precond import SMALL as FEW_COEFFICIENTS
+from fasthoag.outer.rules import Box
+from fasthoag.penalties import InUnits, Ridge, standardised, with_shape_of
 
 DECADE = np.log(10)
 SMALL = 1_000_000  # stored values up to which every level is looked at, on all folds
@@ -71,12 +72,28 @@ class Measured:
         theta = theta if self.matrix is None else np.linalg.solve(self.matrix, theta)
         return theta - self.shift
 
-    def gradient_for_user(self, grad, error):
-        """A derivative in θ, and the norm of its error, as derivatives in the user's."""
-        if self.matrix is None:
-            return grad, error
-        inverse = np.linalg.inv(self.matrix)
-        return inverse.T @ grad, float(np.linalg.norm(inverse, 2)) * error
+    def given(self, theta0, box):
+        """What the user gave as start and bounds, here: θ or None, the `Box`, and the pairs of his
+        θ here and as it was that `for_user` knows."""
+        if box is None:
+            here = Box(*default_box(self.inner, self.scales))
+            known = []
+        else:
+            here = Box(*map(self.from_user, box))
+            known = list(zip(here, box, strict=True))
+        if theta0 is None:
+            return None, here, known
+        start = self.from_user(theta0)
+        return np.clip(start, *here), here, [(start, theta0), *known]
+
+    def evaluation_for_user(self, evaluation, theta):
+        """An evaluation at the user's `theta`, with the derivative in his θ and its error."""
+        grad, factor = evaluation.grad, 1.0
+        if self.matrix is not None:
+            inverse = np.linalg.inv(self.matrix)
+            grad, factor = inverse.T @ grad, float(np.linalg.norm(inverse, 2))
+        errors = {name: factor * vars(evaluation)[name] for name in ("inner_error", "linear_error")}
+        return replace(evaluation, theta=theta, grad=grad, **errors)
 
 
 def measured(bound, has_box=False):
@@ -100,7 +117,7 @@ def measured(bound, has_box=False):
         return as_it_is()
     mean, zero = float(scales.mean()), penalty.start(0.0, n)
     to_mean = penalty.start(np.log(mean), n) - zero
-    if getattr(penalty, "is_partition", False) and len(zero) > 1:
+    if penalty.is_partition and len(zero) > 1:
         units = penalty.units(every)
         unit, shift = penalty.of_features(units, n), np.log(units)
     else:
@@ -151,7 +168,7 @@ class Look:
         return self.found.predict(0 * self.found.theta)
 
 
-def look_everywhere(bound, ray, lower, upper, record):
+def look_everywhere(bound, ray, box, record):
     """The criterion and its slope at some strengths of a ray on all folds, from where the penalty
     is everything down to where it is nothing, and between two where f is lower; the best first. f
     may have a valley for every scale of a feature, and be flat between. Levels are a decade apart,
@@ -162,14 +179,14 @@ def look_everywhere(bound, ray, lower, upper, record):
     inner, scales = bound.inner, ray.scales
     top, bottom = np.log(scales.sum()), np.log(scales.min()) - 4 * DECADE
     step = max(DECADE, (top - bottom) / MOST_LEVELS)
-    is_wide = inner.design.n_coef > linsolve.SMALL
-    if is_wide and hasattr(bound, "evaluate"):
+    is_wide = inner.design.n_coef > FEW_COEFFICIENTS
+    if is_wide and not bound.is_of_w:
         step = max(2 * DECADE, step)
     null, level, n_worse, looks, is_stopped = bound.null_value, top, 0, [], False
 
     def look(level, last):
         nonlocal is_stopped
-        now = look_at(bound, ray, level, lower, upper, last)
+        now = look_at(bound, ray, level, box, last)
         if now is None:
             return None
         is_stopped |= record(now.found, LOOSE, False)
@@ -178,7 +195,7 @@ def look_everywhere(bound, ray, lower, upper, record):
 
     while level >= bottom and n_worse < 2 and not is_stopped:
         last = looks[-1] if looks else None
-        is_beyond_box = (ray.level(level - step) >= upper).all()  # the next is at it too
+        is_beyond_box = (ray.level(level - step) >= box.upper).all()  # the next is at it too
         now = None if is_beyond_box else look(level, last)
         level -= step
         if is_beyond_box:
@@ -195,7 +212,7 @@ def look_everywhere(bound, ray, lower, upper, record):
             limit = null + (0.5 if is_beyond else 1.0) * bound.size(null)
         n_worse = n_worse + 1 if now.value > limit else 0
         is_still = last and abs(now.value - last.value) <= 1e-4 * bound.size(now.value)
-        if (is_beyond and is_still) or (now.found.theta <= lower).all():
+        if (is_beyond and is_still) or (now.found.theta <= box.lower).all():
             break  # nothing changes any more
     for above, below in pairwise(tuple(looks)):
         level = between(above, below)
@@ -204,27 +221,27 @@ def look_everywhere(bound, ray, lower, upper, record):
     return sorted(looks, key=lambda one: one.value), is_stopped
 
 
-def look_at(bound, ray, level, lower, upper, last):
+def look_at(bound, ray, level, box, last):
     """The `Look` at a level from the `last` one, or None where no solution was found."""
-    found = evaluate_loosely(bound, ray.level(level), lower, upper, last and last.found)
+    found = evaluate_loosely(bound, ray.level(level), box, last and last.found)
     if found is None:
         return None
     slope = float(found.grad @ (ray.level(1.0) - ray.level(0.0)))
     return Look(ray, level, found, slope)
 
 
-def evaluate_loosely(bound, theta, lower, upper, last):
+def evaluate_loosely(bound, theta, box, last):
     """The evaluation at θ within bounds, started from the `last` one, or None where no solution was
     found."""
-    inner, theta = bound.inner, np.clip(theta, lower, upper)
+    inner, theta = bound.inner, np.clip(theta, *box)
     W, precond = (last.predict(0 * last.theta), last.precond) if last else (inner.null.W, None)
-    is_of_w, is_smooth = not hasattr(bound, "evaluate"), not inner.loss.has_kinks
-    if precond is not None and inner.design.n_coef <= linsolve.SMALL:
-        if is_of_w and is_smooth:
+    is_smooth = not inner.has_kinks
+    if precond is not None and inner.design.n_coef <= FEW_COEFFICIENTS:
+        if bound.is_of_w and is_smooth:
             W, precond = one_step(inner.at(theta), theta, W, precond)
         else:
             precond = replace(precond, is_rough=True)  # made anew where the solution is
-    found = evaluate(bound, theta, W, LOOSE, has_tangents=False, precond=precond)
+    found = bound.evaluate(theta, W, LOOSE, has_tangents=False, precond=precond)
     if not (found.is_solved and np.isfinite(found.value)):
         return None
     return replace(found, Q=None)  # with all columns of Q many would be large
@@ -233,12 +250,11 @@ def evaluate_loosely(bound, theta, lower, upper, last):
 def one_step(inner, theta, W, precond):
     """A Newton step at θ and the inverse of the Hessian where it ends: with few coefficients that
     costs one pass and saves several, since the curvatures of the level above are far off."""
-    units, lam = inner.units, inner.strengths(theta)
+    lam = inner.strengths(theta)
     precond = precond.at(lam)
-    size = precond.norms(units, units.tile(inner.design.xp, lam) * W)
-    tol = units.repeat(LOOSE.inner_tol(size))
-    step = solvers.newton_cg(inner, lam, W, tol=tol, precond=precond, max_iter=1)
-    return step.W, linsolve.make_precond(inner.rows, inner.curvature(step.Z), lam)
+    tol = inner.units.repeat(LOOSE.inner_tol(inner.cross_norms(lam, W, precond)))
+    step = inner.solve(lam, W, tol=tol, precond=precond, max_iter=1)
+    return step.W, inner.precond(inner.curvature(step.Z), lam)
 
 
 def between(above, below):
@@ -256,13 +272,13 @@ def between(above, below):
     return below.level + float(t[np.argmin(values)]) * h
 
 
-def look_at_three(seen, lower, upper):
+def look_at_three(seen, box):
     """A quick look at three levels of every ray about the scale of the data on the first fold: the
     best start (ray, level, w). All at one strength, unless their own scales are clearly better."""
     first = seen.bound.one_fold(0)
-    if hasattr(first, "evaluate"):  # no rows but those that train, whose losses tell nothing
+    if not first.is_of_w:  # no rows but those that train, whose losses tell nothing
         return seen.rays[0], 0.0, first.inner.null.W
-    found = [(*three_levels(first, ray, lower, upper), ray) for ray in seen.single_rays]
+    found = [(*three_levels(first, ray, box), ray) for ray in seen.single_rays]
     value, level, W, ray = found[-1]
     for other in found[:-1]:
         if other[0] < CLEARLY * value or not np.isfinite(value):
@@ -270,13 +286,13 @@ def look_at_three(seen, lower, upper):
     return ray, level, W
 
 
-def three_levels(first, ray, lower, upper):
+def three_levels(first, ray, box):
     """The best (value, level, w) of three levels, as columns of one block with few iterations,
     among those that came near their solution; else infinity and the strongest. One that is still
     far looks like a larger strength."""
     inner, design, units = first.inner, first.inner.design, first.inner.units
     levels = [k * DECADE for k in (1, 0, -1)]
-    thetas = [np.clip(ray.level(level), lower, upper) for level in levels]
+    thetas = [np.clip(ray.level(level), *box) for level in levels]
     xp = design.xp
     lam = xp.concat([inner.strengths(theta)[:, :1] for theta in thetas], axis=1)
     lam_of = units.repeat(np.arange(len(levels), dtype=np.int32))
@@ -284,9 +300,9 @@ def three_levels(first, ray, lower, upper):
     start = xp.concat([inner.null.W] * len(levels), axis=1)
     unit = precond.norms(units, inner.rows.loss_grad(inner.loss, inner.null.W).grad)[0]
     solve = {"lam_of": lam_of, "precond": precond, "max_iter": 4, "max_cg": 8}
-    result = solvers.newton_cg(inner, lam, start, tol=0.1 * unit, **solve)
+    result = inner.solve(lam, start, tol=0.1 * unit, **solve)
     values = first.values(result.W, result.Z)
-    reach = 2 * precond.norms(units, xp.take(lam, xp.asarray(lam_of), axis=1) * result.W)
+    reach = 2 * inner.cross_norms(xp.take(lam, xp.asarray(lam_of), axis=1), result.W, precond)
     is_near = np.isfinite(values) & (units.of_units(result.grad_norm) <= reach)
     values = np.where(is_near, values, np.inf)
     best = int(np.argmin(values))
@@ -301,14 +317,15 @@ def solve_all_rows(inner, theta, W, precond):
     whole = inner.all_rows()
     lam, null = whole.strengths(theta), whole.null.W
     start = W if inner.loss.is_quadratic else null + 0.3 * (W - null)
-    tol = inner.units.repeat(0.3 * precond.norms(inner.units, lam * W))
-    return solvers.newton_cg(whole, lam, start, tol=tol, precond=precond).W
+    tol = inner.units.repeat(0.3 * whole.cross_norms(lam, W, precond))
+    return whole.solve(lam, start, tol=tol, precond=precond).W
 
 
 def single_strength(bound, seen, ray):
     """A criterion with one strength in the place of the penalty's hyperparameters, those of others
     at their start, and its `Ray`: in the units of a ray of the search."""
-    penalty = InUnits(Ridge(getattr(seen.inner.penalty, "penalty_factor", None)), ray.unit)
+    own = seen.inner.penalty
+    penalty = InUnits(with_shape_of(Ridge(own.penalty_factor), own), ray.unit)
     inner = bound.inner.at(seen.inner.start(0.0))
     bound = replace(bound, inner=replace(inner, penalty=penalty, tuned=()))
     return bound, Ray(bound.inner, ray.unit, ray.scales, np.zeros(1))

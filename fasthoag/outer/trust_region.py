@@ -4,6 +4,7 @@ the steps."""
 import numpy as np
 
 from fasthoag.hypergradient import V_TOL, Accuracy
+from fasthoag.outer.rules import Past, Proposal, restored, saved
 
 TIGHTEST = 1e-11
 # hyperparameters up to which their tangents are worth their columns; more come with as few
@@ -59,7 +60,9 @@ class TrustRegion:
     """Radius and accuracy of the Newton method. `accuracy` is what the next evaluation should
     have."""
 
-    has_tangents = True
+    wants = "hessian"
+    max_iter = 50
+    _remembered = ("accuracy", "hint", "radius", "_last", "_n_rejected")
     # in log units, root mean square: strengths differ by a factor of about 50 at most between two
     # steps
     max_radius = 4.0
@@ -95,12 +98,12 @@ class TrustRegion:
                 hess, hess_error = hess + np.outer(gap, gap) / (gap @ s), secant_error
         return hess, hess_error
 
-    def step(self, evaluation, lower, upper, target):
-        """The step in θ from `evaluation` and the decrease it promises; sets the accuracy that
-        judging it needs."""
-        self.hint = self.hessian(evaluation)
-        self._last, hess = evaluation, self.hint[0]
+    def propose(self, evaluation, box, target):
+        """The minimiser of the quadratic model within the radius; sets the accuracy that judging it
+        needs."""
+        hess, hess_error = self.hint = self.hessian(evaluation)
         theta, grad = evaluation.theta, evaluation.grad
+        self._last = Past(theta, grad, evaluation.grad_error)
         if self.radius is None:
             self.radius = 3.0 if len(grad) <= FEW else 1.0
         # where f runs out like c exp(±θ_j), gradient and curvature vanish together and Newton would
@@ -110,8 +113,8 @@ class TrustRegion:
             grad,
             hess - np.diag(0.7 * np.abs(grad) * is_tail),
             self.radius * np.sqrt(len(grad)),
-            lower - theta,
-            upper - theta,
+            box.lower - theta,
+            box.upper - theta,
         )
         # perhaps the value that nothing goes below is the wrong one: look at it again, as
         # accurately
@@ -127,20 +130,15 @@ class TrustRegion:
                 0.3 * np.linalg.norm(hess, 2) * float(d @ d), 0.3 * evaluation.grad_error, target
             ),
             max(0.3 * predicted, 0.3 * target),
-            is_hess_known=self.hint[1] + np.linalg.norm(d) < 0.5,
+            is_hess_known=hess_error + np.linalg.norm(d) < 0.5,
         )
-        return d, predicted
-
-    def error_after(self, evaluation, d):
-        """The hypergradient that the last step leaves, as far as its own model can tell: so small a
-        step need not be looked at."""
-        hess, hess_error = self.hint
-        left = evaluation.grad + hess @ d
-        return float(
-            np.linalg.norm(left)
-            + np.hypot(evaluation.grad_error, hess_error * np.linalg.norm(evaluation.grad))
+        # of the hypergradient that the step leaves, as far as its own model can tell
+        error_after = float(
+            np.linalg.norm(grad + hess @ d)
+            + np.hypot(evaluation.grad_error, hess_error * np.linalg.norm(grad))
             + np.linalg.norm(hess, 2) * (d @ d)
         )
+        return Proposal(d, predicted, hess, hess_error, error_after)
 
     def _aim(self, evaluation, error, value_error, is_hess_known):
         """The accuracy at which each part of the hypergradient's error would be half of `error`,
@@ -169,14 +167,12 @@ class TrustRegion:
             tangents=float(np.clip(tangents, TIGHTEST, most.tangents)),
         )
 
-    def accept(self, current, trial, d, predicted):
+    def accept(self, current, trial, proposal):
         """Whether the trial decreased f by enough, as far as the errors of both values tell; sets
         the radius."""
-        noise = current.value_error + trial.value_error
-        actual, size = current.value - trial.value, float(np.linalg.norm(d)) / np.sqrt(len(d))
+        noise, predicted = current.value_error + trial.value_error, proposal.predicted
+        actual, size = current.value - trial.value, length_of(proposal)
         if not np.isfinite(trial.value) or actual < 0.1 * predicted - noise:
-            self.radius = 0.25 * size
-            self._n_rejected += 1
             return False
         self._n_rejected = 0
         if actual > 0.75 * predicted and size > 0.9 * self.radius:
@@ -184,3 +180,18 @@ class TrustRegion:
         elif actual < 0.25 * predicted - noise:
             self.radius = max(0.5 * size, 0.1)
         return True
+
+    def reject(self, current, trial, proposal):
+        self.radius = 0.25 * length_of(proposal)
+        self._n_rejected += 1
+
+    def state(self):
+        return saved(self, self._remembered)
+
+    def restore(self, state):
+        restored(self, state, self._remembered)
+
+
+def length_of(proposal):
+    """The length of a step in log units, root mean square."""
+    return float(np.linalg.norm(proposal.step)) / np.sqrt(len(proposal.step))

@@ -1,43 +1,24 @@
-"""Penalties: how hyperparameters θ become the strengths λ of the smooth part ½ Σ_j λ_j(θ) w_j².
-
-All of them are log-linear, ``λ = penalty_factor exp(A θ)``, and differ in A (n_features, n_hyper):
-a column of ones, the identity, membership of groups, a matrix of the user. A penalty of your own
-needs the methods of `Penalty` and nothing else."""
+"""How hyperparameters θ become strengths λ. All maps here are log-linear,
+``λ = penalty_factor exp(A θ)``, and differ in A (n_features, n_hyper): a column of ones, the
+identity, membership of groups, a matrix of the user."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from fasthoag.penalties.shapes import QUADRATIC
+
 MOST_LOG = 345.0  # 1e150
-MOST_DENSE = 1 << 22  # numbers of a sparse Z up to which it is made dense
 
 
-class Penalty(Protocol):
-    """``n_hyper(n_features)`` hyperparameters; strengths are per feature, in the user's feature
-    order, and never touch the intercept."""
-
-    # raises ValueError when it does not fit so many features
-    def check(self, n_features): ...
-    def n_hyper(self, n_features): ...
-    # θ at which strengths are about exp(level), (n_hyper,)
-    def start(self, level, n_features): ...
-    # bounds of θ for strengths between exp(low) and exp(high), two (n_hyper,)
-    def box(self, low, high, n_features): ...
-    def strengths(self, theta, n_features): ...  # λ, (n_features,)
-    # ∂λ/∂θ, (n_features, n_hyper); asked for few hyperparameters only
-    def strengths_jac(self, theta, n_features): ...
-    def strengths_vjp(self, theta, u): ...  # (∂λ/∂θ)ᵀ u, (n_hyper,)
-    # Σ_j u_j ∂²λ_j/∂θ², (n_hyper, n_hyper); asked for few only
-    def strengths_hess(self, theta, u): ...
-
-
-class _LogLinear:
+class LogLinear:
     """λ = penalty_factor exp(A θ) from ``_apply(θ, n)`` = A θ, ``_adjoint(u)`` = Aᵀ u and
     ``_matrix(n)`` = A."""
 
-    is_partition = False  # whether A is membership: every feature has one hyperparameter alone
+    is_per_class, n_classes, shape = False, 1, QUADRATIC
+    is_partition = False  # whether A is membership
 
     def units(self, scales):
         """Means of positive numbers of features over those of every hyperparameter of a partition,
@@ -98,7 +79,7 @@ class _LogLinear:
 
 
 @dataclass(frozen=True, eq=False)
-class Ridge(_LogLinear):
+class Ridge(LogLinear):
     """One strength for every feature: λ_j = penalty_factor_j exp(θ), ``C = 1 / λ`` in
     scikit-learn's words.
 
@@ -132,7 +113,7 @@ class Ridge(_LogLinear):
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureRidge(_LogLinear):
+class FeatureRidge(LogLinear):
     """A strength for each feature: λ_j = penalty_factor_j exp(θ_j). Features that do not help are
     taken out by λ_j → ∞ (relevance determination).
 
@@ -165,7 +146,7 @@ class FeatureRidge(_LogLinear):
 
 
 @dataclass(frozen=True, eq=False)
-class GroupRidge(_LogLinear):
+class GroupRidge(LogLinear):
     """A strength for each group of features: λ_j = penalty_factor_j exp(θ_group(j)).
 
     Parameters
@@ -253,7 +234,7 @@ class GroupRidge(_LogLinear):
 
 
 @dataclass(frozen=True, eq=False)
-class StructuredRidge(_LogLinear):
+class StructuredRidge(LogLinear):
     """Strengths that follow known properties of the features: λ = penalty_factor exp(Z γ). Few γ
     regularise what a strength a feature would overfit.
 
@@ -320,7 +301,7 @@ class StructuredRidge(_LogLinear):
 
 
 @dataclass(frozen=True, eq=False)
-class SumPenalty(_LogLinear):
+class SumPenalty(LogLinear):
     """The sum of penalties, ``Ridge() + GroupRidge(groups)``: strengths add, θ is all of theirs in
     order.
 
@@ -332,6 +313,7 @@ class SumPenalty(_LogLinear):
     """
 
     parts: tuple
+    penalty_factor = None  # of the sum: each part has its own
 
     def _split(self, theta, n_features):
         ends = np.cumsum([part.n_hyper(n_features) for part in self.parts])[:-1]
@@ -385,224 +367,3 @@ class SumPenalty(_LogLinear):
                 for part, t in zip(self.parts, self._split(theta, len(u)), strict=False)
             )
         )
-
-
-@dataclass(frozen=True, eq=False)
-class InUnits:
-    """A penalty whose θ are relative to a unit of strength, one for all features or an array of
-    theirs, λ = unit · penalty(θ): how searches see it, so that no unit of the data is left in their
-    θ."""
-
-    penalty: Any
-    unit: Any
-
-    def check(self, n_features):
-        self.penalty.check(n_features)
-
-    def n_hyper(self, n_features):
-        return self.penalty.n_hyper(n_features)
-
-    def start(self, level, n_features):
-        return self.penalty.start(level, n_features)
-
-    def box(self, low, high, n_features):
-        return self.penalty.box(low, high, n_features)
-
-    def strengths(self, theta, n_features):
-        return self.unit * self.penalty.strengths(theta, n_features)
-
-    def strengths_jac(self, theta, n_features):
-        unit = self.unit if np.ndim(self.unit) == 0 else self.unit[:, None]
-        return unit * self.penalty.strengths_jac(theta, n_features)
-
-    def strengths_vjp(self, theta, u):
-        return self.penalty.strengths_vjp(theta, self.unit * u)
-
-    def strengths_hess(self, theta, u):
-        return self.penalty.strengths_hess(theta, self.unit * u)
-
-    @property
-    def n_classes(self):
-        return getattr(self.penalty, "n_classes", 1)
-
-    @property
-    def is_per_class(self):
-        return getattr(self.penalty, "is_per_class", False)
-
-    @property
-    def penalty_factor(self):
-        return getattr(self.penalty, "penalty_factor", None)
-
-
-@dataclass(frozen=True, eq=False)
-class PerClass:
-    """A penalty for each class of the multinomial loss: θ is that of `penalty` for the first class,
-    then for the second, and so on. Over ``FeatureRidge()`` it is a strength for every (feature,
-    class).
-
-    Parameters
-    ----------
-    penalty : Penalty
-    n_classes : int
-
-    References
-    ----------
-    Pedregosa (2016), section 4.3 (a penalty for every feature and class on MNIST).
-
-    Examples
-    --------
-    >>> import numpy as np, fasthoag
-    >>> fasthoag.PerClass(fasthoag.Ridge(), 2).strengths(np.log([1.0, 3.0]), 2)
-    array([[1., 3.],
-           [1., 3.]])
-    """
-
-    penalty: Any
-    n_classes: int
-    is_per_class = True
-
-    def __post_init__(self):
-        if not hasattr(self.penalty, "strengths_vjp"):
-            raise TypeError(
-                f"penalty must be a penalty such as fasthoag.Ridge(); got {self.penalty!r}"
-            )
-        if not (isinstance(self.n_classes, (int, np.integer)) and self.n_classes >= 2):
-            raise ValueError(f"n_classes must be a whole number >= 2; got {self.n_classes!r}")
-
-    @property
-    def penalty_factor(self):
-        return getattr(self.penalty, "penalty_factor", None)
-
-    @property
-    def is_partition(self):
-        return getattr(self.penalty, "is_partition", False)
-
-    def units(self, scales):
-        return np.tile(self.penalty.units(scales), self.n_classes)
-
-    def of_features(self, values, n_features):
-        each = (self.penalty.of_features(v, n_features) for v in self._split(values))
-        return np.column_stack(list(each))
-
-    def _split(self, theta):
-        return np.split(np.asarray(theta), self.n_classes)
-
-    def check(self, n_features):
-        self.penalty.check(n_features)
-
-    def n_hyper(self, n_features):
-        return self.n_classes * self.penalty.n_hyper(n_features)
-
-    def start(self, level, n_features):
-        return np.tile(self.penalty.start(level, n_features), self.n_classes)
-
-    def box(self, low, high, n_features):
-        return tuple(
-            np.tile(side, self.n_classes) for side in self.penalty.box(low, high, n_features)
-        )
-
-    def strengths(self, theta, n_features):
-        return np.column_stack([self.penalty.strengths(t, n_features) for t in self._split(theta)])
-
-    def strengths_vjp(self, theta, u):
-        return np.concatenate(
-            [self.penalty.strengths_vjp(t, u[:, c]) for c, t in enumerate(self._split(theta))]
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Fixed(_LogLinear):
-    """A penalty that is not tuned: its θ are given and there are no hyperparameters. For tuning
-    something else, such as the weights of rows, at a strength found before.
-
-    Parameters
-    ----------
-    penalty : Penalty
-    theta : array, shape (n_hyper of penalty,)
-
-    Examples
-    --------
-    >>> import numpy as np, fasthoag
-    >>> fasthoag.Fixed(fasthoag.Ridge(), [np.log(2.0)]).strengths(np.empty(0), 2)
-    array([2., 2.])
-    """
-
-    penalty: Any
-    theta: Any
-
-    @property
-    def penalty_factor(self):
-        return getattr(self.penalty, "penalty_factor", None)
-
-    @property
-    def is_per_class(self):
-        return getattr(self.penalty, "is_per_class", False)
-
-    @property
-    def n_classes(self):
-        return self.penalty.n_classes
-
-    def check(self, n_features):
-        self.penalty.check(n_features)
-        theta, k = np.asarray(self.theta, np.float64), self.penalty.n_hyper(n_features)
-        if theta.shape != (k,) or not np.isfinite(theta).all():
-            raise ValueError(
-                f"theta of a fixed penalty must have shape ({k},) and finite values; got "
-                f"{self.theta!r}"
-            )
-
-    def n_hyper(self, n_features):
-        return 0
-
-    def start(self, level, n_features):
-        return np.empty(0)
-
-    def box(self, low, high, n_features):
-        return np.empty(0), np.empty(0)
-
-    def strengths(self, theta, n_features):
-        return self.penalty.strengths(np.asarray(self.theta, np.float64), n_features)
-
-    def strengths_jac(self, theta, n_features):
-        return np.empty((n_features, 0))
-
-    def strengths_vjp(self, theta, u):
-        return np.empty(0)
-
-    def strengths_hess(self, theta, u):
-        return np.empty((0, 0))
-
-
-def standardised(penalty):
-    """The same penalty with properties of features that are centred (where strengths have a
-    constant) and at most 1, and the matrix A of its hyperparameters: θ = A θ'. (penalty, None)
-    where nothing changes."""
-    if isinstance(penalty, StructuredRidge) and penalty.Z.shape[1] > 1:
-        Z, A = standard_columns(penalty.Z)
-        return StructuredRidge(Z, penalty.penalty_factor), A
-    return penalty, None
-
-
-def standard_columns(Z):
-    """Columns of `Z` less their means, if one of them is constant, over their largest absolute
-    value (those of a large sparse matrix only the latter), and A with ``Z A`` the result."""
-    Z = Z.toarray() if sp.issparse(Z) and np.prod(Z.shape) <= MOST_DENSE else Z
-    is_sparse = sp.issparse(Z)
-    A = np.eye(Z.shape[1])
-    constant = [] if is_sparse else np.flatnonzero(np.ptp(Z, axis=0) == 0)
-    if len(constant):
-        others = np.setdiff1d(np.arange(len(A)), constant)
-        A[constant[0], others] = -Z[:, others].mean(axis=0) / Z[0, constant[0]]
-    size = abs(Z).max(axis=0).toarray().ravel() if is_sparse else np.abs(Z @ A).max(axis=0)
-    A = A / size
-    return (Z @ sp.diags_array(1 / size) if is_sparse else Z @ A), A
-
-
-PENALTIES = {
-    "ridge": Ridge,
-    "feature_ridge": FeatureRidge,
-    "group_ridge": GroupRidge,
-    "structured_ridge": StructuredRidge,
-    "sum": SumPenalty,
-    "fixed": Fixed,
-}

@@ -1,38 +1,20 @@
-"""Linear solves with the inner Hessian: native where the design has them, else the same algorithm
-over the Design protocol.
+"""Preconditioners: what stands for the inner Hessian, and the norms that it gives.
 
 Residuals and gradients r are measured as ``√(rᵀP⁻¹r)``, steps d as ``√(dᵀPd)``, P being the
 preconditioner: it stands for H, so that r is in units of the error's energy norm and no unit of a
 feature, of the targets or of the weights is left. Without a preconditioner both are 2-norms."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from fasthoag.design.rows import Curvature, to_host
-from fasthoag.units import Units, column_dots
+from fasthoag import _core
+from fasthoag.design.rows import to_host
+from fasthoag.units import column_dots
 
-# as csrc/cg.hpp
-CONVERGED, MAX_ITER, INDEFINITE, NONFINITE, AT_RADIUS, STALLED, INTERRUPTED = range(7)
 SMALL = 128  # coefficients up to which the preconditioner is the inverse of the whole Hessian
 SKETCH = 16  # columns of a randomised sketch of the Hessian: one full block of a pass
-START_TOL = 0.01  # as csrc/cg.hpp
-
-
-@dataclass(frozen=True)
-class SolveResult:
-    """``x`` (n_coef, m) with the residual vectors b - H x, and per column: iterations, norm of the
-    residual, length of a solution from 0, an estimate of the squared energy norm eᵀHe of the error
-    (-1 when no step was needed), status."""
-
-    x: Any
-    residual: Any
-    n_iter: np.ndarray
-    residual_norm: np.ndarray
-    length: np.ndarray
-    energy: np.ndarray
-    status: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -69,6 +51,12 @@ class Preconditioner:
     def parts(self):
         return self.diagonal, self.low_rank, self.inverse
 
+    @property
+    def native(self):
+        """What the solvers in C++ take; of NumPy's arrays."""
+        blocks = (None if a is None else np.ascontiguousarray(a, np.float64) for a in self.parts)
+        return _core.Preconditioner(*blocks)
+
     def apply(self, r):
         if self.inverse is not None:
             return self.inverse @ r
@@ -95,31 +83,6 @@ class Preconditioner:
 NO_PRECONDITIONER = Preconditioner()
 
 
-@dataclass(frozen=True)
-class Hessian:
-    """Xᵀ diag(c) X + diag(λ) for columns in units of the curvature's classes, each one vector; unit
-    u has the curvature of fold u modulo n_folds, column j the strengths ``lam[:, lam_of[j]]``, by
-    default those of j modulo their number."""
-
-    design: Any
-    curvature: Curvature
-    lam: Any
-    lam_of: Any = None
-
-    def columns_of_lam(self, m):
-        return columns_of_lam(self.lam, self.lam_of, m)
-
-    def matvec(self, V):
-        xp = self.design.xp
-        lam = xp.take(self.lam, xp.asarray(self.columns_of_lam(V.shape[1])), axis=1)
-        return self.design.hvp(self.curvature, V) + lam * V
-
-
-def columns_of_lam(lam, lam_of, m):
-    """Which strengths (n_coef, n_lam) every column of a block has, (m,)."""
-    return np.arange(m, dtype=np.int32) % lam.shape[1] if lam_of is None else lam_of
-
-
 def mean_of(lam, k, xp):
     """Strengths of `k` classes, or of none in particular, from those of all classes of all folds:
     the means over what columns share."""
@@ -127,136 +90,6 @@ def mean_of(lam, k, xp):
         return lam
     columns = (xp.sum(lam[:, j::k], axis=1, keepdims=True) for j in range(k))
     return xp.concat([column * (k / lam.shape[1]) for column in columns], axis=1)
-
-
-def cg(hess, b, x0=None, *, tol, precond=NO_PRECONDITIONER, max_iter=1000):
-    """Solve ``H q = b`` by preconditioned conjugate gradients, every column on its own.
-
-    Stops when the norm of ``b - H q``, ``√(rᵀP⁻¹r)`` with the preconditioner P, is at most `tol`
-    (absolute), tested before the first step, so an exact `x0` costs one product. (An `x0` that
-    meets `tol` by less than a factor of 100 takes one step all the same: its length tells the
-    energy of the error.)
-
-    Parameters
-    ----------
-    hess : Hessian, shape (n_coef, n_coef)
-        Symmetric positive definite for every column.
-    b, x0 : array, shape (n_coef, m)
-    tol : float or array, shape (m,)
-        Absolute bound on the norm of each column's residual.
-    precond : Preconditioner
-        Without one the norm is the 2-norm.
-    max_iter : int
-
-    Returns
-    -------
-    SolveResult
-        ``status`` is CONVERGED, MAX_ITER, INDEFINITE or NONFINITE for every column; never raises
-        for these.
-
-    References
-    ----------
-    Saad, *Iterative Methods for Sparse Linear Systems*, 2nd ed., Alg. 9.1.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fasthoag.design.cpu import CpuDesign
-    >>> from fasthoag.design.rows import Curvature
-    >>> from fasthoag.linsolve import Hessian, cg
-    >>> H = Hessian(CpuDesign(np.eye(2)), Curvature(np.ones((2, 1))), np.ones((2, 1)))  # 2 I
-    >>> cg(H, np.array([[2.0], [4.0]]), tol=1e-12).x.ravel()
-    array([1., 2.])
-    """
-    tol = np.ascontiguousarray(np.broadcast_to(np.asarray(tol, np.float64), (b.shape[1],)))
-    if "cg" in hess.design.native_solvers:
-        found = hess.design.cg(hess, b, x0, tol, precond, max_iter)
-        return SolveResult(*(getattr(found, field.name) for field in fields(SolveResult)))
-    return cg_columns(hess, b, x0, tol, precond, max_iter)
-
-
-def cg_in_ball(hess, b, tol, precond, max_iter, radius):
-    """`cg` from 0 that stops a column where it would leave the ball ``√(xᵀPx)`` of this radius
-    (m,): Steihaug's, native where the design has it."""
-    if "cg_in_ball" in hess.design.native_solvers:
-        return hess.design.cg_in_ball(hess, b, tol, precond, max_iter, radius)
-    return cg_columns(hess, b, None, tol, precond, max_iter, radius)
-
-
-def cg_columns(hess, b, x0, tol, precond, max_iter, radius=None):
-    """The algorithm of csrc/cg.hpp over the Design protocol; finished columns are kept in the block
-    with a zero step."""
-    xp, m = hess.design.xp, b.shape[1]
-    units = Units(n_classes=hess.curvature.n_classes)
-
-    def dots(A, B):
-        return units.united(column_dots(A, B))
-
-    def squares(r, z):
-        found = dots(r, z)
-        return np.where(found < 0, 0.0, found)  # NaN stays
-
-    x = xp.zeros_like(b) if x0 is None else xp.asarray(x0, copy=True)
-    r = xp.asarray(b, copy=True) if x0 is None else b - hess.matvec(x)
-    n_iter, status = np.zeros(m, np.int32), np.full(m, MAX_ITER, np.int32)
-    z = precond.apply(r)
-    d, rz = z, squares(r, z)
-    is_active = np.ones(m, bool)
-    # xᵀPx, xᵀPd and dᵀPd from a start at 0
-    xx, xd, dd, radii = np.zeros(m), np.zeros(m), rz, np.inf if radius is None else radius
-    alphas, rzs = np.zeros((4, m)), np.zeros((4, m))  # of the last 4 steps
-
-    def leave(which, code):
-        status[which & is_active] = code
-        is_active[which] = False
-
-    for iteration in range(max_iter + 1):
-        n_iter[is_active] = iteration
-        leave(~np.isfinite(rz), NONFINITE)
-        leave(
-            np.sqrt(rz) <= tol * (START_TOL if x0 is not None and iteration == 0 else 1.0),
-            CONVERGED,
-        )
-        if not is_active.any() or iteration == max_iter:
-            break
-        hd = hess.matvec(d)
-        dhd = dots(d, hd)
-        leave(~np.isfinite(dhd), NONFINITE)
-        leave(dhd <= 0, INDEFINITE)
-        alpha = np.where(is_active, rz / np.where(dhd > 0, dhd, 1), 0.0)
-        alphas[iteration % 4, is_active], rzs[iteration % 4, is_active] = (
-            alpha[is_active],
-            rz[is_active],
-        )
-        beyond = xx + 2 * alpha * xd + alpha**2 * dd
-        outside = is_active & (beyond >= radii**2)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            room = np.maximum(radii**2 - xx, 0)
-            alpha = np.where(outside, room / (xd + np.sqrt(xd**2 + dd * room)), alpha)
-        xx = np.where(is_active, np.minimum(beyond, radii**2), xx)
-        x = x + xp.asarray(alpha) * d
-        r = r - xp.asarray(alpha) * hd
-        leave(outside, AT_RADIUS)
-        z = precond.apply(r)
-        new = squares(r, z)
-        beta = np.where(is_active, new / np.where(rz == 0, 1, rz), 0.0)
-        rz = new
-        xd, dd = beta * (xd + alpha * dd), rz + beta**2 * dd
-        d = xp.asarray(np.where(is_active, 1.0, 0.0)) * z + xp.asarray(beta) * d
-    energy = energy_left(n_iter, alphas, rzs, rz)
-    return SolveResult(x, r, n_iter, np.sqrt(rz), np.sqrt(xx), energy, status)
-
-
-def energy_left(n_iter, alphas, rzs, rz):
-    """eᵀHe as the sum of α rᵀz over the steps to come (Hestenes & Stiefel 1952): a geometric series
-    at the rate of the last 4 steps."""
-    n = np.minimum(n_iter, 4)
-    before, now = rzs[(n_iter - n) % 4, np.arange(len(rz))], np.maximum(rz, 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rate = np.where(before > 0, (now / before) ** (1 / np.maximum(n, 1)), 0.0)
-    # the first steps fall faster than those to come
-    rate = np.maximum(rate, np.where(n < 3, 0.6, 0.0))
-    return np.where(n_iter > 0, alphas.max(axis=0) * now / (1 - np.minimum(rate, 0.95)), -1.0)
 
 
 def make_precond(rows, c, lam, is_quick=False, n_sketch=SKETCH):
@@ -290,6 +123,13 @@ def make_precond(rows, c, lam, is_quick=False, n_sketch=SKETCH):
         return made
     low_rank = nystrom(design, mean, made.diagonal, design.n_hot, n_sketch)
     return replace(made, low_rank=low_rank)
+
+
+def diagonal_precond(rows, c):
+    """The inverse of the diagonal of the data's part of the Hessian, whatever the strengths."""
+    diagonal = rows.design.hess_diag(rows.mean(c))
+    xp = rows.design.xp
+    return Preconditioner(1 / xp.where(diagonal > 0, diagonal, xp.ones_like(diagonal)), xp=xp)
 
 
 def from_parts(data, lam, damped, xp):

@@ -1,0 +1,103 @@
+"""Which rows train and which are held out: splits as masks, and what makes them impossible."""
+
+import numpy as np
+
+from fasthoag.design.rows import HELD_OUT, TRAIN
+
+
+def split_weight(weight, y, loss):
+    """Row weights of four fifths of the rows, and of the fifth that is held back, drawn with a
+    fixed seed among those with a positive weight, of every class alike."""
+    weight = np.ones(len(y)) if weight is None else weight
+    rows = np.flatnonzero(weight > 0)
+    if len(rows) < 5:
+        raise ValueError(
+            f"the criterion has {len(rows)} rows with a positive weight, too few to hold some "
+            "back; use stop_on=None"
+        )
+    rank, is_back = np.random.default_rng(0).permutation(len(rows)), np.zeros(len(y), bool)
+    rows = rows[np.argsort(rank)]
+    for value in np.unique(y[rows]) if loss.is_classification else [None]:
+        some = rows if value is None else rows[y[rows] == value]
+        is_back[some[: len(some) // 5]] = True
+    if not is_back.any():  # of classes that have hardly a row each
+        is_back[rows[: len(rows) // 5]] = True
+    return weight * ~is_back, weight * is_back
+
+
+def check_is_cv(cv):
+    """Raises ValueError for what can never be what scikit-learn calls cv."""
+    is_cv = cv is None or isinstance(cv, (int, np.integer))
+    is_cv = is_cv or hasattr(cv, "split") or hasattr(cv, "__iter__")
+    if not is_cv or isinstance(cv, (bool, np.bool_, str, bytes, type)):
+        raise ValueError(
+            "cv must be a whole number >= 2, a splitter of scikit-learn or an iterable of (train, "
+            f"test) pairs; got {cv!r}"
+        )
+
+
+def check_pairs(splits):
+    """Raises ValueError for what are no pairs of rows."""
+    for fold, split in enumerate(splits):
+        if isinstance(split, str) or not hasattr(split, "__len__") or len(split) != 2:
+            raise ValueError(
+                f"cv must give (train, test) pairs of row numbers; fold {fold} is {split!r}"
+            )
+
+
+def mask_of_folds(splits, weight):
+    """Which rows train and which are held out, (n_rows, n_folds) bits; raises ValueError for splits
+    that are none of these rows."""
+    n = len(weight)
+    if not splits:
+        raise ValueError("cv gives no split of the rows; give at least one (train, test) pair")
+    mask = np.zeros((n, len(splits)), np.uint8)
+    for fold, (train, test) in enumerate(splits):
+        for name, index, bit in (("training", train, TRAIN), ("test", test, HELD_OUT)):
+            index = np.asarray(index)
+            if index.ndim != 1 or index.dtype.kind not in "iub":
+                if index.size:
+                    raise ValueError(
+                        f"cv must give {name} rows as integers or a boolean mask; fold {fold} "
+                        f"has dtype {index.dtype}, shape {index.shape}"
+                    )
+                index = index.astype(int).ravel()
+            if index.dtype.kind == "b" and len(index) != n:
+                raise ValueError(
+                    f"cv gives fold {fold} a {name} mask of {len(index)} rows; X has {n}"
+                )
+            if index.dtype.kind != "b" and len(index) and (index.min() < -n or index.max() >= n):
+                raise ValueError(f"cv gives fold {fold} {name} rows outside 0..{n - 1}")
+            mask[index, fold] |= bit
+            if not (weight[index] > 0).any():
+                raise ValueError(
+                    f"fold {fold} of cv has no {name} row with a positive weight; use fewer "
+                    "folds or other splits"
+                )
+    return mask
+
+
+def check_fold_classes(y, weight, mask, names=None, *, when=""):
+    """Raises ValueError where a class of y has no row with a positive weight in the training part
+    of a fold; `names` are what the user calls the sorted values of y."""
+    values, y = np.unique(y, return_inverse=True)
+    total = np.bincount(y[weight > 0], minlength=len(values))
+    for fold in range(mask.shape[1]):
+        is_training = (weight > 0) & (mask[:, fold] & TRAIN > 0)
+        count = np.bincount(y[is_training], minlength=len(values))
+        absent = np.flatnonzero((count == 0) & (total > 0))
+        if len(absent) == 0:
+            continue
+        shown = " and ".join(
+            f"{name:g}" if isinstance(name, float) else repr(name)
+            for name in (values if names is None else np.asarray(names))[absent[:5]].tolist()
+        )
+        is_alone = np.count_nonzero(count) == 1
+        what = "one class only" if is_alone else f"no row of class {shown}"
+        more = f" (no row of class {shown})" if is_alone else ""
+        if total[absent].min() == 1:
+            more += ", or leave out a class that has one row"
+        raise ValueError(
+            f"the training part of fold {fold} has {what}{when}; use stratified or shuffled folds, "
+            f"or fewer of them{more}"
+        )

@@ -1,0 +1,97 @@
+"""Cross-validation: the loss on the rows that every fold holds out."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fasthoag.criteria.bound import BoundCriterion
+from fasthoag.criteria.folds import (
+    check_fold_classes,
+    check_is_cv,
+    check_pairs,
+    mask_of_folds,
+    split_weight,
+)
+from fasthoag.criteria.held_out import HeldOut, criterion_loss
+from fasthoag.design.rows import HELD_OUT
+from fasthoag.free import settled
+
+
+@dataclass(frozen=True, eq=False)
+class KFold:
+    """The held-out loss of every fold, summed over folds: one X, each fold a column whose held-out
+    rows have weight 0.
+
+    Parameters
+    ----------
+    cv : int, scikit-learn splitter or iterable of (train, test) index pairs
+        What scikit-learn calls cv; an int means stratified folds for classes and plain ones
+        for numbers, without shuffling. Not every row has to be in a test part, and one may be in
+        several. Every class has to have a row with a positive weight in every training part.
+    groups : array, shape (n_rows,), optional
+        Passed to the splitter.
+    loss : str or Loss, optional
+        Of the criterion; by default that of the problem as it came, without label smoothing.
+
+    Examples
+    --------
+    >>> import numpy as np, fasthoag
+    >>> rng = np.random.default_rng(0)
+    >>> X, w = rng.normal(size=(60, 5)), np.ones(5)
+    >>> y = X @ w + rng.normal(size=60)
+    >>> fasthoag.hoag(fasthoag.Problem(X, y, loss="squared"), fasthoag.KFold(3)).lam.shape
+    (1,)
+    """
+
+    cv: Any = 5
+    groups: Any = None
+    loss: Any = None
+    gives = ("gradient", "hessian")
+    needs = ()
+
+    def __post_init__(self):
+        if hasattr(self.cv, "__next__"):  # a generator: kept, so that it can be used more than once
+            object.__setattr__(self, "cv", list(self.cv))
+
+    def splits(self, problem):
+        from sklearn.model_selection import check_cv
+
+        n = problem.n_rows
+        check_is_cv(self.cv)
+        if isinstance(self.cv, (int, np.integer)):
+            if self.cv < 2:
+                raise ValueError(f"cv must be at least 2; got {self.cv}")
+            if self.cv > n:
+                raise ValueError(
+                    f"cv={self.cv} folds need at least as many rows; X has {n}. Use cv <= {n}"
+                )
+        is_classification = problem.loss.is_classification
+        y = problem.y.astype(int) if is_classification else problem.y
+        if hasattr(self.cv, "__iter__") and not hasattr(self.cv, "split"):
+            check_pairs(self.cv)
+        splitter = check_cv(self.cv, y, classifier=is_classification)
+        return list(splitter.split(np.zeros((n, 1)), y, self.groups))
+
+    def hold_back(self, problem):
+        """This criterion without a fifth of the rows, in training and test parts alike, and one on
+        these; both on the one X."""
+        self.bind(problem)  # the checks
+        judge, back = split_weight(problem.sample_weight, problem.y, problem.loss)
+        every, keeps = np.arange(problem.n_rows), judge > 0
+        splits = [
+            tuple(every[part][keeps[every[part]]] for part in split)
+            for split in self.splits(problem)
+        ]
+        return replace(self, cv=splits), HeldOut(problem.design, problem.y, back, self.loss)
+
+    def bind(self, problem):
+        loss = criterion_loss(self.loss, problem)
+        loss.check_y(problem.y, "y")
+        weight = problem.sample_weight
+        weight = np.ones(problem.n_rows) if weight is None else weight
+        mask = mask_of_folds(self.splits(problem), weight)
+        if problem.loss.is_classification:
+            check_fold_classes(problem.y, weight, mask)
+        inner = settled(problem.inner(mask))
+        return BoundCriterion(inner, inner.rows, HELD_OUT, loss)
