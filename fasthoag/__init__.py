@@ -6,9 +6,7 @@
 'at_bound'
 """
 
-from importlib import import_module
-
-from fasthoag import _openmp  # noqa: F401  first: it loads the kernels
+from fasthoag import estimators, openmp  # noqa: F401  (openmp first: it loads the kernels)
 from fasthoag.criteria import (
     AIC,
     BIC,
@@ -21,7 +19,7 @@ from fasthoag.criteria import (
 )
 from fasthoag.custom_loss import custom_loss
 
-# here at once: later the module would hide the function
+# This is imported here at once: later the module would hide the function.
 from fasthoag.hoag import check_hypergrad, hoag
 from fasthoag.io import load_data, load_model, load_svmlight, save_liblinear, save_model
 from fasthoag.losses import find_loss, mix_losses
@@ -39,19 +37,6 @@ from fasthoag.problem import Problem
 from fasthoag.tuned import ClassWeights, LossParameter, MixingWeight, Mixture, SampleWeights
 
 __version__ = "0.1.0"
-
-_ESTIMATORS = (
-    "GammaRegressorCV",
-    "HuberRegressorCV",
-    "LinearSVCCV",
-    "LinearSVRCV",
-    "LogisticRegressionCV",
-    "PoissonRegressorCV",
-    # imported on first use: scikit-learn takes a second
-    "QuantileRegressorCV",
-    "RidgeCV",
-    "TweedieRegressorCV",
-)
 
 __all__ = [
     "AIC",
@@ -87,15 +72,15 @@ __all__ = [
     "mix_losses",
     "save_liblinear",
     "save_model",
-    *_ESTIMATORS,
+    *estimators.ESTIMATORS,
 ]
 
 
 def __getattr__(name):
-    if name in _ESTIMATORS:
-        return getattr(import_module("fasthoag.estimators"), name)
+    if name in estimators.ESTIMATORS:
+        return getattr(estimators, name)
     raise AttributeError(f"module 'fasthoag' has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted([*globals(), *_ESTIMATORS])
+    return sorted([*globals(), *estimators.ESTIMATORS])

@@ -1,5 +1,5 @@
-"""The losses by name, their parameters, and which targets each accepts. Their formulas are in
-csrc/losses.hpp only."""
+"""The losses by name, their parameters, which targets each accepts and what its predictions stand
+for. The formulas of the losses are in csrc/losses.hpp only."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,13 +22,34 @@ def is_positive(y):
     return y > 0
 
 
-def is_log_link(name):
-    """Whether predictions are ``exp(z)``, from the name of a loss or of a mix."""
-    return all(part in ("poisson", "gamma", "tweedie") for part in name.split("+"))
-
-
 LABELS, REAL = ("only -1 and +1", is_label), ("real numbers", np.isfinite)
 COUNTS, POSITIVE = ("numbers >= 0", is_not_negative), ("numbers > 0", is_positive)
+
+
+def probabilities(z):
+    """Probabilities of the classes that predictions stand for: from ``(n,)`` those of -1 and +1,
+    ``(n, 2)``; from ``(n, K)`` those of K classes, ``(n, K)``."""
+    from scipy.special import expit, softmax  # The import takes a while, and few need it.
+
+    return softmax(z, axis=1) if z.ndim == 2 else np.column_stack([expit(-z), expit(z)])
+
+
+def log_probabilities(z):
+    """Logarithms of `probabilities`, which stay finite where a probability rounds to 0."""
+    from scipy.special import log_softmax
+
+    return log_softmax(z, axis=1) if z.ndim == 2 else -np.logaddexp(0, np.column_stack([z, -z]))
+
+
+def likeliest(z):
+    """The number of the class that a prediction is for, ``(n,)``: from ``(n,)`` 1 where z > 0 and
+    else 0; from ``(n, K)`` the number of the largest."""
+    return z.argmax(axis=1) if z.ndim == 2 else (z > 0).astype(np.intp)
+
+
+# What predictions z stand for, by the link of the loss. The identity is also that of margins, such
+# as those of a squared hinge: no probability follows from them.
+INVERSE_LINKS = {"identity": lambda z: z, "log": np.exp, "logit": probabilities}
 
 
 @dataclass(frozen=True)
@@ -48,6 +69,8 @@ class Loss:
     is_classification, is_quadratic, has_kinks : bool
         Targets are -1 and +1; the third derivative is 0 everywhere; the second derivative jumps, so
         that f is only piecewise twice differentiable.
+    link : {"identity", "log", "logit"}
+        Leads from what predictions stand for to the predictions; `inverse_link` leads back.
     """
 
     name: str
@@ -62,6 +85,7 @@ class Loss:
     cuda: Any = None  # of a custom loss: value, d1, d2 and d3 as CUDA expressions
     n_classes: int = 1  # more: the multinomial loss
     mixed: tuple = None  # the two losses of a mix
+    link: str = "identity"
 
     @cached_property
     def native(self):
@@ -80,7 +104,28 @@ class Loss:
 
     @property
     def has_log_link(self):
-        return is_log_link(self.name)
+        return self.link == "log"
+
+    def inverse_link(self, z):
+        """What predictions z stand for: the mean ``exp(z)`` of every target with the log link, the
+        probabilities of the classes with the logit link, and z itself with the identity.
+
+        Parameters
+        ----------
+        z : array, shape (n,), or (n, n_classes) of the multinomial loss
+
+        Returns
+        -------
+        array, shape (n,), or (n, K) of probabilities: the two of -1 and +1, or one a class
+
+        Examples
+        --------
+        >>> import numpy as np, fasthoag
+        >>> fasthoag.find_loss("logistic").inverse_link(np.array([0.0, np.log(3)]))
+        array([[0.5 , 0.5 ],
+               [0.25, 0.75]])
+        """
+        return INVERSE_LINKS[self.link](z)
 
     @property
     def has_third(self):
@@ -92,6 +137,10 @@ class Loss:
 
     def __getstate__(self):
         return {name: value for name, value in self.__dict__.items() if name != "native"}
+
+    def __setstate__(self, state):
+        # Pickles of earlier versions have no link.
+        self.__dict__.update({"link": link_of(state["name"])} | state)
 
     def check_y(self, y, name="y"):
         """Raises ValueError when a target is outside the domain of the loss."""
@@ -127,6 +176,7 @@ LOSSES = {
             NO_SMOOTHING,
             SMOOTHING,
             is_classification=True,
+            link="logit",
         ),
         Loss(
             "squared_hinge",
@@ -167,8 +217,18 @@ LOSSES = {
             {"quantile": 0.5, "smoothing": 0.1},
             {"quantile": (0, 1), "smoothing": (0, np.inf)},
         ),
-        Loss("poisson", "exp(z) - y z + y log(y) - y, y >= 0: half the deviance", COUNTS),
-        Loss("gamma", "z + y exp(-z) - log(y) - 1, y > 0: half the deviance", POSITIVE),
+        Loss(
+            "poisson",
+            "exp(z) - y z + y log(y) - y, y >= 0: half the deviance",
+            COUNTS,
+            link="log",
+        ),
+        Loss(
+            "gamma",
+            "z + y exp(-z) - log(y) - 1, y > 0: half the deviance",
+            POSITIVE,
+            link="log",
+        ),
         Loss(
             "tweedie",
             "exp((2 - p) z) / (2 - p) - y exp((1 - p) z) / (1 - p) + y^(2 - p) / ((1 - p) (2 - "
@@ -176,6 +236,7 @@ LOSSES = {
             COUNTS,
             {"power": 1.5},
             {"power": (1, 2)},
+            link="log",
         ),
     )
 }
@@ -195,7 +256,17 @@ MULTINOMIAL = Loss(
     SMOOTHING,
     is_classification=True,
     n_classes=0,
+    link="logit",
 )
+
+
+def link_of(name):
+    """The link of a loss from its name, which is all that a model file holds of it. A mix has the
+    link that its parts share. The identity stands for the links of losses that are not in the list,
+    and of parts that differ."""
+    known = LOSSES | {MULTINOMIAL.name: MULTINOMIAL}
+    links = {known[part].link if part in known else "identity" for part in name.split("+")}
+    return links.pop() if len(links) == 1 else "identity"
 
 
 def find_loss(loss, **parameters):
@@ -337,6 +408,7 @@ def mix_losses(a, b, weight=0.5):
         is_quadratic=a.is_quadratic and b.is_quadratic,
         has_kinks=a.has_kinks or b.has_kinks,
         mixed=(a, b),
+        link=a.link if a.link == b.link else "identity",
     )
     return find_loss(mix, weight=weight)
 
@@ -373,7 +445,7 @@ def without_smoothing(loss):
 
 def derivative(loss, order, y, z):
     """The derivative of this order (0 to 3) of the loss (a name or a `Loss`) at every ``(y, z)``;
-    arrays of one shape ``(n,)``.
+    arrays of one shape ``(n,)``. Of the multinomial loss the value only, with z (n, n_classes).
 
     Examples
     --------
@@ -382,7 +454,10 @@ def derivative(loss, order, y, z):
     >>> derivative("squared", 1, np.array([1.0]), np.array([3.0]))
     array([2.])
     """
+    loss = find_loss(loss)
     y, z = np.ascontiguousarray(y, np.float64), np.ascontiguousarray(z, np.float64)
     rows = _core.Rows(y.ravel(), None, None, None)
-    every_row = 0  # no part: without weights
-    return rows.terms(find_loss(loss).native, order, every_row, z.reshape(-1, 1), 1).ravel()
+    every_row = 0  # This is no part of the rows, so that all count, and without weights.
+    z = z if loss.n_classes > 1 else z.reshape(-1, 1)
+    # The value of a row stands in the first of its columns.
+    return rows.terms(loss.native, order, every_row, z, 1)[:, 0]

@@ -49,8 +49,11 @@ def few(values, form):
 
 
 def summary(result, n_held_out, unseen=None):
-    """The result as (name, text) pairs; `n_held_out` is the number of rows that the criterion sums
-    over, None when it is no such sum; `unseen` what the model is worth on other rows."""
+    """The result as (name, text) pairs.
+
+    `n_held_out` is the number of rows that the criterion sums over, or None where it is no such
+    sum. `unseen` is what the model is worth on other rows: a dict with ``n_rows``, ``mean_loss``
+    and, of a classifier, ``accuracy``."""
     theta, lam, C = (few(values, ".6g") for values in (result.theta, result.lam, 1 / result.lam))
     rows = [
         ("status", result.status),
@@ -84,15 +87,15 @@ def summary(result, n_held_out, unseen=None):
 
 
 def versions():
-    """Versions of what computes, by name; None for what is not installed. Nothing is imported for
-    it."""
+    """Versions of the packages that compute, by name, or None where one is not installed. None of
+    them is imported for it."""
     found = {"python": platform.python_version()}
     for name in ("fasthoag", "numpy", "scipy", "scikit-learn"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[name] = None
-    if found["fasthoag"] is None:  # run from a checkout without being installed
+    if found["fasthoag"] is None:  # It runs from a checkout and is not installed.
         from fasthoag import __version__
 
         found["fasthoag"] = __version__
@@ -100,8 +103,8 @@ def versions():
 
 
 def to_dict(result, n_held_out, settings, unseen=None):
-    """The result for `dump`: the fields of `HoagResult` but `w`, ``C``, ``mean_loss`` per held-out
-    row, settings and versions."""
+    """The result for `dump`: the fields of `HoagResult` without coefficients, ``C``, the loss per
+    held-out row as ``mean_loss``, `unseen`, settings and versions."""
     names = (
         "theta",
         "lam",
@@ -166,8 +169,8 @@ def page(result, n_held_out, settings, unseen=None):
 
 
 def drawing(trace, width=640, height=320, margin=40):
-    """The criterion over all folds at every θ kept, in order, as SVG; for one hyperparameter only.
-    The result is filled."""
+    """A drawing (SVG) of the criterion over all folds at every θ that was kept, in their order; the
+    dot of the result is filled. With more than one hyperparameter it is empty."""
     is_shown = [
         r["phase"] == "all" and r["is_accepted"] and math.isfinite(r["value"]) for r in trace
     ]

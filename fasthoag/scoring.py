@@ -4,17 +4,18 @@ import warnings
 from inspect import signature
 
 import numpy as np
-from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer
 
+from fasthoag.losses import likeliest
+
 
 class _Predicted(BaseEstimator):
-    """Looks like a fitted model to a scorer; X is not read, since the predictions are here
-    already."""
+    """What a scorer takes for a fitted model. It reads no X, since it has the predictions already:
+    z (n,), or (n, n_classes) of the multinomial loss."""
 
     def __init__(self, z, loss):
-        self.z, self.loss = z, loss
+        self.z, self.loss = z if loss.n_classes > 1 else z[:, 0], loss
 
     def __sklearn_is_fitted__(self):
         return True
@@ -22,41 +23,41 @@ class _Predicted(BaseEstimator):
 
 class _PredictedNumbers(RegressorMixin, _Predicted):
     def predict(self, X):
-        return np.exp(self.z[:, 0]) if self.loss.has_log_link else self.z[:, 0]
+        return self.loss.inverse_link(self.z)
 
 
 class _PredictedLabels(ClassifierMixin, _Predicted):
     @property
     def classes_(self):
-        return (
-            np.arange(float(self.loss.n_classes))
-            if self.loss.n_classes > 1
-            else np.array([-1.0, 1.0])
-        )
+        K = self.loss.n_classes
+        return np.arange(float(K)) if K > 1 else np.array([-1.0, 1.0])
 
     def decision_function(self, X):
-        return self.z if self.loss.n_classes > 1 else self.z[:, 0]
+        return self.z
 
     def predict(self, X):
-        return self.classes_[
-            self.z.argmax(axis=1) if self.loss.n_classes > 1 else (self.z[:, 0] > 0).astype(int)
-        ]
+        return self.classes_[likeliest(self.z)]
 
 
 class _PredictedProbabilities(_PredictedLabels):
     def predict_proba(self, X):
-        if self.loss.n_classes > 1:
-            return softmax(self.z, axis=1)
-        return np.column_stack([expit(-self.z[:, 0]), expit(self.z[:, 0])])
+        return self.loss.inverse_link(self.z)
+
+
+def _kind(loss):
+    """Which of these classes a model of this loss looks like."""
+    if not loss.is_classification:
+        return _PredictedNumbers
+    return _PredictedProbabilities if loss.link == "logit" else _PredictedLabels
 
 
 def find_scorers(scoring):
-    """The scorers by name, of a name, a callable ``scorer(estimator, X, y)``, a list of names or a
-    dict."""
-    if isinstance(scoring, str) or callable(scoring):
-        scoring = {
-            scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score"): scoring
-        }
+    """The scorers by name. `scoring` is a name, a callable ``scorer(estimator, X, y)``, a list of
+    names or a dict."""
+    if isinstance(scoring, str):
+        scoring = {scoring: scoring}
+    elif callable(scoring):
+        scoring = {getattr(scoring, "__name__", "score"): scoring}  # Scorer objects have no name.
     elif isinstance(scoring, (list, tuple)) and all(isinstance(name, str) for name in scoring):
         scoring = {name: name for name in scoring}
     if not isinstance(scoring, dict) or not all(
@@ -72,22 +73,26 @@ def find_scorers(scoring):
         raise ValueError(f"scoring: {error}") from None
 
 
+def metric_of(scorer):
+    """The function that scikit-learn made the scorer of; None for a function of the user's own."""
+    return getattr(scorer, "_score_func", None)
+
+
 def takes_weights(scorer):
-    """Whether the scorer, or the metric that scikit-learn made it of, has the argument
-    sample_weight."""
-    return "sample_weight" in signature(getattr(scorer, "_score_func", scorer)).parameters
+    """Whether the scorer, or the metric that it was made of, has the argument sample_weight."""
+    return "sample_weight" in signature(metric_of(scorer) or scorer).parameters
 
 
 def ask(scorer, model, y, weight):
-    """``(score, reason)``: NaN and why where these rows cannot be scored, else None. Warnings of
-    the scorer are passed on, but for what the reason says."""
+    """``(score, reason)``. Where these rows cannot be scored the score is NaN, and the reason says
+    why; else the reason is None, and warnings of the scorer are passed on."""
     options = {} if weight is None or not takes_weights(scorer) else {"sample_weight": weight}
     score, reason = np.empty(1), None
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
             score[0] = scorer(model, np.empty((len(model.z), 0)), y, **options)
-        except Exception as error:  # of any kind: scorers are the user's
+        except Exception as error:  # A scorer is the user's and may raise anything.
             return np.nan, f"{error}" or type(error).__name__
     if np.isnan(score[0]):
         reason = str(heard[-1].message) if heard else "the scorer gave NaN"
@@ -97,15 +102,16 @@ def ask(scorer, model, y, weight):
     return float(score[0]), reason
 
 
-def check_scorer(name, scorer, loss, kind, folds):
-    """Raises ValueError for a scorer that can judge no prediction of this loss: neither rows made
-    up for it nor (a function of the user's own may know his rows) those of any fold. Predictions
-    are made up, and no X is read."""
+def check_scorer(name, scorer, loss, folds):
+    """Raises ValueError for a scorer that can judge no prediction of this loss.
+
+    It is asked about predictions that are made up, on targets that are made up too; no X is read. A
+    function of the user's own, which may know his rows, may also judge those of some fold."""
 
     def fails(y, weight=None):
         z = np.linspace(0.3, 1.4, len(y))[:, None] * np.ones(max(1, loss.n_classes))
         z = z + 0.1 * np.arange(z.shape[1])
-        score, reason = ask(scorer, kind(z, loss), y, weight)
+        score, reason = ask(scorer, _kind(loss)(z, loss), y, weight)
         return reason if np.isnan(score) else None
 
     if loss.n_classes > 1:
@@ -118,43 +124,33 @@ def check_scorer(name, scorer, loss, kind, folds):
     if of_any is None:
         return
     reasons = [fails(*rows) for rows in folds]
-    if not hasattr(scorer, "_score_func") and None in reasons:
+    if metric_of(scorer) is None and None in reasons:
         return
-    where = f" on fold 0: {reasons[0]}" if reasons[0] is not None else f": {of_any}"
+    of_first, *_ = reasons
+    where = f" on fold 0: {of_first}" if of_first is not None else f": {of_any}"
     raise ValueError(f"scoring {name!r} cannot judge loss '{loss.name}'{where}")
 
 
 def score_function(bound, problem, scoring):
-    """W (n_coef, n_folds * n_classes) -> {name: scores of the folds (n_folds,)}, on the rows that
-    the criterion judges, with their weights where the scorer takes weights. A fold that a scorer
-    cannot judge (one class, one row) has NaN, with a warning; one that can judge no fold of this
-    loss is refused here."""
+    """A function of W (n_coef, n_folds * n_classes) that returns ``{name: scores of the folds}``,
+    on the rows that the criterion judges, with their weights where the scorer takes weights.
+
+    A fold that a scorer cannot judge (it may have one class only, or one row) has NaN, with a
+    warning. A scorer that can judge no fold of this loss is refused here, before any work."""
     if not bound.has_targets:
         raise ValueError(
             "scoring needs a criterion with rows and targets of its own, HeldOut or KFold"
         )
-    scorers, loss, units, judged = (
-        find_scorers(scoring),
-        problem.loss,
-        bound.inner.units,
-        bound.rows,
-    )
-    kind = (
-        _PredictedNumbers
-        if not loss.is_classification
-        else _PredictedProbabilities
-        if loss.name in ("logistic", "multinomial")
-        else _PredictedLabels
-    )
+    scorers, loss, units = find_scorers(scoring), problem.loss, bound.inner.units
+    judged = bound.rows
     y, weight, mask = judged.y, judged.weight, judged.mask
     is_judged = np.ones((len(y), 1), bool) if mask is None else mask & bound.part > 0
     if weight is not None:
         is_judged = is_judged & (weight > 0)[:, None]
 
     folds = [(y[rows], None if weight is None else weight[rows]) for rows in is_judged.T]
-    # what does not fit is said before any work
     for name, scorer in scorers.items():
-        check_scorer(name, scorer, loss, kind, folds)
+        check_scorer(name, scorer, loss, folds)
     warned = set()
 
     def scores(W):
@@ -163,7 +159,7 @@ def score_function(bound, problem, scoring):
         for name, scorer in scorers.items():
             failed = {}
             for fold, (y_fold, weight_fold) in enumerate(folds):
-                model = kind(Z[fold][is_judged[:, fold]], loss)
+                model = _kind(loss)(Z[fold][is_judged[:, fold]], loss)
                 found[name][fold], reason = ask(scorer, model, y_fold, weight_fold)
                 if reason is not None and (name, fold) not in warned:
                     warned.add((name, fold))

@@ -109,7 +109,7 @@ def test_only_columns_that_every_row_stores_and_that_are_far_are_shifted():
 # ---- constants -----------------------------------------------------------------------------------
 
 
-EVERY = [getattr(fasthoag, name) for name in fasthoag._ESTIMATORS]
+EVERY = [getattr(fasthoag, name) for name in fasthoag.estimators.ESTIMATORS]
 every = pytest.mark.parametrize("Estimator", EVERY, ids=lambda E: E.__name__)
 CLASSIFIERS = [E for E in EVERY if is_classifier(E())]
 REGRESSIONS = [E for E in EVERY if not is_classifier(E())]

@@ -24,7 +24,9 @@ from sklearn.model_selection import StratifiedKFold
 from typer.testing import CliRunner
 
 import fasthoag
-from fasthoag import cli, io
+from fasthoag import cli, report
+from fasthoag.io import data_set, replacement, svmlight
+from fasthoag.losses import LOSSES
 from fasthoag.problem import refit
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(fasthoag.__file__)))
@@ -281,7 +283,7 @@ def test_result_that_did_not_converge_is_shown_and_written_with_exit_code_3(
 
 
 def test_infinite_and_missing_numbers_are_null_in_json():
-    text = cli.report.dump(
+    text = report.dump(
         {"a": np.array([1.0, np.nan]), "b": (np.inf, np.int64(2), np.bool_(True)), "c": None}
     )
     assert json.loads(text) == {"a": [1.0, None], "b": [None, 2, True], "c": None}
@@ -359,7 +361,7 @@ def test_debug_shows_the_exception(tmp_path):
 
 
 def forbid_work(monkeypatch):
-    for owner, name in ((io, "_read_together"), (fasthoag, "load_model"), (fasthoag, "hoag")):
+    for owner, name in ((data_set, "read_together"), (fasthoag, "load_model"), (fasthoag, "hoag")):
         monkeypatch.setattr(owner, name, lambda *args, **options: pytest.fail("work was done"))
 
 
@@ -453,7 +455,7 @@ def test_place_that_cannot_be_written_to_is_refused_before_work(
     def refuse(path, mode="r", **options):  # a folder of another machine, or read-only
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    monkeypatch.setattr(io, "open", refuse, raising=False)
+    monkeypatch.setattr(replacement, "open", refuse, raising=False)
     result = run(command, *arguments, option, tmp_path / "model")
     assert_fails(result, "model: the folder", "cannot be written to (Permission denied)")
     monkeypatch.undo()
@@ -489,7 +491,7 @@ def test_what_is_not_written_is_not_said_to_be_but_the_result_is_shown(
             raise error
         replace(source, target)
 
-    monkeypatch.setattr(io.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     result = run("tune", train, "--out", outputs["model"], "--report", outputs["page"], *form)
     assert result.exit_code == exit_code
     assert result.stderr.count("\n") == 1
@@ -526,7 +528,7 @@ def test_predictions_that_are_not_written_are_not_judged(rows, tmp_path, monkeyp
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(io.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     result = run("predict", tmp_path / "model", train, "--out", tmp_path / "labels")
     assert_fails(result, "No space left on device", "labels")
 
@@ -628,7 +630,9 @@ def test_feature_numbers_beyond_any_model_are_named_with_file_and_line(
 ):
     bad = tmp_path / "bad.txt"
     bad.write_text(f"1 1:1\n\n# comment\n-1 2:1 {index}:1\n")
-    monkeypatch.setattr(io, "_max_features", lambda n_vectors: 2**40)  # a large machine
+    monkeypatch.setattr(
+        svmlight, "max_features_in_memory", lambda n_vectors: 2**40
+    )  # a large machine
     arguments = [bad] if role == "TRAIN" else [rows(), role, bad]
     assert_fails(
         run("tune", *arguments),
@@ -638,7 +642,7 @@ def test_feature_numbers_beyond_any_model_are_named_with_file_and_line(
 
 
 def test_features_are_as_many_as_memory_allows(rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(io, "_max_features", lambda n_vectors: 12)
+    monkeypatch.setattr(svmlight, "max_features_in_memory", lambda n_vectors: 12)
     X, y = make_rows(160, 0)
     scipy.sparse.save_npz(tmp_path / "wide.npz", scipy.sparse.hstack([X, X]))
     np.save(tmp_path / "wide.npy", y)
@@ -978,7 +982,7 @@ def test_labels_that_liblinear_cannot_hold_are_refused_before_work(
 LIBLINEAR = ("logistic", "squared", "squared_hinge", "squared_epsilon_insensitive")
 
 
-@pytest.mark.parametrize("loss", [*cli.LOSSES, "multinomial"])
+@pytest.mark.parametrize("loss", [*LOSSES, "multinomial"])
 def test_loss_that_liblinear_lacks_is_refused_before_work(rows, tmp_path, monkeypatch, loss):
     train = rows()
     arguments = ("tune", train, "--loss", loss, "--out", tmp_path / "model")

@@ -27,10 +27,20 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import fasthoag
 from fasthoag.criteria.folds import split_weight
 
-EVERY = [getattr(fasthoag, name) for name in fasthoag._ESTIMATORS]
+EVERY = [getattr(fasthoag, name) for name in fasthoag.estimators.ESTIMATORS]
 MULTICLASS = [fasthoag.LogisticRegressionCV, fasthoag.LinearSVCCV]
 every = pytest.mark.parametrize("Estimator", EVERY, ids=lambda E: E.__name__)
 every_multiclass = pytest.mark.parametrize("Estimator", MULTICLASS, ids=lambda E: E.__name__)
+
+
+def test_every_estimator_is_found_in_the_package_and_in_its_module():
+    public = {name for name in fasthoag.__all__ if name.endswith("CV")} - {"GCV"}
+    assert public == set(fasthoag.estimators.ESTIMATORS)
+    for Estimator in EVERY:  # The second is where pickles of earlier versions look.
+        assert getattr(fasthoag, Estimator.__name__) is Estimator
+        assert getattr(fasthoag.estimators, Estimator.__name__) is Estimator
+    with pytest.raises(AttributeError, match="no attribute 'LassoCV'"):
+        _ = fasthoag.estimators.LassoCV
 
 
 @pytest.mark.no_map("where a search ends depends on the design's units")

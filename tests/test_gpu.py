@@ -424,7 +424,9 @@ def test_what_rows_carry_is_uploaded_once_by_place_and_by_no_pass_after_it(uploa
             hess = Hessian(design, c, design.zeros(1) + 1.0)
             cg(hess, at.grad, tol=1e-8)
             cg_in_ball(hess, at.grad, np.full(m, 1e-8), precond, 10, np.full(m, 0.1))
-            problem = fasthoag.inner.problem.InnerProblem(rows, fasthoag.find_loss("logistic"), None)
+            problem = fasthoag.inner.problem.InnerProblem(
+                rows, fasthoag.find_loss("logistic"), None
+            )
             fasthoag.inner.solve.newton_cg(problem, hess.lam, W, tol=1e-6)
         assert design.n_passes > began + 10
         assert max(size for size, _ in uploads) < n
@@ -657,7 +659,7 @@ def test_estimators_take_a_device(on_host):
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
 @pytest.mark.parametrize(
     "Estimator",
-    [getattr(fasthoag, name) for name in fasthoag._ESTIMATORS],
+    [getattr(fasthoag, name) for name in fasthoag.estimators.ESTIMATORS],
     ids=lambda E: E.__name__,
 )
 def test_estimators_work_where_x_is(on_host, Estimator, kind):

@@ -1,5 +1,4 @@
 import bz2
-import doctest
 import errno
 import gzip
 import lzma
@@ -17,8 +16,15 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from sklearn.datasets import load_svmlight_file
 
-from fasthoag import io
-from fasthoag.io import Model, load_data, load_model, load_svmlight, save_liblinear, save_model
+from fasthoag.io import (
+    Model,
+    load_data,
+    load_model,
+    load_svmlight,
+    save_liblinear,
+    save_model,
+    svmlight,
+)
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 COMPRESS = {".bz2": bz2.compress, ".gz": gzip.compress, ".xz": lzma.compress}
@@ -268,7 +274,7 @@ def test_indices_beyond_int32_are_int64(read):
 def test_index_beyond_memory_is_refused_with_its_line_unless_n_features_is_given(
     read, monkeypatch, index, n_threads
 ):
-    monkeypatch.setattr(io, "_max_features", lambda n_vectors: 1000)
+    monkeypatch.setattr(svmlight, "max_features_in_memory", lambda n_vectors: 1000)
     text = f"1 1000:1\n# c\n-1 1:1 {index}:1"
     message = (
         f"line 3: feature index in '{index}:1' is too large: a model of at most 1000 features is "
@@ -281,7 +287,7 @@ def test_index_beyond_memory_is_refused_with_its_line_unless_n_features_is_given
 
 
 def test_fault_before_an_index_beyond_memory_is_named_first(read, monkeypatch):
-    monkeypatch.setattr(io, "_max_features", lambda n_vectors: 1000)
+    monkeypatch.setattr(svmlight, "max_features_in_memory", lambda n_vectors: 1000)
     with pytest.raises(ValueError, match="line 1: value in '1:x' is not a number"):
         read("1 1:x\n1 4000000000:1")
 
@@ -585,7 +591,7 @@ FOUR = {
 def test_model_survives_the_round_trip(tmp_path, model):
     save_model(tmp_path / "a.model", model)
     read = load_model(tmp_path / "a.model")
-    for name in io.Model.__dataclass_fields__:
+    for name in Model.__dataclass_fields__:
         a, b = getattr(model, name), getattr(read, name)
         assert_array_equal(a, b)
         assert type(a) is type(b)
@@ -655,7 +661,7 @@ def test_what_is_no_model_file_is_refused(tmp_path):
 
 def test_model_file_of_version_1_is_read(tmp_path):
     model = logistic_model()
-    content = {name: getattr(model, name) for name in io.Model.__dataclass_fields__}
+    content = {name: getattr(model, name) for name in Model.__dataclass_fields__}
     del content["zero_based"]
     np.savez(tmp_path / "old.npz", format="fasthoag-model", version=1, **content)
     read = load_model(tmp_path / "old.npz")
@@ -759,7 +765,7 @@ def test_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, s
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(io.os, step, full)
+    monkeypatch.setattr(os, step, full)
     with pytest.raises(OSError, match="No space left.*a.model") as caught:
         save(path, SQUARED, overwrite=True)
     assert caught.value.errno == errno.ENOSPC
@@ -794,7 +800,3 @@ def test_link_stays_a_link_and_absent_folder_is_named(tmp_path):
     assert load_model(tmp_path / "a.model").loss == "squared"
     with pytest.raises(FileNotFoundError, match="nowhere/a.model"):
         save_model(tmp_path / "nowhere" / "a.model", SQUARED)
-
-
-def test_examples_in_the_docstrings_run():
-    assert doctest.testmod(io).failed == 0

@@ -2,9 +2,9 @@
 
 By default libgomp's threads spin while they wait. On a machine that others use too, a spinning
 thread takes the core that the thread it waits for needs: one busy neighbour on 2 cores made a fit
-up to 7 times slower. Sleeping costs 10 microseconds a parallel region, and a pass takes
-milliseconds. The setting is read once, when the library is loaded; the caller's environment is left
-as it was."""
+up to 7 times slower. Sleeping costs 10 microseconds a parallel region, while a pass takes
+milliseconds. The setting is read once, when the library is loaded, so the caller's environment can
+be left as it was."""
 
 import os
 

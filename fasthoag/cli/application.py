@@ -1,0 +1,90 @@
+"""The program around the commands: how it starts, and how each of them ends."""
+
+import sys
+import warnings
+from enum import Enum
+from functools import wraps
+from inspect import signature
+from typing import get_type_hints
+
+import typer
+
+import fasthoag
+from fasthoag.cli.terminal import say
+
+NOT_CONVERGED, INTERRUPTED = 3, 130
+
+app = typer.Typer(
+    name="fasthoag",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Tune the penalty of large sparse linear models by gradient.",
+    epilog="Exit codes: 0 converged, 1 error, 2 wrong usage, 3 not converged or at a bound, 130 "
+    "interrupted.",
+)
+
+
+def main():
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal without λ shows ? instead of failing at the end of a long run.
+        stream.reconfigure(errors="replace")
+    app(prog_name="fasthoag")
+
+
+def command(function):
+    """The function of one record, which returns an exit code or None, as a command for typer.
+
+    The fields of the record are the options of the command; a choice among words becomes the word.
+    An error becomes one sentence on stderr and an exit code."""
+    (Options,) = get_type_hints(function).values()
+
+    @wraps(function)
+    def run(**options):
+        asked = Options(
+            **{name: v.value if isinstance(v, Enum) else v for name, v in options.items()}
+        )
+        with warnings.catch_warnings():
+            # The exit code says this, and a sentence of our own.
+            warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)
+            warnings.showwarning = lambda message, *_: say(f"warning: {message}")
+            try:
+                code = function(asked)
+            except KeyboardInterrupt:
+                say("interrupted.")
+                code = INTERRUPTED
+            except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+                raise
+            except Exception as error:
+                if asked.debug:
+                    raise
+                say(describe(error))
+                code = 1
+        raise typer.Exit(code or 0)
+
+    # This is where typer looks for options.
+    run.__signature__ = signature(Options)
+    run.__annotations__ = get_type_hints(Options, include_extras=True)
+    return run
+
+
+def describe(error):
+    """An exception as a sentence for someone who does not read Python."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return str(error) or "out of memory; --float32 and --low-memory need less."
+    if isinstance(error, (ValueError, OSError)):
+        return " ".join(str(error).split())
+    return (
+        f"internal error, {type(error).__name__}: {error}. Please report it with what --debug "
+        "prints."
+    )
+
+
+def exit_code(result):
+    """The exit code of a search, with a sentence where it is not 0."""
+    if result.status == "converged":
+        return 0
+    say(f"{result.status}: {result.message}")
+    return NOT_CONVERGED

@@ -1,0 +1,33 @@
+"""How options are declared, and those that several commands have."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def choice(name, values):
+    return Enum(name, {value: value for value in values}, type=str)
+
+
+def option(kind, *names, help, **settings):
+    return Annotated[kind, typer.Option(*names, help=help, **settings)]
+
+
+def argument(kind, help):
+    return Annotated[kind, typer.Argument(help=help)]
+
+
+Json = option(bool, "--json", help="Print one JSON object instead of tables.")
+Debug = option(bool, "--debug", help="Show the traceback of an error.")
+Force = option(bool, "--force", help="Replace output files that exist.")
+Threads = option(
+    int | None, "--threads", min=1, help="All cores that this process may use by default."
+)
+Labels = option(
+    Path | None,
+    "--labels",
+    help="Labels (.npy) of a .npz file; by default the same name with .npy.",
+)
+COUNTED_FROM = "--zero-based/--one-based"

@@ -1,0 +1,124 @@
+"""``fasthoag predict``: what a model says of rows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import typer
+
+import fasthoag
+from fasthoag.cli.application import command
+from fasthoag.cli.options import COUNTED_FROM, Debug, Force, Labels, Threads, argument, option
+from fasthoag.cli.outputs import check_target, write
+from fasthoag.cli.rows import read, shown
+from fasthoag.cli.terminal import say
+from fasthoag.io.npz import is_npz
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    model: argument(Path, "What tune --out wrote.")
+    data: argument(Path, "Rows, in the formats that tune reads; a .npz needs no labels here.")
+    out: option(Path | None, "--out", help="Write here instead of stdout.") = None
+    proba: option(
+        bool, "--proba", help="Probability of the second (larger) label instead of labels."
+    ) = False
+    labels: Labels = None
+    zero_based: option(
+        bool | None,
+        COUNTED_FROM,
+        help="From where text counts features; by default as in training.",
+    ) = None
+    force: Force = False
+    threads: Threads = None
+    debug: Debug = False
+
+
+@command
+def predict(asked: PredictOptions):
+    """Write a label, a probability or a prediction for every row; say how good they are when labels
+    are known."""
+    check_target(asked.out, asked.force, ((asked.model, None), (asked.data, asked.labels)))
+    fitted = fasthoag.load_model(asked.model)
+    if not (np.isfinite(fitted.coef).all() and np.isfinite(fitted.intercept).all()):
+        raise ValueError(f"{asked.model} has coefficients that are not finite; tune again.")
+    X, y = read_rows(fitted, asked)
+    is_judged = y is not None and check_labels(fitted, asked, y)
+    predicted = fitted.predict(X)
+    values = fitted.predict_proba(X)[:, 1] if asked.proba else predicted
+    text = "".join(
+        f"{value:.17g}\n" if values.dtype.kind in "fiu" else f"{value}\n" for value in values
+    )
+    if asked.out is None:
+        typer.echo(text, nl=False)
+    else:
+        write(asked.out, text, asked.force)
+    if is_judged and fitted.classes.size == 0:
+        error = np.mean((predicted - y) ** 2)
+        typer.echo(f"mean squared error {error:.6g} on {len(y)} rows", err=True)
+    elif is_judged:
+        n_right = int((predicted == y).sum())
+        typer.echo(f"accuracy {n_right / len(y):.6g} ({n_right} of {len(y)} rows)", err=True)
+
+
+def read_rows(fitted, asked):
+    """X with the model's number of features, and y or None."""
+    path, zero_based = asked.data, asked.zero_based
+    n_features = fitted.coef.shape[1]
+    if zero_based is None and fitted.zero_based is True and not is_npz(path):
+        zero_based = True
+    ((X, y, has_feature_0),), _ = read(
+        [(path, asked.labels)],
+        asked.threads,
+        zero_based,
+        n_features=n_features,
+        needs_labels=False,
+    )
+    if zero_based is None and has_feature_0 and fitted.zero_based is False:
+        raise ValueError(
+            f"{path} has a feature 0, but {asked.model} was trained on text whose features count "
+            "from 1: say --zero-based if only this file counts from 0; if the training rows do "
+            "too, tune again with --zero-based."
+        )
+    if zero_based is None and has_feature_0 is False and fitted.zero_based == "auto":
+        say(
+            f"warning: {path} has no feature 0, and {asked.model} does not hold whether its text "
+            "had: features are taken to count from 1; --one-based or --zero-based says it."
+        )
+    if X.shape[1] > n_features:
+        raise ValueError(
+            f"{path} has features beyond the {n_features} that the model was trained on; drop them."
+        )
+    if X.shape[1] < n_features:
+        say(
+            f"{path} has only the first {X.shape[1]} of the {n_features} features of the model; "
+            "the others are taken as 0."
+        )
+    X.resize(X.shape[0], n_features)
+    return X, y
+
+
+def check_labels(fitted, asked, y):
+    """Whether the labels can judge predictions; raises for labels that the model does not know."""
+    found, classes = np.unique(y), fitted.classes
+    if classes.size and classes.dtype.kind not in "fiu":
+        say(
+            f"no accuracy: the labels of {asked.model} are names, those of {asked.data} are "
+            "numbers."
+        )
+        return False
+    unknown = found[~np.isin(found, classes)] if classes.size else found[found == 0]
+    # It is LIBSVM's custom that rows without labels have one all the same.
+    if len(found) == len(unknown) == 1:
+        say(
+            f"no {'accuracy' if classes.size else 'mean squared error'}: all labels of "
+            f"{asked.data} are {shown(found)}, taken to stand for unknown ones."
+        )
+        return False
+    if classes.size and len(unknown):
+        raise ValueError(
+            f"{asked.data} has labels that {asked.model} was not trained on: {shown(unknown)}. "
+            f"Those of the file are {shown(found)}, of the model {shown(classes)}. Relabel the "
+            "rows, or give all of them one label such as 0 if they are unknown."
+        )
+    return True

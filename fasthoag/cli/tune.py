@@ -1,0 +1,398 @@
+"""``fasthoag tune``: the strength of the penalty, and the model for it."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import typer
+
+import fasthoag
+from fasthoag import report
+from fasthoag.cli.application import command, exit_code
+from fasthoag.cli.options import (
+    COUNTED_FROM,
+    Debug,
+    Force,
+    Json,
+    Labels,
+    Threads,
+    argument,
+    choice,
+    option,
+)
+from fasthoag.cli.outputs import check_target, write
+from fasthoag.cli.rows import load_rows
+from fasthoag.cli.search import fit, judge, make_folds, make_model
+from fasthoag.cli.terminal import print_table
+from fasthoag.estimators.strengths import PER, penalty_for
+from fasthoag.io import liblinear
+from fasthoag.losses import LOSSES
+from fasthoag.outer import METHODS
+from fasthoag.outer.classic import SCHEDULES
+
+DEFAULTS = fasthoag.hoag.__kwdefaults__
+IN_SAMPLE = {
+    "loo": fasthoag.ApproximateLOO,
+    "gcv": fasthoag.GCV,
+    "aic": fasthoag.AIC,
+    "bic": fasthoag.BIC,
+    "evidence": fasthoag.Evidence,
+}
+SUMS_OF_LOSSES = "cv", "loo", "gcv"  # These criteria have a loss per row.
+
+Criterion = choice("Criterion", ["cv", *IN_SAMPLE])
+Loss, Per = choice("Loss", [*LOSSES, "multinomial"]), choice("Per", PER)
+Method, Schedule = choice("Method", ["auto", *METHODS]), choice("Schedule", SCHEDULES)
+Device, Format = choice("Device", ["cpu", "gpu"]), choice("Format", ["fasthoag", "liblinear"])
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    train: argument(
+        Path, "LIBSVM text, plain or .bz2/.gz/.xz, or a SciPy .npz with labels in .npy."
+    )
+    valid: option(
+        Path | None,
+        "--valid",
+        help="Rows to judge by; without it, K-fold cross-validation on TRAIN.",
+    ) = None
+    cv: option(
+        int | None,
+        "--cv",
+        min=2,
+        help="Folds, shuffled, and stratified for two classes.  [default: 5]",
+    ) = None
+    criterion: option(
+        Criterion,
+        "--criterion",
+        help="Without --valid: cross-validation, or a criterion that holds no rows out.",
+    ) = "cv"
+    test: option(
+        Path | None,
+        "--test",
+        help="Rows that nothing is fitted or tuned on: the model's loss on them is reported.",
+    ) = None
+    loss: option(Loss, "--loss", help="Of the model and the criterion.") = "logistic"
+    param: option(
+        list[str] | None,
+        "--param",
+        metavar="NAME=VALUE",
+        help="Parameter of the loss, such as delta=2 of huber, or smoothing=0.1 of labels, for "
+        "training only.",
+    ) = None
+    per: option(Per, "--per", help="One strength for all coefficients, or one each.") = "all"
+    groups: option(
+        Path | None,
+        "--groups",
+        help="A strength for each group: a label for every feature, one a line.",
+    ) = None
+    method: option(
+        Method,
+        "--method",
+        help="newton: exact steps; lbfgs: many strengths; hoag: the method of the 2016 paper.",
+    ) = DEFAULTS["method"]
+    schedule: option(Schedule | None, "--schedule", help="Tolerances of method hoag.") = None
+    out: option(Path | None, "--out", help="Write the model here.") = None
+    file_format: option(
+        Format, "--format", help="Of --out; LIBLINEAR's own predict reads the second."
+    ) = "fasthoag"
+    html: option(Path | None, "--report", help="Write an HTML page here.") = None
+    force: Force = False
+    is_json: Json = False
+    threads: Threads = None
+    tol: option(float, "--tol", help="On the slope of the criterion, relative to its value.") = (
+        DEFAULTS["tol"]
+    )
+    max_iter: option(
+        int | None,
+        "--max-iter",
+        min=1,
+        help="Outer steps at most.  [default: 50; 500 for lbfgs]",
+    ) = DEFAULTS["max_iter"]
+    theta0: option(
+        float | None, "--theta0", help="Start, θ = ln λ; found by a loose sweep by default."
+    ) = None
+    bounds: option(
+        str | None,
+        "--bounds",
+        metavar="LOW,HIGH",
+        help="Of θ; from the scale of the data by default.",
+    ) = None
+    seed: option(
+        int | None, "--seed", min=0, help="Of the shuffling before folds are cut.  [default: 0]"
+    ) = None
+    no_intercept: option(bool, "--no-intercept", help="Fit no intercept.") = False
+    zero_based: option(
+        bool | None,
+        COUNTED_FROM,
+        help="From where text counts features; by default from 0 if any of the files has a 0, else "
+        "from 1.",
+    ) = None
+    labels: Labels = None
+    valid_labels: option(Path | None, "--valid-labels", help="The same for --valid.") = None
+    test_labels: option(Path | None, "--test-labels", help="The same for --test.") = None
+    float32: option(
+        bool,
+        "--float32",
+        help="Store the values in half the memory; sums stay in double precision.",
+    ) = False
+    low_memory: option(
+        bool, "--low-memory", help="Make no second copy of the data, at some cost in speed."
+    ) = False
+    deterministic: option(
+        bool, "--deterministic", help="The same bits for every number of threads; slower."
+    ) = False
+    device: option(
+        Device, "--device", help="gpu: one NVIDIA GPU through CuPy; see fasthoag info."
+    ) = "cpu"
+    debug: Debug = False
+
+
+class Data(NamedTuple):
+    """The rows of every file as a pair (X, y), or None where the file is not given; the labels of a
+    classifier; and whether text counts features from 0, "auto" without text."""
+
+    train: Any
+    valid: Any
+    test: Any
+    classes: np.ndarray
+    zero_based: Any
+
+
+class Found(NamedTuple):
+    """What is shown of a search. The functions of `fasthoag.report` say what the fields are."""
+
+    result: Any
+    n_held_out: Any
+    settings: dict
+    unseen: Any
+
+
+@command
+def tune(asked: TuneOptions):
+    """Find the strength of the penalty that gives the least loss on held-out rows, and the model
+    for it."""
+    asked = checked(asked)
+    data = read_data(asked)
+    problem = make_problem(asked, data)
+    criterion = make_criterion(asked, data)
+    result, w = fit(problem, criterion, n_threads=asked.threads, **search_settings(asked))
+    _, y = data.valid or data.train
+    found = Found(
+        result,
+        len(y) if asked.criterion in SUMS_OF_LOSSES else None,
+        all_settings(asked, data),
+        None if data.test is None else judge_rows(problem, w, *data.test),
+    )
+    deliver(asked, make_model(problem, result, w, data.classes, data.zero_based), found)
+    return exit_code(result)
+
+
+# ---- before the work ----
+
+
+def checked(asked):
+    """The options with their defaults, of which some depend on others. What is wrong with them is
+    said here, before any work."""
+    bounds = None if asked.bounds is None else parse_bounds(asked.bounds)
+    check_together(asked)
+    for path in (asked.out, asked.html):
+        check_target(path, asked.force, [*files_of(asked).values(), (asked.groups, None)])
+    if asked.file_format == "liblinear":
+        liblinear.solver_of(asked.loss)
+    cv, seed = asked.cv or 5, asked.seed or 0
+    if asked.valid is not None or asked.criterion != "cv":
+        cv, seed = None, None
+    return replace(asked, bounds=bounds, cv=cv, seed=seed)
+
+
+def parse_bounds(text):
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"need two numbers LOW,HIGH; got {text!r}", param_hint="--bounds"
+        ) from None
+    return low, high
+
+
+def check_together(asked):
+    """Options that would not be used are an error."""
+    has_valid, cuts_folds = asked.valid is not None, asked.cv is not None or asked.seed is not None
+    if asked.criterion != "cv" and (has_valid or cuts_folds):
+        raise typer.BadParameter(
+            f"--criterion {asked.criterion} holds no rows out; it excludes --valid, --cv and "
+            "--seed."
+        )
+    if asked.test is None and asked.test_labels is not None:
+        raise typer.BadParameter("--test-labels needs --test.")
+    if has_valid and cuts_folds:
+        raise typer.BadParameter("--valid excludes --cv and --seed, which cut TRAIN into folds.")
+    if not has_valid and asked.valid_labels is not None:
+        raise typer.BadParameter("--valid-labels needs --valid.")
+    if asked.out is None and asked.file_format != "fasthoag":
+        raise typer.BadParameter("--format needs --out.")
+    outputs = asked.out, asked.html
+    if None not in outputs and len({os.path.realpath(path) for path in outputs}) == 1:
+        raise typer.BadParameter("--out and --report are the same file.")
+
+
+def files_of(asked):
+    """(path, labels) of the rows by their role; a path is None where a file is not given."""
+    return {
+        "train": (asked.train, asked.labels),
+        "valid": (asked.valid, asked.valid_labels),
+        "test": (asked.test, asked.test_labels),
+    }
+
+
+# ---- the problem ----
+
+
+def dtype_of(asked):
+    return np.dtype(np.float32 if asked.float32 else np.float64)
+
+
+def read_data(asked):
+    files = {role: pair for role, pair in files_of(asked).items() if pair[0] is not None}
+    rows, classes, is_zero_based = load_rows(
+        list(files.values()), asked.loss, asked.threads, asked.zero_based, dtype_of(asked)
+    )
+    if asked.file_format == "liblinear" and classes.size:
+        liblinear.whole_labels(classes)
+    of_role = {"valid": None, "test": None} | dict(zip(files, rows, strict=True))
+    return Data(**of_role, classes=classes, zero_based=is_zero_based)
+
+
+def storage_settings(asked):
+    """Settings of `Problem`: where and how the rows are kept."""
+    return {
+        "low_memory": asked.low_memory,
+        "deterministic": asked.deterministic,
+        "device": asked.device,
+    }
+
+
+def make_problem(asked, data):
+    penalty = make_penalty(asked, len(data.classes))
+    problem = fasthoag.Problem(
+        *data.train,
+        loss=parse_parameters(asked.loss, asked.param),
+        penalty=penalty,
+        fit_intercept=not asked.no_intercept,
+        **storage_settings(asked),
+    )
+    if data.test is not None:
+        _, y = data.test
+        problem.loss.check_y(y, f"the labels of {asked.test}")
+    return problem
+
+
+def make_penalty(asked, n_classes):
+    """The penalty of ``--per`` or ``--groups``, a file with a label for every feature, one a
+    line."""
+    if asked.groups is not None:
+        if asked.per != "all":
+            raise typer.BadParameter("--groups excludes --per.")
+        return penalty_for(np.array(asked.groups.read_text(encoding="utf-8").splitlines()))
+    if "class" in asked.per and asked.loss != "multinomial":
+        raise typer.BadParameter(f"--per {asked.per} needs --loss multinomial.")
+    return penalty_for(asked.per, n_classes=n_classes)
+
+
+def parse_parameters(loss, texts):
+    """The loss with the parameters of ``--param NAME=VALUE``."""
+    parameters = {}
+    for text in texts or []:
+        name, _, value = text.partition("=")
+        try:
+            parameters[name] = float(value)
+        except ValueError:
+            raise typer.BadParameter(
+                f"need NAME=NUMBER; got {text!r}", param_hint="--param"
+            ) from None
+    return fasthoag.find_loss(loss, **parameters)
+
+
+def make_criterion(asked, data):
+    if data.valid is not None:
+        return fasthoag.HeldOut(*data.valid)
+    if asked.criterion == "cv":
+        return make_folds(asked.cv, asked.loss, asked.seed)
+    return IN_SAMPLE[asked.criterion]()
+
+
+def search_settings(asked):
+    """Settings of `hoag`."""
+    return {
+        "method": asked.method,
+        "theta0": asked.theta0,
+        "bounds": asked.bounds,
+        "tol": asked.tol,
+        "max_iter": asked.max_iter,
+        "schedule": asked.schedule,
+    }
+
+
+# ---- what comes of it ----
+
+
+def judge_rows(problem, w, X, y):
+    """What the model is worth on rows that nothing was fitted or tuned on."""
+    z = X @ w[: problem.n_features] + (w[problem.n_features] if problem.fit_intercept else 0.0)
+    return judge(problem.loss, z, y)
+
+
+def all_settings(asked, data):
+    """The options as the report shows them, and the size of the data."""
+    X, _ = data.train
+    n_rows, n_features = X.shape
+    return (
+        search_settings(asked)
+        | storage_settings(asked)
+        | {
+            "train": str(asked.train),
+            "valid": asked.valid and str(asked.valid),
+            "test": asked.test and str(asked.test),
+            "criterion": "valid" if data.valid is not None else asked.criterion,
+            "cv": asked.cv,
+            "seed": asked.seed,
+            "loss": asked.loss,
+            "param": asked.param,
+            "per": asked.per,
+            "groups": asked.groups and str(asked.groups),
+            "threads": asked.threads,
+            "zero_based": None if data.zero_based == "auto" else data.zero_based,
+            "fit_intercept": not asked.no_intercept,
+            "dtype": dtype_of(asked).name,
+            "n_rows": n_rows,
+            "n_features": n_features,
+            "out": asked.out and str(asked.out),
+            "format": asked.out and asked.file_format,
+        }
+    )
+
+
+def deliver(asked, model, found):
+    """Writes the model and the report and prints the result, also after a failure to write, as the
+    search may have taken hours. Only what is written is said to be."""
+    written = []
+    try:
+        if asked.out is not None:
+            is_liblinear = asked.file_format == "liblinear"
+            save = fasthoag.save_liblinear if is_liblinear else fasthoag.save_model
+            save(asked.out, model, overwrite=asked.force)
+            written.append(("model", asked.out))
+        if asked.html is not None:
+            write(asked.html, report.page(*found), asked.force)
+            written.append(("report", asked.html))
+    finally:
+        if asked.out is not None and not written:
+            no_model = found.settings | {"out": None, "format": None}
+            found = found._replace(settings=no_model)
+        if asked.is_json:
+            typer.echo(report.dump(report.to_dict(*found)))
+        else:
+            print_table(report.summary(found.result, found.n_held_out, found.unseen) + written)

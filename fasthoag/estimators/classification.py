@@ -1,0 +1,238 @@
+"""Classifiers."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+
+from fasthoag.criteria import KFold
+from fasthoag.criteria.folds import check_fold_classes, mask_of_folds, split_weight
+from fasthoag.design import to_host
+from fasthoag.estimators.parameters import find_loss_among, with_parameters
+from fasthoag.estimators.placement import beside
+from fasthoag.estimators.tuned import TunedEstimator
+from fasthoag.losses import find_loss, likeliest, log_probabilities
+from fasthoag.outer.start import default_box
+
+CLASS_WEIGHT = """\
+class_weight : dict, "balanced" or None
+    Multiplies the sample weights, in the fits and in the criterion.
+"""
+LOW = "1e-7"  # This is what TunedClassifier._bounds does.
+
+
+@with_parameters()
+class TunedClassifier(ClassifierMixin, TunedEstimator):
+    """What classifiers share. With more than two classes there is one multinomial model
+    (`_is_joint`) or a model for each class against the rest."""
+
+    class_weight: Any = None
+    score, _score = TunedEstimator.score, staticmethod(accuracy_score)
+    _strength = "C_"
+    _is_joint = False
+
+    def _fit(self, X, y, sample_weight, validation, stop_on):
+        check_classification_targets(y)
+        self.classes_, index = np.unique(y, return_inverse=True)
+        K = len(self.classes_)
+        if K < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs at least 2 classes in y; got 1 class, "
+                f"{self.classes_[0]!r}"
+            )
+        is_joint = self._is_joint and K > 2
+        loss = find_loss("multinomial", n_classes=K) if is_joint else self._make_loss()
+        others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
+        weight = self._weight(sample_weight, y)
+        if self.class_weight is not None:
+            by_class = self._weight_of_classes(y, weight)
+            weight = (1.0 if weight is None else weight) * by_class[index]
+            others = [_weighted(rows, by_class) for rows in others]
+        if weight is not None:
+            self._check_weight_of_classes(index, weight)
+
+        def against_rest(c):
+            return lambda index: np.where(index == c, 1.0, -1.0)
+
+        if is_joint:
+            codings = [lambda index: index.astype(np.float64)]
+        else:
+            codings = [against_rest(c) for c in ([1] if K == 2 else range(K))]
+        coef, intercept = self._tune(X, index, loss, weight, others, codings)
+        if is_joint:  # Only differences between classes count.
+            intercept = intercept - intercept.mean()
+        self.coef_ = beside(X, np.ascontiguousarray(coef.T))
+        self.intercept_ = beside(X, intercept)
+
+    def _rows(self, pair, name):
+        """Rows that do not train, (X, numbers of their classes), or None."""
+        rows = super()._rows(pair, name)
+        if rows is None:
+            return None
+        X, y = rows
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(unknown):
+            raise ValueError(f"{name} has labels that y does not have: {unknown[:5]}")
+        return X, np.searchsorted(self.classes_, y)
+
+    def _weight_of_classes(self, y, weight):
+        """The weight of every class that ``class_weight`` asks for."""
+        is_counted = weight is not None and self.class_weight == "balanced"
+        by_class = compute_class_weight(
+            self.class_weight,
+            classes=self.classes_,
+            y=y,
+            **({"sample_weight": weight} if is_counted else {}),
+        )
+        if not (np.isfinite(by_class) & (by_class >= 0)).all():
+            raise ValueError(
+                f"class_weight must have finite numbers >= 0; got {self.class_weight!r}"
+            )
+        return by_class
+
+    def _check_weight_of_classes(self, index, weight):
+        """Raises ValueError where weights leave a class without rows."""
+        total = np.bincount(index, weights=weight > 0, minlength=len(self.classes_))
+        if total.any() and not total.all():
+            absent = self.classes_[total == 0][:5].tolist()
+            raise ValueError(
+                f"y has no row of class {' and '.join(map(repr, absent))} with a positive weight; "
+                "leave the rows of the class out, or give it weight (sample_weight, class_weight)"
+            )
+
+    def _checked_splits(self, y, codings, weight, is_held_back):
+        """The splits of the rows; y are the numbers of their classes. A class that is absent from a
+        training part raises ValueError here, before the first model is tuned."""
+        first, *_ = codings
+        is_binary = len(self.classes_) == 2
+        coded, loss = (first(y), "logistic") if is_binary else (y, "multinomial")
+        rows = SimpleNamespace(n_rows=len(y), y=coded, loss=find_loss(loss))
+        splits = KFold(self.cv).splits(rows)
+        weight = np.ones(len(y)) if weight is None else weight
+        if not (weight > 0).any():
+            return splits  # Weights without a positive one are refused later, by name.
+        mask = mask_of_folds(splits, weight)
+        check_fold_classes(y, weight, mask, self.classes_)
+        for coding in codings if is_held_back else ():
+            left, _ = split_weight(weight, coding(y), find_loss(loss))
+            when = ", a fifth of the rows held back (stop_on= takes rows of your own instead)"
+            check_fold_classes(y, weight, mask * (left > 0)[:, None], self.classes_, when=when)
+        return splits
+
+    def _bounds(self, problem):
+        """Classes that can be separated drive λ down to where double precision no longer tells
+        models apart: 1e-7 is as good as 0."""
+        if self.bounds is not None:
+            return self.bounds
+        low, high = default_box(problem.inner())
+        return low + np.log(1e5), high
+
+    def decision_function(self, X):
+        """``X w + b``: (n_rows,) for two classes, positive for the second, else (n_rows,
+        n_classes)."""
+        z = self._linear(X)
+        return z[:, 0] if z.shape[1] == 1 else z
+
+    def predict(self, X):
+        """Labels, (n_rows,)."""
+        numbers = likeliest(to_host(self.decision_function(X)))
+        labels = self.classes_[numbers]
+        return beside(X, labels) if labels.dtype.kind in "biuf" else labels
+
+
+def _weighted(rows, by_class):
+    """These rows, (X, numbers of their classes) or None, with the weights of their classes."""
+    if rows is None:
+        return None
+    X, index = rows
+    return X, index, by_class[index]
+
+
+@with_parameters(
+    own=CLASS_WEIGHT,
+    low=LOW,
+    per='"all", "feature", "class", "feature_class" or groups',
+    strength="C_",
+    shapes="an array, shape (n_features,) or (n_classes, n_features),",
+    lam="1 / C_",
+)
+class LogisticRegressionCV(TunedClassifier):
+    """Logistic regression whose ℓ2 strength is tuned by hypergradient on the held-out log-loss.
+
+    Two classes: minimises ``Σ_i s_i log(1 + exp(-y_i (x_i w + b))) + ||w||² / (2 C)`` and chooses C
+    = 1/λ, a continuous value, not one of a grid. More: the multinomial loss ``Σ_i s_i (log(Σ_c
+    exp(x_i w_c + b_c)) - x_i w_{y_i} - b_{y_i}) + Σ_c ||w_c||² / (2 C)``.
+
+    {parameters}
+    classes_ : array, shape (n_classes,)
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> import fasthoag
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = fasthoag.LogisticRegressionCV(cv=5).fit(scale(X), y)
+    >>> bool(0.1 < model.C_ < 10)
+    True
+    """
+
+    _is_joint = True
+
+    def _make_loss(self):
+        return find_loss("logistic")
+
+    def predict_log_proba(self, X):
+        """Logarithms of `predict_proba`, without cancellation."""
+        return beside(X, log_probabilities(to_host(self.decision_function(X))))
+
+    def predict_proba(self, X):
+        """Probabilities of ``classes_``, (n_rows, n_classes)."""
+        z = to_host(self.decision_function(X))
+        return beside(X, self._make_loss().inverse_link(z))  # The multinomial loss has the same.
+
+
+@with_parameters(
+    own="""\
+loss : {"squared_hinge", "smoothed_hinge"}, default "squared_hinge"
+    "smoothed_hinge" is ``log(1 + exp(2 (1 - y z))) / 2``, the hinge with a smooth corner.
+"""
+    + CLASS_WEIGHT,
+    low=LOW,
+    strength="C_",
+    shapes="with more than 2 classes an array, shape (n_classes,); with a last axis of the "
+    "features",
+    lam="1 / C_",
+    folds="(n_folds,), with more than 2 classes (n_classes, n_folds)",
+)
+class LinearSVCCV(TunedClassifier):
+    """Linear support vector classifier whose strength is tuned by hypergradient on its own held-out
+    loss.
+
+    Minimises ``C Σ_i s_i max(0, 1 - y_i (x_i w + b))² + ||w||² / 2``, as scikit-learn's LinearSVC
+    does (which also penalises b), and chooses C = 1/λ. With more than two classes each against the
+    rest has a C of its own.
+
+    {parameters}
+        With more than 2 classes a list of them, and n_iter_ the largest.
+    classes_ : array, shape (n_classes,)
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> import fasthoag
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = fasthoag.LinearSVCCV(cv=5).fit(scale(X), y)
+    >>> model.score(scale(X), y) > 0.95
+    True
+    """
+
+    loss: Any = "squared_hinge"
+
+    def _make_loss(self):
+        return find_loss_among(self.loss, "squared_hinge", "smoothed_hinge")

@@ -1,0 +1,19 @@
+"""Arrays between the two memories: estimators answer where the rows of the caller are."""
+
+from fasthoag.design import is_on_device, to_host
+
+
+def on_host(array):
+    """`array` as NumPy if it is CuPy's; anything else as it is."""
+    return to_host(array) if is_on_device(array) else array
+
+
+def beside(X, array):
+    """`array` in the memory that X is in."""
+    if not is_on_device(X):
+        return on_host(array)
+    if is_on_device(array):
+        return array
+    from fasthoag.design.gpu import find_device
+
+    return find_device().xp.asarray(array)

@@ -1,0 +1,186 @@
+"""Regressors whose predictions are the linear function itself, and what all regressors share."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+
+from fasthoag.criteria import ApproximateLOO
+from fasthoag.design import to_host
+from fasthoag.design.cpu import check_numbers
+from fasthoag.design.offsets import FAR
+from fasthoag.estimators.parameters import find_loss_among, with_parameters
+from fasthoag.estimators.placement import beside
+from fasthoag.estimators.tuned import TunedEstimator
+from fasthoag.losses import find_loss
+from fasthoag.null import weighted_quantile
+
+
+@with_parameters()
+class TunedRegressor(RegressorMixin, TunedEstimator):
+    """What regressors share. `_loss_name` is the loss, whose inverse link makes predictions."""
+
+    score, _score = TunedEstimator.score, staticmethod(r2_score)
+    _strength = "alpha_"
+
+    def _fit(self, X, y, sample_weight, validation, stop_on):
+        y, weight = np.asarray(y, np.float64), self._weight(sample_weight, y)
+        check_numbers(y, "y")  # Its scale is taken next.
+        level = self._level(y, weight)
+        others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
+
+        def tune(loss):
+            return self._tune(X, y, loss, weight, others, [lambda y: y - level])
+
+        coef, intercept = self._search(X, y, weight, level, tune)
+        if level and self.store_folds:
+            w, w_all = self.hoag_result_.w.copy(), self.hoag_result_.w_all.copy()
+            w[-1], w_all[-1] = w[-1] + level, w_all[-1] + level
+            self.hoag_result_ = replace(self.hoag_result_, w=w, w_all=w_all)
+        self.coef_, self.intercept_ = beside(X, coef[:, 0]), float(intercept[0]) + level
+
+    def _search(self, X, y, weight, level, tune):
+        """Coefficients (n_features, 1) and intercept (1,) for targets less `level`; ``tune(loss)``
+        gives them for a loss and sets the attributes that tell of the search."""
+        return tune(self._make_loss(y, weight))
+
+    def _make_loss(self, y, weight):
+        return find_loss(self._loss_name)
+
+    def _level(self, y, weight):
+        """What is taken from the targets while the model is sought and given to the intercept
+        after: the middle of targets that are far from 0 for their spread, whose rounding would
+        count."""
+        if not self.fit_intercept or self.scoring is not None or not np.isfinite(y).all():
+            return 0.0
+        middle = weighted_quantile(y, np.ones(len(y)) if weight is None else weight, 0.5)
+        return middle if abs(middle) > FAR * robust_scale(y, weight) else 0.0
+
+    def predict(self, X):
+        """Predictions, (n_rows,)."""
+        loss = find_loss(self._loss_name)
+        return beside(X, loss.inverse_link(to_host(self._linear(X))))
+
+
+def robust_scale(y, weight):
+    """The distance between the quartiles of y; if that is 0 its standard deviation, if that is too
+    1. A weight counts as copies of its row."""
+    weight = np.ones(len(y)) if weight is None else weight
+    if not weight.sum() > 0:
+        return 1.0  # Weights without a positive one are refused later.
+    low, high = (weighted_quantile(y, weight, share) for share in (0.25, 0.75))
+    mean = np.average(y, weights=weight)
+    return float(high - low) or float(np.sqrt(np.average((y - mean) ** 2, weights=weight))) or 1.0
+
+
+@with_parameters(
+    cv="""int, splitter, iterable of (train, test) pairs or None, default None
+    None is leave-one-out as in scikit-learn: exact up to 2,000 features or 1,000 rows, beyond by
+    probes, without a matrix of either size squared; see `fasthoag.ApproximateLOO`. It has no folds
+    for ``one_se`` and ``scoring``. With more strengths than one, which overfit it, None is 5
+    folds."""
+)
+class RidgeCV(TunedRegressor):
+    """Least squares whose ℓ2 strength is tuned by hypergradient on the held-out squared error.
+
+    Minimises ``Σ_i s_i (y_i - x_i w - b)² + alpha ||w||²``, as scikit-learn's Ridge does, and
+    chooses alpha, a continuous value.
+
+    {parameters}
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> import fasthoag
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = fasthoag.RidgeCV().fit(X, y)
+    >>> bool(0 < model.alpha_ < 0.1)
+    True
+    """
+
+    cv: Any = None
+    _loss_name = "squared"
+
+    def _leave_one_out(self):
+        return ApproximateLOO() if self._has_one_strength else super()._leave_one_out()
+
+
+@with_parameters(
+    own="""\
+epsilon : float, default 0
+    Errors up to it cost nothing; in units of y.
+loss : {"squared_epsilon_insensitive"}
+""",
+    strength="C_",
+    lam="1 / C_",
+)
+class LinearSVRCV(TunedRegressor):
+    """Linear support vector regression whose strength is tuned by hypergradient on its own held-out
+    loss.
+
+    Minimises ``C Σ_i s_i max(0, |y_i - x_i w - b| - epsilon)² + ||w||² / 2``, as scikit-learn's
+    LinearSVR does (which also penalises b), and chooses C = 1/λ.
+
+    {parameters}
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> import fasthoag
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = fasthoag.LinearSVRCV(epsilon=20.0).fit(X, y)
+    >>> model.score(X, y) > 0.5
+    True
+    """
+
+    epsilon: Any = 0.0
+    loss: Any = "squared_epsilon_insensitive"
+    _strength = "C_"
+    _loss_name = "squared_epsilon_insensitive"
+
+    def _make_loss(self, y, weight):
+        return find_loss(find_loss_among(self.loss, self._loss_name), epsilon=self.epsilon)
+
+
+@with_parameters(
+    own="""\
+epsilon : "auto" or float, default "auto"
+    Where the loss turns from a square into a line; in units of y. "auto" is the distance between
+    the quartiles of y, 1.35 standard deviations of normal targets (if that is 0 their standard
+    deviation, if that is too 1): the same model in every unit of y.
+"""
+)
+class HuberRegressorCV(TunedRegressor):
+    """Regression with the Huber loss whose ℓ2 strength is tuned by hypergradient on the held-out
+    Huber loss.
+
+    Minimises ``Σ_i s_i H(y_i - x_i w - b) + alpha/2 ||w||²`` with ``H(r) = r² / 2`` up to ``|r| =
+    epsilon`` and ``epsilon |r| - epsilon² / 2`` beyond, and chooses alpha. This is the plain Huber
+    loss: epsilon is fixed and in units of y. scikit-learn's HuberRegressor estimates a scale of the
+    errors too, and its epsilon is in units of that.
+
+    {parameters}
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> import fasthoag
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = fasthoag.HuberRegressorCV(epsilon=50.0).fit(X, y)
+    >>> model.score(X, y) > 0.5
+    True
+    """
+
+    epsilon: Any = "auto"
+    _loss_name = "huber"
+
+    def _make_loss(self, y, weight):
+        epsilon = self.epsilon
+        if isinstance(epsilon, str) and epsilon == "auto":
+            return find_loss("huber", delta=robust_scale(y, weight))
+        is_number = isinstance(epsilon, (int, float, np.number)) and not isinstance(epsilon, bool)
+        if not (is_number and 0 < epsilon < np.inf):
+            raise ValueError(f'epsilon must be a positive number or "auto"; got {epsilon!r}')
+        return find_loss("huber", delta=epsilon)

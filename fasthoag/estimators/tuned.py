@@ -1,0 +1,321 @@
+"""What the estimators share: their parameters, the call of `hoag`, the choice of the strength and
+the final fit on all rows."""
+
+import warnings
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator, is_regressor
+from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted, validate_data
+
+from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
+from fasthoag.criteria.folds import check_is_cv
+from fasthoag.design import is_on_device, to_host
+from fasthoag.design.cpu import check_n_threads
+from fasthoag.estimators.parameters import with_parameters
+from fasthoag.estimators.placement import beside, on_host
+from fasthoag.estimators.strengths import penalty_for
+from fasthoag.hoag import check_options, hoag, one_standard_error
+from fasthoag.inner.precond import SMALL
+from fasthoag.outer.result import ConvergenceWarning, HoagResult
+from fasthoag.outer.search import is_many
+from fasthoag.outer.trust_region import FEW
+from fasthoag.problem import Problem, check_flag, refit
+from fasthoag.scoring import find_scorers
+
+# About the relative error of the coefficients. Few coefficients are solved to more digits, which
+# cost next to nothing.
+REFIT_TOL, REFIT_TOL_FEW = 1e-4, 1e-6
+REFIT_WARNING = 1e-2
+MATRIX = {"accept_sparse": "csr", "accept_large_sparse": True, "dtype": [np.float64, np.float32]}
+
+
+class Tuned(NamedTuple):
+    """A search, the strengths that it chose and the model w on all rows."""
+
+    result: HoagResult
+    lam: Any
+    w: Any
+
+
+@with_parameters()
+class TunedEstimator(BaseEstimator):
+    """The base of all estimators. A class adds its loss (`_make_loss`), its score (`_score`) and
+    the name of the attribute that holds its strength, `_strength`: α = λ or C = 1/λ."""
+
+    cv: Any = 5
+    fit_intercept: Any = True
+    penalty_per: Any = "all"
+    penalty_factor: Any = None
+    one_se: Any = False
+    method: Any = "auto"
+    bounds: Any = None
+    tol: Any = 3e-4
+    max_iter: Any = None
+    n_threads: Any = None
+    n_jobs: Any = None
+    low_memory: Any = False
+    deterministic: Any = False
+    store_folds: Any = False
+    scoring: Any = None
+    device: Any = None
+    callback: Any = None
+
+    def fit(self, X, y, sample_weight=None, validation=None, stop_on=None):
+        """Tune and fit.
+
+        Parameters
+        ----------
+        X : array or sparse matrix, shape (n_rows, n_features)
+        y : array, shape (n_rows,)
+        sample_weight : array, shape (n_rows,), optional
+        validation : (X, y), optional
+            Tune on these rows instead of by cross-validation.
+        stop_on : (X, y), optional
+            Rows that neither train nor tune: the search ends when their loss falls no more. For
+            many strengths; see `fasthoag.hoag`.
+        """
+        self._check_parameters()
+        self._fit(*self._training(X, y), sample_weight, validation, stop_on)
+        return self
+
+    def score(self, X, y, sample_weight=None):
+        """How good `predict` is for these rows: the accuracy of a classifier, R² of a regressor, D²
+        where targets are not negative; a float."""
+        return self._score(
+            on_host(y), to_host(self.predict(X)), sample_weight=on_host(sample_weight)
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    # ---- arguments ----
+
+    def _check_parameters(self):
+        """Raises for parameters that no data can suit."""
+        for name in ("fit_intercept", "one_se", "low_memory", "deterministic", "store_folds"):
+            check_flag(getattr(self, name), name)
+        for name in ("n_threads", "n_jobs"):
+            check_n_threads(getattr(self, name), name)
+        check_options(self.method, self.tol, self.max_iter, self.callback)
+        check_is_cv(self.cv)
+        if self.scoring is not None:
+            find_scorers(self.scoring)
+
+    def _training(self, X, y):
+        """X as it is read and y as NumPy."""
+        y, is_numeric = on_host(y), is_regressor(self)
+        if not is_on_device(X):
+            return validate_data(self, X, y, y_numeric=is_numeric, ensure_min_samples=2, **MATRIX)
+        X, y = self._matrix(X, reset=True), _check_y(y, y_numeric=is_numeric, estimator=self)
+        if len(y) != X.shape[0] or len(y) < 2:
+            raise ValueError(
+                f"y has {len(y)} values and X has {X.shape[0]} rows; they must be equal, and 2 at "
+                "least"
+            )
+        return X, y
+
+    def _rows(self, pair, name):
+        """Rows that do not train, (X, y), or None."""
+        if pair is None:
+            return None
+        try:
+            X, y = pair
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} must be a pair (X, y) of rows and their targets") from None
+        return self._matrix(X), to_host(y)
+
+    def _matrix(self, X, reset=False):
+        """X as it is read. On a GPU it stays there, and the design checks its values."""
+        if not is_on_device(X):
+            return validate_data(self, X, reset=reset, **MATRIX)
+        if len(X.shape) != 2:
+            raise ValueError(f"X must have 2 dimensions; got shape {X.shape}")
+        if reset:
+            self.n_features_in_ = X.shape[1]
+        elif X.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        # CuPy's product would sum duplicates in the caller's matrix.
+        return X if getattr(X, "has_canonical_format", True) else X.copy()
+
+    def _weight(self, sample_weight, y):
+        if sample_weight is None:
+            return None
+        return _check_sample_weight(
+            on_host(sample_weight), y, dtype=np.float64, ensure_non_negative=True
+        )
+
+    # ---- the search ----
+
+    @property
+    def _has_one_strength(self):
+        return isinstance(self.penalty_per, str) and self.penalty_per == "all"
+
+    def _penalty(self, n_classes):
+        if self.one_se and not self._has_one_strength:
+            raise ValueError('one_se=True needs a single strength, penalty_per="all"')
+        return penalty_for(self.penalty_per, self.penalty_factor, n_classes)
+
+    def _tune(self, X, y, loss, weight, others, codings):
+        """Coefficients (n_features, n_models) and intercepts (n_models,), a model for every coding
+        of the targets; of the multinomial loss, whose coding is one, (n_features, n_classes).
+
+        `others` are the rows of ``validation`` and of ``stop_on``, each of them None, (X, y) or
+        (X, y, weight)."""
+        validation, stop_on = others
+        penalty, cv = self._penalty(loss.n_classes), self.cv
+        if loss.is_classification and validation is None:  # All codings have the same folds.
+            n, p = X.shape
+            n = n if weight is None else int((weight > 0).sum())
+            asked = {"n_hyper": penalty.n_hyper(p), "n_used": n, "n_features": p, "loss": loss}
+            is_held_back = stop_on is None and is_many(SimpleNamespace(penalty=penalty, **asked))
+            cv = self._checked_splits(y, codings, weight, is_held_back)
+        first, *_ = codings
+        problem = Problem(
+            X,
+            first(y),
+            loss=loss,
+            penalty=penalty,
+            fit_intercept=self.fit_intercept,
+            sample_weight=weight,
+            low_memory=self.low_memory,
+            deterministic=self.deterministic,
+            device=self.device,
+        )
+        n_threads = self.n_threads if self.n_threads is not None else self.n_jobs
+        problem = problem if n_threads is None else problem.with_threads(n_threads)
+        found = []
+        for coding in codings:
+            if found:
+                problem = replace(problem, X=problem.design, y=coding(y))
+            found.append(self._tune_one(problem, cv, *(_coded(rows, coding) for rows in others)))
+        self._keep(found)
+        w, n = np.column_stack([to_host(one.w) for one in found]), X.shape[1]
+        return w[:n], w[n] if self.fit_intercept else np.zeros(w.shape[1])
+
+    def _tune_one(self, problem, cv, validation, stop_on):
+        criterion = self._criterion(cv, validation)
+        bounds = self._bounds(problem)
+        result = hoag(
+            problem,
+            criterion,
+            method=self.method,
+            bounds=bounds,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            callback=self.callback,
+            scoring=self.scoring,
+            stop_on="auto" if stop_on is None else HeldOut(*stop_on),
+        )
+        theta = result.theta
+        if self.one_se:
+            if len(result.fold_values) < 2:
+                raise ValueError(
+                    "one_se=True needs cross-validation: there is one criterion value only with "
+                    "validation= or leave-one-out"
+                )
+            theta = one_standard_error(problem, criterion, result, bounds=bounds)
+        w = self._refit(problem, theta, result.w_all)
+        if not self._has_one_strength:
+            return Tuned(result, problem.penalty.strengths(theta, problem.n_features).T, w)
+        return Tuned(result, float(np.exp(theta[0])), w)
+
+    def _criterion(self, cv, validation):
+        """What is minimised over the strength: the loss on `validation`, else that of `cv`."""
+        if validation is not None:
+            return HeldOut(*validation)
+        criterion = self._leave_one_out() if cv is None else KFold(cv)
+        if not isinstance(criterion, ApproximateLOO):
+            return criterion
+        for name, is_asked in (
+            ("one_se", self.one_se),
+            ("scoring", self.scoring is not None),
+            ("method", self.method == "newton"),
+        ):
+            if is_asked:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} needs rows that are held out, and cv=None is "
+                    "leave-one-out; pass cv=5 or validation="
+                )
+        return criterion
+
+    def _leave_one_out(self):
+        """What cv=None means."""
+        return KFold(5)
+
+    def _bounds(self, problem):
+        return self.bounds
+
+    def _refit(self, problem, theta, w_all):
+        """The model on all rows, with a warning where it is not solved."""
+        tol = REFIT_TOL_FEW if problem.design.n_coef <= SMALL else REFIT_TOL
+        w, error, is_converged = refit(problem, theta, w_all, tol=tol)
+        if not is_converged:
+            # There is nearly no penalty, and there the null model is the better start.
+            w_again, error_again, is_converged = refit(problem, theta, tol=tol)
+            if is_converged or not error_again >= error:
+                w, error = w_again, error_again
+        if not (is_converged or error <= REFIT_WARNING):
+            warnings.warn(
+                "the final model is not solved at the chosen strength: its gradient is "
+                f"{error:.1e} of the penalty's. Raise the lower bound of log lambda (bounds=)",
+                ConvergenceWarning,
+                stacklevel=6,  # It points to the call of `fit`.
+            )
+        return w
+
+    def _keep(self, found):
+        """Sets the attributes that tell of the search; of several models lists, or arrays with a
+        row for each."""
+        results, lam, _ = zip(*found, strict=True)
+        is_one = len(found) == 1
+        kept = list(results) if self.store_folds else [_without_folds(one) for one in results]
+        scores = np.array([-result.fold_values / result.fold_weights for result in results])
+        means = np.array(
+            [-result.fold_values.sum() / result.fold_weights.sum() for result in results]
+        )
+        n_folds = scores.shape[1]
+        errors = np.full(len(scores), np.nan)
+        if n_folds > 1:
+            errors = scores.std(axis=1, ddof=1) / np.sqrt(n_folds)
+        self.hoag_result_ = kept[0] if is_one else kept
+        self.n_iter_ = max(result.n_iter for result in results)
+        self.scores_ = scores[0] if is_one else scores
+        self.score_mean_ = float(means[0]) if is_one else means
+        self.score_se_ = float(errors[0]) if is_one else errors
+        self.lam_ = lam[0] if is_one else np.array(lam)
+        with np.errstate(divide="ignore"):
+            strength = self.lam_ if self._strength == "alpha_" else 1.0 / self.lam_
+        setattr(self, self._strength, strength)
+
+    # ---- predictions ----
+
+    def _linear(self, X):
+        """X w + b, beside X."""
+        check_is_fitted(self)
+        X = self._matrix(X)
+        return X @ beside(X, self.coef_).T + beside(X, self.intercept_)
+
+
+def _coded(rows, coding):
+    """These rows, (X, y) or (X, y, weight) or None, with their targets coded."""
+    if rows is None:
+        return None
+    X, y, *weight = rows
+    return X, coding(y), *weight
+
+
+def _without_folds(result):
+    """A `HoagResult` without what is as long as the coefficients of every fold; of many
+    hyperparameters also without what is as long as those of the model once more."""
+    if len(result.theta) <= FEW:
+        return replace(result, w=None, w_all=None)
+    trace = [record | {"theta": None} for record in result.trace]
+    return replace(result, w=None, w_all=None, lam=None, grad=None, trace=trace)

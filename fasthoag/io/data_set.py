@@ -1,0 +1,125 @@
+"""Data sets of one file or several that belong together, whatever their formats."""
+
+import os
+
+import numpy as np
+
+from fasthoag.io.inputs import counted_from, existing_file, real_type, whole_number
+from fasthoag.io.npz import is_npz, read_npz
+from fasthoag.io.svmlight import read_text, with_features
+
+
+def load_data(
+    path, labels=None, *, n_features=None, dtype=np.float64, zero_based="auto", n_threads=None
+):
+    """Matrix and labels of a data set: ``.npz`` with ``.npy``, or LIBSVM text; of several at once.
+
+    Parameters
+    ----------
+    path : str or path, or a list of them
+        ``.npz``: a matrix saved by `scipy.sparse.save_npz`. Any other name is LIBSVM text, see
+        `load_svmlight`. A list is of files that belong together, such as training and test rows:
+        all get the same number of columns, and `zero_based` is decided for all text among them.
+    labels : str or path, or a list of them, optional
+        For ``.npz`` only: the ``.npy`` file of the labels, by default the same name with ``.npy``.
+        A list, with None for text, where `path` is one.
+    n_features, dtype
+        As of `load_svmlight`.
+    zero_based, n_threads
+        As of `load_svmlight`, for LIBSVM text only. "auto": features count from 0 if any of the
+        files has an index 0.
+
+    Returns
+    -------
+    X : csr_matrix, shape (n_rows, n_features)
+    y : array of float64, shape (n_rows,)
+        Of a list, a list of pairs ``(X, y)``.
+
+    Raises
+    ------
+    FileNotFoundError
+    ValueError
+        A file is malformed, values are not finite, or the numbers of rows and labels differ.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np, scipy.sparse
+    >>> from fasthoag.io import load_data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "train.npz")
+    ...     scipy.sparse.save_npz(path, scipy.sparse.eye(3, format="csr"))
+    ...     np.save(os.path.join(folder, "train.npy"), [1.0, -1.0, 1.0])
+    ...     X, y = load_data(os.path.join(folder, "train.npz"))
+    >>> X.shape, y
+    ((3, 3), array([ 1., -1.,  1.]))
+    """
+    is_list = isinstance(path, (list, tuple))
+    paths = list(path) if is_list else [path]
+    labels = [labels] if not is_list else [None] * len(paths) if labels is None else labels
+    if is_list and not (isinstance(labels, (list, tuple)) and len(labels) == len(paths) > 0):
+        raise ValueError(
+            "a list for path must not be empty, and labels a list as long, or None; found "
+            f"{len(paths)} files and labels={labels!r}."
+        )
+    n_features = whole_number("n_features", n_features)
+    found, _ = read_together(
+        list(zip(paths, labels, strict=True)),
+        dtype=dtype,
+        zero_based=zero_based,
+        n_threads=n_threads,
+        n_features=n_features,
+    )
+    if is_list and n_features is None:
+        n_features = max(X.shape[1] for X, _, _ in found) or None
+    pairs = [
+        (with_features(path, X, n_features), y)
+        for path, (X, y, _) in zip(paths, found, strict=True)
+    ]
+    return pairs if is_list else pairs[0]
+
+
+def read_together(
+    files,
+    *,
+    dtype=np.float64,
+    zero_based="auto",
+    n_threads=None,
+    n_features=None,
+    max_features=None,
+    needs_labels=True,
+):
+    """A list of ``(X, y, has_feature_0)``, one for every ``(path, labels)`` of `files`, and whether
+    text counts features from 0.
+
+    Every X is as wide as its own file. "auto" as `zero_based` is decided for all text together: it
+    counts from 0 if any text has an index 0. Where no file is text it stays "auto", and
+    ``has_feature_0`` of a ``.npz`` file is None. Without `needs_labels`, y is None for a ``.npz``
+    file whose labels are neither named nor beside it.
+    """
+    dtype, zero_based = real_type(dtype), counted_from(zero_based)
+    n_threads = whole_number("n_threads", n_threads)
+    files = [(existing_file(path), labels) for path, labels in files]
+    if all(is_npz(path) for path, _ in files):
+        given = [("n_threads", n_threads is not None), ("zero_based", zero_based != "auto")]
+        if unused := ", ".join(name for name, is_given in given if is_given):
+            raise ValueError(f"{files[0][0]}: {unused}: for LIBSVM text only; drop it for .npz.")
+    found = []
+    for path, labels in files:
+        if is_npz(path):
+            found.append((*read_npz(path, labels, dtype, needs_labels, max_features), None))
+        elif labels is None:
+            found.append(read_text(path, dtype, zero_based, n_threads, n_features, max_features))
+        else:
+            raise ValueError(
+                f"{path}: LIBSVM text holds its own labels; drop labels={os.fspath(labels)!r}."
+            )
+    has_feature_0 = [has_one for _, _, has_one in found if has_one is not None]
+    if zero_based == "auto" and has_feature_0:
+        zero_based = any(has_feature_0)
+        for X, _, has_one in found if zero_based else ():
+            if has_one is False:  # It was read as if it counted from 1.
+                # No index overflows: the file held numbers of 32 bits, and indices are one less.
+                X.indices += 1
+                X.resize((X.shape[0], X.shape[1] + 1))
+    return found, zero_based
