@@ -193,7 +193,8 @@ class InnerProblem:
     def with_penalty(self, penalty):
         """The same with another penalty of the same features."""
         same = replace(self, penalty=penalty)
-        same.__dict__["null"] = self.null  # which knows of no penalty
+        # what knows of no penalty stays
+        same.__dict__.update({"null": self.null, "curvature_scales": self.curvature_scales})
         return same
 
     @property
