@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-NATIVE = $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/cuda/*.cu csrc/cuda/*.cuh tests/*.hpp)
+NATIVE = $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/cuda/*.cu csrc/cuda/*.cuh tests/support/*.hpp)
 # Tests that run with a coefficient map of every kind too; all but equivariances may.
 IN_TWO_SPACES = tests/test_hypergradient.py tests/test_blocks.py
 # Kernels and solvers, once more with one thread by the environment.

@@ -1,15 +1,18 @@
-"""The five numbers of the GPU path, in one command of at most 8 minutes: `python3 bench/gpu.py`. It
-builds the package in the checkout when it has to, needs CuPy, NumPy, SciPy, pybind11, setuptools
-and g++, no network, and appends its records to records/gpu.jsonl.
+"""The five numbers of the GPU path, in one command of at most 8 minutes: `python3 bench/gpu.py`.
 
-`--nnz 1e8` takes a smaller large problem, `--skip-cpu` leaves out the slow comparison on it,
-`--emulate` runs everything at tiny sizes with the kernels on the CPU: that shows that it works, its
-times mean nothing and are not recorded."""
+It builds the package in the checkout when it has to, and appends its records to records/gpu.jsonl.
+It needs CuPy, NumPy, SciPy, pybind11, setuptools and g++, but no network.
+
+`--nnz 1e8` takes a smaller large problem, `--skip-cpu` leaves out the slow comparison on it.
+`--emulate` runs everything at tiny sizes with the kernels on the CPU, which shows that it works.
+Its times mean nothing and are not recorded.
+"""
 
 import argparse
 import datetime
 import gc
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -62,7 +65,7 @@ class Bench:
         folder = options.records or (None if options.emulate else HERE / "records")
         self.path = folder and folder / "gpu.jsonl"
         if options.emulate:
-            from host_device import HostDevice
+            from support.host_device import HostDevice
 
             self.device, self.name = HostDevice(), "emulated on the CPU"
         else:
@@ -151,26 +154,9 @@ class Bench:
 # ---- 1: parity ----
 
 
-def targets(loss, score, rng):
-    """Targets in the domain of a loss that follow `score`."""
-    from fasthoag.losses import COUNTS, LOSSES, REAL
-
-    noisy, mean = (
-        score + rng.normal(size=len(score)) * max(1.0, 0.7 * score.std()),
-        np.exp(score / max(1.0, score.std())),
-    )
-    if LOSSES[loss].is_classification:
-        return np.where(noisy > 0, 1.0, -1.0)
-    if LOSSES[loss].domain is REAL:
-        return noisy
-    return (
-        rng.poisson(mean).astype(float)
-        if LOSSES[loss].domain is COUNTS
-        else mean * (0.1 + rng.gamma(2.0, 0.5, len(score)))
-    )
-
-
 def small_problem(loss, seed, n=80, p=12):
+    from support.problems import targets
+
     rng = np.random.default_rng(seed)
     X = sp.csr_matrix(rng.normal(size=(n, p)) * (rng.random((n, p)) < 0.4))
     return X, targets(loss, 0.3 + X @ rng.normal(size=p), rng)
@@ -188,95 +174,48 @@ def folds(n, F=3):
     return Folds([(np.flatnonzero(part != f), np.flatnonzero(part == f)) for f in range(F)])
 
 
+class Differences:
+    """The largest relative differences of the device from the CPU, and of how many cases. NaN
+    stays, so that it is no success."""
+
+    def __init__(self):
+        self.worst, self.n_cases = {"value": 0.0, "hypergradient": 0.0, "theta": 0.0}, 0
+
+    def see(self, name, difference):
+        self.worst[name] = np.maximum(self.worst[name], difference)
+
+    def see_value(self, here, there):
+        self.see("value", abs(there.value - here.value) / abs(here.value))
+
+    def see_theta(self, here, there):
+        self.see("theta", np.abs(there.theta - here.theta).max())
+
+    def see_grad(self, here, there, least=0.0):
+        size = max(np.abs(here.grad).max(), least * abs(here.value))
+        self.see("hypergradient", np.abs(there.grad - here.grad).max() / size)
+
+
+def evaluated(problem, criterion, **options):
+    """The criterion and its hypergradient at one θ, solved to rounding."""
+    from fasthoag.hypergradient import Accuracy
+
+    bound = criterion.bind(problem)
+    zero = problem.design.zeros(bound.inner.units.n_columns)
+    theta = np.full(problem.n_hyper, 0.5)
+    return bound.evaluate(theta, zero, Accuracy(1e-11, 1e-11), **options)
+
+
 def parity(bench):
     """Criterion, hypergradient and tuned θ of every loss x penalty x criterion, on the device and
     on the CPU."""
     import fasthoag
-    from fasthoag.criteria import CRITERIA
-    from fasthoag.design.cpu import CpuDesign
-    from fasthoag.hypergradient import Accuracy
-    from fasthoag.losses import LOSSES
 
     # an optimum at the bound is as good for this
     warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)
-    p, worst, n, began = 12, {"value": 0.0, "hypergradient": 0.0, "theta": 0.0}, 0, perf_counter()
-    penalties = {
-        "ridge": fasthoag.Ridge(),
-        "group": fasthoag.GroupRidge(np.arange(p) % 3),
-        "feature": fasthoag.FeatureRidge(),
-        "structured": fasthoag.StructuredRidge(np.column_stack([np.ones(p), np.arange(p) / p])),
-        "sum": fasthoag.Ridge() + fasthoag.GroupRidge(np.arange(p) % 2),
-    }
-    for loss in LOSSES:
-        (X, y), (X_val, y_val) = small_problem(loss, 0), small_problem(loss, 1)
-        for name, penalty in penalties.items():
-            for criterion in (fasthoag.HeldOut(X_val, y_val), folds(len(y))):
-                found, tuned = [], []
-                for design in (
-                    CpuDesign(X, fit_intercept=True),
-                    bench.design(X, fit_intercept=True),
-                ):
-                    problem = fasthoag.Problem(design, y, loss=loss, penalty=penalty)
-                    bound = criterion.bind(problem)
-                    zero = design.zeros(bound.inner.units.n_columns)
-                    found.append(
-                        bound.evaluate(np.full(problem.n_hyper, 0.5), zero, Accuracy(1e-11, 1e-11))
-                    )
-                    # the search itself, to the rounding of its steps
-                    if name == "ridge" and not LOSSES[loss].has_kinks:
-                        tuned.append(
-                            fasthoag.hoag(problem, criterion, tol=1e-7, bounds=(-6, 6)).theta
-                        )
-                here, there = found
-                size = max(np.abs(here.grad).max(), 1e-3 * abs(here.value))
-                worst["value"] = np.maximum(
-                    worst["value"], abs(there.value - here.value) / abs(here.value)
-                )
-                worst["hypergradient"] = np.maximum(
-                    worst["hypergradient"], np.abs(there.grad - here.grad).max() / size
-                )
-                worst["theta"] = np.maximum(
-                    worst["theta"], np.abs(tuned[1] - tuned[0]).max() if tuned else 0.0
-                )
-                n += 1
-    for name, penalty in {
-        "multinomial": fasthoag.Ridge(),
-        "multinomial by class": fasthoag.PerClass(fasthoag.Ridge(), 3),
-    }.items():
-        X, y = small_problem("squared", 0)
-        y = np.digitize(y, np.quantile(y, [0.3, 0.7])).astype(float)
-        found = []
-        for design in (CpuDesign(X, fit_intercept=True), bench.design(X, fit_intercept=True)):
-            problem = fasthoag.Problem(design, y, loss="multinomial", penalty=penalty)
-            bound = folds(len(y)).bind(problem)
-            zero = design.zeros(bound.inner.units.n_columns)
-            found.append(
-                bound.evaluate(
-                    np.full(problem.n_hyper, 0.5),
-                    zero,
-                    Accuracy(1e-11, 1e-11),
-                    has_tangents="by class" not in name,
-                )
-            )
-        worst["value"] = np.maximum(
-            worst["value"], abs(found[1].value - found[0].value) / found[0].value
-        )
-        worst["hypergradient"] = np.maximum(
-            worst["hypergradient"],
-            np.abs(found[1].grad - found[0].grad).max() / np.abs(found[0].grad).max(),
-        )
-        n += 1
-    X, y = small_problem("squared", 0)
-    for criterion in (rule() for rule in CRITERIA.values() if "hessian" not in rule.gives):
-        here, there = (
-            fasthoag.hoag(fasthoag.Problem(design, y, loss="squared"), criterion, tol=1e-7)
-            for design in (CpuDesign(X, fit_intercept=True), bench.design(X, fit_intercept=True))
-        )
-        worst["value"] = np.maximum(worst["value"], abs(there.value - here.value) / abs(here.value))
-        worst["theta"], n = (
-            np.maximum(worst["theta"], np.abs(there.theta - here.theta).max()),
-            n + 1,
-        )
+    found, began = Differences(), perf_counter()
+    for part in (parity_of_losses, parity_of_multinomial, parity_without_rows):
+        part(bench, found)
+    worst, n = found.worst, found.n_cases
     text = ", ".join(f"{name} {value:.0e}" for name, value in worst.items())
     bench.record(
         "gpu-parity",
@@ -293,6 +232,82 @@ def parity(bench):
         "1e-6, hypergradient 1e-8",
         is_met,
     )
+
+
+def both(bench, X):
+    """X on the CPU and on the device."""
+    from fasthoag.design.cpu import CpuDesign
+
+    return CpuDesign(X, fit_intercept=True), bench.design(X, fit_intercept=True)
+
+
+def parity_of_losses(bench, found):
+    """Every loss, penalty and criterion with held-out rows."""
+    import fasthoag
+    from fasthoag.losses import LOSSES
+
+    p = 12
+    penalties = {
+        "ridge": fasthoag.Ridge(),
+        "group": fasthoag.GroupRidge(np.arange(p) % 3),
+        "feature": fasthoag.FeatureRidge(),
+        "structured": fasthoag.StructuredRidge(np.column_stack([np.ones(p), np.arange(p) / p])),
+        "sum": fasthoag.Ridge() + fasthoag.GroupRidge(np.arange(p) % 2),
+    }
+    for loss, (name, penalty) in itertools.product(LOSSES, penalties.items()):
+        (X, y), (X_val, y_val) = small_problem(loss, 0), small_problem(loss, 1)
+        for criterion in (fasthoag.HeldOut(X_val, y_val), folds(len(y))):
+            problems = [
+                fasthoag.Problem(design, y, loss=loss, penalty=penalty) for design in both(bench, X)
+            ]
+            here, there = (evaluated(problem, criterion) for problem in problems)
+            found.see_value(here, there)
+            found.see_grad(here, there, least=1e-3)
+            # the search itself, to the rounding of its steps
+            if name == "ridge" and not LOSSES[loss].has_kinks:
+                found.see_theta(
+                    *(fasthoag.hoag(one, criterion, tol=1e-7, bounds=(-6, 6)) for one in problems)
+                )
+            found.n_cases += 1
+
+
+def parity_of_multinomial(bench, found):
+    """One strength for all classes, and one for each."""
+    import fasthoag
+
+    X, y = small_problem("squared", 0)
+    y = np.digitize(y, np.quantile(y, [0.3, 0.7])).astype(float)
+    one = fasthoag.Ridge()
+    for penalty, has_tangents in ((one, True), (fasthoag.PerClass(one, 3), False)):
+        here, there = (
+            evaluated(
+                fasthoag.Problem(design, y, loss="multinomial", penalty=penalty),
+                folds(len(y)),
+                has_tangents=has_tangents,
+            )
+            for design in both(bench, X)
+        )
+        found.see_value(here, there)
+        found.see_grad(here, there)
+        found.n_cases += 1
+
+
+def parity_without_rows(bench, found):
+    """Whole tunings by the criteria that have no rows of their own."""
+    import fasthoag
+    from fasthoag.criteria import CRITERIA
+
+    X, y = small_problem("squared", 0)
+    for rule in CRITERIA.values():
+        if "hessian" in rule.gives:
+            continue
+        here, there = (
+            fasthoag.hoag(fasthoag.Problem(design, y, loss="squared"), rule(), tol=1e-7)
+            for design in both(bench, X)
+        )
+        found.see_value(here, there)
+        found.see_theta(here, there)
+        found.n_cases += 1
 
 
 # ---- 2: one Hessian product ----
@@ -352,7 +367,7 @@ def spmv(bench, design):
         return [], []
     xp, (n, p) = design.xp, design.shape
     calls, results = [], []
-    for rows, shape in ((design._rows, (n, p)), (design._columns, (p, n))):
+    for rows, shape in ((design.stored.rows, (n, p)), (design.stored.columns, (p, n))):
         matrix = csp.csr_matrix(
             (rows.data, rows.indices, rows.indptr.astype(np.int32)), shape=shape
         )
@@ -366,7 +381,9 @@ def spmv(bench, design):
 def product(bench, n_rows, n_features, per_row, dtype, name, bandwidth):
     """Times of one Hessian product, of its two halves and of cuSPARSE's; says number 2 for one
     matrix."""
-    from fasthoag.design import Curvature, gpu_cg
+    from fasthoag.design import Curvature
+    from fasthoag.design.gpu import passes
+    from fasthoag.design.gpu.launches import run
 
     xp = bench.device.xp
     matrix = Csr(*zipf_on_device(xp, n_rows, n_features, per_row, dtype), (n_rows, n_features))
@@ -381,10 +398,8 @@ def product(bench, n_rows, n_features, per_row, dtype, name, bandwidth):
     share = n_bytes / median(seconds) / bandwidth
     Z, G = xp.zeros((n_rows, 1)), xp.zeros((n_features, 1))
     # as the solvers launch them
-    ours = [
-        partial(gpu_cg.run, steps)
-        for steps in (design._gather_rows(V, Z), design._gather_columns(R, G))
-    ]
+    halves_of_ours = passes.to_rows(design.stored, V, Z), passes.to_columns(design.stored, R, G)
+    ours = [partial(run, steps) for steps in halves_of_ours]
     theirs, expected = ([], []) if bench.options.emulate else spmv(bench, design)
     n_queued = 3 if matrix.nnz > 1e8 else 30
 

@@ -7,10 +7,9 @@
 // a bound too high; then the parts are moved together.
 #pragma once
 
+#include "svmlight_numbers.hpp"
+
 #include <algorithm>
-#include <cfloat>
-#include <charconv>
-#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -20,6 +19,7 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace fh {
@@ -28,10 +28,9 @@ struct Free {
     void operator()(void* p) const noexcept { std::free(p); }
 };
 
+// Memory of malloc, so that it can shrink in place and be handed to another owner.
 template <class T>
-using Buffer =
-    std::unique_ptr<T[],
-                    Free>;  // malloc, so that it can shrink in place and be handed to another owner
+using Buffer = std::unique_ptr<T[], Free>;
 
 template <class T>
 Buffer<T> allocate(int64_t n) {
@@ -51,8 +50,8 @@ void shrink(Buffer<T>& buffer, int64_t n) noexcept {
 // below 2^31.
 template <class V>
 struct SvmlightRows {
-    int64_t n_rows = 0, n_entries = 0,
-            n_features = 0;  // n_features: largest index seen + 1, explicit zeros included
+    int64_t n_rows = 0, n_entries = 0;
+    int64_t n_features = 0;  // the largest index seen + 1, explicit zeros included
     bool has_index_0 = false;
     Buffer<double> labels;
     Buffer<int64_t> indptr;
@@ -71,22 +70,11 @@ struct SvmlightError {
 
 namespace svmlight {
 
-constexpr int64_t kPadding =
-    16;  // bytes that can be read past any line: eight-byte loads need no check for the end
+// kWide: an index beyond the largest one allowed, or beyond int32.
+enum class Fault : uint8_t { kNone, kLabel, kQid, kIndex, kZeroIndex, kTwice, kValue, kWide };
 
-enum class Fault : uint8_t {
-    kNone,
-    kLabel,
-    kQid,
-    kIndex,
-    kZeroIndex,
-    kTwice,
-    kValue,
-    kWide
-};  // kWide: beyond the largest index allowed, or beyond int32
-
-struct Chunk {  // whole lines, each closed by '\n', so that no scan needs to test for the end of
-                // the text
+// Whole lines, each closed by '\n', so that no scan needs to test for the end of the text.
+struct Chunk {
     const char *begin, *end;
     int64_t n_lines = 0, n_colons = 0;       // bounds of rows and entries
     int64_t first_row = 0, first_entry = 0;  // where its part of the output begins
@@ -105,14 +93,11 @@ struct Output {
     V* values;
 };
 
-inline bool is_digit(char c) noexcept { return static_cast<unsigned char>(c - '0') < 10; }
-inline bool is_blank(char c) noexcept { return c == ' ' || c == '\t' || c == '\r'; }
-inline bool ends_token(char c) noexcept { return is_blank(c) || c == '\n' || c == '#'; }
-
+// Bounds of the rows and entries of a chunk: its line ends and its colons.
 inline void count(Chunk& chunk) noexcept {
     for (const char* p = chunk.begin; p < chunk.end;) {
-        const int64_t n =
-            std::min<int64_t>(chunk.end - p, 255);  // 255: the byte counters cannot overflow
+        // 255 at a time: the byte counters cannot overflow
+        const int64_t n = std::min<int64_t>(chunk.end - p, 255);
         uint8_t colons = 0, lines = 0;
         for (int64_t i = 0; i < n; ++i) {
             colons += p[i] == ':';
@@ -122,130 +107,6 @@ inline void count(Chunk& chunk) noexcept {
         chunk.n_lines += lines;
         p += n;
     }
-}
-
-// ---- numbers ----
-
-constexpr double kPower10[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                               1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                               1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-constexpr uint64_t kScale[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
-
-// Appends the digits at p to the number and returns where they end; more than 19 wrap around, which
-// the caller tells by their count. Eight at a time: Lemire, "Number parsing at a gigabyte per
-// second", Softw. Pract. Exper. 51 (2021).
-inline const char* read_digits(const char* p, uint64_t& number) noexcept {
-    for (;;) {
-        uint64_t word;
-        std::memcpy(&word, p, 8);
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-        word = __builtin_bswap64(word);
-#endif
-        word ^= 0x3030303030303030;  // digits become 0..9; a carry below goes only past the first
-                                     // non-digit
-        const uint64_t others = (word | (word + 0x7676767676767676)) & 0x8080808080808080;
-        const int n = others ? __builtin_ctzll(others) >> 3 : 8;
-        if (n == 0) return p;
-        word <<= 64 - 8 * n;  // the last digit to the highest byte, zeros in front of the first
-        word = word * 10 + (word >> 8);
-        word = ((word & 0x000000FF000000FF) * 0x000F424000000064 +
-                ((word >> 16) & 0x000000FF000000FF) * 0x0000271000000001) >>
-               32;
-        number = number * kScale[n] + static_cast<uint32_t>(word);
-        p += n;
-        if (n < 8) return p;
-    }
-}
-
-struct Decimal {
-    const char *first, *last;  // without the sign
-    uint64_t digits;           // valid for n_digits <= 19
-    int64_t n_digits, exp10;
-    bool is_negative;
-};
-
-// The number at p, up to the first character that is not part of it. False: there is none, or it
-// breaks off ("1e").
-inline bool scan(const char* p, Decimal& d) noexcept {
-    d.is_negative = *p == '-';
-    p += d.is_negative || *p == '+';
-    d.first = p;
-    d.digits = 0;
-    if (is_digit(p[0]) && p[1] == '.')
-        d.digits = static_cast<uint64_t>(*p++ - '0');  // most fractions: 25 % faster
-    else
-        p = read_digits(p, d.digits);
-    d.n_digits = p - d.first;
-    d.exp10 = 0;
-    if (*p == '.') {
-        const char* fraction = p + 1;
-        p = read_digits(fraction, d.digits);
-        d.exp10 = fraction - p;
-        d.n_digits += p - fraction;
-    }
-    if (d.n_digits == 0) return false;
-    if (*p == 'e' || *p == 'E') {
-        const bool is_minus = *++p == '-';
-        p += is_minus || *p == '+';
-        if (!is_digit(*p)) return false;
-        int64_t e = 0;
-        for (; is_digit(*p); ++p)
-            if (e < 1'000'000'000'000'000) e = 10 * e + (*p - '0');
-        d.exp10 += is_minus ? -e : e;
-    }
-    d.last = p;
-    return true;
-}
-
-// Correctly rounded by the standard library. False: too large for V; too small gives 0.
-template <class V>
-[[gnu::noinline]] bool convert_any(const Decimal& d, V& value) noexcept {
-    V magnitude = 0;
-    if (std::from_chars(d.first, d.last, magnitude).ec == std::errc::result_out_of_range) {
-        int64_t point = d.exp10 + d.n_digits;  // below 10^point, once leading zeros are taken off
-        for (const char* p = d.first; *p == '0' || *p == '.'; ++p) point -= *p == '0';
-        if (point > 0) return false;
-        magnitude = 0;
-    }
-    value = d.is_negative ? -magnitude : magnitude;
-    return std::isfinite(magnitude);
-}
-
-inline bool convert(const Decimal& d, double& value) noexcept {
-    // Clinger 1990: both operands are exact, so the one rounding is the right one. Not with x87's
-    // wider registers.
-    constexpr uint64_t kExact = uint64_t{1} << 53;
-    if (FLT_EVAL_METHOD == 0 && d.n_digits <= 19 && d.digits <= kExact && d.exp10 >= -22 &&
-        d.exp10 <= 22) {
-        const double digits = static_cast<double>(static_cast<int64_t>(d.digits));
-        const double magnitude =
-            d.exp10 < 0 ? digits / kPower10[-d.exp10] : digits * kPower10[d.exp10];
-        value = d.is_negative ? -magnitude : magnitude;
-        return true;
-    }
-    return convert_any(d, value);
-}
-
-inline bool convert(const Decimal& d, float& value) noexcept {
-    double wide;
-    if (!convert(d, wide)) return false;
-    // Rounding twice errs only where the double lies half-way between two floats, or beyond the
-    // normal floats.
-    uint64_t bits;
-    std::memcpy(&bits, &wide, 8);
-    const double magnitude = std::fabs(wide);
-    if ((bits & 0x1FFFFFFF) == 0x10000000 || magnitude > FLT_MAX ||
-        (magnitude < FLT_MIN && magnitude > 0))
-        return convert_any(d, value);
-    value = static_cast<float>(wide);
-    return true;
-}
-
-// Past the number, which must end its token; nullptr if it is no finite number.
-template <class V>
-inline const char* read_real(const char* p, V& value) noexcept {
-    Decimal d;
-    return scan(p, d) && ends_token(*d.last) && convert(d, value) ? d.last : nullptr;
 }
 
 // ---- rows ----
@@ -267,6 +128,7 @@ template <class I, class V>
     for (int64_t size = n; --size > 0; sink(0, size)) exchange(0, size);
 }
 
+// Explicit zeros leave a row; returns how many entries are left.
 template <class I, class V>
 [[gnu::noinline]] int64_t drop_zeros(I* index, V* value, int64_t n) noexcept {
     int64_t kept = 0;
@@ -278,6 +140,7 @@ template <class I, class V>
     return kept;
 }
 
+// Keeps what is wrong and where; nullptr, so that readers can return it.
 inline const char* fail(Chunk& chunk, Fault fault, const char* at) noexcept {
     chunk.fault = fault;
     chunk.fault_at = at;
@@ -306,8 +169,8 @@ inline const char* read_entries(Chunk& chunk, const char* p, int64_t shift, I* i
         const char* token = p;
         uint64_t number = 0;
         p = read_digits(p, number);
-        if (*p != ':' || p - token > 18)
-            return fail(chunk, Fault::kIndex, token);  // 18 digits fit int64
+        // 18 digits fit int64
+        if (*p != ':' || p - token > 18) return fail(chunk, Fault::kIndex, token);
         if (number > static_cast<uint64_t>(std::numeric_limits<I>::max()))
             return fail(chunk, Fault::kWide, token);
         const int64_t index = static_cast<int64_t>(number);
@@ -350,6 +213,7 @@ inline const char* read_head(Chunk& chunk, const char* p, double& label) noexcep
     }
 }
 
+// Reads all rows of a chunk into its part of the output; stops at the first fault.
 template <class V, class I>
 void parse(Chunk& chunk, const Output<V, I>& out, int zero_based, int64_t max_index) noexcept {
     const int64_t shift = zero_based != 1;
@@ -389,6 +253,7 @@ void parse(Chunk& chunk, const Output<V, I>& out, int zero_based, int64_t max_in
 
 // ---- errors ----
 
+// What follows a token that is no number in the message: what it is instead.
 inline std::string why_not_number(const char* p, std::string text) {
     for (char& c : text) c = static_cast<char>(c | 32);  // lower case
     text.erase(0, text.find_first_not_of("+-"));
@@ -515,8 +380,8 @@ void close_gaps(const std::vector<Chunk>& chunks, const Output<V, I>& out,
     rows.n_entries = n_entries;
 }
 
-// Parses with indices of type I into `rows`. kWide without an error: an index needs int64, try
-// again.
+// Parses with indices of type I into `rows`. The result kWide without an error says that an index
+// needs int64 and the text has to be parsed again.
 template <class V, class I>
 Fault fill(std::vector<Chunk>& chunks, int zero_based, int64_t max_index, int n_threads,
            SvmlightRows<V>& rows, Buffer<I>& indices, std::optional<SvmlightError>& error) {
@@ -561,19 +426,19 @@ Fault fill(std::vector<Chunk>& chunks, int zero_based, int64_t max_index, int n_
 
 }  // namespace svmlight
 
-// Fills `rows` from the text; says what is wrong with it otherwise. The result does not depend on
-// n_threads. zero_based: 1, features count from 0; 0, from 1; -1, from 0 if an index 0 is seen. An
-// index above max_index is an error.
+// Fills `rows` from the text, or says what is wrong with it. The result does not depend on
+// n_threads. With zero_based 1 features count from 0, with 0 from 1, with -1 from 0 if an index 0
+// is seen. An index above max_index is an error.
 template <class V>
 std::optional<SvmlightError> parse_svmlight(const char* begin, const char* end, int zero_based,
                                             int64_t max_index, int n_threads,
                                             SvmlightRows<V>& rows) {
     using namespace svmlight;
-    if (end - begin >= 3 && std::memcmp(begin, "\xEF\xBB\xBF", 3) == 0)
-        begin += 3;  // byte order mark of UTF-8
+    // the byte order mark of UTF-8
+    if (end - begin >= 3 && std::memcmp(begin, "\xEF\xBB\xBF", 3) == 0) begin += 3;
     std::string tail;
-    const int64_t worthwhile =
-        (end - begin) / (1 << 16) + 1;  // a thread costs more than parsing 64 kB
+    // threads that are worth their start, which costs as much as parsing 64 kB
+    const int64_t worthwhile = (end - begin) / (1 << 16) + 1;
     n_threads = static_cast<int>(std::min<int64_t>(n_threads, worthwhile));
     const int64_t n_chunks =
         n_threads > 1 ? std::min<int64_t>(4 * int64_t{n_threads}, worthwhile) : 1;

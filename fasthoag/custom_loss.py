@@ -3,6 +3,7 @@ two C functions that the kernels call."""
 
 import inspect
 import pickle
+from dataclasses import dataclass
 from functools import lru_cache
 from types import FunctionType
 
@@ -12,10 +13,10 @@ from fasthoag import _core
 from fasthoag.losses import LABELS, LOSSES, MULTINOMIAL, REAL, Loss, derivative
 
 EPS = np.finfo(float).eps
-ROLES = "value", "d1", "d2", "d3"
+ROLES = "value", "d1", "d2", "d3"  # of the functions of a loss, in this order
 
-# where derivatives are checked: margins have their corners at z = -1 and 1, residuals at z - y near
-# 0, and rounding shows far out
+# Where derivatives are checked. Losses of margins have their corners at z = -1 and 1, those of
+# residuals at z - y near 0, and rounding shows far out.
 TARGETS = -2.5, -1.0, 0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 4.5, 10.0
 PREDICTIONS = np.r_[np.linspace(-6, 6, 49), -100, -30, -15, 15, 30, 100]
 RESIDUALS = np.array([-1, -0.1, 0, 0.1, 1])
@@ -23,7 +24,7 @@ STEPS = 0.5 ** np.arange(3, 37)  # of difference quotients, relative to max(1, |
 
 
 class Compiled:
-    """The two C functions of a loss. They live as long as this object."""
+    """The two C functions of a loss, which live as long as this object."""
 
     def __init__(self, functions, has_kinks):
         self.functions, self.has_kinks = functions, has_kinks
@@ -192,9 +193,12 @@ def _load(pickled):
 
 def _check_function(f, role):
     """The plain Python function to compile, or None for the d3 that was left out."""
+    from numba.core.dispatcher import Dispatcher
+
     if f is None and role == "d3":
         return None
-    f = getattr(f, "py_func", f)  # of what numba.njit made
+    if isinstance(f, Dispatcher):  # of numba.njit
+        f = f.py_func
     if not isinstance(f, FunctionType):
         wrapped = f"; wrap it: def {role}(y, z): return ..." if callable(f) else ""
         raise TypeError(f"{role} must be a Python function of (y, z); got {f!r}{wrapped}")
@@ -355,81 +359,112 @@ def _difference(d2, has_kinks):
     return one_sided if has_kinks else central
 
 
+@dataclass(frozen=True, eq=False)
+class _Checked:
+    """A loss at one target y and the predictions z where it is checked."""
+
+    loss: Loss
+    y: float
+    z: np.ndarray
+    results: list  # value, d1, d2 and d3 at z
+    scales: list  # of their errors, see `_scale`
+
+    def at(self, order, z):
+        return _at(self.loss, order, self.y, z)
+
+    def refuse(self, order, is_bad, what):
+        """Raises ValueError if a point is bad, for the one nearest to 0, which is the easiest to
+        look at; ``what(i)`` says what is wrong with point i."""
+        if not is_bad.any():
+            return
+        i = np.flatnonzero(is_bad)[np.argmin(np.abs(self.z[is_bad]))]
+        functions = self.loss.compiled.functions
+        f = functions[order] or functions[2]
+        raise ValueError(
+            f"{ROLES[order]} ('{f.__name__}') of loss '{self.loss.name}' at y = {self.y:g}, z = "
+            f"{self.z[i]:g}: {what(i)}"
+        )
+
+
+def _at(loss, order, y, z):
+    """The derivative of this order at one target and predictions of any shape."""
+    return derivative(loss, order, np.full(z.size, y), z.ravel()).reshape(z.shape)
+
+
 def _check_derivatives(loss, targets):
     """Raises ValueError at the first point where a derivative is not that of the function before
     it, or where d2 is negative."""
-    functions = loss.compiled.functions
     for y in targets:
-
-        def at(order, z, y=y):
-            return derivative(loss, order, np.full(z.size, y), z.ravel()).reshape(z.shape)
-
-        near = y + RESIDUALS
-        if abs(y) > PREDICTIONS.max():  # with a log link z is never near such a y
-            near = near[np.isfinite([at(order, near) for order in range(4)]).all(axis=0)]
-        z = np.unique(np.r_[PREDICTIONS, near])
-
-        def fail(order, i, what, z=z, y=y):
-            f = functions[order] or functions[2]
-            raise ValueError(
-                f"{ROLES[order]} ('{f.__name__}') of loss '{loss.name}' at y = {y:g}, z = "
-                f"{z[i]:g}: {what}"
-            )
-
-        results = [at(order, z) for order in range(4)]
-        for order, result in enumerate(results):
-            if not np.isfinite(result).all():
-                i = _nearest(z, ~np.isfinite(result))
-                fail(order, i, f"gave {result[i]:g}; it must be finite")
-        scales = [_scale(y, z, result) for result in results]
-        is_jump = np.zeros(z.shape, bool)
-        if loss.has_kinks:
-            h = STEPS[-1] * np.maximum(1, np.abs(z))
-            is_jump = np.ptp([at(2, z - h), results[2], at(2, z + h)], axis=0) > 1e-4 * scales[2]
+        checked = _results(loss, y)
+        _, _, d2, _ = checked.results
+        is_jump = _jumps(checked)
         for order in (1, 2, 3):
-            if functions[order] is None:
-                continue
-            result = results[order]
-            quotient, error, rounding = _quotients(
-                lambda z, order=order: at(order - 1, z), z, scales[order - 1]
-            )
-            size = np.maximum(np.abs(result), np.abs(quotient))
-            # quotients that do not settle, as at a corner of the function before, explain a
-            # thousandth at most
-            allowed = (
-                np.minimum(8 * error, 1e-3 * np.maximum(scales[order], size))
-                + 8 * rounding
-                + 1e-6 * size
-                + 1e-9 * scales[order]
-            )
-            is_bad = ~(np.abs(result - quotient) <= allowed) & ~(is_jump & (order > 1))
-            if is_bad.any():
-                i = _nearest(z, is_bad)
-                hint = (
-                    ". If d2 jumps there, pass has_kinks=True"
-                    if order > 1 and not loss.has_kinks and is_bad.sum() <= 3
-                    else ""
-                )
-                fail(
-                    order,
-                    i,
-                    f"gave {result[i]:.10g}, but the difference quotient of {ROLES[order - 1]} "
-                    f"('{functions[order - 1].__name__}') is {quotient[i]:.10g}{hint}",
-                )
-        is_bad = results[2] < -64 * EPS * scales[2]
-        if is_bad.any():
-            i = _nearest(z, is_bad)
-            fail(
-                2,
-                i,
-                f"gave {results[2][i]:.10g}; the loss must be convex in z, so d2 must not be "
-                "negative",
-            )
+            if loss.compiled.functions[order] is not None:
+                _check_quotient(checked, order, is_jump)
+        checked.refuse(
+            2,
+            d2 < -64 * EPS * checked.scales[2],
+            lambda i, d2=d2: (
+                f"gave {d2[i]:.10g}; the loss must be convex in z, so d2 must not be negative"
+            ),
+        )
 
 
-def _nearest(z, is_bad):
-    """The bad point nearest to 0: the easiest to look at."""
-    return np.flatnonzero(is_bad)[np.argmin(np.abs(z[is_bad]))]
+def _results(loss, y):
+    """The loss at y and the predictions where it is checked; ValueError where a result is not
+    finite."""
+    near = y + RESIDUALS
+    if abs(y) > PREDICTIONS.max():  # with a log link z is never near such a y
+        near = near[np.isfinite([_at(loss, order, y, near) for order in range(4)]).all(axis=0)]
+    z = np.unique(np.r_[PREDICTIONS, near])
+    results = [_at(loss, order, y, z) for order in range(4)]
+    checked = _Checked(loss, y, z, results, [_scale(y, z, result) for result in results])
+    for order, result in enumerate(results):
+        checked.refuse(
+            order,
+            ~np.isfinite(result),
+            lambda i, result=result: f"gave {result[i]:g}; it must be finite",
+        )
+    return checked
+
+
+def _jumps(checked):
+    """Where d2 jumps, of a loss that has kinks."""
+    z, d2 = checked.z, checked.results[2]
+    if not checked.loss.has_kinks:
+        return np.zeros(z.shape, bool)
+    h = STEPS[-1] * np.maximum(1, np.abs(z))
+    around = [checked.at(2, z - h), d2, checked.at(2, z + h)]
+    return np.ptp(around, axis=0) > 1e-4 * checked.scales[2]
+
+
+def _check_quotient(checked, order, is_jump):
+    """Raises ValueError where the derivative of this order is not the difference quotient of the
+    function before it, but for jumps of d2."""
+    result, scale, functions = (
+        checked.results[order],
+        checked.scales[order],
+        checked.loss.compiled.functions,
+    )
+    quotient, error, rounding = _quotients(
+        lambda z: checked.at(order - 1, z), checked.z, checked.scales[order - 1]
+    )
+    size = np.maximum(np.abs(result), np.abs(quotient))
+    # quotients that do not settle, as at a corner of the function before, explain a thousandth at
+    # most
+    unsettled = np.minimum(8 * error, 1e-3 * np.maximum(scale, size))
+    allowed = unsettled + 8 * rounding + 1e-6 * size + 1e-9 * scale
+    is_bad = ~(np.abs(result - quotient) <= allowed) & ~(is_jump & (order > 1))
+    may_jump = order > 1 and not checked.loss.has_kinks and is_bad.sum() <= 3
+    hint = ". If d2 jumps there, pass has_kinks=True" if may_jump else ""
+    checked.refuse(
+        order,
+        is_bad,
+        lambda i: (
+            f"gave {result[i]:.10g}, but the difference quotient of {ROLES[order - 1]} "
+            f"('{functions[order - 1].__name__}') is {quotient[i]:.10g}{hint}"
+        ),
+    )
 
 
 def _scale(y, z, result):

@@ -1,10 +1,10 @@
 import itertools
 
-import numpy as np
 import pytest
 import scipy.linalg  # noqa: F401  its BLAS too is there before the limit below
-from coefficient_maps import MAPS, switch_on
-from designs import DESIGNS, DTYPES, rows_for
+from support.coefficient_maps import MAPS, switch_on
+from support.designs import DESIGNS, DTYPES, OF_USE, MakeDesign
+from support.host_device import use_host
 from threadpoolctl import threadpool_limits
 
 # the dense references are small: threads would only wait for each other
@@ -30,29 +30,10 @@ def coefficient_map(request, monkeypatch):
         switch_on(kind, monkeypatch)
 
 
-class MakeDesign:
-    """``make(X, fit_intercept)`` gives the design, ``make.rows(X)`` rows of the same format and
-    dtype for a criterion."""
-
-    def __init__(self, name, dtype):
-        self.name, self.dtype = name, np.dtype(dtype)
-
-    def __call__(self, X, fit_intercept=False):
-        return DESIGNS[self.name](X.astype(self.dtype), fit_intercept)
-
-    def rows(self, X):
-        return rows_for(self.name, X.astype(self.dtype))
-
-
 @pytest.fixture(params=list(itertools.product(DESIGNS, DTYPES)), ids=" ".join)
 def make_design(request):
     """Every design with every dtype: for the tests of the passes themselves."""
     return MakeDesign(*request.param)
-
-
-OF_USE = [
-    (name, "float64") for name in DESIGNS if name not in ("cpu dense deterministic", "gpu dense")
-] + [("cpu sparse", "float32"), ("cpu dense", "float32")]
 
 
 @pytest.fixture(params=OF_USE, ids=" ".join)
@@ -65,3 +46,9 @@ def make_a_design(request):
 @pytest.fixture(params=[False, True], ids=["no intercept", "intercept"])
 def fit_intercept(request):
     return request.param
+
+
+@pytest.fixture
+def on_host(monkeypatch):
+    """The device of ``device="gpu"`` is this CPU."""
+    use_host(monkeypatch)

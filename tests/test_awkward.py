@@ -597,12 +597,9 @@ def test_a_corner_that_no_row_is_in_is_named():
 
 
 @pytest.mark.parametrize("size", [1e155, 1e-155])
-def test_columns_on_a_gpu_that_cannot_be_squared_are_refused_by_number(size, monkeypatch):
-    from host_device import DeviceArray, HostDevice
+def test_columns_on_a_gpu_that_cannot_be_squared_are_refused_by_number(size, on_host):
+    from support.host_device import DeviceArray
 
-    from fasthoag.design import gpu
-
-    monkeypatch.setattr(gpu, "find_device", HostDevice)
     X, score, _ = normal_rows(60, 4)
     X[:, 2] *= size
     for there in (X, DeviceArray(X)):
@@ -612,12 +609,9 @@ def test_columns_on_a_gpu_that_cannot_be_squared_are_refused_by_number(size, mon
 
 @pytest.mark.parametrize("where", ["host", "device"])
 @in_every_format
-def test_offsets_on_a_gpu_change_nothing_but_the_intercept(form, where, monkeypatch):
-    from host_device import DeviceArray, HostDevice
+def test_offsets_on_a_gpu_change_nothing_but_the_intercept(form, where, on_host):
+    from support.host_device import DeviceArray
 
-    from fasthoag.design import gpu
-
-    monkeypatch.setattr(gpu, "find_device", HostDevice)
     if where == "device" and form == "csr":
         pytest.skip("a sparse matrix on the device is taken as it is")
     X, y, _ = normal_rows(60)

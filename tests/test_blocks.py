@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from blocks import BlockDesign, Handle
-from designs import FEW_LOSSES, sparse_problem
+from support.blocks import BlockDesign, Handle
+from support.designs import FEW_LOSSES
+from support.problems import sparse_problem
 
 from fasthoag import (
     HeldOut,

@@ -3,7 +3,7 @@ are refused."""
 
 import numpy as np
 import pytest
-from designs import sparse_problem
+from support.problems import sparse_problem
 
 from fasthoag import CustomCriterion, FeatureRidge, HeldOut, Problem, Ridge, check_hypergrad, hoag
 from fasthoag.losses import derivative

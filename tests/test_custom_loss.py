@@ -15,7 +15,8 @@ from functools import cache
 import numba
 import numpy as np
 import pytest
-from designs import sparse_problem
+from support.custom_losses import LOG_COSH
+from support.problems import sparse_problem
 
 from fasthoag import HeldOut, KFold, Problem, check_hypergrad, hoag
 from fasthoag.custom_loss import custom_loss
@@ -76,19 +77,6 @@ def exponential(y, z):
     return np.exp(z)
 
 
-def log_cosh(y, z):
-    r = abs(z - y)
-    return r + math.log1p(math.exp(-2 * r)) - math.log(2)
-
-
-def log_cosh_d1(y, z):
-    return math.tanh(z - y)
-
-
-def log_cosh_d2(y, z):
-    return 1 - math.tanh(z - y) ** 2
-
-
 def squared_hinge(y, z):
     return max(0.0, 1 - y * z) ** 2
 
@@ -132,7 +120,7 @@ def twin(name):
             is_classification=True,
             has_kinks=True,
         ),
-        "log_cosh": lambda: custom_loss(log_cosh, log_cosh_d1, log_cosh_d2, name="log_cosh"),
+        "log_cosh": lambda: custom_loss(*LOG_COSH, name="log_cosh"),
     }
     return make[name]()
 
@@ -605,7 +593,7 @@ def test_a_problem_keeps_the_compiled_code():
     del loss
     gc.collect()
     # its code could lie where the old one was
-    other = custom_loss(log_cosh, log_cosh_d1, log_cosh_d2)
+    other = custom_loss(*LOG_COSH)
     gc.collect()
     np.testing.assert_allclose(
         hoag(problem, rule).theta,

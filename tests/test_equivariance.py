@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from closed_form import minimiser, with_ones
-from designs import FEW_LOSSES, targets
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import KFold as Splits
+from support.closed_form import minimiser, with_ones
+from support.designs import FEW_LOSSES
+from support.problems import targets
 
 import fasthoag
 from fasthoag import HeldOut, KFold, Problem, find_loss, hoag

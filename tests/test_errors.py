@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from designs import sparse_problem, targets
+from support.problems import sparse_problem, targets
 
 from fasthoag import (
     ConvergenceWarning,

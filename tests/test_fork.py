@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from test_hoag import threaded_problem
+from support.tunings import threaded_problem
 
 from fasthoag import hoag
 
@@ -68,7 +68,7 @@ def test_forked_child_runs_a_whole_fit():
 
 
 def test_forked_child_builds_a_design_of_its_own():
-    from designs import sparse_problem
+    from support.problems import sparse_problem
 
     from fasthoag.design.cpu import CpuDesign
 

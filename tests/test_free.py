@@ -4,7 +4,7 @@ infinite ones."""
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from closed_form import with_ones
+from support.closed_form import with_ones
 
 import fasthoag
 from fasthoag import (

@@ -8,10 +8,10 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from closed_form import exact, minimum
-from conftest import OF_USE, MakeDesign
-from designs import DESIGNS, FEW_LOSSES, has_log_link, real_data, sparse_problem, with_losses
-from test_hypergradient import WITH_ROWS, Plain, splits_of, tuning
+from support.closed_form import exact, minimum
+from support.designs import DESIGNS, FEW_LOSSES, OF_USE, MakeDesign, with_losses
+from support.problems import has_log_link, real_data, sparse_problem
+from support.tunings import WITH_ROWS, Plain, splits_of, threaded_problem, tuning
 
 import fasthoag
 from fasthoag import ConvergenceWarning, HeldOut, KFold, Problem, hoag
@@ -517,17 +517,6 @@ def same_bits(one, other):
         return [{k: value for k, value in record.items() if k != "seconds"} for record in trace]
 
     assert drop(one.trace) == drop(other.trace)
-
-
-def threaded_problem(**options):
-    """Large enough that the kernels do use their threads."""
-    X, y = sparse_problem("logistic", 3, 3000, 80, 0.4)
-    return Problem(X, y, **options), KFold(
-        [
-            (np.arange(3000)[np.arange(3000) % 4 != f], np.arange(3000)[np.arange(3000) % 4 == f])
-            for f in range(4)
-        ]
-    )
 
 
 def test_number_of_threads_changes_no_more_than_rounding(method):

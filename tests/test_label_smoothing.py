@@ -4,7 +4,8 @@ design agree, criteria judge without it."""
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from designs import DESIGNS, assert_near, sparse_problem
+from support.designs import DESIGNS, assert_near
+from support.problems import sparse_problem
 
 from fasthoag import ApproximateLOO, HeldOut, KFold, Problem, find_loss, hoag, mix_losses
 from fasthoag.design import HELD_OUT, TRAIN, to_host

@@ -6,9 +6,10 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from designs import sparse_problem
 from scipy.optimize import minimize_scalar
 from scipy.stats import multivariate_normal
+from support.leverage_ways import WAYS, has_probes, set_way
+from support.problems import sparse_problem
 
 from fasthoag import (
     AIC,
@@ -25,7 +26,6 @@ from fasthoag import (
 )
 from fasthoag.criteria import CRITERIA, inverses
 from fasthoag.criteria.criterion import LIKELIHOODS
-from fasthoag.criteria.leave_one_out import FLAT
 from fasthoag.design.rows import Curvature
 from fasthoag.hypergradient import Accuracy
 from fasthoag.losses import LOSSES, derivative
@@ -34,12 +34,6 @@ from fasthoag.problem import refit
 N, P = 50, 6
 ALL = [rule for rule in CRITERIA.values() if "hessian" not in rule.gives]
 SMOOTH = [name for name, loss in LOSSES.items() if not loss.has_kinks]
-WAYS = {
-    "inverse": (2000, 0, 0),
-    "gram": (0, 1000, 0),
-    "probes": (0, 0, 0),
-    "spectrum": (2000, 1000, 1 << 23),
-}
 EXACT = Accuracy(1e-12, 1e-12)
 
 
@@ -53,18 +47,8 @@ def value_at(problem, rule, theta):
     )
 
 
-def set_way(monkeypatch, way):
-    monkeypatch.setattr(inverses, "FEW_COEFFICIENTS", WAYS[way][0])
-    monkeypatch.setattr(inverses, "FEW_ROWS", WAYS[way][1])
-    monkeypatch.setattr(inverses, "MOST_DENSE", WAYS[way][2])
-
-
 def losses_of(rule):
     return ["squared"] if rule is GCV else SMOOTH if rule is ApproximateLOO else LIKELIHOODS
-
-
-def has_probes(rule, loss):
-    return rule is not Evidence and (rule is not ApproximateLOO or loss not in FLAT)
 
 
 def refitted(problem, theta):

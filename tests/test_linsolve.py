@@ -5,7 +5,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-from designs import DEVICE, EPS, assert_near, sparse_matrix
+from support.designs import DEVICE, EPS, assert_near
+from support.problems import sparse_matrix
 
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.design.gpu import GpuDesign

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from designs import EPS, assert_near
 from scipy.special import expit, huber, xlogy
+from support.designs import EPS, assert_near
 
 from fasthoag import _core
 from fasthoag.design import TRAIN

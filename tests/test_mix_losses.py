@@ -7,7 +7,8 @@ import pickle
 
 import numpy as np
 import pytest
-from designs import DESIGNS, assert_near, sparse_problem
+from support.designs import DESIGNS, assert_near
+from support.problems import sparse_problem
 
 from fasthoag import HeldOut, KFold, Problem, custom_loss, find_loss, hoag, mix_losses
 from fasthoag.design import TRAIN, to_host

@@ -5,8 +5,9 @@ import warnings
 
 import numpy as np
 import pytest
-from designs import DESIGNS, sparse_matrix
 from sklearn.model_selection import StratifiedKFold
+from support.designs import DESIGNS
+from support.problems import sparse_matrix
 
 import fasthoag
 from fasthoag import (

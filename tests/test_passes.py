@@ -6,7 +6,8 @@ import itertools
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from designs import DESIGNS, DTYPES, EPS, assert_near, sparse_matrix, targets, with_losses
+from support.designs import DESIGNS, DTYPES, EPS, assert_near, with_losses
+from support.problems import sparse_matrix, targets
 
 from fasthoag import _core
 from fasthoag.design import HELD_OUT, TRAIN, UNWEIGHTED, Curvature, to_host
@@ -558,14 +559,14 @@ def test_large_matrices_match_scipy_in_every_form(large, kind, m):
 
 @pytest.mark.no_map("empty columns are one: it is narrow", "merge")
 def test_wide_matrix_takes_the_two_pass_form_and_narrow_the_fused(large):
-    assert not CpuDesign(large["wide"], n_threads=1)._matrix.is_narrow
-    assert CpuDesign(large["narrow"], n_threads=1)._matrix.is_narrow
+    assert not CpuDesign(large["wide"], n_threads=1).is_narrow
+    assert CpuDesign(large["narrow"], n_threads=1).is_narrow
 
 
 def test_fused_and_two_pass_form_agree_on_the_same_design(large):
     X = large["medium"]
     design = CpuDesign(X, fit_intercept=True, n_threads=2)
-    assert not design._matrix.is_narrow
+    assert not design.is_narrow
     rng = np.random.default_rng(0)
     V, C = rng.normal(size=(design.n_coef, 8)), Curvature(rng.random((X.shape[0], 1)))
     together = design.hvp(C, V)  # 2.6 MB of coefficients: two passes

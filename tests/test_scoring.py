@@ -3,9 +3,9 @@ nothing."""
 
 import numpy as np
 import pytest
-from designs import sparse_problem
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score, get_scorer, make_scorer, mean_absolute_error
+from support.problems import sparse_problem
 
 from fasthoag import GCV, HeldOut, KFold, LogisticRegressionCV, Problem, hoag, mix_losses
 from fasthoag.losses import derivative

@@ -4,10 +4,10 @@ the two runs."""
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from closed_form import exact, held_out_split, k_fold_split, ridge
-from conftest import OF_USE
-from designs import EPS, assert_near, has_log_link, sparse_problem, with_losses
 from scipy.optimize import brentq
+from support.closed_form import exact, held_out_split, k_fold_split, ridge
+from support.designs import EPS, OF_USE, assert_near, with_losses
+from support.problems import has_log_link, sparse_problem
 
 from fasthoag import Problem
 from fasthoag.design.rows import TRAIN, to_host

@@ -3,7 +3,7 @@ what is refused."""
 
 import numpy as np
 import pytest
-from designs import sparse_problem
+from support.problems import sparse_problem
 
 from fasthoag import (
     AIC,

@@ -264,6 +264,11 @@ class CpuDesign:
         return self._matrix.n_passes
 
     @property
+    def is_narrow(self):
+        """Whether X has so few columns that every product reads it once, in the fused form."""
+        return self._matrix.is_narrow
+
+    @property
     def counts(self):
         if self._counts is None:
             self._counts = nonzeros(self._array)

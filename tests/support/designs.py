@@ -1,20 +1,17 @@
-"""Every kind of Design by name, small random problems, and where the real data are."""
-
-import pathlib
+"""Every kind of Design by name, and which of them run what."""
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from blocks import BlockDesign
-from host_device import HostDevice
 
 from fasthoag.design import to_host
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.design.gpu import GpuDesign, find_device
 from fasthoag.design.reference import ReferenceDesign
-from fasthoag.losses import COUNTS, LOSSES, POSITIVE, REAL
+from fasthoag.losses import LOSSES
+from support.blocks import BlockDesign
+from support.host_device import HostDevice
 
-DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 DTYPES = ("float32", "float64")
 EPS = np.finfo(np.float64).eps
 
@@ -24,15 +21,20 @@ def dense(X):
 
 
 def device():
-    """The GPU of this machine, or where there is none the CPU in its place, running the same
-    kernels."""
+    """The GPU of this machine and None, or where there is none the CPU in its place, running the
+    same kernels, and what is missing."""
     try:
-        return find_device()
-    except ValueError:
-        return HostDevice()
+        return find_device(), None
+    except ValueError as error:
+        return HostDevice(), str(error)
 
 
-DEVICE = device()
+DEVICE, NO_GPU = device()
+
+
+def needs_gpu(test):
+    """A test, or a class of tests, for a real device only."""
+    return pytest.mark.gpu(pytest.mark.skipif(NO_GPU is not None, reason=str(NO_GPU))(test))
 
 
 def strict_design(X, fit_intercept=False):
@@ -79,6 +81,13 @@ DESIGNS = {
 }
 
 
+# for what is built on passes, which have tests with everything: every design of use once, and
+# float32 where kernels differ
+OF_USE = [
+    (name, "float64") for name in DESIGNS if name not in ("cpu dense deterministic", "gpu dense")
+] + [("cpu sparse", "float32"), ("cpu dense", "float32")]
+
+
 # All losses on one design with kernels and on one over the protocol: a loss sees predictions only,
 # not how X is stored. Two on every other design.
 ALL_LOSSES_ON = (
@@ -106,49 +115,18 @@ def rows_for(name, X):
     return dense(X) if "dense" in name else X
 
 
-def sparse_matrix(rng, n_rows, n_features, density=0.3):
-    """CSR whose columns range from full to empty, with empty rows among others; values that float32
-    holds exactly, so that every dtype is the same problem."""
-    share = np.minimum(1, density * 2 ** rng.normal(size=n_features))
-    share[:: max(3, n_features // 4)] = 0
-    X = rng.normal(size=(n_rows, n_features)) * (rng.random((n_rows, n_features)) < share)
-    X[:: max(5, n_rows // 4)] = 0
-    return sp.csr_matrix(X.astype(np.float32).astype(np.float64))
+class MakeDesign:
+    """``make(X, fit_intercept)`` gives the design, ``make.rows(X)`` rows of the same format and
+    dtype for a criterion."""
 
+    def __init__(self, name, dtype):
+        self.name, self.dtype = name, np.dtype(dtype)
 
-def targets(loss, score, rng):
-    """Targets in the domain of the loss that follow `score` with noise."""
-    noisy = score + rng.normal(size=len(score)) * max(1.0, 0.7 * score.std())
-    if LOSSES[loss].is_classification:
-        return np.where(noisy > 0, 1.0, -1.0)
-    if LOSSES[loss].domain is REAL:
-        return noisy
-    mean = np.exp(score / max(1.0, score.std()))
-    return (
-        rng.poisson(mean).astype(float)
-        if LOSSES[loss].domain is COUNTS
-        else mean * (0.1 + rng.gamma(2.0, 0.5, len(score)))
-    )
+    def __call__(self, X, fit_intercept=False):
+        return DESIGNS[self.name](X.astype(self.dtype), fit_intercept)
 
-
-def has_log_link(loss):
-    """exp(prediction) is the mean: predictions of hundreds overflow."""
-    return LOSSES[loss].domain in (COUNTS, POSITIVE)
-
-
-def sparse_problem(loss, seed, n_rows=80, n_features=15, density=0.4):
-    """``X, y`` whose best strength is neither 0 nor infinite."""
-    rng = np.random.default_rng(seed)
-    X = sparse_matrix(rng, n_rows, n_features, density)
-    return X, targets(loss, 0.3 + X @ rng.normal(size=n_features), rng)
-
-
-def real_data(*parts):
-    """Path of a real data file; skips the test when this machine has none."""
-    path = DATA.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"no real data at {path}; they are not part of the project")
-    return path
+    def rows(self, X):
+        return rows_for(self.name, X.astype(self.dtype))
 
 
 def assert_near(actual, expected, scale=None, factor=1e3, message=""):

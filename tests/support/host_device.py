@@ -10,7 +10,9 @@ import tempfile
 
 import numpy as np
 
-from fasthoag.design import cuda
+from fasthoag.design import gpu
+from fasthoag.design.gpu import cuda
+from fasthoag.design.gpu import design as gpu_design
 
 SHIM = pathlib.Path(__file__).with_name("cuda_on_host.hpp")
 CACHE = pathlib.Path(tempfile.gettempdir()) / f"fasthoag-host-kernels-{os.getuid()}"
@@ -218,8 +220,11 @@ class HostModule:
 
 
 class HostDevice:
-    """`n_threads` of a block at most and `warp` lanes: 1 and 1 is fast, more run as fibers. `free`
-    is the memory that it says it has."""
+    """A device for `GpuDesign` that is the CPU.
+
+    A block has `n_threads` threads at most and a warp `warp` lanes: 1 and 1 is fast, more of them
+    run as fibers that take turns. `free` is the memory that it says it has.
+    """
 
     xp = Namespace()
 
@@ -246,3 +251,9 @@ class HostDevice:
 
     def __str__(self):
         return "CPU"
+
+
+def use_host(monkeypatch):
+    """The device of ``device="gpu"`` is this CPU."""
+    for module in (gpu, gpu_design):
+        monkeypatch.setattr(module, "find_device", HostDevice)

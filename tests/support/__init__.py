@@ -1,0 +1,1 @@
+"""What several test files share: designs, devices that are made up, problems, closed forms."""

@@ -1,0 +1,84 @@
+"""scikit-learn classes with X on the GPU, or with device="gpu"."""
+
+import numpy as np
+import pytest
+from sklearn.base import is_classifier
+from support.host_device import DeviceArray
+from support.made_up_cupy import DeviceCsr
+from support.problems import sparse_problem
+
+import fasthoag
+from fasthoag.design import to_host
+
+ESTIMATORS = [getattr(fasthoag, name) for name in fasthoag.estimators.ESTIMATORS]
+
+
+def test_estimators_take_a_device(on_host):
+    X, y = sparse_problem("logistic", 0)
+    here, there = (
+        fasthoag.LogisticRegressionCV(device=device).fit(X, y) for device in ("cpu", "gpu")
+    )
+    assert pytest.approx(here.C_, rel=1e-3) == there.C_
+    assert isinstance(there.coef_, np.ndarray)
+    np.testing.assert_array_equal(there.predict(X), here.predict(X))
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize(
+    "Estimator",
+    ESTIMATORS,
+    ids=lambda E: E.__name__,
+)
+def test_estimators_work_where_x_is(on_host, Estimator, kind):
+    X, z = sparse_problem("squared", 0, 80, 6)
+    y = (
+        np.array([0, 5])[(z > np.median(z)).astype(int)]
+        if is_classifier(Estimator())
+        else np.exp(z / np.abs(z).max())
+    )
+    weight = np.random.default_rng(0).random(80) + 0.5
+    X = X.toarray() if kind == "dense" else X
+    X_there = DeviceArray(X) if kind == "dense" else DeviceCsr(X)
+    here = Estimator(cv=3).fit(X, y, weight)
+    there = Estimator(cv=3).fit(X_there, DeviceArray(y), DeviceArray(weight))
+    assert isinstance(there.coef_, DeviceArray)
+    assert there.n_features_in_ == 6
+    np.testing.assert_allclose(
+        to_host(there.coef_), here.coef_, atol=1e-3 * np.abs(here.coef_).max()
+    )
+    for name in ("predict", "decision_function", "predict_proba", "predict_log_proba"):
+        if hasattr(there, name):
+            expected, found = getattr(here, name)(X), getattr(there, name)(X_there)
+            assert isinstance(found, DeviceArray)
+            np.testing.assert_allclose(found.get(), expected, atol=3e-3 * np.abs(expected).max())
+            # rows of the other side
+            np.testing.assert_allclose(
+                getattr(there, name)(X), expected, atol=3e-3 * np.abs(expected).max()
+            )
+            np.testing.assert_array_equal(getattr(here, name)(X_there).get(), expected)
+    assert there.score(X_there, DeviceArray(y), DeviceArray(weight)) == pytest.approx(
+        here.score(X, y, weight), abs=0.01
+    )
+
+
+def test_estimators_on_the_device_say_what_is_wrong(on_host):
+    X, y = sparse_problem("logistic", 0, 80, 6)
+    model = fasthoag.LogisticRegressionCV().fit(DeviceCsr(X), np.where(y > 0, "yes", "no"))
+    assert set(model.predict(DeviceCsr(X))) == {"yes", "no"}  # words cannot be on a GPU
+    with pytest.raises(
+        ValueError,
+        match="X has 5 features, but LogisticRegressionCV is expecting 6 features as input",
+    ):
+        model.predict(DeviceCsr(X[:, :5]))
+    with pytest.raises(ValueError, match="y has 79 values and X has 80 rows"):
+        model.fit(DeviceCsr(X), y[1:])
+    with pytest.raises(ValueError, match="X must have 2 dimensions"):
+        model.fit(DeviceArray(y), y)
+    with pytest.raises(ValueError, match="device='cpu'"):
+        fasthoag.LogisticRegressionCV(device="cpu").fit(DeviceCsr(X), y)
+    X_val = sparse_problem("logistic", 1, 30, 6)
+    expected = fasthoag.LogisticRegressionCV().fit(X, y, validation=X_val)
+    found = fasthoag.LogisticRegressionCV().fit(
+        DeviceCsr(X), y, validation=(DeviceCsr(X_val[0]), X_val[1])
+    )
+    assert pytest.approx(expected.C_, rel=1e-3) == found.C_
