@@ -7,7 +7,7 @@ NATIVE = $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/cuda/*.cu csrc/cuda/*.cuh tests
 # Tests that run with a coefficient map of every kind too; all but equivariances may.
 IN_TWO_SPACES = tests/test_hypergradient.py tests/test_blocks.py
 # Kernels and solvers, once more with one thread by the environment.
-ON_ONE_THREAD = tests/test_passes.py tests/test_linsolve.py tests/test_solvers.py
+ON_ONE_THREAD = tests/test_passes.py tests/test_linsolve.py tests/test_solvers.py tests/test_inner.py
 SOURCES = pyproject.toml setup.py $(wildcard csrc/* csrc/bind/* csrc/cuda/*)
 
 .PHONY: demo test lint format bench clean

@@ -80,6 +80,8 @@ constexpr double start_tol = 0.01;
 
 constexpr int n_until_refresh = 500;  // steps
 
+// The state of a solve, and its steps in the order of `run`. The coefficients and what stands for
+// H on them are in this memory wherever the rows are, so that only the product is anybody's.
 template <class U>
 struct CgSolve {
     Team& team;
@@ -92,35 +94,24 @@ struct CgSolve {
     const int m = systems.m, K = systems.K;
     double *const b = systems.b, *const x = systems.x;
 
-    int n = m;              // active columns; r, d, hd and z = P^-1 r (of an inverse) are (p, n)
-    std::vector<int> cols;  // their numbers
-    Block<U> r = new_block<U>(size_t(p) * m), d = new_block<U>(size_t(p) * m),
-             hd = new_block<U>(size_t(p) * m);
-    Block<U> z = pre.inverse ? new_block<U>(size_t(p) * m) : nullptr;
-    // of active columns; xx, xd and dd are x'Px, x'Pd and d'Pd from a start at 0
-    std::vector<double> rz, xx, xd, dd, alpha, beta, dhd;
-    std::vector<double> parts;  // (n_blocks, m): sums over each block of features
-    std::vector<double> Br;     // B' r, (rank, n)
+    int n = m;                             // active columns
+    std::vector<int> cols = first_cols();  // their numbers
+    // (p, n) of these columns; z = P^-1 r of an inverse
+    Block<U> r = block(), d = block(), hd = block(), z = pre.inverse ? block() : nullptr;
+    // xx, xd and dd are x'Px, x'Pd and d'Pd from a start at 0
+    std::vector<double> rz = zeros(), xx = zeros(), xd = zeros(), dd = zeros(), alpha = zeros(),
+                        beta = zeros(), dhd = zeros();
+    std::vector<double> parts = zeros(n_blocks);  // sums over each block of features
+    std::vector<double> Br = zeros(pre.rank);     // B' r, (rank, n)
 
-    CgSolve(Team& team, const CgSystems& systems, const ProductOf<U>& product,
-            const Preconditioner& pre, const CgLimits& limits, CgColumn* result)
-        : team(team),
-          systems(systems),
-          product(product),
-          pre(pre),
-          limits(limits),
-          result(result),
-          cols(m),
-          rz(m),
-          xx(m, 0.0),
-          xd(m, 0.0),
-          dd(m, 0.0),
-          alpha(m, 0.0),
-          beta(m, 0.0),
-          dhd(m),
-          parts(size_t(n_blocks) * m),
-          Br(size_t(pre.rank) * m) {
-        for (int j = 0; j < m; ++j) cols[j] = j;
+    Block<U> block() const { return new_block<U>(size_t(p) * m); }
+    std::vector<double> zeros(int64_t rows = 1) const {
+        return std::vector<double>(size_t(rows) * m, 0.0);
+    }
+    std::vector<int> first_cols() const {
+        std::vector<int> all(m);
+        for (int j = 0; j < m; ++j) all[j] = j;
+        return all;
     }
 
     void run() {
@@ -434,9 +425,9 @@ inline void cg(Team& team, const CgSystems& systems, const Product& product,
         is_loose &= bb[j] == 0.0 || (limits.tol[j] >= float_limit * std::sqrt(norms[j]) &&
                                      bb[j] > 1e-40 && bb[j] < 1e40);
     if (is_loose && fits_float(pre, systems.p))
-        CgSolve<float>(team, systems, product.in_float, pre, limits, result).run();
+        CgSolve<float>{team, systems, product.in_float, pre, limits, result}.run();
     else
-        CgSolve<double>(team, systems, product.in_double, pre, limits, result).run();
+        CgSolve<double>{team, systems, product.in_double, pre, limits, result}.run();
 }
 
 }  // namespace fh

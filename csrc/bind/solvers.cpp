@@ -1,4 +1,7 @@
-// Conjugate gradients and Newton's method: their settings and results as records.
+// Conjugate gradients and Newton's method: their settings and results as records, their operations
+// native or Python's.
+#include <memory>
+
 #include "native_rows.hpp"
 #include "python.hpp"
 
@@ -77,10 +80,11 @@ Ints numbers_of(const int* values, int64_t n) {
     return numbers;
 }
 
-void read(const py::object& given, int64_t size, double* out, const char* what) {
+// (rows,) or (rows, cols) into `out`
+void read(const py::object& given, int64_t rows, int64_t cols, double* out, const char* what) {
     const Doubles values(given);
-    require(values.size() == size, what);
-    std::copy(values.data(), values.data() + size, out);
+    require(values.ndim() > 0 && values.shape(0) == rows && values.size() == rows * cols, what);
+    std::copy(values.data(), values.data() + values.size(), out);
 }
 
 // `product(columns, d)` gives the data's part of H d for these columns
@@ -90,7 +94,7 @@ ProductOf<double> called_product(Team& team, int64_t p, const Call& product) {
                                const Epilogue& epilogue) {
         {
             py::gil_scoped_acquire acquire;
-            read(product(numbers_of(cols, m), block_of(d, p, m)), p * m, out,
+            read(product(numbers_of(cols, m), block_of(d, p, m)), p, m, out,
                  "a product must have the shape of its block");
         }
         if (epilogue) parallel_features(team, p, epilogue);
@@ -113,9 +117,9 @@ struct CalledRows final : RowSpace {
         return numbers_of(columns.data(), int64_t(columns.size()));
     }
     void read_evaluation(const py::object& found, int64_t a, LossSums sums, double* grad) {
-        read(found.attr("value"), a, sums.value, "value must have one number a column");
-        read(found.attr("other"), a, sums.other, "other must have one number a column");
-        read(found.attr("grad"), p * a, grad, "grad must have the shape of the coefficients");
+        read(found.attr("value"), a, 1, sums.value, "value must have one number a column");
+        read(found.attr("other"), a, 1, sums.other, "other must have one number a column");
+        read(found.attr("grad"), p, a, grad, "grad must have the shape of the coefficients");
     }
 
     void start(const double* W, LossSums sums, double* grad) override {
@@ -182,9 +186,7 @@ auto each(const std::vector<Column>& columns, Value Column::* field) {
 }
 
 Doubles copy_of(const Doubles& block) {
-    Doubles out = matrix(block.shape(0), block.shape(1));
-    std::copy(block.data(), block.data() + block.size(), out.mutable_data());
-    return out;
+    return block_of(block.data(), block.shape(0), block.shape(1));
 }
 
 struct CgResult {

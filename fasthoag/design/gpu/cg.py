@@ -13,7 +13,7 @@ import numpy as np
 
 from fasthoag.design.gpu.launches import N_THREADS, run
 from fasthoag.design.rows import Curvature, to_host
-from fasthoag.inner.cg import MAX_ITER, START_TOL, SolveResult, energy_left
+from fasthoag.inner.cg import MAX_ITER, REFRESH, START_TOL, SolveResult, energy_left
 from fasthoag.inner.precond import Preconditioner
 
 ONE_BLOCK, MOST_BLOCKS = 512, 512  # threads of a kernel of one block, blocks of a kernel that sums
@@ -24,7 +24,6 @@ N_ACTIVE, N_PRODUCTS = 0, 1
 # iterations before the host looks; those after the first look are a graph, which costs about as
 # much to make as they all
 FIRST_LOOK, LOOK = 4, 8
-REFRESH = 500  # as csrc/cg.hpp
 FRESH, STEPPED, REMEASURED = range(3)  # kinds of cg_test
 
 
