@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from support.blocks import BlockDesign
 from support.closed_form import k_fold_split, ridge
-from support.designs import DEVICE, EPS, sparse_matrix, sparse_problem
+from support.designs import DEVICE, EPS
+from support.problems import sparse_matrix, sparse_problem
 
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.design.gpu import GpuDesign
