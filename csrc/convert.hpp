@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "parallel.hpp"
+#include "views.hpp"
 
 namespace fh {
 
@@ -120,11 +121,12 @@ void relabel(Team& team, int64_t nnz, const I* indices, const int64_t* rank, J* 
     });
 }
 
-// CSR of the transpose; counts are the entries of each column. Every chunk owns a range of columns,
-// so no two threads write together.
+// CSR of the transpose of matrices on top of each other; counts are the entries of each column.
+// Every chunk owns a range of columns, so no two threads write together.
 template <class T, class I, class J>
-void transpose(Team& team, int64_t n_rows, int64_t n_cols, const int64_t* indptr, const I* indices,
-               const T* data, const int64_t* counts, int64_t* t_indptr, J* t_indices, T* t_data) {
+void transpose(Team& team, const std::vector<Csr<T, I>>& parts, const int64_t* counts,
+               int64_t* t_indptr, J* t_indices, T* t_data) {
+    const int64_t n_cols = parts.front().n_cols;
     t_indptr[0] = 0;
     std::partial_sum(counts, counts + n_cols, t_indptr + 1);
     const int64_t n_chunks = team.n_threads;
@@ -133,19 +135,21 @@ void transpose(Team& team, int64_t n_rows, int64_t n_cols, const int64_t* indptr
         const int64_t begin = balanced_begin(c, n_chunks, n_cols, 1, offset),
                       end = balanced_begin(c + 1, n_chunks, n_cols, 1, offset);
         std::vector<int64_t> next(t_indptr + begin, t_indptr + end);
-        for (int64_t i = 0; i < n_rows; ++i) {
-            for (int64_t k = indptr[i]; k < indptr[i + 1]; ++k) {
-                const int64_t j = indices[k];
-                if (j < begin || j >= end) continue;
-                const int64_t at = next[j - begin]++;
-                t_indices[at] = J(i);
-                t_data[at] = data[k];
+        int64_t row = 0;
+        for (const Csr<T, I>& X : parts)
+            for (int64_t i = 0; i < X.n_rows; ++i, ++row) {
+                for (int64_t k = X.indptr[i]; k < X.indptr[i + 1]; ++k) {
+                    const int64_t j = X.indices[k];
+                    if (j < begin || j >= end) continue;
+                    const int64_t at = next[j - begin]++;
+                    t_indices[at] = J(row);
+                    t_data[at] = X.data[k];
+                }
+                if ((row & 4095) == 0) {
+                    if (is_caller()) team.poll();
+                    if (team.is_stopped.load(std::memory_order_relaxed)) return;
+                }
             }
-            if ((i & 4095) == 0) {
-                if (is_caller()) team.poll();
-                if (team.is_stopped.load(std::memory_order_relaxed)) return;
-            }
-        }
     });
 }
 

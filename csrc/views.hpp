@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdint>
 #include <new>
+#include <vector>
 
 // Several versions of the inner loops, chosen at load time; only where ifunc exists. A function and
 // its clones give the same bits in every run on one machine.
@@ -35,6 +36,18 @@ template <class T>
 struct Dense {  // row-major
     int64_t n_rows, n_cols;
     const T* data;
+};
+
+class View;
+struct Stacked {  // parts on top of each other, each of any kind; what it points to is a Stack's
+    int64_t n_rows, n_cols, n_parts;
+    const View* parts;
+    const int64_t* first;     // row of every part
+    const int64_t* n_before;  // stored entries before every part
+
+    int64_t part_of(int64_t i) const {
+        return std::upper_bound(first, first + n_parts, i) - first - 1;
+    }
 };
 
 // Entries that a gather looks ahead. With a block of 8 to 64 MB (1e6 features, Zipf) 64 against 16
@@ -165,6 +178,12 @@ FH_CLONES void scatter(const Dense<T>& X, int64_t i0, int64_t i1, const U* R, in
     }
 }
 
+template <int M, bool is_squared, class U>
+void gather(const Stacked& X, int64_t i0, int64_t i1, const U* V, int64_t ldv, U* Z, int64_t ldz);
+template <int M, bool is_squared, class U>
+void scatter(const Stacked& X, int64_t i0, int64_t i1, const U* R, int64_t ldr, U* G, int64_t ldg);
+
+inline int64_t offset(const Stacked& X, int64_t i);
 template <class T, class I>
 int64_t offset(const Csr<T, I>& X, int64_t i) {
     return X.indptr[i] - X.indptr[0];
@@ -219,7 +238,7 @@ private:
         using Kernel = void (*)(const void*, int64_t, int64_t, const U*, int64_t, U*, int64_t);
         Kernel gather[2][max_group<U> + 1] = {}, scatter[2][max_group<U> + 1] = {};
     };
-    alignas(8) char store_[5 * sizeof(void*)] = {};
+    alignas(8) char store_[6 * sizeof(void*)] = {};
     int64_t (*offset_)(const void*, int64_t) = nullptr;
     Table<double> double_;
     Table<float> float_;
@@ -251,6 +270,55 @@ private:
     static void call_scatter(const void* s, int64_t i0, int64_t i1, const U* R, int64_t ldr, U* G,
                              int64_t ldg) {
         fh::scatter<M, is_squared>(*static_cast<const X*>(s), i0, i1, R, ldr, G, ldg);
+    }
+};
+
+inline int64_t offset(const Stacked& X, int64_t i) {
+    const int64_t k = X.part_of(i);
+    return X.n_before[k] + X.parts[k].offset_of(i - X.first[k]);
+}
+
+// f(part, its first and end row, number of the first among the rows i0..i1) for the parts of these
+// rows
+template <class F>
+void for_parts(const Stacked& X, int64_t i0, int64_t i1, F&& f) {
+    for (int64_t k = X.part_of(i0), i = i0; i < i1; ++k) {
+        const View& part = X.parts[k];
+        const int64_t end = std::min(i1, X.first[k] + part.n_rows);
+        f(part, i - X.first[k], end - X.first[k], i - i0);
+        i = end;
+    }
+}
+
+template <int M, bool is_squared, class U>
+void gather(const Stacked& X, int64_t i0, int64_t i1, const U* V, int64_t ldv, U* Z, int64_t ldz) {
+    for_parts(X, i0, i1, [&](const View& part, int64_t begin, int64_t end, int64_t at) {
+        part.gather(M, is_squared, begin, end, V, ldv, Z + at * ldz, ldz);
+    });
+}
+
+template <int M, bool is_squared, class U>
+void scatter(const Stacked& X, int64_t i0, int64_t i1, const U* R, int64_t ldr, U* G, int64_t ldg) {
+    for_parts(X, i0, i1, [&](const View& part, int64_t begin, int64_t end, int64_t at) {
+        part.scatter(M, is_squared, begin, end, R + at * ldr, ldr, G, ldg);
+    });
+}
+
+// The parts of a Stacked view and where they begin.
+struct Stack {
+    std::vector<View> parts;
+    std::vector<int64_t> first, n_before;
+
+    View view() {
+        int64_t n_rows = 0, n_stored = 0;
+        for (const View& part : parts) {
+            first.push_back(n_rows);
+            n_before.push_back(n_stored);
+            n_rows += part.n_rows;
+            n_stored += part.n_stored();
+        }
+        return View(Stacked{n_rows, parts.front().n_cols, int64_t(parts.size()), parts.data(),
+                            first.data(), n_before.data()});
     }
 };
 

@@ -18,6 +18,8 @@ from fasthoag.criteria import (
     KFold,
 )
 from fasthoag.custom_loss import custom_loss
+from fasthoag.design.dask import DaskDesign
+from fasthoag.design.sharded import ShardedDesign
 
 # This is imported here at once: later the module would hide the function.
 from fasthoag.hoag import check_hypergrad, hoag
@@ -45,6 +47,7 @@ __all__ = [
     "ClassWeights",
     "ConvergenceWarning",
     "CustomCriterion",
+    "DaskDesign",
     "Evidence",
     "FeatureRidge",
     "Fixed",
@@ -60,6 +63,7 @@ __all__ = [
     "Problem",
     "Ridge",
     "SampleWeights",
+    "ShardedDesign",
     "StructuredRidge",
     "SumPenalty",
     "check_hypergrad",

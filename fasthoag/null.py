@@ -159,7 +159,8 @@ def feature_scales(inner):
             handle = rows.map(lambda _, a, s: factor * a if factor else s, c.values, slopes)
             c = Curvature(handle)
             if least == 0:  # every row is fitted without features
-                c = Curvature(rows.map(lambda block, a: 0 * a + weight / len(rows.y), c.values))
+                mean = weight / len(rows.y)
+                c = Curvature(rows.map(lambda block, a: 0 * a + mean, c.values))
     diagonal = to_host(design.hess_diag(c))[:, 0]
     if design.has_intercept:
         sums = to_host(design.rmatvec(c.values))[:, 0]

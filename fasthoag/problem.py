@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fasthoag.design.blocks import joined, n_rows_of
 from fasthoag.design.cpu import check_finite, check_numbers
 from fasthoag.design.make import make_design
 from fasthoag.design.rows import is_on_device, to_host
@@ -15,6 +16,7 @@ from fasthoag.inner.problem import InnerProblem, n_hyper_of, split_theta
 from fasthoag.inner.solve import solver_for
 from fasthoag.losses import find_loss
 from fasthoag.penalties import Ridge, adopted
+from fasthoag.tuned import Tuned
 
 
 def check_vector(v, n_rows, name):
@@ -75,13 +77,15 @@ class Problem:
 
     Parameters
     ----------
-    X : array, sparse matrix or Design, shape (n_rows, n_features)
+    X : array, sparse matrix, list of these or Design, shape (n_rows, n_features)
         float32 or float64 values are read in place. CSR is fastest; other formats are converted
         once, and so are large arrays that are mostly zeros. No column beyond 1e50 in size, or all
-        below 1e-50, whose squares double precision does not hold; nor targets and weights.
-    y : array, shape (n_rows,)
+        below 1e-50, whose squares double precision does not hold; nor targets and weights. A list
+        of arrays or of sparse matrices, all of one kind, is the rows in blocks: no copy joins them.
+    y : array, shape (n_rows,), or list of arrays
         Real numbers for ``"squared"``; -1 and +1 for ``"logistic"``; class numbers 0, 1, ... for
-        ``"multinomial"``, each of them in a row with a positive weight.
+        ``"multinomial"``, each of them in a row with a positive weight. A list has one array for
+        each block of X; so may that of `sample_weight`.
     loss : str or Loss
         One of ``fasthoag.losses.LOSSES``, with parameters from ``fasthoag.find_loss``, a mix of two
         from ``fasthoag.mix_losses``, or one of your own from ``fasthoag.custom_loss``.
@@ -119,6 +123,8 @@ class Problem:
     >>> problem = fasthoag.Problem(np.eye(3), [1, -1, 1], loss="logistic")
     >>> problem.n_rows
     3
+    >>> fasthoag.Problem([np.eye(3), np.ones((2, 3))], [[1, -1, 1], [-1, 1]]).n_rows
+    5
     """
 
     X: Any
@@ -137,6 +143,8 @@ class Problem:
         loss = find_loss(self.loss)
         for name in ("fit_intercept", "low_memory", "deterministic"):
             object.__setattr__(self, name, check_flag(getattr(self, name), name))
+        for name in ("y", "sample_weight"):
+            object.__setattr__(self, name, joined(getattr(self, name), self.X, name))
         if is_on_device(self.y):
             object.__setattr__(self, "y", to_host(self.y))
         if loss.name == "multinomial" and loss.n_classes == 0 and np.size(self.y):
@@ -144,11 +152,9 @@ class Problem:
             loss = replace(loss, n_classes=max(2, int(np.max(self.y)) + 1))
         object.__setattr__(self, "loss", loss)
         object.__setattr__(self, "penalty", adopted(self.penalty))
-        shape = getattr(self.X, "shape", None) or np.shape(self.X)
-        if len(shape) != 2:
-            raise ValueError(f"X must have 2 dimensions; got shape {shape}")
-        object.__setattr__(self, "y", check_vector(self.y, shape[0], "y"))
-        object.__setattr__(self, "sample_weight", check_weight(self.sample_weight, shape[0]))
+        n_rows = n_rows_of(self.X)
+        object.__setattr__(self, "y", check_vector(self.y, n_rows, "y"))
+        object.__setattr__(self, "sample_weight", check_weight(self.sample_weight, n_rows))
         loss.check_y(self.y)
         check_numbers(self.y, "y")
         if self.sample_weight is not None:
@@ -171,10 +177,10 @@ class Problem:
                 f"penalty is for {self.penalty.n_classes} classes; loss '{loss.name}' has "
                 f"{loss.n_classes}"
             )
-        tuned = (self.tuned,) if hasattr(self.tuned, "vjp") else tuple(self.tuned)
+        tuned = (self.tuned,) if isinstance(self.tuned, Tuned) else tuple(self.tuned)
         object.__setattr__(self, "tuned", tuned)
         for one in tuned:
-            if not hasattr(one, "vjp"):
+            if not isinstance(one, Tuned) or isinstance(one, type):
                 raise TypeError(
                     "tuned must contain hyperparameters such as fasthoag.SampleWeights(); got "
                     f"{one!r}"
@@ -237,7 +243,7 @@ class Problem:
 
 def for_user(design, w):
     """Coefficients for the user: CuPy's where X was CuPy's."""
-    return design.xp.asarray(w) if getattr(design, "is_given_on_device", False) else w
+    return design.xp.asarray(w) if design.is_given_on_device else w
 
 
 def check_theta(theta, n_hyper, name):

@@ -5,7 +5,7 @@ Each needs ∂(s ℓ')/∂θ only: with u = X q, the hypergradient is ``-Σ_i u_
 product for any number of them."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,6 +20,7 @@ def row_slopes(inner, Z, U):
     return inner.rows.to_host(slopes)
 
 
+@runtime_checkable
 class Tuned(Protocol):
     """What `Problem` asks of a kind of hyperparameter."""
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.blocks import BlockDesign
 from support.closed_form import k_fold_split, ridge
-from support.designs import DEVICE, EPS
+from support.designs import DEVICE, EPS, cut_rows
 from support.problems import sparse_matrix, sparse_problem
 
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.design.gpu import GpuDesign
 from fasthoag.design.reference import ReferenceDesign
 from fasthoag.design.rows import Curvature, to_host
+from fasthoag.design.sharded import ShardedDesign
 from fasthoag.inner import newton
 from fasthoag.inner.cg import (
     AT_RADIUS,
@@ -49,7 +49,7 @@ class CalledDesign(CpuDesign):
 WAYS = {
     "native": lambda X: CpuDesign(X, n_threads=1),
     "called": lambda X: CalledDesign(X, n_threads=1),
-    "called in blocks": BlockDesign,
+    "called in blocks": lambda X: ShardedDesign(cut_rows(X), n_threads=1),
     "reference": ReferenceDesign,
     "device": lambda X: GpuDesign(X, device=DEVICE),
 }

@@ -5,31 +5,42 @@
 
 namespace {
 
+// of CSR arrays (indptr, indices, data) on top of each other
 template <class T, class I>
-py::tuple transpose_typed(const Array<int64_t>& indptr, const py::array& indices,
-                          const py::array& data, int64_t n_cols, int n_threads) {
-    const int64_t n_rows = indptr.size() - 1, nnz = data.size();
+py::tuple transpose_typed(const py::list& matrices, int64_t n_cols, int n_threads) {
+    std::vector<Csr<T, I>> parts;
+    int64_t n_rows = 0, nnz = 0;
+    for (auto one : matrices) {
+        auto X = one.cast<py::tuple>();
+        const auto indptr = X[0].cast<Array<int64_t>>();
+        const auto indices = X[1].cast<py::array>(), data = X[2].cast<py::array>();
+        require(indices.dtype().equal(py::dtype::of<I>()) && data.dtype().equal(py::dtype::of<T>()),
+                "all matrices must have the same types");
+        parts.push_back({int64_t(indptr.size()) - 1, n_cols, indptr.data(),
+                         static_cast<const I*>(indices.data()),
+                         static_cast<const T*>(data.data())});
+        n_rows += parts.back().n_rows;
+        nnz += data.size();
+    }
     Array<int64_t> t_indptr(n_cols + 1);
     py::array t_indices =
         n_rows <= INT32_MAX ? py::array(Array<int32_t>(nnz)) : py::array(Array<int64_t>(nnz));
     Array<T> t_data(nnz);
-    std::vector<int64_t> counts(n_cols);
     Threads team(n_threads);
     {
-        const int64_t *ip = indptr.data(), n = n_rows;
-        const I* ix = static_cast<const I*>(indices.data());
-        const T* dt = static_cast<const T*>(data.data());
         int64_t* tp = t_indptr.mutable_data();
         void* ti = t_indices.mutable_data();
         T* td = t_data.mutable_data();
         py::gil_scoped_release release;
-        count_columns(team, nnz, ix, n_cols, counts.data());
-        if (n <= INT32_MAX)
-            transpose(team, n, n_cols, ip, ix, dt, counts.data(), tp, static_cast<int32_t*>(ti),
-                      td);
+        std::vector<int64_t> counts(n_cols, 0), of_part(n_cols);
+        for (const Csr<T, I>& X : parts) {
+            count_columns(team, X.indptr[X.n_rows], X.indices, n_cols, of_part.data());
+            for (int64_t j = 0; j < n_cols; ++j) counts[j] += of_part[j];
+        }
+        if (n_rows <= INT32_MAX)
+            transpose(team, parts, counts.data(), tp, static_cast<int32_t*>(ti), td);
         else
-            transpose(team, n, n_cols, ip, ix, dt, counts.data(), tp, static_cast<int64_t*>(ti),
-                      td);
+            transpose(team, parts, counts.data(), tp, static_cast<int64_t*>(ti), td);
     }
     team.finish();
     return py::make_tuple(t_indptr, t_indices, t_data);
@@ -97,13 +108,14 @@ void bind_convert(py::module_& m) {
         });
         return out;
     });
-    m.def("transpose", [](const Array<int64_t>& indptr, const py::array& indices,
-                          const py::array& data, int64_t n_cols, int n_threads) {
-        return with_index_type(indices, [&](auto index) {
+    m.def("transpose", [](const py::list& matrices, int64_t n_cols, int n_threads) {
+        require(!matrices.empty(), "there must be a matrix");
+        auto X = matrices[0].cast<py::tuple>();
+        const bool is_float = X[2].cast<py::array>().dtype().equal(py::dtype::of<float>());
+        return with_index_type(X[1].cast<py::array>(), [&](auto index) {
             using I = decltype(index);
-            return data.dtype().equal(py::dtype::of<float>())
-                       ? transpose_typed<float, I>(indptr, indices, data, n_cols, n_threads)
-                       : transpose_typed<double, I>(indptr, indices, data, n_cols, n_threads);
+            return is_float ? transpose_typed<float, I>(matrices, n_cols, n_threads)
+                            : transpose_typed<double, I>(matrices, n_cols, n_threads);
         });
     });
 }

@@ -42,17 +42,26 @@ Made make_matrix(View rows, bool has_intercept, double intercept, bool determini
     return X;
 }
 
+// of a transposed copy: CSR arrays or one array
+void set_columns(PyMatrix& X, const py::object& transposed) {
+    if (transposed.is_none()) return;
+    if (py::isinstance<py::tuple>(transposed)) {
+        auto t = transposed.cast<py::tuple>();
+        X.cols = csr_view(t[0].cast<Array<int64_t>>(), t[1].cast<py::array>(),
+                          t[2].cast<py::array>(), X.rows.n_rows);
+    } else {
+        X.cols = dense_view(transposed.cast<py::array>());
+    }
+    require(X.cols.n_rows == X.rows.n_cols && X.cols.n_cols == X.rows.n_rows,
+            "the transposed copy has another shape");
+}
+
 Made from_csr(const Array<int64_t>& indptr, const py::array& indices, const py::array& data,
               int64_t n_cols, bool has_intercept, const py::object& transposed, bool deterministic,
               double intercept) {
     auto X = make_matrix(csr_view(indptr, indices, data, n_cols), has_intercept, intercept,
                          deterministic);
-    if (!transposed.is_none()) {
-        auto t = transposed.cast<py::tuple>();
-        X->cols = csr_view(t[0].cast<Array<int64_t>>(), t[1].cast<py::array>(),
-                           t[2].cast<py::array>(), X->rows.n_rows);
-        require(X->cols.n_rows == n_cols, "the transposed copy has another shape");
-    }
+    set_columns(*X, transposed);
     X->owner = py::make_tuple(indptr, indices, data, transposed);
     return X;
 }
@@ -60,8 +69,26 @@ Made from_csr(const Array<int64_t>& indptr, const py::array& indices, const py::
 Made from_dense(const py::array& dense, bool has_intercept, const py::object& transposed,
                 bool deterministic, double intercept) {
     auto X = make_matrix(dense_view(dense), has_intercept, intercept, deterministic);
-    if (!transposed.is_none()) X->cols = dense_view(transposed.cast<py::array>());
+    set_columns(*X, transposed);
     X->owner = py::make_tuple(dense, transposed);
+    return X;
+}
+
+// the rows of several matrices, whose arrays stay where they are
+Made stacked(const py::list& matrices, const py::object& transposed, bool deterministic) {
+    require(!matrices.empty(), "there must be a matrix");
+    Stack stack;
+    for (auto one : matrices) {
+        stack.parts.push_back(one.cast<const PyMatrix&>().rows);
+        require(stack.parts.back().n_cols == stack.parts.front().n_cols,
+                "all matrices must have the same columns");
+    }
+    const auto& first = matrices[0].cast<const PyMatrix&>();
+    auto X = make_matrix(View(), first.has_intercept, first.intercept, deterministic);
+    X->stack = std::move(stack);
+    X->rows = X->stack.view();
+    set_columns(*X, transposed);
+    X->owner = py::make_tuple(matrices, transposed);
     return X;
 }
 
@@ -119,9 +146,24 @@ Doubles contraction(PyMatrix& X, const MaybeDoubles& A, const MaybeDoubles& B,
     return out;
 }
 
+// total += part
+void add_to(Doubles& total, const Doubles& part, int n_threads) {
+    require(total.size() == part.size(), "both blocks must have the same shape");
+    const int64_t n = total.size();
+    double* t = total.mutable_data();
+    const double* p = part.data();
+    run(n_threads, [&](Team& team) {
+        parallel_features(team, n, [&](int64_t, int64_t k0, int64_t k1) {
+            for (int64_t k = k0; k < k1; ++k) t[k] += p[k];
+        });
+    });
+}
+
 }  // namespace
 
 void bind_matrix(py::module_& m) {
+    m.def("add_to", &add_to, py::arg("total").noconvert(), py::arg("part").noconvert(),
+          py::arg("n_threads"));
     py::class_<PyMatrix>(m, "Matrix")
         .def(py::init(&from_csr), py::arg("indptr").noconvert(), py::arg("indices").noconvert(),
              py::arg("data").noconvert(), py::arg("n_cols"), py::arg("has_intercept"),
@@ -130,6 +172,8 @@ void bind_matrix(py::module_& m) {
         .def(py::init(&from_dense), py::arg("dense").noconvert(), py::arg("has_intercept"),
              py::arg("transposed") = py::none(), py::arg("deterministic") = false,
              py::arg("intercept") = 1.0)
+        .def_static("stacked", &stacked, py::arg("matrices"), py::arg("transposed"),
+                    py::arg("deterministic"))
         .def_property_readonly(
             "shape", [](const PyMatrix& X) { return py::make_tuple(X.rows.n_rows, X.rows.n_cols); })
         .def_property_readonly("n_coef", [](const PyMatrix& X) { return X.n_coef(); })

@@ -64,6 +64,7 @@ inline std::vector<int> fold_of_columns(int m, int K, int n_folds) {
 // A Matrix with the arrays that it views
 struct PyMatrix : Matrix {
     py::object owner;
+    Stack stack;  // of rows in several parts
 
     void check_coef(const Doubles& V, const char* what) const {
         require(V.ndim() == 2 && V.shape(0) == n_coef(), what);

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasthoag.criteria.bound import BoundCriterion
-from fasthoag.criteria.held_out import design_of
+from fasthoag.criteria.held_out import design_of, n_rows_of_other
 from fasthoag.design.rows import TRAIN
 from fasthoag.free import settled
 
@@ -21,7 +21,7 @@ class CustomCriterion:
 
     Parameters
     ----------
-    X_val : array or sparse matrix, shape (n_val, n_features)
+    X_val : array, sparse matrix or list of blocks of rows, shape (n_val, n_features)
     value_and_grad : callable z -> (float, array)
         φ and its gradient at predictions z, shape (n_val,); with the multinomial loss (n_val,
         n_classes). It must be twice differentiable; its curvature is taken from differences of the
@@ -62,12 +62,8 @@ class CustomCriterion:
     def bind(self, problem):
         if not callable(self.value_and_grad):
             raise TypeError(f"value_and_grad must be callable; got {self.value_and_grad!r}")
-        shape = getattr(self.X_val, "shape", None) or np.shape(self.X_val)
-        if len(shape) != 2 or shape[1] != problem.n_features:
-            raise ValueError(
-                f"X_val must have the {problem.n_features} features of X; got shape {tuple(shape)}"
-            )
-        rows = design_of(self.X_val, problem).place(np.zeros(shape[0]))
+        n_rows = n_rows_of_other(self.X_val, problem)
+        rows = design_of(self.X_val, problem).place(np.zeros(n_rows))
         inner = settled(problem.inner(), rows.design)
         bound = BoundCustom(inner, rows, TRAIN, problem.loss, self.value_and_grad)
         check_gradient(bound.phi, bound.null_z, bound.spread)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from fasthoag.criteria.bound import BoundCriterion
 from fasthoag.criteria.folds import split_weight
-from fasthoag.design.cpu import MOST, check_matrix, check_numbers
-from fasthoag.design.rows import TRAIN, is_on_device
+from fasthoag.design.blocks import is_in_blocks, joined, shape_of
+from fasthoag.design.cpu import MOST, check_blocks, check_matrix, check_numbers
+from fasthoag.design.make import check_device
+from fasthoag.design.rows import TRAIN, CanPlace, is_on_device
 from fasthoag.free import settled
 from fasthoag.losses import find_loss, without_smoothing
 from fasthoag.problem import check_vector, check_weight
@@ -20,8 +20,8 @@ class HeldOut:
 
     Parameters
     ----------
-    X_val : array or sparse matrix, shape (n_val, n_features)
-    y_val : array, shape (n_val,)
+    X_val : array, sparse matrix or list of blocks of rows, shape (n_val, n_features)
+    y_val : array, shape (n_val,), or list with one for each block; so may be `sample_weight`
     sample_weight : array, shape (n_val,), optional
     loss : str or Loss, optional
         Of the criterion; by default that of the problem as it came, without label smoothing.
@@ -53,16 +53,16 @@ class HeldOut:
         return (HeldOut(design, y, weight, self.loss) for weight in (judge, back))
 
     def bind(self, problem):
-        shape = getattr(self.X_val, "shape", None) or np.shape(self.X_val)
-        if len(shape) != 2 or shape[1] != problem.n_features:
-            raise ValueError(
-                f"X_val must have the {problem.n_features} features of X; got shape {tuple(shape)}"
-            )
-        y = check_vector(self.y_val, shape[0], "y_val")
+        n_rows = n_rows_of_other(self.X_val, problem)
+        y, weight = (
+            joined(values, self.X_val, name, "X_val")
+            for name, values in (("y_val", self.y_val), ("sample_weight", self.sample_weight))
+        )
+        y = check_vector(y, n_rows, "y_val")
         loss = criterion_loss(self.loss, problem)
         loss.check_y(y, "y_val")
         check_numbers(y, "y_val", trains=False)
-        weight = check_weight(self.sample_weight, shape[0])
+        weight = check_weight(weight, n_rows)
         if weight is not None:
             check_numbers(weight, "sample_weight", trains=False)
         design = design_of(self.X_val, problem)
@@ -70,12 +70,27 @@ class HeldOut:
         return BoundCriterion(inner, design.place(y, weight), TRAIN, loss)
 
 
+def n_rows_of_other(X_val, problem):
+    """How many rows a criterion has of its own, which must have the features of the problem."""
+    n_rows, *n_features = shape_of(X_val, "X_val") or (0,)
+    if n_features != [problem.n_features]:
+        raise ValueError(
+            f"X_val must have the {problem.n_features} features of X; got shape "
+            f"{shape_of(X_val, 'X_val')}"
+        )
+    return n_rows
+
+
 def design_of(X_val, problem):
     """The design of the rows of a criterion, where and as that of the problem."""
-    if hasattr(X_val, "place"):
+    if isinstance(X_val, CanPlace):
         return X_val
-    is_there = is_on_device(X_val) and hasattr(problem.design, "is_given_on_device")
-    return problem.design.like(X_val if is_there else check_matrix(X_val, "X_val", most=MOST))
+    design = problem.design
+    if is_in_blocks(X_val):
+        check_device(X_val, design.where, "X_val")
+        return design.like(check_blocks(X_val, "X_val", most=MOST))
+    is_there = is_on_device(X_val) and design.where == "gpu"
+    return design.like(X_val if is_there else check_matrix(X_val, "X_val", most=MOST))
 
 
 def criterion_loss(loss, problem):

@@ -2,14 +2,24 @@
 
 import copy
 import os
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from fasthoag import _core
 from fasthoag.design import MAX_HOT
+from fasthoag.design.blocks import (
+    blocks_here,
+    check_kinds,
+    is_in_blocks,
+    len_of,
+    nonzeros,
+    shape_of,
+)
 from fasthoag.design.coefficients import Compose, Identity, Permute
-from fasthoag.design.offsets import offset_map
+from fasthoag.design.offsets import common_offset_map
 from fasthoag.design.rows import LossGrad, dense_by_products, is_on_device, place
 from fasthoag.losses import find_loss
 
@@ -48,6 +58,38 @@ SIZES = {"least": LEAST, "most": MOST}
 def check_matrix(X, name="X", *, least=0.0, most=np.inf):
     """X as C-ordered float array or canonical CSR matrix with float32 or float64 values, not copied
     when it is one already. No value may be beyond `most` in size, no column all below `least`."""
+    X = in_format(X, name)
+    check_sizes(X, sizes_of(X), name, least, most)
+    return X
+
+
+def check_blocks(X, name="X", *, least=0.0, most=np.inf):
+    """The same of a matrix, in a list, or of a list of blocks, whose columns are those of all."""
+    if not is_in_blocks(X):
+        return [check_matrix(X, name, least=least, most=most)]
+    shape_of(X, name)
+    blocks = [in_format(one, f"{name}[{i}]") for i, one in enumerate(X)]
+    check_kinds([sp.issparse(one) for one in blocks], [one.dtype for one in blocks], name)
+    found = [sizes_of(one) for one in blocks]
+    for i, (one, (_, largest)) in enumerate(zip(blocks, found, strict=True)):
+        if not largest < np.inf:
+            check_finite(one.data if sp.issparse(one) else one, f"{name}[{i}]")
+    smallest, largest = zip(*found, strict=True)
+    if max(largest) > most or min(smallest) < least:
+        sizes = np.max([column_sizes(one) for one in blocks], axis=0)
+        check_column_sizes(sizes, name, least, most)
+    return blocks
+
+
+def sizes_of(X):
+    """The smallest size of a value of X that is not 0 and the largest, NaN beside what is not
+    finite."""
+    values = np.ascontiguousarray(X.data if sp.issparse(X) else X)
+    return _core.sizes(values, _core.hardware_threads())
+
+
+def in_format(X, name):
+    """X in a format that the kernels read; see `check_matrix`."""
     if is_on_device(X):
         raise ValueError(
             f"{name} is on the GPU and the problem is not. Pass {name}.get(), or device='gpu' with "
@@ -65,7 +107,6 @@ def check_matrix(X, name="X", *, least=0.0, most=np.inf):
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
-        values = X.data
     else:
         X = np.asarray(X)
         if X.ndim != 2:
@@ -82,11 +123,9 @@ def check_matrix(X, name="X", *, least=0.0, most=np.inf):
                 raise ValueError(f"{name} must be numeric; got dtype {X.dtype} ({error})") from None
         if type(X) is not np.ndarray:
             X = X.view(np.ndarray)  # memory maps: same memory
-        values = X = np.ascontiguousarray(X)
+        X = np.ascontiguousarray(X)
     if X.shape[0] == 0 or X.shape[1] == 0:
         raise ValueError(f"{name} must have at least one row and one feature; got shape {X.shape}")
-    values = np.ascontiguousarray(values)
-    check_sizes(X, _core.sizes(values, _core.hardware_threads()), name, least, most)
     return X
 
 
@@ -97,9 +136,12 @@ def check_sizes(X, found, name, least, most):
     smallest, largest = found
     if not largest < np.inf:
         check_finite(X.data if sp.issparse(X) else X, name)
-    if not (largest > most or smallest < least):
-        return
-    sizes = column_sizes(X)
+    if largest > most or smallest < least:
+        check_column_sizes(column_sizes(X), name, least, most)
+
+
+def check_column_sizes(sizes, name, least, most):
+    """Raises ValueError where the largest size of a column is beyond `most` or below `least`."""
     is_small = (sizes > 0) & (sizes < least)  # beside large ones small values do no harm
     is_bad = is_small | (sizes > most)
     if is_bad.any():
@@ -151,13 +193,52 @@ def check_finite(values, name):
             )
 
 
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """How designs of the same columns hold them: a coefficient map, or None, and their order by
+    frequency after it with its inverse, or None."""
+
+    first: Any = None
+    order: Any = None
+
+    @property
+    def intercept(self):
+        return 1.0 if self.first is None else self.first.intercept
+
+    def coefficients(self, n_coef, has_intercept):
+        """The coefficient map of both."""
+        maps = [] if self.first is None else [self.first]
+        if self.order is not None:
+            maps.append(Permute(*self.order, has_intercept))
+        return Compose(maps) if len(maps) > 1 else [*maps, Identity(n_coef)][0]
+
+
+def check_options(low_memory, deterministic):
+    """Raises ValueError for options that cannot go together."""
+    if low_memory and deterministic:
+        raise ValueError(
+            "deterministic=True needs the transposed copy that low_memory=True forbids; choose one"
+        )
+
+
+def csr_arrays(X, name):
+    """Row pointers, column numbers and values of a CSR matrix as the kernels take them."""
+    indptr, indices = np.ascontiguousarray(X.indptr, np.int64), np.ascontiguousarray(X.indices)
+    if indptr[0] != 0 or indptr[-1] > len(indices) or (np.diff(indptr) < 0).any():
+        raise ValueError(
+            f"{name} has row pointers that do not start at 0, decrease or go beyond its data"
+        )
+    return indptr, indices[: indptr[-1]], np.ascontiguousarray(X.data)[: indptr[-1]]
+
+
 class CpuDesign:
     """X on this machine: the user's values are read in place; columns are renumbered by frequency
     in a copy of the indices.
 
     Parameters
     ----------
-    X : array or sparse matrix, shape (n_rows, n_features)
+    X : array, sparse matrix or list of blocks of rows, shape (n_rows, n_features)
+        Blocks are all sparse or all arrays with values of one type; they are never joined.
     fit_intercept : bool
         Whether coefficient blocks have one more row, for a column of ones that is not stored.
     n_threads : int or None
@@ -167,13 +248,14 @@ class CpuDesign:
     deterministic : bool
         The same bits for every number of threads; uses the transposed copy, so it cannot go with
         `low_memory`.
-
     coefficients : CoefficientMap, optional
         Hold X E instead of X: a copy, which `fasthoag.design.coefficients` makes. The renumbering
         by frequency comes after it. Without one and with an intercept, columns that are far from 0
         for their spread are shifted, see `fasthoag.design.offsets`.
     trains : bool
         Refuse columns whose squares double precision does not hold.
+    layout : Layout, optional
+        That of another design, instead of `coefficients` and an order found here.
 
     Examples
     --------
@@ -181,10 +263,13 @@ class CpuDesign:
     >>> from fasthoag.design.cpu import CpuDesign
     >>> CpuDesign(np.eye(2)).matvec(np.array([[3.0], [4.0]])).ravel()
     array([3., 4.])
+    >>> CpuDesign([np.eye(2), np.ones((1, 2))]).matvec(np.array([[3.0], [4.0]])).ravel()
+    array([3., 4., 7.])
     """
 
     xp = np
     native_solvers = ("cg", "newton_cg")
+    where, is_given_on_device = "cpu", False
 
     def __init__(
         self,
@@ -196,68 +281,76 @@ class CpuDesign:
         deterministic=False,
         coefficients=None,
         trains=False,
-        like=None,
+        layout=None,
     ):
-        if low_memory and deterministic:
-            raise ValueError(
-                "deterministic=True needs the transposed copy that low_memory=True forbids; "
-                "choose one"
-            )
-        X = check_matrix(X, **(SIZES if trains else {}))
+        check_options(low_memory, deterministic)
+        blocks = check_blocks(X, **(SIZES if trains else {}))
         self.n_threads = check_n_threads(n_threads)
-        self.shape, self.dtype, self.has_intercept = X.shape, X.dtype, bool(fit_intercept)
+        first, *_ = blocks
+        self.shape, self.lengths = shape_of(blocks), tuple(len_of(one) for one in blocks)
+        self.dtype, self.has_intercept = first.dtype, bool(fit_intercept)
         self.low_memory, self.deterministic = low_memory, deterministic
-        self._array, self._counts = None, None
-        if like is None:
-            self._first, self._order = coefficients, None
+        self._arrays, self._counts, is_free = None, None, layout is None
+        if is_free:
             if coefficients is None and self.has_intercept:
-                self._first = offset_map(X)
-        else:
-            self._first, self._order = like._first, like._order
-        if self._first is not None:
-            self._counts = nonzeros(X)
-            X = check_matrix(self._first.of_rows(X))
-        self.is_sparse = sp.issparse(X)
-        p = X.shape[1]
+                coefficients = common_offset_map(blocks_here(blocks))
+            layout = Layout(coefficients)
+        if layout.first is not None:
+            self._counts = sum(nonzeros(one) for one in blocks)
+            blocks = [check_matrix(layout.first.of_rows(one)) for one in blocks]
+        self.layout = layout
+        self.is_sparse = all(sp.issparse(one) for one in blocks)
+        _, p = shape_of(blocks)
         self.n_hot = 0 if low_memory else min(p, MAX_HOT)
-        intercept = 1.0 if self._first is None else self._first.intercept
-        if self.is_sparse:
-            self._matrix = self._csr(X, intercept, is_free=like is None)
-        else:
-            if self._order is not None:
-                X = np.ascontiguousarray(X[:, self._order[0]])
-            self._array = X
-            turned = np.ascontiguousarray(X.T) if deterministic else None
-            self._matrix = _core.Matrix(X, self.has_intercept, turned, deterministic, intercept)
+        self._matrix = self._csr(blocks, is_free) if self.is_sparse else self._dense(blocks)
         self.n_stored, self.n_coef = self._matrix.n_stored, self._matrix.n_coef
-        renumbered = self._order and Permute(*self._order, self.has_intercept)
-        maps = [one for one in (self._first, renumbered) if one is not None]
-        self.coefficients = Compose(maps) if len(maps) > 1 else [*maps, Identity(self.n_coef)][0]
+        self.coefficients = self.layout.coefficients(self.n_coef, self.has_intercept)
 
-    def _csr(self, X, intercept, is_free):
-        p, threads = X.shape[1], self.n_threads
-        indptr, indices = np.ascontiguousarray(X.indptr, np.int64), np.ascontiguousarray(X.indices)
-        if indptr[0] != 0 or indptr[-1] > len(indices) or (np.diff(indptr) < 0).any():
-            raise ValueError(
-                "X has row pointers that do not start at 0, decrease or go beyond its data"
-            )
-        data = np.ascontiguousarray(X.data)
-        if len(indices) != indptr[-1]:
-            indices, data = indices[: indptr[-1]], data[: indptr[-1]]
-        counts = _core.count_columns(indices, p, threads)
-        if counts is None:
-            raise ValueError(f"X has column indices outside 0..{p - 1}")
+    def _dense(self, blocks):
+        if self.layout.order is not None:
+            order, _ = self.layout.order
+            blocks = [np.ascontiguousarray(one[:, order]) for one in blocks]
+        self._arrays = blocks
+        turned = None
+        if self.deterministic:
+            turned = np.empty(self.shape[::-1], self.dtype)
+            np.concatenate([one.T for one in blocks], axis=1, out=turned)
+        return self._joined([(one,) for one in blocks], turned)
+
+    def _csr(self, blocks, is_free):
+        (_, p), threads = shape_of(blocks), self.n_threads
+        names = ["X"] if len(blocks) == 1 else [f"X[{i}]" for i in range(len(blocks))]
+        arrays = [csr_arrays(one, name) for one, name in zip(blocks, names, strict=True)]
+        found = [_core.count_columns(indices, p, threads) for _, indices, _ in arrays]
+        for counts, name in zip(found, names, strict=True):
+            if counts is None:
+                raise ValueError(f"{name} has column indices outside 0..{p - 1}")
+        counts = sum(found)
         self._counts = counts if self._counts is None else self._counts
         if is_free and not self.low_memory:
-            self._order = _core.frequency_order(counts)
-        if self._order is not None:
+            self.layout = Layout(self.layout.first, _core.frequency_order(counts))
+        if self.layout.order is not None:
+            _, rank = self.layout.order
             is_wide = p > np.iinfo(np.int32).max
-            indices = _core.relabel(indices, self._order[1], is_wide, threads)
-        X = indptr, indices, data, p, self.has_intercept
+            arrays = [
+                (indptr, _core.relabel(indices, rank, is_wide, threads), data)
+                for indptr, indices, data in arrays
+            ]
+        first, *_ = arrays
+        is_narrow = _core.Matrix(*first, p, self.has_intercept).is_narrow
         transposed = None
-        if not self.low_memory and (self.deterministic or not _core.Matrix(*X).is_narrow):
-            transposed = _core.transpose(indptr, indices, data, p, threads)
-        return _core.Matrix(*X, transposed, self.deterministic, intercept)
+        if not self.low_memory and (self.deterministic or not is_narrow):
+            transposed = _core.transpose(arrays, p, threads)
+        return self._joined([(*one, p) for one in arrays], transposed)
+
+    def _joined(self, parts, transposed):
+        """The kernels' matrix of the rows of all parts."""
+        options = self.deterministic, self.layout.intercept
+        first, *others = parts
+        if not others:
+            return _core.Matrix(*first, self.has_intercept, transposed, *options)
+        matrices = [_core.Matrix(*one, self.has_intercept, None, *options) for one in parts]
+        return _core.Matrix.stacked(matrices, transposed, self.deterministic)
 
     @property
     def n_passes(self):
@@ -271,7 +364,7 @@ class CpuDesign:
     @property
     def counts(self):
         if self._counts is None:
-            self._counts = nonzeros(self._array)
+            self._counts = sum(nonzeros(one) for one in self._arrays)
         return self._counts
 
     def check_room(self, n_columns):
@@ -289,7 +382,7 @@ class CpuDesign:
             n_threads=self.n_threads,
             low_memory=self.low_memory,
             deterministic=self.deterministic,
-            like=self,
+            layout=self.layout,
         )
 
     def zeros(self, m):
@@ -333,11 +426,11 @@ class CpuDesign:
         return self.hvp(c, np.eye(self.n_coef))
 
     def dense(self):
-        if self._array is None:
+        if self._arrays is None:
             return dense_by_products(self)
-        n, p = self._array.shape
-        ones = np.full((n, self.n_coef - p), self.coefficients.intercept)
-        return np.hstack([self._array, ones])
+        X = np.vstack(self._arrays)
+        ones = np.full((len(X), self.n_coef - X.shape[1]), self.coefficients.intercept)
+        return np.hstack([X, ones])
 
     def matvec(self, V):
         return self._matrix.matvec(_block(V), self.n_threads)
@@ -374,11 +467,3 @@ class CpuDesign:
 
 def _block(array):
     return None if array is None else np.ascontiguousarray(array, np.float64)
-
-
-def nonzeros(X):
-    """Entries that are not 0 (sparse: stored) of every column."""
-    if sp.issparse(X):
-        return np.bincount(X.indices, minlength=X.shape[1])
-    step = max(1, (1 << 22) // X.shape[1])  # some rows at a time
-    return sum(np.count_nonzero(X[i : i + step], axis=0) for i in range(0, X.shape[0], step))

@@ -6,8 +6,9 @@ import scipy.sparse as sp
 
 from fasthoag import _core
 from fasthoag.design import HELD_OUT, MAX_HOT, TRAIN, UNWEIGHTED
+from fasthoag.design.blocks import nonzeros
 from fasthoag.design.coefficients import Identity
-from fasthoag.design.cpu import check_matrix, nonzeros
+from fasthoag.design.cpu import check_matrix
 from fasthoag.design.rows import LossGrad, RowBlock, place, to_host
 from fasthoag.inner.cg import cg_columns
 from fasthoag.inner.newton import newton_columns
@@ -26,11 +27,13 @@ class ReferenceDesign:
     """
 
     native_solvers = ("cg", "newton_cg")  # the algorithms in Python, as the reference
+    where, is_given_on_device = "cpu", False
 
     def __init__(self, X, *, fit_intercept=False, xp=np, coefficients=None):
         X = check_matrix(X)
         self.shape, self.dtype, self.has_intercept = X.shape, X.dtype, bool(fit_intercept)
         self.xp, self.n_passes, self.counts = xp, 0, nonzeros(X)
+        self.lengths = X.shape[:1]
         self.coefficients = coefficients or Identity(X.shape[1] + self.has_intercept)
         self.n_coef = self.coefficients.n_design
         X = self.coefficients.of_rows(

@@ -19,7 +19,7 @@ product or one plain product is one pass.
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -84,8 +84,16 @@ class RowBlock:
         return xp.where((self.mask & part) != 0, weight, xp.zeros_like(weight))
 
 
+@runtime_checkable
+class CanPlace(Protocol):
+    """What a `Design` has and a matrix has not."""
+
+    def place(self, y, weight=None, mask=None, offset=None): ...
+
+
 class Design(Protocol):
     shape: tuple  # (n_rows, n_features) as the user has it
+    lengths: tuple  # n_rows of the blocks that it has the rows in
     coefficients: Any  # the map E, see `CoefficientMap`
     n_coef: int  # coefficients u: coefficients.n_design
     has_intercept: bool
@@ -100,6 +108,8 @@ class Design(Protocol):
     # `fasthoag.inner`; where it brings none and `xp` is NumPy, C++ calls its operations back
     native_solvers: tuple
     n_threads: int  # for blocks of coefficients in C++
+    where: str  # "cpu" or "gpu"
+    is_given_on_device: bool  # whether the user's X was in the memory of a GPU
 
     # raises MemoryError unless blocks of so many columns fit beside X
     def check_room(self, n_columns): ...

@@ -10,8 +10,10 @@ import pytest
 import scipy.sparse as sp
 
 from fasthoag.design.coefficients import Merge, Permute, RowSpace, Scale, Shift, row_space
-from fasthoag.design.cpu import CpuDesign, check_matrix
+from fasthoag.design.cpu import CpuDesign, check_blocks
+from fasthoag.design.places import Place
 from fasthoag.design.reference import ReferenceDesign
+from fasthoag.design.sharded import ShardedDesign
 
 MOST = 1 << 20  # numbers of X up to which maps that make it dense are tried
 
@@ -57,19 +59,20 @@ MAPS = {"permute": permute, "scale": scale, "shift": shift, "merge": merge, "row
 
 
 def switch_on(kind, monkeypatch):
-    """Every `CpuDesign` and `ReferenceDesign` that gets no map gets a random one of this kind.
+    """Every design on the CPU that gets no map gets a random one of this kind.
 
     Strengths that a map refuses skip the test: their refusal is tested beside the maps.
     """
 
     def with_map(init):
         @wraps(init)
-        def made(self, X, *, fit_intercept=False, coefficients=None, like=None, **options):
-            if like is None and coefficients is None and options.get("xp", np) is np:
-                X = check_matrix(X)
-                rng = np.random.default_rng(X.shape[1])
-                coefficients = MAPS[kind](rng, X, bool(fit_intercept))
-            options |= {} if like is None else {"like": like}
+        def made(self, X, *, fit_intercept=False, coefficients=None, **options):
+            is_first = options.get("layout") is None and options.get("xp", np) is np
+            if is_first and coefficients is None and not isinstance(X, Place):
+                blocks = check_blocks(X)
+                stacked = (sp.vstack if sp.issparse(blocks[0]) else np.vstack)(blocks)
+                rng = np.random.default_rng(stacked.shape[1])
+                coefficients = MAPS[kind](rng, stacked, bool(fit_intercept))
             init(self, X, fit_intercept=fit_intercept, coefficients=coefficients, **options)
 
         return made
@@ -83,7 +86,7 @@ def switch_on(kind, monkeypatch):
 
         return skips
 
-    for design in (CpuDesign, ReferenceDesign):
+    for design in (CpuDesign, ReferenceDesign, ShardedDesign):
         monkeypatch.setattr(design, "__init__", with_map(design.__init__))
     for one in (Merge, RowSpace, Shift):
         monkeypatch.setattr(one, "spread", skipping(one.spread))

@@ -1,5 +1,7 @@
 """Every kind of Design by name, and which of them run what."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -8,8 +10,8 @@ from fasthoag.design import to_host
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.design.gpu import GpuDesign, find_device
 from fasthoag.design.reference import ReferenceDesign
+from fasthoag.design.sharded import ShardedDesign
 from fasthoag.losses import LOSSES
-from support.blocks import BlockDesign
 from support.host_device import HostDevice
 
 DTYPES = ("float32", "float64")
@@ -41,6 +43,16 @@ def strict_design(X, fit_intercept=False):
     import array_api_strict  # NumPy without anything that is not in the array API standard
 
     return ReferenceDesign(dense(X), fit_intercept=fit_intercept, xp=array_api_strict)
+
+
+def cut_rows(X, n_blocks=3):
+    """X in blocks of unequal numbers of rows, from 3 on one of them of one row."""
+    n = X.shape[0]
+    ends = {1: [], 2: [n // 3], 3: [n // 3, n // 3 + 1], 5: [n // 4, n // 4 + 1, n // 3, n - 2]}
+    if n < 8:  # a row each
+        return [X[i : i + 1] for i in range(n)]
+    bounds = [0, *ends[n_blocks], n]
+    return [X[a:b] for a, b in itertools.pairwise(bounds)]
 
 
 # name -> factory(X, fit_intercept); one thread: small problems, and the tests of threads are in
@@ -77,7 +89,12 @@ DESIGNS = {
         dense(X), fit_intercept=fit_intercept
     ),
     "reference dense array_api_strict": strict_design,
-    "reference in blocks": BlockDesign,
+    "cpu sparse in blocks": lambda X, fit_intercept=False: CpuDesign(
+        cut_rows(X), fit_intercept=fit_intercept, n_threads=1
+    ),
+    "sharded sparse": lambda X, fit_intercept=False: ShardedDesign(
+        cut_rows(X), fit_intercept=fit_intercept, n_threads=1
+    ),
 }
 
 

@@ -64,6 +64,7 @@ class GpuDesign:
     array([3., 4.])
     """
 
+    where = "gpu"
     native_solvers = ("cg",)
 
     def __init__(
@@ -84,6 +85,7 @@ class GpuDesign:
         self.is_sparse = isinstance(X, Csr)
         self.shape, self.dtype = tuple(X.shape), np.dtype(X.dtype)
         n, p = self.shape
+        self.lengths = (n,)
         self.has_intercept = bool(fit_intercept)
         self.n_coef = p + self.has_intercept
         self.n_stored = int(X.nnz) if self.is_sparse else n * p
