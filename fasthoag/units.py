@@ -83,7 +83,7 @@ class Units:
         n = (rank.max() + 1) * self.n_columns
         if np.array_equal(place, np.arange(n)):
             return place, block
-        longer = np.zeros((len(block), n))
+        longer = np.zeros((len(block), n), block.dtype)
         longer[:, place] = block
         return place, longer
 

@@ -49,7 +49,7 @@ class CalledDesign(CpuDesign):
 WAYS = {
     "native": lambda X: CpuDesign(X, n_threads=1),
     "called": lambda X: CalledDesign(X, n_threads=1),
-    "called in blocks": lambda X: ShardedDesign(cut_rows(X), n_threads=1),
+    "called in blocks": lambda X: ShardedDesign(cut_rows(X), fit_intercept=False, n_threads=1),
     "reference": ReferenceDesign,
     "device": lambda X: GpuDesign(X, device=DEVICE),
 }

@@ -92,18 +92,21 @@ Made stacked(const py::list& matrices, const py::object& transposed, bool determ
     return X;
 }
 
-Doubles product(PyMatrix& X, const Doubles& C, const Doubles& V, int n_classes, int n_threads) {
+// X' (c * (X V)) in the precision of V
+template <class U>
+Array<U> product(PyMatrix& X, const Doubles& C, const Array<U>& V, int n_classes, int n_threads) {
     X.check_coef(V, "V must have one row a coefficient");
     X.check_rows(C, "the curvature must have one row a row");
     require(n_classes > 0 && C.shape(1) % n_classes == 0,
             "the curvature must have n_classes columns a fold");
     const int m = int(V.shape(1)), n_folds = int(C.shape(1)) / n_classes;
     const std::vector<int> fold = fold_of_columns(m, n_classes, n_folds);
-    Doubles out = matrix(X.n_coef(), m);
-    double* o = out.mutable_data();
-    const double *c = C.data(), *v = V.data();
+    Array<U> out = matrix<U>(X.n_coef(), m);
+    U* o = out.mutable_data();
+    const double* c = C.data();
+    const U* v = V.data();
     run(n_threads,
-        [&](Team& team) { hvp<double>(X, team, c, n_folds, n_classes, fold.data(), m, v, o); });
+        [&](Team& team) { hvp<U>(X, team, c, n_folds, n_classes, fold.data(), m, v, o); });
     return out;
 }
 
@@ -147,11 +150,12 @@ Doubles contraction(PyMatrix& X, const MaybeDoubles& A, const MaybeDoubles& B,
 }
 
 // total += part
-void add_to(Doubles& total, const Doubles& part, int n_threads) {
+template <class U>
+void add_to(Array<U>& total, const Array<U>& part, int n_threads) {
     require(total.size() == part.size(), "both blocks must have the same shape");
     const int64_t n = total.size();
-    double* t = total.mutable_data();
-    const double* p = part.data();
+    U* t = total.mutable_data();
+    const U* p = part.data();
     run(n_threads, [&](Team& team) {
         parallel_features(team, n, [&](int64_t, int64_t k0, int64_t k1) {
             for (int64_t k = k0; k < k1; ++k) t[k] += p[k];
@@ -162,7 +166,9 @@ void add_to(Doubles& total, const Doubles& part, int n_threads) {
 }  // namespace
 
 void bind_matrix(py::module_& m) {
-    m.def("add_to", &add_to, py::arg("total").noconvert(), py::arg("part").noconvert(),
+    m.def("add_to", &add_to<float>, py::arg("total").noconvert(), py::arg("part").noconvert(),
+          py::arg("n_threads"));
+    m.def("add_to", &add_to<double>, py::arg("total").noconvert(), py::arg("part").noconvert(),
           py::arg("n_threads"));
     py::class_<PyMatrix>(m, "Matrix")
         .def(py::init(&from_csr), py::arg("indptr").noconvert(), py::arg("indices").noconvert(),
@@ -182,7 +188,9 @@ void bind_matrix(py::module_& m) {
         .def_property_readonly(
             "is_narrow",  // no use for a transposed copy
             [](const PyMatrix& X) { return is_fused_form(X, 2 * 8 * int(sizeof(double))); })
-        .def("hvp", &product, py::arg("C").noconvert(), py::arg("V").noconvert(),
+        .def("hvp", &product<double>, py::arg("C").noconvert(), py::arg("V").noconvert(),
+             py::arg("n_classes"), py::arg("n_threads"))
+        .def("hvp", &product<float>, py::arg("C").noconvert(), py::arg("V").noconvert(),
              py::arg("n_classes"), py::arg("n_threads"))
         .def(
             "hess_diag",

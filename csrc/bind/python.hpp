@@ -24,8 +24,9 @@ inline void require(bool ok, const char* what) {
     if (!ok) throw std::invalid_argument(what);
 }
 
-inline Doubles matrix(int64_t rows, int64_t cols) {
-    return Doubles(std::vector<py::ssize_t>{rows, cols});
+template <class T = double>
+Array<T> matrix(int64_t rows, int64_t cols) {
+    return Array<T>(std::vector<py::ssize_t>{rows, cols});
 }
 
 // called by the thread that called us; runs Python's signal handlers
@@ -66,7 +67,7 @@ struct PyMatrix : Matrix {
     py::object owner;
     Stack stack;  // of rows in several parts
 
-    void check_coef(const Doubles& V, const char* what) const {
+    void check_coef(const py::array& V, const char* what) const {
         require(V.ndim() == 2 && V.shape(0) == n_coef(), what);
     }
     void check_rows(const py::array& Z, const char* what) const {

@@ -68,8 +68,9 @@ void check_block(const Doubles& block, int64_t p, const char* what) {
 // ---- operations that Python brings: called with the GIL, by the thread that called us; what they
 // raise goes through the algorithm as it is. What they get are copies, theirs to keep. ----
 
-Doubles block_of(const double* values, int64_t rows, int64_t cols) {
-    Doubles block = matrix(rows, cols);
+template <class U>
+Array<U> block_of(const U* values, int64_t rows, int64_t cols) {
+    Array<U> block = matrix<U>(rows, cols);
     std::copy(values, values + rows * cols, block.mutable_data());
     return block;
 }
@@ -81,24 +82,32 @@ Ints numbers_of(const int* values, int64_t n) {
 }
 
 // (rows,) or (rows, cols) into `out`
-void read(const py::object& given, int64_t rows, int64_t cols, double* out, const char* what) {
-    const Doubles values(given);
+template <class U>
+void read(const py::object& given, int64_t rows, int64_t cols, U* out, const char* what) {
+    const Array<U> values(given);
     require(values.ndim() > 0 && values.shape(0) == rows && values.size() == rows * cols, what);
     std::copy(values.data(), values.data() + values.size(), out);
 }
 
 // `product(columns, d)` gives the data's part of H d for these columns
+template <class U, class Call>
+ProductOf<U> called_product_in(Team& team, int64_t p, const Call& product) {
+    return
+        [&team, p, product](const int* cols, int m, const U* d, U* out, const Epilogue& epilogue) {
+            {
+                py::gil_scoped_acquire acquire;
+                read(product(numbers_of(cols, m), block_of(d, p, m)), p, m, out,
+                     "a product must have the shape of its block");
+            }
+            if (epilogue) parallel_features(team, p, epilogue);
+        };
+}
+
+// In float32 too where the products of the other side take such blocks and return them
 template <class Call>
-ProductOf<double> called_product(Team& team, int64_t p, const Call& product) {
-    return [&team, p, product](const int* cols, int m, const double* d, double* out,
-                               const Epilogue& epilogue) {
-        {
-            py::gil_scoped_acquire acquire;
-            read(product(numbers_of(cols, m), block_of(d, p, m)), p, m, out,
-                 "a product must have the shape of its block");
-        }
-        if (epilogue) parallel_features(team, p, epilogue);
-    };
+Product called_product(Team& team, int64_t p, bool has_floats, const Call& product) {
+    return {called_product_in<double>(team, p, product),
+            has_floats ? called_product_in<float>(team, p, product) : nullptr};
 }
 
 // RowSpace by an object with its operations as methods: `start` and `evaluate` return an object
@@ -108,10 +117,11 @@ struct CalledRows final : RowSpace {
     Team& team;
     const int64_t p;
     const int m;
+    const bool has_floats;
     const py::object& operations;
 
-    CalledRows(Team& team, int64_t p, int m, const py::object& operations)
-        : team(team), p(p), m(m), operations(operations) {}
+    CalledRows(Team& team, int64_t p, int m, bool has_floats, const py::object& operations)
+        : team(team), p(p), m(m), has_floats(has_floats), operations(operations) {}
 
     static Ints numbers(const std::vector<int>& columns) {
         return numbers_of(columns.data(), int64_t(columns.size()));
@@ -142,10 +152,10 @@ struct CalledRows final : RowSpace {
     Product curve(const std::vector<int>& columns) override {
         py::gil_scoped_acquire acquire;
         operations.attr("curve")(numbers(columns));
-        const auto product = [this](const Ints& positions, const Doubles& d) {
+        const auto product = [this](const Ints& positions, const py::array& d) {
             return py::object(operations.attr("product")(positions, d));
         };
-        return {called_product(team, p, product), nullptr};
+        return called_product(team, p, has_floats, product);
     }
     double sum_along(const std::vector<int>& columns, int j, double t) override {
         py::gil_scoped_acquire acquire;
@@ -159,6 +169,7 @@ struct PyHessian {  // the data's part by a matrix and a curvature, or by a func
     PyMatrix* X;
     Doubles curvature;
     py::object product;
+    bool has_floats;
     int n_classes;
     PyStrengths strengths;
 };
@@ -169,13 +180,13 @@ PyHessian make_hessian(PyMatrix& X, const Doubles& curvature, int n_classes,
     require(n_classes > 0 && curvature.shape(1) % n_classes == 0,
             "the curvature must have n_classes columns a fold");
     require(strengths.n_coef() == X.n_coef(), "lam must have one row a coefficient");
-    return {&X, curvature, {}, n_classes, strengths};
+    return {&X, curvature, {}, true, n_classes, strengths};
 }
 
-PyHessian hessian_by_calls(const py::function& product, int n_classes,
-                           const PyStrengths& strengths) {
+PyHessian hessian_by_calls(const py::function& product, int n_classes, const PyStrengths& strengths,
+                           bool has_floats) {
     require(n_classes > 0, "n_classes must be positive");
-    return {nullptr, {}, product, n_classes, strengths};
+    return {nullptr, {}, product, has_floats, n_classes, strengths};
 }
 
 template <class Column, class Value>
@@ -215,11 +226,11 @@ CgResult solve(const PyHessian& hess, const Doubles& b, const MaybeDoubles& star
     const CgSystems systems{p, m, K, residual.mutable_data(), x.mutable_data(), !start};
     const CgLimits limits{tol.data(), radius ? radius->data() : nullptr, max_iter};
     run(n_threads, [&](Team& team) {
-        const auto product = [&](const Ints& numbers, const Doubles& d) {
+        const auto product = [&](const Ints& numbers, const py::array& d) {
             return hess.product(numbers, d);
         };
         const Product of_data = hess.X ? data_product(*hess.X, team, c, n_folds, K, fold.data())
-                                       : Product{called_product(team, p, product), nullptr};
+                                       : called_product(team, p, hess.has_floats, product);
         cg(team, systems, plus_strengths(of_data, hess.strengths), precond, limits, columns.data());
     });
     return {x,
@@ -293,10 +304,10 @@ NewtonResult minimise_native(const PyRows& rows, PyMatrix& X, const Loss& loss,
 NewtonResult minimise_by_calls(const py::object& operations, int n_classes,
                                const PyStrengths& strengths, const Doubles& start,
                                const Doubles& tol, const PyPreconditioner& precond, int max_iter,
-                               int max_cg, int n_threads) {
+                               int max_cg, bool has_floats, int n_threads) {
     const auto rows_of = [&](Team& team) {
         return std::make_unique<CalledRows>(team, strengths.n_coef(), int(start.shape(1)),
-                                            operations);
+                                            has_floats, operations);
     };
     return minimise(rows_of, n_classes, strengths, start, tol, precond, max_iter, max_cg,
                     n_threads);
@@ -322,7 +333,7 @@ void bind_solvers(py::module_& m) {
         .def(py::init(&make_hessian), py::keep_alive<1, 2>(), py::arg("matrix"),
              py::arg("curvature").noconvert(), py::arg("n_classes"), py::arg("strengths"))
         .def(py::init(&hessian_by_calls), py::arg("product"), py::arg("n_classes"),
-             py::arg("strengths"))
+             py::arg("strengths"), py::arg("has_floats"))
         .def("solve", &solve, py::arg("b").noconvert(), py::arg("start").noconvert(),
              py::arg("tol").noconvert(), py::arg("precond"), py::arg("max_iter"),
              py::arg("radius").noconvert(), py::kw_only(), py::arg("n_threads"));
@@ -343,7 +354,7 @@ void bind_solvers(py::module_& m) {
     m.def("newton_cg", &minimise_by_calls, py::arg("operations"), py::arg("n_classes"),
           py::arg("strengths"), py::arg("W").noconvert(), py::arg("tol").noconvert(),
           py::arg("precond"), py::kw_only(), py::arg("max_iter"), py::arg("max_cg"),
-          py::arg("n_threads"));
+          py::arg("has_floats"), py::arg("n_threads"));
     m.attr("STATUS") = py::make_tuple("converged", "max_iter", "indefinite", "nonfinite",
                                       "at_radius", "stalled", "interrupted");
 }

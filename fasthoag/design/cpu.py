@@ -269,6 +269,7 @@ class CpuDesign:
 
     xp = np
     native_solvers = ("cg", "newton_cg")
+    has_float_products = True
     where, is_given_on_device = "cpu", False
 
     def __init__(
@@ -417,7 +418,8 @@ class CpuDesign:
     # ---- passes ----
 
     def hvp(self, c, V):
-        return self._matrix.hvp(_block(c.values), _block(V), c.n_classes, self.n_threads)
+        V = np.ascontiguousarray(V) if V.dtype == np.float32 else _block(V)
+        return self._matrix.hvp(_block(c.values), V, c.n_classes, self.n_threads)
 
     def hess_diag(self, c):
         return self._matrix.hess_diag(_block(c.values), self.n_threads)

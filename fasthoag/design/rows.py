@@ -104,6 +104,7 @@ class Design(Protocol):
     counts: Any  # of entries that are not 0 (sparse: stored) of every feature of the user
     n_passes: int  # passes so far
     n_hot: int  # first coefficients where a preconditioner may look for the largest eigenvalues
+    has_float_products: bool  # whether hvp takes blocks in float32 and returns them so
     # which of "cg" and "newton_cg" it brings itself, see `find_cg` and `find_newton` in
     # `fasthoag.inner`; where it brings none and `xp` is NumPy, C++ calls its operations back
     native_solvers: tuple

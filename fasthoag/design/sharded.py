@@ -144,6 +144,7 @@ class ShardedDesign:
 
     xp = np
     native_solvers = ()
+    has_float_products = True
     where, is_given_on_device = "cpu", False
 
     def __init__(self, blocks, *, fit_intercept=True, coefficients=None, layout=None, **options):
@@ -269,7 +270,9 @@ class ShardedDesign:
 def contiguous(arg):
     """A block of coefficients as the kernels take it, so that it is copied once, not once for each
     block of rows."""
-    return np.ascontiguousarray(arg, np.float64) if isinstance(arg, np.ndarray) else arg
+    if not isinstance(arg, np.ndarray):
+        return arg
+    return np.ascontiguousarray(arg, np.float32 if arg.dtype == np.float32 else np.float64)
 
 
 def check_facts(facts):

@@ -170,9 +170,11 @@ def cg_by_calls(hess, b, x0, tol, precond, max_iter, radius=None):
     def product(columns, d):
         """Xᵀ diag(c) X d for columns of these numbers."""
         place, block = units.in_turn(columns, d)
-        return design.hvp(hess.curvature, block)[:, place]
+        found = design.hvp(hess.curvature, block)
+        return found if block is d else found[:, place]
 
-    native = _core.Hessian(product, K, hess.strengths(m).native)
+    has_floats = design.has_float_products
+    native = _core.Hessian(product, K, hess.strengths(m).native, has_floats)
     blocks = (None if a is None else np.ascontiguousarray(a, np.float64) for a in (b, x0))
     found = native.solve(*blocks, tol, precond.native, max_iter, radius, n_threads=design.n_threads)
     return SolveResult(*(getattr(found, field.name) for field in fields(SolveResult)))

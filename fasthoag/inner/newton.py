@@ -147,6 +147,7 @@ def newton_by_calls(rows, loss, strengths, W, tol, precond, *, max_iter, max_cg)
         precond.native,
         max_iter=max_iter,
         max_cg=max_cg,
+        has_floats=rows.design.has_float_products,
         n_threads=rows.design.n_threads,
     )
     numbers = {name: getattr(found, name) for name in OF_COLUMNS}

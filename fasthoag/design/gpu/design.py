@@ -64,7 +64,7 @@ class GpuDesign:
     array([3., 4.])
     """
 
-    where = "gpu"
+    where, has_float_products = "gpu", False
     native_solvers = ("cg",)
 
     def __init__(
