@@ -24,6 +24,7 @@ test: $(VENV)/.built-test
 lint: $(VENV)/.built-lint
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(NATIVE)
 
 format: $(VENV)/.built-lint
@@ -45,9 +46,10 @@ $(VENV)/.built-test: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	touch $@ $(VENV)/.built
 
-# Tools only: nothing is built for it. The versions are those of .pre-commit-config.yaml.
+# Tools and the types of NumPy: nothing is built for it. The versions are those of
+# .pre-commit-config.yaml.
 $(VENV)/.built-lint: $(BIN)/python Makefile
-	$(BIN)/python -m pip install --quiet ruff==0.17.6 clang-format==23.1.5
+	$(BIN)/python -m pip install --quiet ruff==0.17.6 mypy==2.4.1 "numpy>=2.0" clang-format==23.1.5
 	touch $@
 
 $(VENV)/.built-bench: $(BIN)/python $(SOURCES)

@@ -6,6 +6,8 @@
 'at_bound'
 """
 
+from typing import TYPE_CHECKING
+
 from fasthoag import estimators, openmp  # noqa: F401  (openmp first: it loads the kernels)
 from fasthoag.criteria import (
     AIC,
@@ -38,12 +40,13 @@ from fasthoag.penalties import (
 from fasthoag.problem import Problem
 from fasthoag.tuned import ClassWeights, LossParameter, MixingWeight, Mixture, SampleWeights
 
-__version__ = "0.1.0"
+__version__ = "0.1.0"  # the only place; pyproject.toml reads it
 
 __all__ = [
     "AIC",
-    "ApproximateLOO",
     "BIC",
+    "GCV",
+    "ApproximateLOO",
     "ClassWeights",
     "ConvergenceWarning",
     "CustomCriterion",
@@ -51,21 +54,29 @@ __all__ = [
     "Evidence",
     "FeatureRidge",
     "Fixed",
-    "GCV",
+    "GammaRegressorCV",
     "GroupRidge",
     "HeldOut",
     "HoagResult",
+    "HuberRegressorCV",
     "KFold",
+    "LinearSVCCV",
+    "LinearSVRCV",
+    "LogisticRegressionCV",
     "LossParameter",
     "MixingWeight",
     "Mixture",
     "PerClass",
+    "PoissonRegressorCV",
     "Problem",
+    "QuantileRegressorCV",
     "Ridge",
+    "RidgeCV",
     "SampleWeights",
     "ShardedDesign",
     "StructuredRidge",
     "SumPenalty",
+    "TweedieRegressorCV",
     "check_hypergrad",
     "custom_loss",
     "find_loss",
@@ -76,15 +87,28 @@ __all__ = [
     "mix_losses",
     "save_liblinear",
     "save_model",
-    *estimators.ESTIMATORS,
 ]
 
 
-def __getattr__(name):
-    if name in estimators.ESTIMATORS:
-        return getattr(estimators, name)
-    raise AttributeError(f"module 'fasthoag' has no attribute {name!r}")
+if TYPE_CHECKING:
+    from fasthoag.estimators import (
+        GammaRegressorCV,
+        HuberRegressorCV,
+        LinearSVCCV,
+        LinearSVRCV,
+        LogisticRegressionCV,
+        PoissonRegressorCV,
+        QuantileRegressorCV,
+        RidgeCV,
+        TweedieRegressorCV,
+    )
+else:
+
+    def __getattr__(name):
+        if name in estimators.ESTIMATORS:
+            return getattr(estimators, name)
+        raise AttributeError(f"module 'fasthoag' has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *estimators.ESTIMATORS])

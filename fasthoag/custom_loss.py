@@ -11,6 +11,7 @@ import numpy as np
 
 from fasthoag import _core
 from fasthoag.losses import LABELS, LOSSES, MULTINOMIAL, REAL, Loss, derivative
+from fasthoag.types import ArrayLike, Domain, Function
 
 EPS = np.finfo(float).eps
 ROLES = "value", "d1", "d2", "d3"  # of the functions of a loss, in this order
@@ -64,18 +65,18 @@ class CustomLoss(Loss):
 
 
 def custom_loss(
-    value,
-    d1,
-    d2,
-    d3=None,
+    value: Function,
+    d1: Function,
+    d2: Function,
+    d3: Function | None = None,
     *,
-    name="custom",
-    domain=None,
-    is_classification=False,
-    has_kinks=False,
-    targets=None,
-    cuda=None,
-):
+    name: str = "custom",
+    domain: Domain | None = None,
+    is_classification: bool = False,
+    has_kinks: bool = False,
+    targets: ArrayLike | None = None,
+    cuda: tuple[str, str, str, str] | None = None,
+) -> Loss:
     """A loss of your own from plain Python functions ``f(y, z) -> float`` of one target and one
     prediction, compiled with Numba.
 

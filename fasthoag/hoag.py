@@ -3,6 +3,7 @@ Arithmetic on θ only, always in NumPy on the host."""
 
 import time
 import warnings
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -17,6 +18,7 @@ from fasthoag.outer.result import (
     MESSAGES,
     SAFETY,
     ConvergenceWarning,
+    HoagResult,
     Outcome,
     concluded,
     result_of,
@@ -24,24 +26,25 @@ from fasthoag.outer.result import (
 from fasthoag.outer.search import Search, Settings, is_many
 from fasthoag.outer.trust_region import FEW
 from fasthoag.problem import Problem, check_theta
+from fasthoag.types import ArrayLike, Callback, Scoring
 
 
 def hoag(
-    problem,
-    criterion,
-    theta0=None,
+    problem: Problem,
+    criterion: Criterion,
+    theta0: ArrayLike | None = None,
     *,
-    method="auto",
-    bounds=None,
-    tol=3e-4,
-    max_iter=None,
-    schedule=None,
-    stop_on="auto",
-    unseen=None,
-    scoring=None,
-    callback=None,
-    n_threads=None,
-):
+    method: str = "auto",
+    bounds: tuple[ArrayLike, ArrayLike] | None = None,
+    tol: float = 3e-4,
+    max_iter: int | None = None,
+    schedule: str | Callable[[int], float] | None = None,
+    stop_on: HeldOut | str | None = "auto",
+    unseen: HeldOut | None = None,
+    scoring: Scoring | None = None,
+    callback: Callback | None = None,
+    n_threads: int | None = None,
+) -> HoagResult:
     """Minimise the criterion over the hyperparameters by approximate hypergradients.
 
     Parameters
@@ -335,7 +338,14 @@ def _box(bounds, n_hyper):
     return low, high
 
 
-def check_hypergrad(problem, criterion, theta, *, step=1e-4, n_threads=None):
+def check_hypergrad(
+    problem: Problem,
+    criterion: Criterion,
+    theta: ArrayLike,
+    *,
+    step: float = 1e-4,
+    n_threads: int | None = None,
+) -> float:
     """Relative error of the hypergradient at `theta` against central finite differences of exactly
     solved problems.
 

@@ -17,6 +17,7 @@ import numpy as np
 from fasthoag.inner.cg import CONVERGED, STALLED
 from fasthoag.inner.precond import SMALL
 from fasthoag.inner.problem import own_theta
+from fasthoag.types import Array, Block
 from fasthoag.units import column_dots
 
 # |ρᵀH⁻¹ρ'| as a part of the product of the two energy norms. Cauchy-Schwarz has 1; on 20 newsgroups
@@ -49,10 +50,10 @@ class Accuracy:
     linear: float
     tangents: float | None = None
 
-    def inner_tol(self, unit):
+    def inner_tol(self, unit: Array) -> Array:
         return np.maximum(self.inner * unit, 1e-300)
 
-    def linear_tol(self, size, n_folds):
+    def linear_tol(self, size: Array, n_folds: int) -> Array:
         """For right-hand sides of these norms, ordered as {Newton correction, adjoint, tangents} of
         all folds."""
         tol = self.linear * size
@@ -75,25 +76,25 @@ class Evaluation:
     inner_error: float  # of grad, from w - w*
     linear_error: float  # of grad, from the linear solves
     hess: Any  # (n_hyper, n_hyper) or None
-    W: Any  # where the inner solver stopped
-    Q: Any
-    T: Any  # list of blocks, or None
-    V: Any  # Newton correction: W - V is closer to the solution
-    accuracy: Any  # as reached, relative; largest over folds and right-hand sides
+    W: Block  # where the inner solver stopped
+    Q: Block
+    T: list[Block] | None
+    V: Block  # Newton correction: W - V is closer to the solution
+    accuracy: Accuracy  # as reached, relative; largest over folds and right-hand sides
     n_inner: int
     n_cg: int
     is_solved: bool
     precond: Any
 
     @property
-    def value_error(self):
+    def value_error(self) -> float:
         return self.value_inner_error + self.value_linear_error
 
     @property
-    def grad_error(self):
+    def grad_error(self) -> float:
         return self.inner_error + self.linear_error
 
-    def predict(self, step):
+    def predict(self, step: Array) -> Block:
         """Inner solutions at θ + step, to second order in the step and the present error."""
         W = self.W - self.V
         for j, T in enumerate(self.T or []):

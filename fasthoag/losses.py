@@ -1,6 +1,7 @@
 """The losses by name, their parameters, which targets each accepts and what its predictions stand
 for. The formulas of the losses are in csrc/losses.hpp only."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fasthoag import _core
+from fasthoag.types import Array, ArrayLike, Domain
 
 
 def is_label(y):
@@ -22,8 +24,10 @@ def is_positive(y):
     return y > 0
 
 
-LABELS, REAL = ("only -1 and +1", is_label), ("real numbers", np.isfinite)
-COUNTS, POSITIVE = ("numbers >= 0", is_not_negative), ("numbers > 0", is_positive)
+LABELS: Domain = "only -1 and +1", is_label
+REAL: Domain = "real numbers", np.isfinite
+COUNTS: Domain = "numbers >= 0", is_not_negative
+POSITIVE: Domain = "numbers > 0", is_positive
 
 
 def probabilities(z):
@@ -49,7 +53,11 @@ def likeliest(z):
 
 # What predictions z stand for, by the link of the loss. The identity is also that of margins, such
 # as those of a squared hinge: no probability follows from them.
-INVERSE_LINKS = {"identity": lambda z: z, "log": np.exp, "logit": probabilities}
+INVERSE_LINKS: dict[str, Callable[[Any], Any]] = {
+    "identity": lambda z: z,
+    "log": np.exp,
+    "logit": probabilities,
+}
 
 
 @dataclass(frozen=True)
@@ -75,20 +83,22 @@ class Loss:
 
     name: str
     formula: str
-    domain: tuple = REAL
-    parameters: dict = None
-    limits: dict = None
+    domain: Domain = REAL
+    parameters: dict[str, float] | None = None
+    limits: dict[str, tuple[float, float]] | None = None
     is_classification: bool = False
     is_quadratic: bool = False
     has_kinks: bool = False
     compiled: Any = None
-    cuda: Any = None  # of a custom loss: value, d1, d2 and d3 as CUDA expressions
+    cuda: tuple[str, ...] | None = (
+        None  # of a custom loss: value, d1, d2 and d3 as CUDA expressions
+    )
     n_classes: int = 1  # more: the multinomial loss
-    mixed: tuple = None  # the two losses of a mix
+    mixed: "tuple[Loss, ...] | None" = None  # the two losses of a mix
     link: str = "identity"
 
     @cached_property
-    def native(self):
+    def native(self) -> _core.Loss:
         if self.compiled is not None:
             return self.compiled.native
         a = [*(self.parameters or {}).values(), 0.0, 0.0]
@@ -103,10 +113,10 @@ class Loss:
         )
 
     @property
-    def has_log_link(self):
+    def has_log_link(self) -> bool:
         return self.link == "log"
 
-    def inverse_link(self, z):
+    def inverse_link(self, z: Any) -> Any:
         """What predictions z stand for: the mean ``exp(z)`` of every target with the log link, the
         probabilities of the classes with the logit link, and z itself with the identity.
 
@@ -128,21 +138,21 @@ class Loss:
         return INVERSE_LINKS[self.link](z)
 
     @property
-    def has_third(self):
+    def has_third(self) -> bool:
         """Whether the third derivative is not 0 everywhere. Of built-in losses with kinks it is 0;
         others may curve between theirs."""
         if self.mixed is not None:
             return any(loss.has_third for loss in self.mixed)
         return not self.is_quadratic and (not self.has_kinks or self.compiled is not None)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "native"}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         # Pickles of earlier versions have no link.
         self.__dict__.update({"link": link_of(state["name"])} | state)
 
-    def check_y(self, y, name="y"):
+    def check_y(self, y: Any, name: str = "y") -> None:
         """Raises ValueError when a target is outside the domain of the loss."""
         is_bad = ~self.domain[1](y)
         if is_bad.any():
@@ -163,7 +173,8 @@ class Loss:
             )
 
 
-NO_SMOOTHING, SMOOTHING = {"smoothing": 0.0}, {"smoothing": (-1e-300, 1)}
+NO_SMOOTHING: dict[str, float] = {"smoothing": 0.0}
+SMOOTHING: dict[str, tuple[float, float]] = {"smoothing": (-1e-300, 1)}
 
 LOSSES = {
     loss.name: loss
@@ -260,7 +271,7 @@ MULTINOMIAL = Loss(
 )
 
 
-def link_of(name):
+def link_of(name: str) -> str:
     """The link of a loss from its name, which is all that a model file holds of it. A mix has the
     link that its parts share. The identity stands for the links of losses that are not in the list,
     and of parts that differ."""
@@ -269,7 +280,7 @@ def link_of(name):
     return links.pop() if len(links) == 1 else "identity"
 
 
-def find_loss(loss, **parameters):
+def find_loss(loss: str | Loss, **parameters: Any) -> Loss:
     """The `Loss` of this name with these parameters; a `Loss` is returned as it is.
 
     ``smoothing`` s of "logistic" and "multinomial" is label smoothing: the label of a row has the
@@ -329,34 +340,31 @@ def find_loss(loss, **parameters):
         if key not in (found.parameters or {}):
             known = ", ".join(found.parameters or {}) or "none"
             raise ValueError(f"loss '{name}' has no parameter {key!r}; it has {known}")
-        low, high = found.limits[key]
+        low, high = (found.limits or {})[key]
         is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
         if not (is_number and low < value < high):
             raise ValueError(
                 f"{key} of loss '{name}' must be a number between {max(low, 0):g} and {high:g}; "
                 f"got {value!r}"
             )
-    return (
-        replace(
-            found, parameters={**found.parameters, **{k: float(v) for k, v in parameters.items()}}
-        )
-        if parameters
-        else found
-    )
+    if not parameters:
+        return found
+    given = {key: float(value) for key, value in parameters.items()}
+    return replace(found, parameters=(found.parameters or {}) | given)
 
 
 @dataclass(frozen=True)
 class Both:
     """The test of targets that two losses accept."""
 
-    first: Any
-    second: Any
+    first: Callable[[Any], Any]
+    second: Callable[[Any], Any]
 
-    def __call__(self, y):
+    def __call__(self, y: Any) -> Any:
         return self.first(y) & self.second(y)
 
 
-def mix_losses(a, b, weight=0.5):
+def mix_losses(a: str | Loss, b: str | Loss, weight: float = 0.5) -> Loss:
     """The loss ``weight ℓ_a + (1 - weight) ℓ_b``, which goes wherever the name of a loss goes;
     `MixingWeight` tunes its weight.
 
@@ -413,7 +421,7 @@ def mix_losses(a, b, weight=0.5):
     return find_loss(mix, weight=weight)
 
 
-def _check_part(loss, name):
+def _check_part(loss: str | Loss, name: str) -> Loss:
     try:
         loss = find_loss(loss)
     except ValueError as error:
@@ -425,7 +433,7 @@ def _check_part(loss, name):
     return loss
 
 
-def _common_domain(first, second):
+def _common_domain(first: Domain, second: Domain) -> Domain:
     """Targets that both domains accept, each of the known ones within the next."""
     known = [domain for domain in (POSITIVE, COUNTS, REAL) if domain in (first, second)]
     if first == second or len(known) == 2:
@@ -435,7 +443,7 @@ def _common_domain(first, second):
     return f"{first[0]} and {second[0]}", Both(first[1], second[1])
 
 
-def without_smoothing(loss):
+def without_smoothing(loss: Loss) -> Loss:
     """The loss that judges a model trained with this one: without label smoothing, also in the
     parts of a mix."""
     if loss.mixed is not None:
@@ -443,7 +451,7 @@ def without_smoothing(loss):
     return find_loss(loss, smoothing=0) if loss.name in ("logistic", MULTINOMIAL.name) else loss
 
 
-def derivative(loss, order, y, z):
+def derivative(loss: str | Loss, order: int, y: ArrayLike, z: ArrayLike) -> Array:
     """The derivative of this order (0 to 3) of the loss (a name or a `Loss`) at every ``(y, z)``;
     arrays of one shape ``(n,)``. Of the multinomial loss the value only, with z (n, n_classes).
 

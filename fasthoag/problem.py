@@ -2,24 +2,26 @@
 cross-derivative."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasthoag.design.blocks import joined, n_rows_of
 from fasthoag.design.cpu import check_finite, check_numbers
 from fasthoag.design.make import make_design
-from fasthoag.design.rows import is_on_device, to_host
+from fasthoag.design.rows import Design, is_on_device, to_host
 from fasthoag.inner.cg import CONVERGED
 from fasthoag.inner.problem import InnerProblem, n_hyper_of, split_theta
-from fasthoag.inner.solve import solver_for
-from fasthoag.losses import find_loss
-from fasthoag.penalties import Ridge, adopted
+from fasthoag.inner.solve import InnerSolver, solver_for
+from fasthoag.losses import Loss, find_loss
+from fasthoag.penalties import OwnPenalty, Ridge, adopted
 from fasthoag.tuned import Tuned
+from fasthoag.types import Array, ArrayLike, Matrix
 
 
-def check_vector(v, n_rows, name):
+def check_vector(v: Any, n_rows: int, name: str) -> Array:
     """`v` as a contiguous float64 vector of length `n_rows`."""
     try:
         v = to_host(v)
@@ -38,7 +40,7 @@ def check_vector(v, n_rows, name):
     return v.view(np.ndarray)
 
 
-def check_weight(weight, n_rows, name="sample_weight"):
+def check_weight(weight: Any, n_rows: int, name: str = "sample_weight") -> Array | None:
     """`weight` as a vector of non-negative numbers that are not all 0, or None."""
     if weight is None:
         return None
@@ -50,14 +52,14 @@ def check_weight(weight, n_rows, name="sample_weight"):
     return weight
 
 
-def check_flag(value, name):
+def check_flag(value: Any, name: str) -> bool:
     """`value` as a bool, which it must be."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False; got {value!r}")
     return bool(value)
 
 
-def check_classes(y, weight, n_classes):
+def check_classes(y: Array, weight: Array, n_classes: int) -> None:
     """Raises ValueError where a class of 0..n_classes-1 has no row with a positive weight: its
     intercept would have no optimum."""
     count = np.bincount(y[weight > 0].astype(np.int64), minlength=n_classes)
@@ -127,7 +129,7 @@ class Problem:
     5
     """
 
-    X: Any
+    X: Matrix
     y: Any
     loss: Any = "logistic"
     penalty: Any = field(default_factory=Ridge)
@@ -136,10 +138,29 @@ class Problem:
     tuned: Any = ()
     low_memory: bool = False
     deterministic: bool = False
-    device: Any = None
+    device: str | None = None
     solver: Any = None
 
-    def __post_init__(self):
+    if TYPE_CHECKING:
+        design: Design = field(init=False)
+
+        # Fields hold what became of the arguments: targets on the host, a `Loss` and so on.
+        def __init__(
+            self,
+            X: Matrix,
+            y: ArrayLike,
+            loss: str | Loss = ...,
+            penalty: OwnPenalty = ...,
+            fit_intercept: bool = ...,
+            sample_weight: ArrayLike | None = ...,
+            tuned: Tuned | Sequence[Tuned] = ...,
+            low_memory: bool = ...,
+            deterministic: bool = ...,
+            device: str | None = ...,
+            solver: InnerSolver | None = ...,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
         loss = find_loss(self.loss)
         for name in ("fit_intercept", "low_memory", "deterministic"):
             object.__setattr__(self, name, check_flag(getattr(self, name), name))
@@ -198,24 +219,24 @@ class Problem:
             check_classes(self.y, every, loss.n_classes)
 
     @property
-    def n_rows(self):
+    def n_rows(self) -> int:
         return self.design.shape[0]
 
     @property
-    def n_features(self):
+    def n_features(self) -> int:
         return self.design.shape[1]
 
     @property
-    def n_used(self):
+    def n_used(self) -> int:
         """Rows with a positive weight."""
         weight = self.sample_weight
         return self.n_rows if weight is None else int((weight > 0).sum())
 
     @property
-    def n_hyper(self):
+    def n_hyper(self) -> int:
         return sum(n_hyper_of(self))
 
-    def read(self, theta):
+    def read(self, theta: ArrayLike) -> dict[str, Any]:
         """What θ means: ``"strengths"`` (n_features,) and one entry for each of `tuned`.
 
         Examples
@@ -229,24 +250,24 @@ class Problem:
             one.name: one.read(t, self) for one, t in zip(self.tuned, others, strict=False)
         }
 
-    def inner(self, mask=None):
+    def inner(self, mask: Any = None) -> InnerProblem:
         """The inner problem of the folds of this mask, by default of one fold with all rows."""
         rows = self.design.place(self.y, self.sample_weight, mask)
         return InnerProblem(rows, self.loss, self.penalty, self.tuned, solver=self.solver)
 
-    def with_threads(self, n_threads):
+    def with_threads(self, n_threads: int | None) -> "Problem":
         """The same problem on the same data whose kernels use this many threads."""
         other = copy.copy(self)
         object.__setattr__(other, "design", self.design.with_threads(n_threads))
         return other
 
 
-def for_user(design, w):
+def for_user(design: Any, w: Any) -> Any:
     """Coefficients for the user: CuPy's where X was CuPy's."""
     return design.xp.asarray(w) if design.is_given_on_device else w
 
 
-def check_theta(theta, n_hyper, name):
+def check_theta(theta: ArrayLike, n_hyper: int, name: str) -> Array:
     """`theta` as a vector of `n_hyper` finite numbers."""
     try:
         theta = np.atleast_1d(np.array(theta, np.float64))
@@ -257,7 +278,9 @@ def check_theta(theta, n_hyper, name):
     return theta
 
 
-def refit(problem, theta, w0=None, *, tol=1e-3):
+def refit(
+    problem: Problem, theta: ArrayLike, w0: ArrayLike | None = None, *, tol: float = 1e-3
+) -> tuple[Any, float, bool]:
     """The model on all rows at `theta`: ``(w, error, is_converged)`` with w (n_features +
     fit_intercept,) in the order of the features, one column a class with the multinomial loss.
 

@@ -9,6 +9,8 @@ from importlib import metadata
 
 import numpy as np
 
+import fasthoag
+
 TRACE_COLUMNS = (
     "phase",
     "θ",
@@ -89,16 +91,12 @@ def summary(result, n_held_out, unseen=None):
 def versions():
     """Versions of the packages that compute, by name, or None where one is not installed. None of
     them is imported for it."""
-    found = {"python": platform.python_version()}
-    for name in ("fasthoag", "numpy", "scipy", "scikit-learn"):
+    found = {"python": platform.python_version(), "fasthoag": fasthoag.__version__}
+    for name in ("numpy", "scipy", "scikit-learn"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[name] = None
-    if found["fasthoag"] is None:  # It runs from a checkout and is not installed.
-        from fasthoag import __version__
-
-        found["fasthoag"] = __version__
     return found
 
 

@@ -4,13 +4,15 @@ comes first, then theirs in order.
 Each needs ∂(s ℓ')/∂θ only: with u = X q, the hypergradient is ``-Σ_i u_i ∂(s_i ℓ'_i)/∂θ``, one
 product for any number of them."""
 
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from fasthoag.design.rows import TRAIN
 from fasthoag.losses import find_loss
+from fasthoag.types import Array, ArrayLike, Handle
 
 
 def row_slopes(inner, Z, U):
@@ -24,28 +26,28 @@ def row_slopes(inner, Z, U):
 class Tuned(Protocol):
     """What `Problem` asks of a kind of hyperparameter."""
 
-    name: str
-
-    def check(self, problem): ...  # raises ValueError when it does not fit
-    def n_hyper(self, problem): ...
-    def start(self, problem): ...  # θ to start from, (n_hyper,)
-    def box(self, problem): ...  # bounds, two (n_hyper,)
-    def apply(self, theta, inner): ...  # the inner problem at these θ
+    @property
+    def name(self) -> str: ...
+    def check(self, problem: Any) -> None: ...  # raises ValueError when it does not fit
+    def n_hyper(self, problem: Any) -> int: ...
+    def start(self, problem: Any) -> Array: ...  # θ to start from, (n_hyper,)
+    def box(self, problem: Any) -> tuple[Array, Array]: ...  # bounds, two (n_hyper,)
+    def apply(self, theta: Array, inner: Any) -> Any: ...  # the inner problem at these θ
     # -Σ_i u_i ∂(s_i ℓ'_i)/∂θ from predictions Z and U = X q, both (n_rows, n_folds)
-    def vjp(self, theta, inner, Z, U): ...
-    def read(self, theta, problem): ...  # what θ means: weights, a parameter
+    def vjp(self, theta: Array, inner: Any, Z: Handle, U: Handle) -> Array: ...
+    def read(self, theta: Array, problem: Any) -> Any: ...  # what θ means: weights, a parameter
 
 
-def sigmoid(t):
+def sigmoid(t: Any) -> Any:
     return 0.5 * (1.0 + np.tanh(0.5 * np.asarray(t)))
 
 
-def logit(share):
+def logit(share: Any) -> Any:
     return np.log(share) - np.log1p(-np.asarray(share))
 
 
 # weight, slope, bound of |θ|
-LINKS = {
+LINKS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], float]] = {
     "exp": (np.exp, np.exp, 12.0),
     "sigmoid": (sigmoid, lambda t: sigmoid(t) * sigmoid(-np.asarray(t)), 15.0),
 }
@@ -82,10 +84,14 @@ class SampleWeights:
     """
 
     link: str = "sigmoid"
-    groups: Any = None
+    groups: ArrayLike | None = None
     name = "sample_weights"
 
-    def __post_init__(self):
+    if TYPE_CHECKING:  # of `groups`
+        labels: Any = field(init=False)
+        index: Any = field(init=False)
+
+    def __post_init__(self) -> None:
         if self.link not in LINKS:
             raise ValueError(
                 f"link must be one of {', '.join(map(repr, LINKS))}; got {self.link!r}"
@@ -95,20 +101,20 @@ class SampleWeights:
             object.__setattr__(self, "labels", labels)
             object.__setattr__(self, "index", index)
 
-    def check(self, problem):
+    def check(self, problem: Any) -> None:
         if self.groups is not None and self.index.shape != (problem.n_rows,):
             raise ValueError(
                 f"groups must have one label a row; got shape {self.index.shape} and X has "
                 f"{problem.n_rows} rows"
             )
 
-    def n_hyper(self, problem):
+    def n_hyper(self, problem: Any) -> int:
         return problem.n_rows if self.groups is None else len(self.labels)
 
-    def start(self, problem):
+    def start(self, problem: Any) -> Array:
         return np.zeros(self.n_hyper(problem))
 
-    def box(self, problem):
+    def box(self, problem: Any) -> tuple[Array, Array]:
         bound = np.full(self.n_hyper(problem), LINKS[self.link][2])
         return -bound, bound
 
@@ -122,17 +128,17 @@ class SampleWeights:
             else np.bincount(self.index, weights=values, minlength=len(self.labels))
         )
 
-    def apply(self, theta, inner):
+    def apply(self, theta: Array, inner: Any) -> Any:
         return inner.with_weight(self._rows(LINKS[self.link][0](theta)))
 
-    def vjp(self, theta, inner, Z, U):
+    def vjp(self, theta: Array, inner: Any, Z: Handle, U: Handle) -> Array:
         weight, slope, _ = LINKS[self.link]
         # with the weight in; its log-derivative replaces it
         rows = row_slopes(inner, Z, U)
         w = self._rows(weight(theta))
         return self._sum(rows * self._rows(slope(theta)) / np.where(w > 0, w, 1.0))
 
-    def read(self, theta, problem):
+    def read(self, theta: Array, problem: Any) -> Any:
         return LINKS[self.link][0](theta)
 
 
@@ -154,28 +160,28 @@ class ClassWeights:
     def _inner(self, problem):
         return SampleWeights("exp", problem.y)
 
-    def check(self, problem):
+    def check(self, problem: Any) -> None:
         if not problem.loss.is_classification:
             raise ValueError(
                 f"ClassWeights needs a loss for classes; loss '{problem.loss.name}' is for numbers"
             )
 
-    def n_hyper(self, problem):
+    def n_hyper(self, problem: Any) -> int:
         return len(np.unique(problem.y))
 
-    def start(self, problem):
+    def start(self, problem: Any) -> Array:
         return np.zeros(self.n_hyper(problem))
 
-    def box(self, problem):
+    def box(self, problem: Any) -> tuple[Array, Array]:
         return self._inner(problem).box(problem)
 
-    def apply(self, theta, inner):
+    def apply(self, theta: Array, inner: Any) -> Any:
         return self._inner(inner).apply(theta, inner)
 
-    def vjp(self, theta, inner, Z, U):
+    def vjp(self, theta: Array, inner: Any, Z: Handle, U: Handle) -> Array:
         return self._inner(inner).vjp(theta, inner, Z, U)
 
-    def read(self, theta, problem):
+    def read(self, theta: Array, problem: Any) -> Any:
         return dict(zip(np.unique(problem.y).tolist(), np.exp(theta).tolist(), strict=False))
 
 
@@ -197,10 +203,10 @@ class Mixture:
     0.5
     """
 
-    is_second: Any
+    is_second: ArrayLike
     name = "mixture"
 
-    def check(self, problem):
+    def check(self, problem: Any) -> None:
         is_second = np.asarray(self.is_second)
         if (
             is_second.shape != (problem.n_rows,)
@@ -213,29 +219,29 @@ class Mixture:
                 f"values; got shape {is_second.shape}, dtype {is_second.dtype}"
             )
 
-    def n_hyper(self, problem):
+    def n_hyper(self, problem: Any) -> int:
         return 1
 
-    def start(self, problem):
+    def start(self, problem: Any) -> Array:
         return np.zeros(1)
 
-    def box(self, problem):
+    def box(self, problem: Any) -> tuple[Array, Array]:
         return np.array([-15.0]), np.array([15.0])
 
     def _weight(self, theta):
         return np.where(self.is_second, sigmoid(theta[0]), sigmoid(-theta[0]))
 
-    def apply(self, theta, inner):
+    def apply(self, theta: Array, inner: Any) -> Any:
         return inner.with_weight(self._weight(theta))
 
-    def vjp(self, theta, inner, Z, U):
+    def vjp(self, theta: Array, inner: Any, Z: Handle, U: Handle) -> Array:
         rows = row_slopes(inner, Z, U)
         # slope / weight
         return np.array(
             [np.sum(rows * np.where(self.is_second, sigmoid(-theta[0]), -sigmoid(theta[0])))]
         )
 
-    def read(self, theta, problem):
+    def read(self, theta: Array, problem: Any) -> Any:
         return float(sigmoid(theta[0]))
 
 
@@ -305,14 +311,14 @@ class LossParameter:
     """
 
     parameter: str
-    low: Any = None
-    high: Any = None
+    low: float | None = None
+    high: float | None = None
 
     @property
-    def name(self):
+    def name(self) -> str:
         return self.parameter
 
-    def check(self, problem):
+    def check(self, problem: Any) -> None:
         if (problem.loss.name, self.parameter) not in CROSS:
             known = ", ".join(f"{p} of {loss}" for loss, p in CROSS)
             raise ValueError(
@@ -332,7 +338,7 @@ class LossParameter:
                 f"{most:g}; got {low:g} and {high:g}"
             )
 
-    def n_hyper(self, problem):
+    def n_hyper(self, problem: Any) -> int:
         return 1
 
     def _is_share(self, problem):
@@ -353,13 +359,13 @@ class LossParameter:
     def _theta(self, values, problem):
         return logit(values) if self._is_share(problem) else np.log(values)
 
-    def start(self, problem):
+    def start(self, problem: Any) -> Array:
         return self._theta([self._now(problem)], problem)
 
-    def box(self, problem):
+    def box(self, problem: Any) -> tuple[Array, Array]:
         return tuple(self._theta([bound], problem) for bound in self._limits(problem))
 
-    def apply(self, theta, inner):
+    def apply(self, theta: Array, inner: Any) -> Any:
         return replace(
             inner,
             loss=find_loss(
@@ -367,7 +373,7 @@ class LossParameter:
             ),
         )
 
-    def vjp(self, theta, inner, Z, U):
+    def vjp(self, theta: Array, inner: Any, Z: Handle, U: Handle) -> Array:
         cross, parameter = CROSS[inner.loss.name, self.parameter], self.read(theta, inner)
         K = inner.units.n_classes
 
@@ -380,7 +386,7 @@ class LossParameter:
 
         return np.array([float(inner.rows.reduce(slope, Z, U))])
 
-    def read(self, theta, problem):
+    def read(self, theta: Array, problem: Any) -> Any:
         return float((sigmoid if self._is_share(problem) else np.exp)(theta[0]))
 
 
@@ -420,37 +426,37 @@ class MixingWeight:
 
     name = "mixing_weight"
 
-    def check(self, problem):
+    def check(self, problem: Any) -> None:
         if problem.loss.mixed is None:
             raise ValueError(
                 f"MixingWeight needs a loss made by mix_losses; got loss '{problem.loss.name}'"
             )
 
-    def n_hyper(self, problem):
+    def n_hyper(self, problem: Any) -> int:
         return 1
 
-    def start(self, problem):
+    def start(self, problem: Any) -> Array:
         weight = problem.loss.parameters["weight"]
         return logit([weight if 0 < weight < 1 else np.clip(weight, SHARE_START, 1 - SHARE_START)])
 
-    def box(self, problem):
+    def box(self, problem: Any) -> tuple[Array, Array]:
         return np.array([-15.0]), np.array([15.0])
 
-    def apply(self, theta, inner):
+    def apply(self, theta: Array, inner: Any) -> Any:
         return replace(inner, loss=find_loss(inner.loss, weight=self.read(theta, inner)))
 
-    def vjp(self, theta, inner, Z, U):
+    def vjp(self, theta: Array, inner: Any, Z: Handle, U: Handle) -> Array:
         first, second = (inner.rows.terms(loss, 1, TRAIN, Z) for loss in inner.loss.mixed)
         total = inner.rows.reduce(
             lambda block, a, b, u: block.xp.sum((a - b) * u), first, second, U
         )
         return np.array([-float(sigmoid(theta[0]) * sigmoid(-theta[0])) * float(total)])
 
-    def read(self, theta, problem):
+    def read(self, theta: Array, problem: Any) -> Any:
         return float(sigmoid(theta[0]))
 
 
-TUNED = {
+TUNED: dict[str, Callable[..., Tuned]] = {
     "sample_weights": SampleWeights,
     "class_weights": ClassWeights,
     "mixture": Mixture,

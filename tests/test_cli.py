@@ -1009,6 +1009,10 @@ def test_device_gpu_works_or_says_what_is_missing(rows):
     assert json.loads(result.stdout)["settings"]["device"] == "gpu"
 
 
+def test_version_is_that_of_the_package():
+    assert run("--version").stdout == f"fasthoag {fasthoag.__version__}\n"
+
+
 def test_info_names_what_was_built():
     facts = json.loads(run("info", "--json").stdout)
     assert facts["fasthoag"] == fasthoag.__version__

@@ -5,7 +5,7 @@ import warnings
 from enum import Enum
 from functools import wraps
 from inspect import signature
-from typing import get_type_hints
+from typing import Annotated, get_type_hints
 
 import typer
 
@@ -23,6 +23,22 @@ app = typer.Typer(
     epilog="Exit codes: 0 converged, 1 error, 2 wrong usage, 3 not converged or at a bound, 130 "
     "interrupted.",
 )
+
+
+def show_version(is_asked: bool):
+    if is_asked:
+        typer.echo(f"fasthoag {fasthoag.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_commands(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=show_version, help="Show the version."),
+    ] = False,
+):
+    """What the program takes before the name of a command."""
 
 
 def main():

@@ -4,6 +4,8 @@
 `HeldOut` and `KFold` take the loss on rows that did not train; `ApproximateLOO`, `GCV`, `AIC`,
 `BIC` and `Evidence` need no such rows; `CustomCriterion` is any function of predictions."""
 
+from collections.abc import Callable
+
 from fasthoag.criteria.bound import BoundCriterion
 from fasthoag.criteria.criterion import Criterion
 from fasthoag.criteria.custom import CustomCriterion
@@ -14,7 +16,7 @@ from fasthoag.criteria.information import AIC, BIC
 from fasthoag.criteria.k_fold import KFold
 from fasthoag.criteria.leave_one_out import ApproximateLOO
 
-CRITERIA = {
+CRITERIA: dict[str, Callable[..., Criterion]] = {
     "held_out": HeldOut,
     "k_fold": KFold,
     "loo": ApproximateLOO,

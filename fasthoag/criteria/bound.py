@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from fasthoag.design.rows import HELD_OUT
-from fasthoag.hypergradient import evaluate
+from fasthoag.design.rows import HELD_OUT, Rows
+from fasthoag.hypergradient import Accuracy, Evaluation, evaluate
 from fasthoag.inner.problem import InnerProblem
-from fasthoag.losses import find_loss
+from fasthoag.losses import Loss, find_loss
+from fasthoag.types import Array, Block, Handle
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,59 +19,69 @@ class BoundCriterion:
     its curvature."""
 
     inner: InnerProblem
-    rows: Any  # of g; those of the inner problem itself when both are parts of one X
+    rows: Rows  # of g; those of the inner problem itself when both are parts of one X
     part: int  # TRAIN: rows of its own; HELD_OUT: the held-out rows of the inner problem's X
-    loss: Any  # of g; that of the inner problem may be another
+    loss: Loss  # of g; that of the inner problem may be another
     has_targets = True  # whether the rows of g have targets that a scorer can judge
     is_of_w = True  # whether g is a function of w alone, else of the inverse Hessian too
     is_exact = True  # whether g comes without random probes
 
     @property
-    def is_shared(self):
+    def is_shared(self) -> bool:
         return self.part == HELD_OUT
 
     @property
-    def n_folds(self):
+    def n_folds(self) -> int:
         return self.inner.n_folds
 
     @property
-    def n_passes(self):
+    def n_passes(self) -> float:
         """Passes over the training rows; other rows count by their stored entries."""
         return float(self.inner.design.n_passes) + self.other_passes
 
     @property
-    def other_passes(self):
+    def other_passes(self) -> float:
         """Passes over rows of its own, by their stored entries."""
         own, inner = self.rows.design, self.inner.design
         return 0.0 if own is inner else own.n_passes * own.n_stored / max(1, inner.n_stored)
 
     @property
-    def fold_weights(self):
+    def fold_weights(self) -> Array:
         """Sum of the row weights of every fold's criterion, (n_folds,)."""
         part = self.part
         return self.rows.reduce(lambda block: block.xp.sum(block.weights(part), axis=0))
 
     @cached_property
-    def null_value(self):
+    def null_value(self) -> float:
         """f of the null model."""
         return float(self.rows.sums(self.loss, self.part, self.rows.at_constant(self.null_b)).sum())
 
     @property
-    def null_b(self):
+    def null_b(self) -> Array:
         return self.inner.null.b
 
-    def size(self, value):
+    def size(self, value: float) -> float:
         """What tolerances of f are relative to: f itself, which is 0 for a perfect fit; below a
         part of its value at the null model it is rounding."""
         return max(abs(value), 1e-8 * abs(self.null_value))
 
-    def evaluate(self, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, precond=None):
+    def evaluate(
+        self,
+        theta: Array,
+        W: Block,
+        accuracy: Accuracy,
+        *,
+        Q: Block | None = None,
+        T: list[Block] | None = None,
+        has_tangents: bool = True,
+        precond: Any = None,
+    ) -> Evaluation:
         """The `Evaluation` of f at θ, the inner solve starting from `W`, the linear ones from `Q`
         and `T`."""
         options = {"Q": Q, "T": T, "has_tangents": has_tangents, "precond": precond}
         return evaluate(self, theta, W, accuracy, **options)
 
-    def value_and_grad(self, W, Z):
+    def value_and_grad(self, W: Block, Z: Handle) -> tuple[Array, Block, Handle]:
         """Values (n_folds,), gradients (n_coef, n_folds) and predictions on the rows of g; `Z` are
         the inner problem's predictions."""
         rows, sums = self.rows, self.inner.units.sums
@@ -80,7 +91,7 @@ class BoundCriterion:
         found = rows.loss_grad(self.loss, W)
         return sums(found.value), found.grad, found.Z
 
-    def values(self, W, Z):
+    def values(self, W: Block, Z: Handle) -> Array:
         """Values alone of any units; `Z` are the inner problem's predictions."""
         if self.is_shared:
             values = self.rows.sums(self.loss, self.part, Z)
@@ -88,7 +99,7 @@ class BoundCriterion:
             values = self.rows.loss_grad(self.loss, W, has_grad=False).value
         return self.inner.units.sums(values)
 
-    def with_errors(self, W, n_errors=3):
+    def with_errors(self, W: Block, n_errors: int = 3) -> "BoundCriterion":
         """The same with a loss that judges at least so many rows of classes as wrong, whatever
         `W` makes of them: some that are all on the right side would ask for predictions without
         limit, but of n without an error the next are wrong with a probability of up to 3/n ("rule
@@ -104,7 +115,7 @@ class BoundCriterion:
         share = max(0.0, n_errors - wrong) / (is_there.sum() + n_errors)
         return replace(self, loss=find_loss(loss, smoothing=min(0.5, share * K / (K - 1))))
 
-    def lagrangian_hessian(self, Q, U, Z, Z_criterion):
+    def lagrangian_hessian(self, Q: Block, U: Block, Z: Handle, Z_criterion: Handle) -> Array:
         """Uᵀ (∇²g - Xᵀ diag(ℓ''' ∘ Xq) X) U for every fold, (n_folds, k, k); column a * n_folds + f
         of U is fold f's."""
         second = self.rows.curvature(self.loss, Z_criterion, self.part)
@@ -113,7 +124,7 @@ class BoundCriterion:
             return self.rows.design.contract(second, third, -Q, U)
         return self.rows.design.contract(second, None, None, U) + self.third_order(Q, U, Z)
 
-    def third_order(self, Q, U, Z):
+    def third_order(self, Q: Block, U: Block, Z: Handle) -> Array | float:
         """The part of the inner problem, -Uᵀ Xᵀ diag(ℓ''' ∘ Xq) X U."""
         inner = self.inner
         if not inner.loss.has_third:
@@ -121,10 +132,10 @@ class BoundCriterion:
         third = inner.rows.curvature(inner.loss, Z, order=3)
         return inner.design.contract(None, third, -Q, U)
 
-    def at(self, theta):
+    def at(self, theta: Array) -> "BoundCriterion":
         """The criterion with its inner problem at these hyperparameters."""
         return replace(self, inner=self.inner.at(theta)) if self.inner.tuned else self
 
-    def one_fold(self, index):
+    def one_fold(self, index: int) -> "BoundCriterion":
         inner = self.inner.one_fold(index)
         return replace(self, inner=inner, rows=inner.rows if self.is_shared else self.rows)

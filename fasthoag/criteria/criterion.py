@@ -1,9 +1,14 @@
 """What a criterion is, and what it may ask of a problem."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from fasthoag.criteria.bound import BoundCriterion
+    from fasthoag.criteria.held_out import HeldOut
+    from fasthoag.problem import Problem
 
 LIKELIHOODS = ("squared", "logistic", "poisson")
 
@@ -13,13 +18,14 @@ class Criterion(Protocol):
     """What `hoag` asks of a criterion. ``bind`` gives a `BoundCriterion`, whose verbs are the same
     for all."""
 
-    gives: tuple  # of an evaluation: "gradient", and perhaps "hessian"
-    needs: tuple  # of a problem: names of `REQUIREMENTS`
-
-    def bind(self, problem): ...
+    @property
+    def gives(self) -> tuple[str, ...]: ...  # of an evaluation: "gradient", perhaps "hessian"
+    @property
+    def needs(self) -> tuple[str, ...]: ...  # of a problem: names of `REQUIREMENTS`
+    def bind(self, problem: "Problem") -> "BoundCriterion": ...
     # this criterion without a fifth of its rows, and a `HeldOut` of these; None where it has no
     # rows of its own
-    def hold_back(self, problem): ...
+    def hold_back(self, problem: "Problem") -> tuple["Criterion", "HeldOut"] | None: ...
 
 
 class Requirement(NamedTuple):
@@ -104,7 +110,7 @@ REQUIREMENTS = {
 }
 
 
-def check_needs(criterion, problem):
+def check_needs(criterion: Criterion, problem: "Problem") -> None:
     """Raises ValueError where the problem lacks what the criterion needs, naming both."""
     for need in criterion.needs:
         is_met, sentence = REQUIREMENTS[need]

@@ -1,9 +1,10 @@
 """A criterion of the user's own: any differentiable function of the predictions on rows that do not
 train."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from fasthoag.criteria.bound import BoundCriterion
 from fasthoag.criteria.held_out import design_of, n_rows_of_other
 from fasthoag.design.rows import TRAIN
 from fasthoag.free import settled
+from fasthoag.problem import Problem
+from fasthoag.types import Array, ArrayLike, Block, Handle, Matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +54,15 @@ class CustomCriterion:
     True
     """
 
-    X_val: Any
-    value_and_grad: Any
+    X_val: Matrix
+    value_and_grad: Callable[[Array], tuple[float, ArrayLike]]
     gives = ("gradient", "hessian")
     needs = ()
 
-    def hold_back(self, problem):
+    def hold_back(self, problem: Problem) -> None:
         return None
 
-    def bind(self, problem):
+    def bind(self, problem: Problem) -> BoundCriterion:
         if not callable(self.value_and_grad):
             raise TypeError(f"value_and_grad must be callable; got {self.value_and_grad!r}")
         n_rows = n_rows_of_other(self.X_val, problem)
@@ -105,11 +108,11 @@ def step_of(z, spread):
 class BoundCustom(BoundCriterion):
     """The criterion of `CustomCriterion` on its inner problem."""
 
-    value_and_grad_of: Any
+    value_and_grad_of: Callable[[Array], tuple[float, ArrayLike]]
     has_targets = False
 
     @property
-    def fold_weights(self):
+    def fold_weights(self) -> Array:
         return np.array([float(len(self.rows.y))])
 
     @property
@@ -128,7 +131,7 @@ class BoundCustom(BoundCriterion):
         has_units = not (loss.is_classification or loss.has_log_link)
         return (float(y.std()) if has_units else 0.0) or 1.0
 
-    def size(self, value):
+    def size(self, value: float) -> float:
         """φ may have any constant added: what tells models apart is how far it is from that of the
         null model."""
         return max(abs(value - self.null_value), 1e-8 * max(abs(value), abs(self.null_value)))
@@ -157,20 +160,20 @@ class BoundCustom(BoundCriterion):
             )
         return Phi(float(np.reshape(value, ())), grad)
 
-    def value_and_grad(self, W, Z):
+    def value_and_grad(self, W: Block, Z: Handle) -> tuple[Array, Block, Handle]:
         z = self._predict(W)
         found, rows = self.phi(z), self.rows
         grad = rows.design.rmatvec(rows.from_host(found.grad))
         return np.array([found.value]), grad, z
 
-    def values(self, W, Z):
+    def values(self, W: Block, Z: Handle) -> Array:
         return np.array([self.phi(z).value for z in self.inner.units.split(self._predict(W))])
 
     def _predict(self, W):
         """Predictions on the rows of φ, which is NumPy's."""
         return self.rows.to_host(self.rows.design.matvec(W))
 
-    def lagrangian_hessian(self, Q, U, Z, Z_criterion):
+    def lagrangian_hessian(self, Q: Block, U: Block, Z: Handle, Z_criterion: Handle) -> Array:
         z, columns = Z_criterion, self.inner.units.split(self._predict(U))
         size = step_of(z, self.spread)
         bent = []

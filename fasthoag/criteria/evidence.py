@@ -1,10 +1,12 @@
 """The evidence of a model, also called its marginal likelihood."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fasthoag.criteria import inverses
+from fasthoag.criteria.bound import BoundCriterion
 from fasthoag.criteria.criterion import ONE_OUTPUT
 from fasthoag.criteria.leverages import (
     FEW,
@@ -14,6 +16,8 @@ from fasthoag.criteria.leverages import (
     of_likelihood,
 )
 from fasthoag.design.rows import to_host
+from fasthoag.problem import Problem
+from fasthoag.types import Block
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +54,7 @@ class Evidence:
     needs = (*ONE_OUTPUT, "likelihood", "unsmoothed", "noise")
     is_likelihood = integrates_free = True
 
-    def bind(self, problem):
+    def bind(self, problem: Problem) -> BoundCriterion:
         bound, n, p = bound_of_leverages(problem, self), problem.n_rows, problem.design.n_coef
         if not inverses.are_few(n, p):
             raise ValueError(
@@ -58,10 +62,10 @@ class Evidence:
             )
         return checked_counts(bound)
 
-    def hold_back(self, problem):
+    def hold_back(self, problem: Problem) -> None:
         return None
 
-    def terms(self, fit, hat, lam, W):
+    def terms(self, fit: Any, hat: Any, lam: Block, W: Block) -> Terms:
         lam, w = to_host(lam), to_host(W)
         is_penalised = lam > 0
         h = fit.sum_of_losses + 0.5 * float((lam * w**2).sum())

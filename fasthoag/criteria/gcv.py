@@ -1,9 +1,13 @@
 """Generalised cross-validation."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from fasthoag.criteria.bound import BoundCriterion
 from fasthoag.criteria.criterion import ONE_OUTPUT
 from fasthoag.criteria.leverages import Terms, bound_of_leverages, constant, scaled, total
+from fasthoag.problem import Problem
+from fasthoag.types import Block
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +41,13 @@ class GCV:
     needs = (*ONE_OUTPUT, "squared")
     is_likelihood = integrates_free = False
 
-    def bind(self, problem):
+    def bind(self, problem: Problem) -> BoundCriterion:
         return bound_of_leverages(problem, self)
 
-    def hold_back(self, problem):
+    def hold_back(self, problem: Problem) -> None:
         return None
 
-    def terms(self, fit, hat, lam, W):
+    def terms(self, fit: Any, hat: Any, lam: Block, W: Block) -> Terms:
         left = max(1.0 - total(fit.rows, hat.a) / fit.n_rows, 1e-6)
         value = fit.sum_of_losses / left**2
         in_u = scaled(fit.rows, 1 / left**2, fit.terms(1))

@@ -1,7 +1,6 @@
 """The loss on rows that do not train."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from fasthoag.criteria.bound import BoundCriterion
 from fasthoag.criteria.folds import split_weight
@@ -10,8 +9,9 @@ from fasthoag.design.cpu import MOST, check_blocks, check_matrix, check_numbers
 from fasthoag.design.make import check_device
 from fasthoag.design.rows import TRAIN, CanPlace, is_on_device
 from fasthoag.free import settled
-from fasthoag.losses import find_loss, without_smoothing
-from fasthoag.problem import check_vector, check_weight
+from fasthoag.losses import Loss, find_loss, without_smoothing
+from fasthoag.problem import Problem, check_vector, check_weight
+from fasthoag.types import ArrayLike, Matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,21 +38,21 @@ class HeldOut:
     'converged'
     """
 
-    X_val: Any
-    y_val: Any
-    sample_weight: Any = None
-    loss: Any = None
+    X_val: Matrix
+    y_val: ArrayLike
+    sample_weight: ArrayLike | None = None
+    loss: str | Loss | None = None
     gives = ("gradient", "hessian")
     needs = ()
 
-    def hold_back(self, problem):
+    def hold_back(self, problem: Problem) -> tuple["HeldOut", "HeldOut"]:
         """This criterion without a fifth of its rows, and one on these."""
         bound = self.bind(problem)  # one design for both
         design, y = bound.rows.design, bound.rows.y
         judge, back = split_weight(bound.rows.weight, y, problem.loss)
-        return (HeldOut(design, y, weight, self.loss) for weight in (judge, back))
+        return HeldOut(design, y, judge, self.loss), HeldOut(design, y, back, self.loss)
 
-    def bind(self, problem):
+    def bind(self, problem: Problem) -> BoundCriterion:
         n_rows = n_rows_of_other(self.X_val, problem)
         y, weight = (
             joined(values, self.X_val, name, "X_val")
@@ -93,7 +93,7 @@ def design_of(X_val, problem):
     return design.like(X_val if is_there else check_matrix(X_val, "X_val", most=MOST))
 
 
-def criterion_loss(loss, problem):
+def criterion_loss(loss: str | Loss | None, problem: Problem) -> Loss:
     """The loss of a criterion; unless it is given, that of the problem without label smoothing,
     which is about training."""
     loss = without_smoothing(problem.loss) if loss is None else find_loss(loss)

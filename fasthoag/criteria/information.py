@@ -1,9 +1,11 @@
 """Information criteria: the likelihood, and a price for every degree of freedom."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from fasthoag.criteria.bound import BoundCriterion
 from fasthoag.criteria.criterion import ONE_OUTPUT
 from fasthoag.criteria.leverages import (
     Terms,
@@ -14,6 +16,8 @@ from fasthoag.criteria.leverages import (
     scaled,
     total,
 )
+from fasthoag.problem import Problem
+from fasthoag.types import Block
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +51,13 @@ class AIC:
     needs = (*ONE_OUTPUT, "likelihood", "unsmoothed", "rows", "noise")
     is_likelihood, integrates_free = True, False
 
-    def bind(self, problem):
+    def bind(self, problem: Problem) -> BoundCriterion:
         return checked_counts(bound_of_leverages(problem, self))
 
-    def hold_back(self, problem):
+    def hold_back(self, problem: Problem) -> None:
         return None
 
-    def terms(self, fit, hat, lam, W):
+    def terms(self, fit: Any, hat: Any, lam: Block, W: Block) -> Terms:
         return with_price(fit, hat, 1.0)
 
 
@@ -86,13 +90,13 @@ class BIC:
     needs = (*ONE_OUTPUT, "likelihood", "unsmoothed", "rows", "noise")
     is_likelihood, integrates_free = True, False
 
-    def bind(self, problem):
+    def bind(self, problem: Problem) -> BoundCriterion:
         return checked_counts(bound_of_leverages(problem, self))
 
-    def hold_back(self, problem):
+    def hold_back(self, problem: Problem) -> None:
         return None
 
-    def terms(self, fit, hat, lam, W):
+    def terms(self, fit: Any, hat: Any, lam: Block, W: Block) -> Terms:
         return with_price(fit, hat, 0.5 * np.log(fit.n))
 
 

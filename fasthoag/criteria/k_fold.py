@@ -16,6 +16,9 @@ from fasthoag.criteria.folds import (
 from fasthoag.criteria.held_out import HeldOut, criterion_loss
 from fasthoag.design.rows import HELD_OUT
 from fasthoag.free import settled
+from fasthoag.losses import Loss
+from fasthoag.problem import Problem
+from fasthoag.types import ArrayLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,17 +47,17 @@ class KFold:
     (1,)
     """
 
-    cv: Any = 5
-    groups: Any = None
-    loss: Any = None
+    cv: Any = 5  # of scikit-learn's kinds
+    groups: ArrayLike | None = None
+    loss: str | Loss | None = None
     gives = ("gradient", "hessian")
     needs = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if hasattr(self.cv, "__next__"):  # a generator: kept, so that it can be used more than once
             object.__setattr__(self, "cv", list(self.cv))
 
-    def splits(self, problem):
+    def splits(self, problem: Any) -> list[tuple[Any, Any]]:
         from sklearn.model_selection import check_cv
 
         n = problem.n_rows
@@ -73,7 +76,7 @@ class KFold:
         splitter = check_cv(self.cv, y, classifier=is_classification)
         return list(splitter.split(np.zeros((n, 1)), y, self.groups))
 
-    def hold_back(self, problem):
+    def hold_back(self, problem: Problem) -> tuple["KFold", HeldOut]:
         """This criterion without a fifth of the rows, in training and test parts alike, and one on
         these; both on the one X."""
         self.bind(problem)  # the checks
@@ -85,7 +88,7 @@ class KFold:
         ]
         return replace(self, cv=splits), HeldOut(problem.design, problem.y, back, self.loss)
 
-    def bind(self, problem):
+    def bind(self, problem: Problem) -> BoundCriterion:
         loss = criterion_loss(self.loss, problem)
         loss.check_y(problem.y, "y")
         weight = problem.sample_weight

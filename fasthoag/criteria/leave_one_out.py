@@ -1,16 +1,20 @@
 """Approximate leave-one-out."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fasthoag.criteria import inverses
+from fasthoag.criteria.bound import BoundCriterion
 from fasthoag.criteria.criterion import ONE_OUTPUT
 from fasthoag.criteria.leverages import FEW, Terms, bound_of_leverages
 from fasthoag.design.rows import TRAIN, UNWEIGHTED
 from fasthoag.free import free_columns, free_features
 from fasthoag.losses import without_smoothing
 from fasthoag.null import row_weights
+from fasthoag.problem import Problem
+from fasthoag.types import Block
 
 FLAT = ("quantile", "smoothed_hinge")
 
@@ -53,7 +57,7 @@ class ApproximateLOO:
     needs = ONE_OUTPUT
     is_likelihood = integrates_free = False
 
-    def bind(self, problem):
+    def bind(self, problem: Problem) -> BoundCriterion:
         bound, loss, design = bound_of_leverages(problem, self), problem.loss, problem.design
         is_flat = any(one.name in FLAT for one in loss.mixed or (loss,))
         # h = a / c drowns where c is nearly 0
@@ -65,10 +69,10 @@ class ApproximateLOO:
         check_every_row_can_be_left_out(bound.inner)
         return bound
 
-    def hold_back(self, problem):
+    def hold_back(self, problem: Problem) -> None:
         return None
 
-    def terms(self, fit, hat, lam, W):
+    def terms(self, fit: Any, hat: Any, lam: Block, W: Block) -> Terms:
         rows, judge = fit.rows, without_smoothing(fit.loss)
         l1, l2, l3 = (fit.terms(order, UNWEIGHTED) for order in (1, 2, 3))
         shares = rows.map(

@@ -17,19 +17,21 @@ A pass visits every row once, whatever the number of columns: one loss and gradi
 product or one plain product is one pass.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from fasthoag.losses import find_loss
+from fasthoag.losses import Loss, find_loss
+from fasthoag.types import Array, ArrayLike, Block, Handle
 
 # Parts of the rows: bits of the mask. Every row with weight 1 is no part.
 TRAIN, HELD_OUT, UNWEIGHTED = 1, 2, 0
 
 
-def is_on_device(array):
+def is_on_device(array: Any) -> bool:
     """Whether an array or a sparse matrix (its values) is in the memory of a GPU."""
     return any(
         hasattr(type(a), "__cuda_array_interface__") and hasattr(a, "get")
@@ -37,7 +39,7 @@ def is_on_device(array):
     )
 
 
-def to_host(array):
+def to_host(array: Any) -> Any:
     """`array` as NumPy, wherever it lives."""
     return np.asarray(array.get() if is_on_device(array) else array)
 
@@ -73,7 +75,7 @@ class RowBlock:
     mask: Any  # (n, n_folds), or None for "every row trains"
     first: int  # number of the first row among all
 
-    def weights(self, part):
+    def weights(self, part: int) -> Any:
         """Weights of the rows in a part, (n, n_folds), or (n, 1) where folds are alike."""
         xp, n = self.xp, self.y.shape[0]
         if part == UNWEIGHTED:
@@ -92,8 +94,8 @@ class CanPlace(Protocol):
 
 
 class Design(Protocol):
-    shape: tuple  # (n_rows, n_features) as the user has it
-    lengths: tuple  # n_rows of the blocks that it has the rows in
+    shape: tuple[int, int]  # (n_rows, n_features) as the user has it
+    lengths: tuple[int, ...]  # n_rows of the blocks that it has the rows in
     coefficients: Any  # the map E, see `CoefficientMap`
     n_coef: int  # coefficients u: coefficients.n_design
     has_intercept: bool
@@ -101,62 +103,90 @@ class Design(Protocol):
     dtype: Any  # of the stored values; everything computed is float64
     xp: Any  # array namespace of coefficient blocks
     n_stored: int  # stored entries: the size of one pass
-    counts: Any  # of entries that are not 0 (sparse: stored) of every feature of the user
-    n_passes: int  # passes so far
+
+    @property
+    def counts(
+        self,
+    ) -> Any: ...  # of entries that are not 0 (sparse: stored) of every feature of the user
+    @property
+    def n_passes(self) -> int: ...  # passes so far
+
     n_hot: int  # first coefficients where a preconditioner may look for the largest eigenvalues
     has_float_products: bool  # whether hvp takes blocks in float32 and returns them so
     # which of "cg" and "newton_cg" it brings itself, see `find_cg` and `find_newton` in
     # `fasthoag.inner`; where it brings none and `xp` is NumPy, C++ calls its operations back
-    native_solvers: tuple
+    native_solvers: tuple[str, ...]
     n_threads: int  # for blocks of coefficients in C++
     where: str  # "cpu" or "gpu"
     is_given_on_device: bool  # whether the user's X was in the memory of a GPU
 
     # raises MemoryError unless blocks of so many columns fit beside X
-    def check_room(self, n_columns): ...
-    def with_threads(self, n_threads): ...  # the same data, kernels on this many threads
-    def like(self, X): ...  # a Design of the same kind, coefficient map and intercept
-    def place(self, y, weight=None, mask=None, offset=None): ...  # Rows
-    def zeros(self, m): ...  # a block of coefficients
-    def encode(self, w): ...  # a block u from the user's coefficients (n_user,) or (n_user, m)
-    def decode(self, u): ...  # the user's coefficients E u, as NumPy
-    def hvp(self, c, V): ...  # X' (c * (X V)) with a Curvature c
-    def hess_diag(self, c): ...  # sum_i c_if x_ij^2, (n_coef, n_folds); one class
-    def gram(self, c): ...  # X' diag(c) X of one column of c, (n_coef, n_coef)
-    def matvec(self, V): ...  # X V, a handle; without the offset
-    def rmatvec(self, H): ...  # X' H
-    def dense(self): ...  # X of the design with the intercept's column as one array, for small X
+    def check_room(self, n_columns: int) -> None: ...
+    # the same data, kernels on this many threads
+    def with_threads(self, n_threads: int | None) -> "Design": ...
+    # of the same kind, coefficient map and intercept
+    def like(self, X: Any) -> "Design": ...
+    def place(self, y: Any, weight: Any = None, mask: Any = None, offset: Any = None) -> "Rows": ...
+    def zeros(self, m: int) -> Block: ...
+    # a block u from the user's coefficients (n_user,) or (n_user, m)
+    def encode(self, w: Any) -> Block: ...
+    def decode(self, u: Block) -> Array: ...  # the user's coefficients E u, as NumPy
+    def hvp(self, c: Curvature, V: Block) -> Block: ...  # X' (c * (X V))
+    # sum_i c_if x_ij^2, (n_coef, n_folds); one class
+    def hess_diag(self, c: Curvature) -> Block: ...
+    def gram(self, c: Curvature) -> Block: ...  # X' diag(c) X of one column of c, (n_coef, n_coef)
+    def matvec(self, V: Block) -> Handle: ...  # X V, without the offset
+    def rmatvec(self, H: Handle) -> Block: ...  # X' H
+    # X of the design with the intercept's column as one array, for small X
+    def dense(self) -> Array: ...
     # sum_i (a_if + b_if x_i q_f) (x_i u_a) (x_i u_b), (n_folds, k, k); a or b may be None
-    def contract(self, a, b, Q, U): ...
+    def contract(
+        self, a: Curvature | None, b: Curvature | None, Q: Block | None, U: Block
+    ) -> Array: ...
 
 
 class Rows(Protocol):
-    design: Design
-    y: Any  # as placed, on the host; so are weight and mask
-    weight: Any
-    mask: Any
-    n_folds: int
+    @property
+    def design(self) -> Any: ...  # a Design
+    @property
+    def y(self) -> Any: ...  # as placed, on the host; so are weight and mask
+    @property
+    def weight(self) -> Any: ...
+    @property
+    def mask(self) -> Any: ...
+    @property
+    def n_folds(self) -> int: ...
 
-    # LossGrad of TRAIN or HELD_OUT, one pass
-    def loss_grad(self, loss, W, part=TRAIN, has_grad=True): ...
+    # of TRAIN or HELD_OUT, one pass
+    def loss_grad(
+        self, loss: str | Loss, W: Block, part: int = TRAIN, has_grad: bool = True
+    ) -> LossGrad: ...
 
     # reading no X:
-    def terms(self, loss, order, part, Z): ...  # s * derivative of this order, a handle
-    def curvature(self, loss, Z, part=TRAIN, order=2): ...  # the same as Curvature
-    def sums(self, loss, part, Z): ...  # sums of s ℓ, (m,)
+    # s * derivative of this order
+    def terms(self, loss: str | Loss, order: int, part: int, Z: Handle) -> Handle: ...
+    # the same as Curvature
+    def curvature(
+        self, loss: str | Loss, Z: Handle, part: int = TRAIN, order: int = 2
+    ) -> Curvature: ...
+    def sums(self, loss: str | Loss, part: int, Z: Handle) -> Array: ...  # sums of s ℓ, (m,)
     # predictions of the user's intercepts b (m,) where all other coefficients are 0
-    def at_constant(self, b): ...
-    def blend(self, Z, t, Z1): ...  # Z + t (Z1 - Z), t (m,); 0 and 1 give Z and Z1 themselves
-    def mean(self, c, by_class=False): ...  # the diagonal of a Curvature, averaged over columns
-    def map(self, f, *handles): ...  # the handle of f(block, *arrays), run where each block lives
-    def reduce(self, f, *handles): ...  # the sum over blocks of f(block, *arrays), as NumPy
-    def to_host(self, handle): ...  # never inside a solver
-    def from_host(self, array): ...
+    def at_constant(self, b: ArrayLike) -> Handle: ...
+    # Z + t (Z1 - Z), t (m,); 0 and 1 give Z and Z1 themselves
+    def blend(self, Z: Handle, t: Array, Z1: Handle) -> Handle: ...
+    # the diagonal of a Curvature, averaged over columns
+    def mean(self, c: Curvature, by_class: bool = False) -> Curvature: ...
+    # the handle of f(block, *arrays), run where each block lives
+    def map(self, f: Callable[..., Any], *handles: Handle) -> Handle: ...
+    # the sum over blocks of f(block, *arrays), as NumPy
+    def reduce(self, f: Callable[..., Any], *handles: Handle) -> Any: ...
+    def to_host(self, handle: Handle) -> Any: ...  # never inside a solver
+    def from_host(self, array: Any) -> Handle: ...
 
     # other Rows of the same X:
-    def fold(self, index): ...  # one fold alone
-    def with_weight(self, weight): ...
-    def all_training(self): ...  # without folds
+    def fold(self, index: int) -> "Rows": ...  # one fold alone
+    def with_weight(self, weight: Any) -> "Rows": ...
+    def all_training(self) -> "Rows": ...  # without folds
 
 
 def dense_by_products(design):

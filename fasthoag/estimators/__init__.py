@@ -4,6 +4,7 @@ An estimator is its parameters, its loss and its score. What all share is in `tu
 and regressors have one fit each. They are imported on first use, as scikit-learn takes a second."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 _MODULES = {
     "GammaRegressorCV": "log_link",
@@ -18,14 +19,36 @@ _MODULES = {
 }
 ESTIMATORS = tuple(_MODULES)
 
-__all__ = ["ESTIMATORS", *ESTIMATORS]
+__all__ = [
+    "ESTIMATORS",
+    "GammaRegressorCV",
+    "HuberRegressorCV",
+    "LinearSVCCV",
+    "LinearSVRCV",
+    "LogisticRegressionCV",
+    "PoissonRegressorCV",
+    "QuantileRegressorCV",
+    "RidgeCV",
+    "TweedieRegressorCV",
+]
 
 
-def __getattr__(name):
-    if name in _MODULES:
-        return getattr(import_module(f"fasthoag.estimators.{_MODULES[name]}"), name)
-    raise AttributeError(f"module 'fasthoag.estimators' has no attribute {name!r}")
+if TYPE_CHECKING:
+    from fasthoag.estimators.classification import LinearSVCCV, LogisticRegressionCV
+    from fasthoag.estimators.log_link import (
+        GammaRegressorCV,
+        PoissonRegressorCV,
+        TweedieRegressorCV,
+    )
+    from fasthoag.estimators.quantile import QuantileRegressorCV
+    from fasthoag.estimators.regression import HuberRegressorCV, LinearSVRCV, RidgeCV
+else:
+
+    def __getattr__(name):
+        if name in _MODULES:
+            return getattr(import_module(f"fasthoag.estimators.{_MODULES[name]}"), name)
+        raise AttributeError(f"module 'fasthoag.estimators' has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *ESTIMATORS])

@@ -17,6 +17,7 @@ from fasthoag.estimators.placement import beside
 from fasthoag.estimators.tuned import TunedEstimator
 from fasthoag.losses import find_loss, likeliest, log_probabilities
 from fasthoag.outer.start import default_box
+from fasthoag.types import Matrix
 
 CLASS_WEIGHT = """\
 class_weight : dict, "balanced" or None
@@ -30,7 +31,7 @@ class TunedClassifier(ClassifierMixin, TunedEstimator):
     """What classifiers share. With more than two classes there is one multinomial model
     (`_is_joint`) or a model for each class against the rest."""
 
-    class_weight: Any = None
+    class_weight: dict[Any, float] | str | None = None
     score, _score = TunedEstimator.score, staticmethod(accuracy_score)
     _strength = "C_"
     _is_joint = False
@@ -131,13 +132,13 @@ class TunedClassifier(ClassifierMixin, TunedEstimator):
         low, high = default_box(problem.inner())
         return low + np.log(1e5), high
 
-    def decision_function(self, X):
+    def decision_function(self, X: Matrix) -> Any:
         """``X w + b``: (n_rows,) for two classes, positive for the second, else (n_rows,
         n_classes)."""
         z = self._linear(X)
         return z[:, 0] if z.shape[1] == 1 else z
 
-    def predict(self, X):
+    def predict(self, X: Matrix) -> Any:
         """Labels, (n_rows,)."""
         numbers = likeliest(to_host(self.decision_function(X)))
         labels = self.classes_[numbers]
@@ -186,11 +187,11 @@ class LogisticRegressionCV(TunedClassifier):
     def _make_loss(self):
         return find_loss("logistic")
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Matrix) -> Any:
         """Logarithms of `predict_proba`, without cancellation."""
         return beside(X, log_probabilities(to_host(self.decision_function(X))))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Matrix) -> Any:
         """Probabilities of ``classes_``, (n_rows, n_classes)."""
         z = to_host(self.decision_function(X))
         return beside(X, self._make_loss().inverse_link(z))  # The multinomial loss has the same.
@@ -232,7 +233,7 @@ class LinearSVCCV(TunedClassifier):
     True
     """
 
-    loss: Any = "squared_hinge"
+    loss: str = "squared_hinge"
 
     def _make_loss(self):
         return find_loss_among(self.loss, "squared_hinge", "smoothed_hinge")

@@ -1,7 +1,5 @@
 """Regressors of targets that are not negative: predictions are ``exp(x w + b)``."""
 
-from typing import Any
-
 from sklearn.metrics import d2_tweedie_score
 
 from fasthoag.estimators.parameters import with_parameters
@@ -102,7 +100,7 @@ class TweedieRegressorCV(LogLinkRegressor):
     True
     """
 
-    power: Any = 1.5
+    power: float = 1.5
     _loss_name = "tweedie"
 
     @property

@@ -1,10 +1,14 @@
 """The parameters of an estimator: how a class declares them, and how its docstring describes
 them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import cleandoc
+from typing import TypeVar, dataclass_transform
 
-from fasthoag.losses import find_loss
+from fasthoag.losses import Loss, find_loss
+
+T = TypeVar("T")
 
 PARAMETERS = """\
 Parameters
@@ -74,13 +78,14 @@ WORDS = {
 }
 
 
-def with_parameters(**words):
+@dataclass_transform(kw_only_default=True, eq_default=False)
+def with_parameters(**words: str) -> Callable[[type[T]], type[T]]:
     """A decorator: fields of the class become the explicit ``__init__`` that scikit-learn reads,
     and ``{parameters}`` in its docstring becomes `PARAMETERS` with these words for some of `WORDS`.
 
     `own` describes the parameters that no other estimator has."""
 
-    def declare(cls):
+    def declare(cls: type[T]) -> type[T]:
         cls = dataclass(kw_only=True, eq=False, repr=False)(cls)
         if cls.__doc__:
             text = PARAMETERS.format(**WORDS | words)
@@ -90,7 +95,7 @@ def with_parameters(**words):
     return declare
 
 
-def find_loss_among(loss, *known):
+def find_loss_among(loss: str, *known: str) -> Loss:
     """The `Loss` of the parameter `loss`, which has to be one of these names."""
     if not (isinstance(loss, str) and loss in known):
         raise ValueError(f"loss must be {' or '.join(map(repr, known))}; got {loss!r}")

@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -55,8 +54,8 @@ class QuantileRegressorCV(TunedRegressor):
     True
     """
 
-    quantile: Any = 0.5
-    smoothing: Any = 0.1
+    quantile: float = 0.5
+    smoothing: float = 0.1
     _loss_name = "quantile"
 
     def _make_loss(self, y, weight):

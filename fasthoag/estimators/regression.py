@@ -16,6 +16,7 @@ from fasthoag.estimators.placement import beside
 from fasthoag.estimators.tuned import TunedEstimator
 from fasthoag.losses import find_loss
 from fasthoag.null import weighted_quantile
+from fasthoag.types import Matrix
 
 
 @with_parameters()
@@ -58,7 +59,7 @@ class TunedRegressor(RegressorMixin, TunedEstimator):
         middle = weighted_quantile(y, np.ones(len(y)) if weight is None else weight, 0.5)
         return middle if abs(middle) > FAR * robust_scale(y, weight) else 0.0
 
-    def predict(self, X):
+    def predict(self, X: Matrix) -> Any:
         """Predictions, (n_rows,)."""
         loss = find_loss(self._loss_name)
         return beside(X, loss.inverse_link(to_host(self._linear(X))))
@@ -135,8 +136,8 @@ class LinearSVRCV(TunedRegressor):
     True
     """
 
-    epsilon: Any = 0.0
-    loss: Any = "squared_epsilon_insensitive"
+    epsilon: float = 0.0
+    loss: str = "squared_epsilon_insensitive"
     _strength = "C_"
     _loss_name = "squared_epsilon_insensitive"
 
@@ -173,7 +174,7 @@ class HuberRegressorCV(TunedRegressor):
     True
     """
 
-    epsilon: Any = "auto"
+    epsilon: float | str = "auto"
     _loss_name = "huber"
 
     def _make_loss(self, y, weight):

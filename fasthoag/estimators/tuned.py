@@ -2,9 +2,10 @@
 the final fit on all rows."""
 
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_regressor
@@ -24,6 +25,7 @@ from fasthoag.outer.search import is_many
 from fasthoag.outer.trust_region import FEW
 from fasthoag.problem import Problem, check_flag, refit
 from fasthoag.scoring import find_scorers
+from fasthoag.types import ArrayLike, Callback, Matrix, Scoring
 
 # About the relative error of the coefficients. Few coefficients are solved to more digits, which
 # cost next to nothing.
@@ -45,25 +47,32 @@ class TunedEstimator(BaseEstimator):
     """The base of all estimators. A class adds its loss (`_make_loss`), its score (`_score`) and
     the name of the attribute that holds its strength, `_strength`: α = λ or C = 1/λ."""
 
-    cv: Any = 5
-    fit_intercept: Any = True
-    penalty_per: Any = "all"
-    penalty_factor: Any = None
-    one_se: Any = False
-    method: Any = "auto"
-    bounds: Any = None
-    tol: Any = 3e-4
-    max_iter: Any = None
-    n_threads: Any = None
-    n_jobs: Any = None
-    low_memory: Any = False
-    deterministic: Any = False
-    store_folds: Any = False
-    scoring: Any = None
-    device: Any = None
-    callback: Any = None
+    cv: Any = 5  # of scikit-learn's kinds
+    fit_intercept: bool = True
+    penalty_per: str | ArrayLike | Mapping[Any, ArrayLike] | Sequence[ArrayLike] = "all"
+    penalty_factor: ArrayLike | None = None
+    one_se: bool = False
+    method: str = "auto"
+    bounds: tuple[float, float] | None = None
+    tol: float = 3e-4
+    max_iter: int | None = None
+    n_threads: int | None = None
+    n_jobs: int | None = None
+    low_memory: bool = False
+    deterministic: bool = False
+    store_folds: bool = False
+    scoring: Scoring | None = None
+    device: str | None = None
+    callback: Callback | None = None
 
-    def fit(self, X, y, sample_weight=None, validation=None, stop_on=None):
+    def fit(
+        self,
+        X: Matrix,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        validation: tuple[Matrix, ArrayLike] | None = None,
+        stop_on: tuple[Matrix, ArrayLike] | None = None,
+    ) -> Self:
         """Tune and fit.
 
         Parameters
@@ -81,7 +90,7 @@ class TunedEstimator(BaseEstimator):
         self._fit(*self._training(X, y), sample_weight, validation, stop_on)
         return self
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """How good `predict` is for these rows: the accuracy of a classifier, R² of a regressor, D²
         where targets are not negative; a float."""
         return self._score(

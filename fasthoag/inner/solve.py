@@ -9,7 +9,8 @@ import numpy as np
 from fasthoag.inner.cg import CONVERGED, MAX_ITER, STALLED, Strengths, columns_of_lam
 from fasthoag.inner.newton import InnerResult, find_newton
 from fasthoag.inner.precond import NO_PRECONDITIONER, make_precond
-from fasthoag.losses import find_loss
+from fasthoag.losses import Loss, find_loss
+from fasthoag.penalties import Penalty
 
 # the parameter that is the width of a loss's corner: few rows lie in a narrow one, and a step of
 # Newton's method leaves it
@@ -85,11 +86,11 @@ class InnerSolver:
     tol, lam_of, precond, max_iter, max_cg)`` gives an `InnerResult`, as `newton_cg` does."""
 
     name: str
-    accepts: Callable
-    solve: Callable
+    accepts: Callable[[Loss, Penalty], str | None]
+    solve: Callable[..., InnerResult]
 
 
-def accepts_quadratic(loss, penalty):
+def accepts_quadratic(loss: Loss, penalty: Penalty) -> str | None:
     """What keeps Newton's method from solving with them, or None. Every loss has a second
     derivative, where it has kinks one from a side."""
     if penalty.shape.name == "quadratic":
@@ -101,7 +102,7 @@ NEWTON = InnerSolver("newton_cg", accepts_quadratic, newton_cg)
 SOLVERS = [NEWTON]  # the first one that accepts loss and penalty solves the problem
 
 
-def solver_for(loss, penalty, solver=None):
+def solver_for(loss: Loss, penalty: Penalty, solver: InnerSolver | None = None) -> InnerSolver:
     """`solver` if it accepts loss and penalty, or the first of `SOLVERS` that does.
 
     Raises

@@ -1,17 +1,46 @@
 """Data sets of one file or several that belong together, whatever their formats."""
 
 import os
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from fasthoag.io.inputs import counted_from, existing_file, real_type, whole_number
 from fasthoag.io.npz import is_npz, read_npz
 from fasthoag.io.svmlight import read_text, with_features
+from fasthoag.types import Array, Path
 
 
+@overload
 def load_data(
-    path, labels=None, *, n_features=None, dtype=np.float64, zero_based="auto", n_threads=None
-):
+    path: Path,
+    labels: Path | None = None,
+    *,
+    n_features: int | None = None,
+    dtype: DTypeLike = ...,
+    zero_based: bool | str = "auto",
+    n_threads: int | None = None,
+) -> tuple[Any, Array]: ...
+@overload
+def load_data(
+    path: list[Path] | tuple[Path, ...],
+    labels: list[Path | None] | tuple[Path | None, ...] | None = None,
+    *,
+    n_features: int | None = None,
+    dtype: DTypeLike = ...,
+    zero_based: bool | str = "auto",
+    n_threads: int | None = None,
+) -> list[tuple[Any, Array]]: ...
+def load_data(
+    path: Any,
+    labels: Any = None,
+    *,
+    n_features: int | None = None,
+    dtype: DTypeLike = np.float64,
+    zero_based: bool | str = "auto",
+    n_threads: int | None = None,
+) -> Any:
     """Matrix and labels of a data set: ``.npz`` with ``.npy``, or LIBSVM text; of several at once.
 
     Parameters

@@ -4,7 +4,9 @@ from io import BytesIO
 
 import numpy as np
 
+from fasthoag.io.model import Model
 from fasthoag.io.replacement import replace_file
+from fasthoag.types import Path
 
 # The losses that LIBLINEAR has, with its name for them and whether they are regressions.
 SOLVERS = {
@@ -15,7 +17,7 @@ SOLVERS = {
 }
 
 
-def save_liblinear(path, model, *, overwrite=False):
+def save_liblinear(path: Path, model: Model, *, overwrite: bool = False) -> None:
     """Write a model as LIBLINEAR's text format, which its ``predict`` reads.
 
     Loss "logistic" becomes L2R_LR and "squared_hinge" L2R_L2LOSS_SVC (several outputs: one against

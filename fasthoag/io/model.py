@@ -1,12 +1,14 @@
 """A fitted linear model by itself: what is kept of a search, and enough to predict."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse
 
 from fasthoag.io.inputs import counted_from
 from fasthoag.losses import INVERSE_LINKS, likeliest, link_of
+from fasthoag.types import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,18 +44,18 @@ class Model:
     """
 
     loss: str
-    coef: np.ndarray
-    intercept: np.ndarray
-    classes: np.ndarray = ()
-    theta: np.ndarray = ()
-    lam: np.ndarray = ()
+    coef: Any
+    intercept: Any
+    classes: Any = ()
+    theta: Any = ()
+    lam: Any = ()
     value: float = np.nan
     value_error: float = np.nan
     status: str = ""
     message: str = ""
     zero_based: bool | str = "auto"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         coef = np.atleast_2d(np.asarray(self.coef, dtype=np.float64))
         intercept = np.atleast_1d(np.asarray(self.intercept, dtype=np.float64))
         classes = np.asarray(self.classes)
@@ -68,7 +70,7 @@ class Model:
             raise ValueError(
                 f"classes must be empty or {n_classes} numbers or strings; found {self.classes!r}."
             )
-        converted = {"coef": coef, "intercept": intercept, "classes": classes}
+        converted: dict[str, Any] = {"coef": coef, "intercept": intercept, "classes": classes}
         converted |= {
             name: np.atleast_1d(np.asarray(getattr(self, name), np.float64))
             for name in ("theta", "lam")
@@ -79,7 +81,7 @@ class Model:
         for name, value in converted.items():
             object.__setattr__(self, name, value)
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> Array:
         """Predictions ``z = X w + intercept``, shape (n_rows,) with one output, else (n_rows,
         n_outputs)."""
         if not scipy.sparse.issparse(X):
@@ -93,14 +95,14 @@ class Model:
         z = np.asarray(X @ self.coef.T) + self.intercept
         return z[:, 0] if len(self.coef) == 1 else z
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """Labels of a classifier, means of a regression (`Loss.inverse_link`)."""
         z, link = self.decision_function(X), link_of(self.loss)
         if self.classes.size == 0:  # There are no labels that probabilities would be of.
             return z if link == "logit" else INVERSE_LINKS[link](z)
         return self.classes[likeliest(z)]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> Array:
         """Probabilities of the two classes, shape (n_rows, 2). Only models with loss "logistic" and
         one output have them."""
         if self.loss != "logistic" or len(self.coef) != 1:

@@ -8,11 +8,12 @@ import numpy as np
 from fasthoag.io.inputs import existing_file, raise_unless_content
 from fasthoag.io.model import Model
 from fasthoag.io.replacement import replace_file
+from fasthoag.types import Path
 
 FORMAT, VERSION = "fasthoag-model", 2  # Version 1 had no zero_based.
 
 
-def save_model(path, model, *, overwrite=False):
+def save_model(path: Path, model: Model, *, overwrite: bool = False) -> None:
     """Write a model file, which `load_model` reads: a NumPy ``.npz`` archive without pickles.
 
     The file appears under its name only when it is complete: after a full disk or a crash the old
@@ -43,7 +44,7 @@ def save_model(path, model, *, overwrite=False):
     replace_file(path, content.getbuffer(), overwrite)
 
 
-def load_model(path):
+def load_model(path: Path) -> Model:
     """The `Model` in a file that `save_model` wrote (see there for an example).
 
     Raises

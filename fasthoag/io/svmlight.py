@@ -3,9 +3,11 @@
 import importlib
 import mmap
 import os
+from typing import Any
 
 import numpy as np
 import scipy.sparse
+from numpy.typing import DTypeLike
 
 from fasthoag import _core
 from fasthoag.io.inputs import (
@@ -15,12 +17,20 @@ from fasthoag.io.inputs import (
     real_type,
     whole_number,
 )
+from fasthoag.types import Array, Path
 
 NO_LIMIT = 2**62
 COMPRESSED = {".bz2": "bz2", ".gz": "gzip", ".xz": "lzma"}
 
 
-def load_svmlight(path, *, n_features=None, dtype=np.float64, zero_based="auto", n_threads=None):
+def load_svmlight(
+    path: Path,
+    *,
+    n_features: int | None = None,
+    dtype: DTypeLike = np.float64,
+    zero_based: bool | str = "auto",
+    n_threads: int | None = None,
+) -> tuple[Any, Array]:
     """Matrix and labels of a file in LIBSVM (svmlight) format.
 
     One row a line: ``label [qid:n] index:value index:value ... [# comment]``. Indices may come in

@@ -6,10 +6,12 @@ Pedregosa (2016), "Hyperparameter optimization with approximate gradient", Algor
 that keeps the bad point, an inner tolerance from a random start, a linear solve that does not
 follow the schedule, no stopping test."""
 
+from typing import Any
+
 import numpy as np
 
-from fasthoag.hypergradient import Accuracy
-from fasthoag.outer.rules import Proposal, restored, saved
+from fasthoag.hypergradient import Accuracy, Evaluation
+from fasthoag.outer.rules import Box, Proposal, restored, saved
 
 SCHEDULES = {
     "exponential": lambda k: 0.1 * 0.9**k,
@@ -46,7 +48,7 @@ class Classic:
             )
         return Accuracy(epsilon, epsilon)
 
-    def propose(self, evaluation, box, target):
+    def propose(self, evaluation: Evaluation, box: Box, target: float) -> Proposal:
         grad, theta = evaluation.grad, evaluation.theta
         if self.lipschitz is None:
             # the first step has length 1 in log units
@@ -56,7 +58,7 @@ class Classic:
         self.accuracy = self._accuracy()
         return Proposal(d, -0.5 * float(grad @ d))
 
-    def accept(self, current, trial, proposal):
+    def accept(self, current: Evaluation, trial: Evaluation, proposal: Proposal) -> bool:
         """g_k <= g_{k-1} + tolerances - L Δ²/2: then L shrinks a little."""
         slack = 2.0 * (current.value_error + trial.value_error)
         sufficient = 0.1 * proposal.predicted
@@ -66,13 +68,13 @@ class Classic:
         self.n_rejected = 0
         return True
 
-    def reject(self, current, trial, proposal):
+    def reject(self, current: Evaluation, trial: Evaluation, proposal: Proposal) -> None:
         """L doubles and the step is taken again, shorter, from the old point."""
         self.n_rejected += 1
         self.lipschitz *= 2.0 if self.n_rejected < 3 else 10.0
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         return saved(self, self._remembered)
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Any]) -> None:
         restored(self, state, self._remembered)

@@ -6,11 +6,12 @@ adjoint-corrected values, as far as their errors tell; accuracy follows the size
 """
 
 from collections import deque
+from typing import Any
 
 import numpy as np
 
-from fasthoag.hypergradient import Accuracy
-from fasthoag.outer.rules import Past, Proposal, restored, saved
+from fasthoag.hypergradient import Accuracy, Evaluation
+from fasthoag.outer.rules import Box, Past, Proposal, restored, saved
 
 TIGHTEST, LOOSEST = 1e-11, 0.1
 MEMORY = 10
@@ -67,7 +68,7 @@ class LBFGS:
             d = bent(d, grad, *pairs[-2:])
         return d if grad @ d < 0 else -grad * free
 
-    def propose(self, evaluation, box, target):
+    def propose(self, evaluation: Evaluation, box: Box, target: float) -> Proposal:
         theta, grad, last = evaluation.theta, evaluation.grad, self._last
         if last is not None and not last.is_of(evaluation):
             s, y = theta - last.theta, grad - last.grad
@@ -118,7 +119,7 @@ class LBFGS:
             scaled(reached.linear, evaluation.linear_error, evaluation.value_linear_error),
         )
 
-    def accept(self, current, trial, proposal):
+    def accept(self, current: Evaluation, trial: Evaluation, proposal: Proposal) -> bool:
         """Whether f fell by a part of what the slope promises, measured from an average of earlier
         values."""
         noise = current.value_error + trial.value_error
@@ -131,7 +132,7 @@ class LBFGS:
         self._weight = weight
         return True
 
-    def reject(self, current, trial, proposal):
+    def reject(self, current: Evaluation, trial: Evaluation, proposal: Proposal) -> None:
         """The next step is shorter: to the minimiser of a parabola, if there is one."""
         predicted = proposal.predicted
         rise = trial.value - current.value + predicted
@@ -139,10 +140,10 @@ class LBFGS:
         self._length *= float(np.clip(shrink, 0.1, 0.5))
         self._n_rejected += 1
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         return saved(self, self._remembered)
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Any]) -> None:
         restored(self, state, self._remembered)
 
 

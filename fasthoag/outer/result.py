@@ -2,7 +2,7 @@
 where that is known."""
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from fasthoag.null import weighted_quantile
 from fasthoag.outer.search import FLAT, RARE
 from fasthoag.outer.trust_region import FEW
 from fasthoag.problem import for_user
+from fasthoag.types import Array, Record
 
 
 class ConvergenceWarning(UserWarning):
@@ -65,16 +66,16 @@ class HoagResult:
         Scores of every fold, (n_folds,), by the names of `scoring`.
     """
 
-    theta: np.ndarray
-    lam: np.ndarray
+    theta: Array
+    lam: Array
     value: float
     value_error: float
-    grad: np.ndarray
+    grad: Array
     grad_error: float
-    fold_values: np.ndarray
-    fold_weights: np.ndarray
-    w: np.ndarray
-    w_all: np.ndarray
+    fold_values: Array
+    fold_weights: Array
+    w: Any  # NumPy's, or CuPy's where X is
+    w_all: Any
     inner_error: float
     status: str
     message: str
@@ -82,9 +83,9 @@ class HoagResult:
     n_passes: float
     seconds: float
     method: str
-    trace: list = field(repr=False)
+    trace: list[Record] = field(repr=False)
     unseen_value: float = np.nan
-    scores: dict = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
 
 
 SAFETY = 2.0  # of the reported error of f: an estimate, of which 99 of 100 shall hold

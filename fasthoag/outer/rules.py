@@ -1,12 +1,14 @@
 """What a step rule is: how θ moves, and how accurately the next evaluation is made."""
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from fasthoag.hypergradient import Accuracy
+from fasthoag.hypergradient import Accuracy, Evaluation
+from fasthoag.types import Array
 
 
 class Box(NamedTuple):
@@ -36,7 +38,7 @@ class Past(NamedTuple):
     grad: np.ndarray
     grad_error: float
 
-    def is_of(self, evaluation):
+    def is_of(self, evaluation: Evaluation) -> bool:
         """Whether it is this evaluation, and not another one at the same θ."""
         is_same = np.array_equal(self.theta, evaluation.theta)
         is_same = is_same and np.array_equal(self.grad, evaluation.grad)
@@ -52,21 +54,29 @@ class StepRule(Protocol):
     max_iter: int  # accepted steps, unless hoag() is told otherwise
     accuracy: Accuracy  # that the next evaluation should have
 
-    def propose(self, evaluation, box, target): ...  # a Proposal; sets the accuracy to judge it
-    def accept(self, current, trial, proposal): ...  # whether the trial is taken
-    def reject(self, current, trial, proposal): ...  # told so when it was not
-    # of one that wants the hessian: the best that it knows of it, and the relative error of that
-    def hessian(self, evaluation): ...
-    def state(self): ...  # a dict of plain values and arrays
-    def restore(self, state): ...
+    # sets the accuracy to judge it
+    def propose(self, evaluation: Evaluation, box: Box, target: float) -> Proposal: ...
+    # whether the trial is taken
+    def accept(self, current: Evaluation, trial: Evaluation, proposal: Proposal) -> bool: ...
+    # told so when it was not
+    def reject(self, current: Evaluation, trial: Evaluation, proposal: Proposal) -> None: ...
+    def state(self) -> dict[str, Any]: ...  # plain values and arrays
+    def restore(self, state: dict[str, Any]) -> None: ...
 
 
-def saved(rule, names):
+class SecondOrderRule(StepRule, Protocol):
+    """A step rule that wants the hessian."""
+
+    # the best that it knows of it, and the relative error of that
+    def hessian(self, evaluation: Evaluation) -> tuple[Array, float]: ...
+
+
+def saved(rule: object, names: Iterable[str]) -> dict[str, Any]:
     """A copy of these attributes of a rule."""
     return {name: copy.deepcopy(vars(rule)[name]) for name in names}
 
 
-def restored(rule, state, names):
+def restored(rule: object, state: dict[str, Any], names: Iterable[str]) -> None:
     """Gives a rule the attributes that `saved` took, or some of them."""
     unknown = set(state) - set(names)
     if unknown:

@@ -126,7 +126,8 @@ def measured(bound, has_box=False):
         if not np.allclose(penalty.strengths(zero + shift, n), expected, rtol=1e-9, atol=0):
             return as_it_is()
     rest = none[len(shift) :]  # of what is tuned beside the penalty
-    inner, shift, to_mean = inner.in_units(unit), *(np.append(t, rest) for t in (shift, to_mean))
+    shift, to_mean = np.append(shift, rest), np.append(to_mean, rest)
+    inner = inner.in_units(unit)
     bound = replace(bound, inner=inner)
     of_feature = unit if np.ndim(unit) < 2 else unit.mean(axis=1)
     relative = every / of_feature

@@ -1,10 +1,12 @@
 """Exact Newton in θ inside a trust region and a box, with inner accuracy that follows the size of
 the steps."""
 
+from typing import Any
+
 import numpy as np
 
-from fasthoag.hypergradient import V_TOL, Accuracy
-from fasthoag.outer.rules import Past, Proposal, restored, saved
+from fasthoag.hypergradient import V_TOL, Accuracy, Evaluation
+from fasthoag.outer.rules import Box, Past, Proposal, restored, saved
 
 TIGHTEST = 1e-11
 # hyperparameters up to which their tangents are worth their columns; more come with as few
@@ -79,7 +81,7 @@ class TrustRegion:
         self._last = None
         self._n_rejected = 0
 
-    def hessian(self, evaluation):
+    def hessian(self, evaluation: Any) -> tuple[Any, float]:
         """The outer Hessian and its relative error: the fresh one, what is known from before, or
         what the last two hypergradients say. The first has an error of first order in the tangents'
         residuals (3 to 16 times as large on 20 newsgroups), hypergradients of second."""
@@ -98,7 +100,7 @@ class TrustRegion:
                 hess, hess_error = hess + np.outer(gap, gap) / (gap @ s), secant_error
         return hess, hess_error
 
-    def propose(self, evaluation, box, target):
+    def propose(self, evaluation: Evaluation, box: Box, target: float) -> Proposal:
         """The minimiser of the quadratic model within the radius; sets the accuracy that judging it
         needs."""
         hess, hess_error = self.hint = self.hessian(evaluation)
@@ -127,7 +129,9 @@ class TrustRegion:
             evaluation,
             0.3
             * max(
-                0.3 * np.linalg.norm(hess, 2) * float(d @ d), 0.3 * evaluation.grad_error, target
+                0.3 * float(np.linalg.norm(hess, 2)) * float(d @ d),
+                0.3 * evaluation.grad_error,
+                target,
             ),
             max(0.3 * predicted, 0.3 * target),
             is_hess_known=hess_error + np.linalg.norm(d) < 0.5,
@@ -167,7 +171,7 @@ class TrustRegion:
             tangents=float(np.clip(tangents, TIGHTEST, most.tangents)),
         )
 
-    def accept(self, current, trial, proposal):
+    def accept(self, current: Evaluation, trial: Evaluation, proposal: Proposal) -> bool:
         """Whether the trial decreased f by enough, as far as the errors of both values tell; sets
         the radius."""
         noise, predicted = current.value_error + trial.value_error, proposal.predicted
@@ -181,14 +185,14 @@ class TrustRegion:
             self.radius = max(0.5 * size, 0.1)
         return True
 
-    def reject(self, current, trial, proposal):
+    def reject(self, current: Evaluation, trial: Evaluation, proposal: Proposal) -> None:
         self.radius = 0.25 * length_of(proposal)
         self._n_rejected += 1
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         return saved(self, self._remembered)
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Any]) -> None:
         restored(self, state, self._remembered)
 
 

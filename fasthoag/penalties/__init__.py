@@ -2,10 +2,12 @@
 the penalty does to a coefficient. All of today are quadratic, ½ Σ_j λ_j(θ) w_j².
 
 `strengths` has the maps of the package, `composed` what is made of others, `shapes` the shapes. A
-penalty of your own needs the methods of `Penalty`."""
+penalty of your own needs the methods of `OwnPenalty`."""
+
+from collections.abc import Callable
 
 from fasthoag.penalties.composed import Fixed, PerClass, Shaped, with_shape_of
-from fasthoag.penalties.penalty import Penalty, adopted
+from fasthoag.penalties.penalty import OwnPenalty, Penalty, adopted
 from fasthoag.penalties.shapes import QUADRATIC, Quadratic, Shape
 from fasthoag.penalties.strengths import (
     FeatureRidge,
@@ -16,7 +18,7 @@ from fasthoag.penalties.strengths import (
 )
 from fasthoag.penalties.units import InUnits, standardised
 
-PENALTIES = {
+PENALTIES: dict[str, Callable[..., Penalty]] = {
     "ridge": Ridge,
     "feature_ridge": FeatureRidge,
     "group_ridge": GroupRidge,
@@ -32,6 +34,7 @@ __all__ = [
     "Fixed",
     "GroupRidge",
     "InUnits",
+    "OwnPenalty",
     "Penalty",
     "PerClass",
     "Quadratic",

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fasthoag.penalties.penalty import Made
+from fasthoag.penalties.penalty import Made, Penalty
+from fasthoag.penalties.shapes import Shape
+from fasthoag.types import Array, ArrayLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,45 +34,44 @@ class PerClass(Made):
            [1., 3.]])
     """
 
-    penalty: Any
+    penalty: Any  # an `OwnPenalty`
     n_classes: int
     is_per_class = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not (isinstance(self.n_classes, (int, np.integer)) and self.n_classes >= 2):
             raise ValueError(f"n_classes must be a whole number >= 2; got {self.n_classes!r}")
 
-    def units(self, scales):
+    def units(self, scales: Array) -> Array:
         return np.tile(self.penalty.units(scales), self.n_classes)
 
-    def of_features(self, values, n_features):
+    def of_features(self, values: Array, n_features: int) -> Array:
         each = (self.penalty.of_features(v, n_features) for v in self._split(values))
         return np.column_stack(list(each))
 
-    def _split(self, theta):
+    def _split(self, theta: Array) -> list[Array]:
         return np.split(np.asarray(theta), self.n_classes)
 
-    def n_hyper(self, n_features):
+    def n_hyper(self, n_features: int) -> int:
         return self.n_classes * self.penalty.n_hyper(n_features)
 
-    def start(self, level, n_features):
+    def start(self, level: float, n_features: int) -> Array:
         return np.tile(self.penalty.start(level, n_features), self.n_classes)
 
-    def box(self, low, high, n_features):
-        return tuple(
-            np.tile(side, self.n_classes) for side in self.penalty.box(low, high, n_features)
-        )
+    def box(self, low: float, high: float, n_features: int) -> tuple[Array, Array]:
+        least, most = self.penalty.box(low, high, n_features)
+        return np.tile(least, self.n_classes), np.tile(most, self.n_classes)
 
-    def strengths(self, theta, n_features):
+    def strengths(self, theta: Array, n_features: int) -> Array:
         return np.column_stack([self.penalty.strengths(t, n_features) for t in self._split(theta)])
 
-    def strengths_vjp(self, theta, u):
+    def strengths_vjp(self, theta: Array, u: Array) -> Array:
         return np.concatenate(
             [self.penalty.strengths_vjp(t, u[:, c]) for c, t in enumerate(self._split(theta))]
         )
 
-    def strengths_jac(self, theta, n_features):
+    def strengths_jac(self, theta: Array, n_features: int) -> Array:
         """∂λ/∂θ, (n_features, n_classes, n_hyper)."""
         each = [self.penalty.strengths_jac(t, n_features) for t in self._split(theta)]
         k = each[0].shape[1]
@@ -79,7 +80,7 @@ class PerClass(Made):
             out[:, c, c * k : (c + 1) * k] = jac
         return out
 
-    def strengths_hess(self, theta, u):
+    def strengths_hess(self, theta: Array, u: Array) -> Array:
         from scipy.linalg import block_diag  # it takes as long to import as all of fasthoag
 
         parts = enumerate(self._split(theta))
@@ -103,11 +104,11 @@ class Fixed(Made):
     array([2., 2.])
     """
 
-    penalty: Any
-    theta: Any
+    penalty: Any  # an `OwnPenalty`
+    theta: ArrayLike
     is_partition = False
 
-    def check(self, n_features):
+    def check(self, n_features: int) -> None:
         self.penalty.check(n_features)
         theta, k = np.asarray(self.theta, np.float64), self.penalty.n_hyper(n_features)
         if theta.shape != (k,) or not np.isfinite(theta).all():
@@ -116,25 +117,25 @@ class Fixed(Made):
                 f"{self.theta!r}"
             )
 
-    def n_hyper(self, n_features):
+    def n_hyper(self, n_features: int) -> int:
         return 0
 
-    def start(self, level, n_features):
+    def start(self, level: float, n_features: int) -> Array:
         return np.empty(0)
 
-    def box(self, low, high, n_features):
+    def box(self, low: float, high: float, n_features: int) -> tuple[Array, Array]:
         return np.empty(0), np.empty(0)
 
-    def strengths(self, theta, n_features):
+    def strengths(self, theta: Array, n_features: int) -> Array:
         return self.penalty.strengths(np.asarray(self.theta, np.float64), n_features)
 
-    def strengths_jac(self, theta, n_features):
+    def strengths_jac(self, theta: Array, n_features: int) -> Array:
         return np.empty((n_features, 0))
 
-    def strengths_vjp(self, theta, u):
+    def strengths_vjp(self, theta: Array, u: Array) -> Array:
         return np.empty(0)
 
-    def strengths_hess(self, theta, u):
+    def strengths_hess(self, theta: Array, u: Array) -> Array:
         return np.empty((0, 0))
 
 
@@ -156,10 +157,10 @@ class Shaped(Made):
     'quadratic'
     """
 
-    penalty: Any
-    shape: Any
+    penalty: Any  # an `OwnPenalty`
+    shape: Shape
 
 
-def with_shape_of(penalty, other):
+def with_shape_of(penalty: Penalty, other: Penalty) -> Penalty:
     """The strengths of one penalty with the shape of another."""
     return penalty if penalty.shape == other.shape else Shaped(penalty, other.shape)

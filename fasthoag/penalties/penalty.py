@@ -4,39 +4,63 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Protocol, runtime_checkable
 
-from fasthoag.penalties.shapes import QUADRATIC
+from fasthoag.penalties.shapes import QUADRATIC, Shape
+from fasthoag.types import Array
+
+
+class OwnPenalty(Protocol):
+    """The methods that a penalty of your own needs. ``n_hyper(n_features)`` is the number of its
+    hyperparameters; strengths are per feature, in the user's feature order, and never touch the
+    intercept."""
+
+    # raises ValueError when it does not fit so many features
+    def check(self, n_features: int, /) -> None: ...
+    def n_hyper(self, n_features: int, /) -> int: ...
+    # θ at which strengths are about exp(level), (n_hyper,)
+    def start(self, level: float, n_features: int, /) -> Array: ...
+    # bounds of θ for strengths between exp(low) and exp(high), two (n_hyper,)
+    def box(self, low: float, high: float, n_features: int, /) -> tuple[Array, Array]: ...
+    def strengths(self, theta: Array, n_features: int, /) -> Array: ...  # λ, (n_features,)
+    # (∂λ/∂θ)ᵀ u, (n_hyper,)
+    def strengths_vjp(self, theta: Array, u: Array, /) -> Array: ...
 
 
 @runtime_checkable
-class Penalty(Protocol):
-    """``n_hyper(n_features)`` hyperparameters; strengths are per feature, in the user's feature
-    order, and never touch the intercept.
+class Penalty(OwnPenalty, Protocol):
+    """What `Problem` asks of a penalty. One of your own that has the methods of `OwnPenalty` may
+    leave out the attributes, whose values are then those that stand here."""
 
-    A penalty of your own that has the methods may leave out the attributes, whose values are then
-    those that stand here."""
+    @property
+    def is_per_class(self) -> bool:
+        """Whether strengths differ by class, (n_features, n_classes)."""
+        return False
 
-    is_per_class = False  # whether strengths differ by class, (n_features, n_classes)
-    n_classes = 1  # of the strengths
-    penalty_factor: Any = None  # fixed relative strengths (n_features,)
-    # whether every feature has one hyperparameter alone; then ``units(scales)`` are the means of
-    # numbers of the features over those of each hyperparameter, and ``of_features(values, n)`` the
-    # way back
-    is_partition = False
-    shape: Any = QUADRATIC  # see `Shape`
+    @property
+    def n_classes(self) -> int:
+        """Of the strengths."""
+        return 1
 
-    # raises ValueError when it does not fit so many features
-    def check(self, n_features): ...
-    def n_hyper(self, n_features): ...
-    # θ at which strengths are about exp(level), (n_hyper,)
-    def start(self, level, n_features): ...
-    # bounds of θ for strengths between exp(low) and exp(high), two (n_hyper,)
-    def box(self, low, high, n_features): ...
-    def strengths(self, theta, n_features): ...  # λ, (n_features,)
-    def strengths_vjp(self, theta, u): ...  # (∂λ/∂θ)ᵀ u, (n_hyper,)
+    @property
+    def penalty_factor(self) -> Any:
+        """Fixed relative strengths, (n_features,), or None."""
+        return None
+
+    @property
+    def is_partition(self) -> bool:
+        """Whether every feature has one hyperparameter alone. Then ``units(scales)`` are the means
+        of numbers of the features over those of each hyperparameter, and ``of_features(values, n)``
+        is the way back."""
+        return False
+
+    @property
+    def shape(self) -> Shape:
+        """What the penalty does to a coefficient of strength 1."""
+        return QUADRATIC
+
     # ∂λ/∂θ, (n_features, n_hyper); asked for few hyperparameters only
-    def strengths_jac(self, theta, n_features): ...
+    def strengths_jac(self, theta: Array, n_features: int, /) -> Array: ...
     # Σ_j u_j ∂²λ_j/∂θ², (n_hyper, n_hyper); asked for few only
-    def strengths_hess(self, theta, u): ...
+    def strengths_hess(self, theta: Array, u: Array, /) -> Array: ...
 
 
 ATTRIBUTES = ("is_per_class", "n_classes", "penalty_factor", "is_partition", "shape")
@@ -48,8 +72,13 @@ class Made:
     what it says itself."""
 
     penalty: Any
+    is_per_class: bool
+    n_classes: int
+    penalty_factor: Any
+    is_partition: bool
+    shape: Shape
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         penalty = adopted(self.penalty)
         own = {**vars(type(self)), **vars(self)}
         for name, value in zip(ATTRIBUTES, attrgetter(*ATTRIBUTES)(penalty), strict=True):
@@ -57,34 +86,34 @@ class Made:
                 object.__setattr__(self, name, value)
         object.__setattr__(self, "penalty", penalty)
 
-    def units(self, scales):
+    def units(self, scales: Array) -> Array:
         return self.penalty.units(scales)
 
-    def of_features(self, values, n_features):
+    def of_features(self, values: Array, n_features: int) -> Array:
         return self.penalty.of_features(values, n_features)
 
-    def check(self, n_features):
+    def check(self, n_features: int) -> None:
         self.penalty.check(n_features)
 
-    def n_hyper(self, n_features):
+    def n_hyper(self, n_features: int) -> int:
         return self.penalty.n_hyper(n_features)
 
-    def start(self, level, n_features):
+    def start(self, level: float, n_features: int) -> Array:
         return self.penalty.start(level, n_features)
 
-    def box(self, low, high, n_features):
+    def box(self, low: float, high: float, n_features: int) -> tuple[Array, Array]:
         return self.penalty.box(low, high, n_features)
 
-    def strengths(self, theta, n_features):
+    def strengths(self, theta: Array, n_features: int) -> Array:
         return self.penalty.strengths(theta, n_features)
 
-    def strengths_jac(self, theta, n_features):
+    def strengths_jac(self, theta: Array, n_features: int) -> Array:
         return self.penalty.strengths_jac(theta, n_features)
 
-    def strengths_vjp(self, theta, u):
+    def strengths_vjp(self, theta: Array, u: Array) -> Array:
         return self.penalty.strengths_vjp(theta, u)
 
-    def strengths_hess(self, theta, u):
+    def strengths_hess(self, theta: Array, u: Array) -> Array:
         return self.penalty.strengths_hess(theta, u)
 
 
@@ -99,11 +128,11 @@ class Adopted(Made):
     is_partition: bool
     shape: Any
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Everything is there already."""
 
 
-def adopted(penalty):
+def adopted(penalty: OwnPenalty) -> Penalty:
     """`penalty` itself, or a user's with the attributes that it left out.
 
     Raises
@@ -121,5 +150,5 @@ def adopted(penalty):
             f"penalty must have the methods of fasthoag.Penalty; {penalty!r} lacks "
             f"{', '.join(missing)}"
         )
-    own = {name: getattr(penalty, name, vars(Penalty)[name]) for name in ATTRIBUTES}
-    return Adopted(penalty, **own)
+    usual = {name: vars(Penalty)[name].fget(penalty) for name in ATTRIBUTES}
+    return Adopted(penalty, **{name: getattr(penalty, name, usual[name]) for name in ATTRIBUTES})

@@ -4,6 +4,8 @@ and searches ask of it, in one place."""
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fasthoag.types import Array, Block
+
 
 class Shape(Protocol):
     """``P(w) = Σ_j λ_j ψ_j(w)``, piecewise quadratic in w: its third derivative is 0.
@@ -18,16 +20,18 @@ class Shape(Protocol):
     name: str
     is_smooth: bool  # else solutions may sit on kinks, where coefficients do not move: `support`
 
-    def values(self, W): ...  # ψ_j(w) of every coefficient, (n_coef, m)
-    def gradient(self, W): ...  # of Σ ψ_j, (n_coef, m); 0 on a kink
-    def product(self, W, V): ...  # the Hessian of Σ ψ_j times V, off the kinks
-    def diagonal(self, W): ...  # of that Hessian, (n_coef, m), or a number
-    def prox(self, lam, W): ...  # argmin_v ½ |v - w|² + P(v)
+    def values(self, W: Block) -> Block: ...  # ψ_j(w) of every coefficient, (n_coef, m)
+    def gradient(self, W: Block) -> Block: ...  # of Σ ψ_j, (n_coef, m); 0 on a kink
+    def product(
+        self, W: Block, V: Block
+    ) -> Block: ...  # the Hessian of Σ ψ_j times V, off the kinks
+    def diagonal(self, W: Block) -> Block | float: ...  # of that Hessian, (n_coef, m), or a number
+    def prox(self, lam: Block, W: Block) -> Block: ...  # argmin_v ½ |v - w|² + P(v)
     # the coefficients that move when strengths do, (n_coef, m) of bool; None for all
-    def support(self, lam, W): ...
+    def support(self, lam: Block, W: Block) -> Block | None: ...
     # strengths of features (n_features,) at which the penalty weighs as much as the data; 0 for
     # those that tell nothing
-    def scales(self, inner): ...
+    def scales(self, inner: Any) -> Array: ...
 
 
 @dataclass(frozen=True)
@@ -45,27 +49,27 @@ class Quadratic:
     name = "quadratic"
     is_smooth = True
 
-    def values(self, W):
+    def values(self, W: Block) -> Block:
         return 0.5 * W * W
 
-    def gradient(self, W):
+    def gradient(self, W: Block) -> Block:
         return W
 
-    def product(self, W, V):
+    def product(self, W: Block, V: Block) -> Block:
         return V
 
-    def diagonal(self, W):
+    def diagonal(self, W: Block) -> Block | float:
         return 1.0
 
-    def prox(self, lam, W):
+    def prox(self, lam: Block, W: Block) -> Block:
         return W / (1.0 + lam)
 
-    def support(self, lam, W):
+    def support(self, lam: Block, W: Block) -> Block | None:
         return None
 
-    def scales(self, inner):
+    def scales(self, inner: Any) -> Array:
         """The curvature of the loss at the null model."""
         return inner.curvature_scales
 
 
-QUADRATIC: Any = Quadratic()
+QUADRATIC = Quadratic()

@@ -2,13 +2,16 @@
 ``λ = penalty_factor exp(A θ)``, and differ in A (n_features, n_hyper): a column of ones, the
 identity, membership of groups, a matrix of the user."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from fasthoag.penalties.penalty import OwnPenalty
 from fasthoag.penalties.shapes import QUADRATIC
+from fasthoag.types import Array, ArrayLike
 
 MOST_LOG = 345.0  # 1e150
 
@@ -17,10 +20,25 @@ class LogLinear:
     """λ = penalty_factor exp(A θ) from ``_apply(θ, n)`` = A θ, ``_adjoint(u)`` = Aᵀ u and
     ``_matrix(n)`` = A."""
 
-    is_per_class, n_classes, shape = False, 1, QUADRATIC
-    is_partition = False  # whether A is membership
+    is_per_class: bool = False
+    n_classes: int = 1
+    shape: Any = QUADRATIC
+    is_partition: bool = False  # whether A is membership
+    penalty_factor: Any
 
-    def units(self, scales):
+    def n_hyper(self, n_features: int) -> int:
+        raise NotImplementedError
+
+    def _apply(self, theta: Array, n_features: int) -> Array:
+        raise NotImplementedError
+
+    def _adjoint(self, u: Array) -> Array:
+        raise NotImplementedError
+
+    def _matrix(self, n_features: int) -> Array:
+        raise NotImplementedError
+
+    def units(self, scales: Array) -> Array:
         """Means of positive numbers of features over those of every hyperparameter of a partition,
         (n_hyper,), the mean of all where it has none."""
         is_there = scales > 0
@@ -28,11 +46,11 @@ class LogLinear:
         whole = scales[is_there].mean() if is_there.any() else 1.0
         return np.where(count > 0, total / np.maximum(count, 1.0), whole)
 
-    def of_features(self, values, n_features):
+    def of_features(self, values: Array, n_features: int) -> Array:
         """Numbers of hyperparameters of a partition for their features, (n_features,)."""
         return self._apply(values, n_features)
 
-    def check(self, n_features):
+    def check(self, n_features: int) -> None:
         factor = self.penalty_factor
         if factor is None:
             return
@@ -47,29 +65,29 @@ class LogLinear:
                 "penalty_factor must be finite and >= 0 (0: not penalised), and not 0 everywhere"
             )
 
-    def start(self, level, n_features):
+    def start(self, level: float, n_features: int) -> Array:
         return np.full(self.n_hyper(n_features), float(level))
 
-    def box(self, low, high, n_features):
+    def box(self, low: float, high: float, n_features: int) -> tuple[Array, Array]:
         k = self.n_hyper(n_features)
         return np.full(k, float(low)), np.full(k, float(high))
 
-    def strengths(self, theta, n_features):
+    def strengths(self, theta: Array, n_features: int) -> Array:
         # beyond, λ is nothing or everything, and its products still are numbers
         lam = np.exp(np.clip(self._apply(theta, n_features), -MOST_LOG, MOST_LOG))
         return lam if self.penalty_factor is None else self.penalty_factor * lam
 
-    def strengths_jac(self, theta, n_features):
+    def strengths_jac(self, theta: Array, n_features: int) -> Array:
         return self.strengths(theta, n_features)[:, None] * self._matrix(n_features)
 
-    def strengths_vjp(self, theta, u):
+    def strengths_vjp(self, theta: Array, u: Array) -> Array:
         return self._adjoint(self.strengths(theta, len(u)) * u)
 
-    def strengths_hess(self, theta, u):
+    def strengths_hess(self, theta: Array, u: Array) -> Array:
         A = self._matrix(len(u))
         return A.T @ ((self.strengths(theta, len(u)) * u)[:, None] * A)
 
-    def __add__(self, other):
+    def __add__(self, other: OwnPenalty) -> "SumPenalty":
         return SumPenalty(
             (
                 *(self.parts if isinstance(self, SumPenalty) else (self,)),
@@ -96,19 +114,19 @@ class Ridge(LogLinear):
     array([1., 0.])
     """
 
-    penalty_factor: Any = None
+    penalty_factor: ArrayLike | None = None
     is_partition = True
 
-    def n_hyper(self, n_features):
+    def n_hyper(self, n_features: int) -> int:
         return 1
 
-    def _apply(self, theta, n_features):
+    def _apply(self, theta: Array, n_features: int) -> Array:
         return np.full(n_features, float(theta[0]))
 
-    def _adjoint(self, u):
+    def _adjoint(self, u: Array) -> Array:
         return np.array([np.sum(u)])
 
-    def _matrix(self, n_features):
+    def _matrix(self, n_features: int) -> Array:
         return np.ones((n_features, 1))
 
 
@@ -129,19 +147,19 @@ class FeatureRidge(LogLinear):
     array([1., 4.])
     """
 
-    penalty_factor: Any = None
+    penalty_factor: ArrayLike | None = None
     is_partition = True
 
-    def n_hyper(self, n_features):
+    def n_hyper(self, n_features: int) -> int:
         return n_features
 
-    def _apply(self, theta, n_features):
+    def _apply(self, theta: Array, n_features: int) -> Array:
         return np.asarray(theta, np.float64)
 
-    def _adjoint(self, u):
+    def _adjoint(self, u: Array) -> Array:
         return u
 
-    def _matrix(self, n_features):
+    def _matrix(self, n_features: int) -> Array:
         return np.eye(n_features)
 
 
@@ -170,12 +188,16 @@ class GroupRidge(LogLinear):
     array([1., 4., 1.])
     """
 
-    groups: Any
-    penalty_factor: Any = None
+    groups: ArrayLike | Mapping[Any, ArrayLike] | Sequence[ArrayLike]
+    penalty_factor: ArrayLike | None = None
     is_partition = True
 
-    def __post_init__(self):
-        groups = self.groups
+    if TYPE_CHECKING:
+        names: list[Any] = field(init=False)
+        index: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        groups: Any = self.groups
         is_lists = isinstance(groups, dict) or (
             isinstance(groups, (list, tuple)) and len(groups) > 0 and np.ndim(groups[0]) == 1
         )
@@ -212,7 +234,7 @@ class GroupRidge(LogLinear):
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "index", index)
 
-    def check(self, n_features):
+    def check(self, n_features: int) -> None:
         super().check(n_features)
         if len(self.index) != n_features:
             raise ValueError(
@@ -220,16 +242,16 @@ class GroupRidge(LogLinear):
                 f"{n_features}"
             )
 
-    def n_hyper(self, n_features):
+    def n_hyper(self, n_features: int) -> int:
         return len(self.names)
 
-    def _apply(self, theta, n_features):
+    def _apply(self, theta: Array, n_features: int) -> Array:
         return np.asarray(theta, np.float64)[self.index]
 
-    def _adjoint(self, u):
-        return np.bincount(self.index, weights=u, minlength=len(self.names))
+    def _adjoint(self, u: Array) -> Array:
+        return np.bincount(self.index, weights=u, minlength=len(self.names)).astype(np.float64)
 
-    def _matrix(self, n_features):
+    def _matrix(self, n_features: int) -> Array:
         return np.eye(len(self.names))[self.index]
 
 
@@ -254,10 +276,10 @@ class StructuredRidge(LogLinear):
     array([ 2., 18.])
     """
 
-    Z: Any
-    penalty_factor: Any = None
+    Z: Any  # an array or a sparse matrix
+    penalty_factor: ArrayLike | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         Z = self.Z if sp.issparse(self.Z) else np.asarray(self.Z, np.float64)
         values = Z.data if sp.issparse(Z) else Z
         if Z.ndim != 2 or not np.isfinite(values).all():
@@ -270,33 +292,33 @@ class StructuredRidge(LogLinear):
             )
         object.__setattr__(self, "Z", Z)
 
-    def check(self, n_features):
+    def check(self, n_features: int) -> None:
         super().check(n_features)
         if self.Z.shape[0] != n_features:
             raise ValueError(
                 f"Z must have one row a feature; it has {self.Z.shape[0]} and X has {n_features}"
             )
 
-    def n_hyper(self, n_features):
+    def n_hyper(self, n_features: int) -> int:
         return self.Z.shape[1]
 
-    def start(self, level, n_features):
+    def start(self, level: float, n_features: int) -> Array:
         ZZ, Z1 = self.Z.T @ self.Z, np.asarray(self.Z.sum(axis=0)).ravel()
         return np.linalg.lstsq(ZZ.toarray() if sp.issparse(ZZ) else ZZ, level * Z1, rcond=None)[0]
 
-    def box(self, low, high, n_features):
+    def box(self, low: float, high: float, n_features: int) -> tuple[Array, Array]:
         largest = abs(self.Z).max(axis=0)
         largest = (largest.toarray() if sp.issparse(largest) else largest).ravel()
         reach = max(abs(low), abs(high)) / largest  # each term alone stays within the strengths
         return -reach, reach
 
-    def _apply(self, theta, n_features):
+    def _apply(self, theta: Array, n_features: int) -> Array:
         return np.asarray(self.Z @ np.asarray(theta, np.float64)).ravel()
 
-    def _adjoint(self, u):
+    def _adjoint(self, u: Array) -> Array:
         return np.asarray(self.Z.T @ u).ravel()
 
-    def _matrix(self, n_features):
+    def _matrix(self, n_features: int) -> Array:
         return self.Z.toarray() if sp.issparse(self.Z) else self.Z
 
 
@@ -312,36 +334,37 @@ class SumPenalty(LogLinear):
     array([2., 2.])
     """
 
-    parts: tuple
+    parts: tuple[Any, ...]
     penalty_factor = None  # of the sum: each part has its own
 
-    def _split(self, theta, n_features):
+    def _split(self, theta: Array, n_features: int) -> list[Array]:
         ends = np.cumsum([part.n_hyper(n_features) for part in self.parts])[:-1]
         return np.split(np.asarray(theta), ends)
 
-    def check(self, n_features):
+    def check(self, n_features: int) -> None:
         for part in self.parts:
             part.check(n_features)
 
-    def n_hyper(self, n_features):
+    def n_hyper(self, n_features: int) -> int:
         return sum(part.n_hyper(n_features) for part in self.parts)
 
-    def start(self, level, n_features):
+    def start(self, level: float, n_features: int) -> Array:
         return np.concatenate(
             [part.start(level - np.log(len(self.parts)), n_features) for part in self.parts]
         )
 
-    def box(self, low, high, n_features):
+    def box(self, low: float, high: float, n_features: int) -> tuple[Array, Array]:
         boxes = [part.box(low, high, n_features) for part in self.parts]
-        return tuple(np.concatenate(side) for side in zip(*boxes, strict=False))
+        least, most = (np.concatenate(side) for side in zip(*boxes, strict=False))
+        return least, most
 
-    def strengths(self, theta, n_features):
+    def strengths(self, theta: Array, n_features: int) -> Array:
         return sum(
             part.strengths(t, n_features)
             for part, t in zip(self.parts, self._split(theta, n_features), strict=False)
         )
 
-    def strengths_jac(self, theta, n_features):
+    def strengths_jac(self, theta: Array, n_features: int) -> Array:
         return np.concatenate(
             [
                 part.strengths_jac(t, n_features)
@@ -350,7 +373,7 @@ class SumPenalty(LogLinear):
             axis=1,
         )
 
-    def strengths_vjp(self, theta, u):
+    def strengths_vjp(self, theta: Array, u: Array) -> Array:
         return np.concatenate(
             [
                 part.strengths_vjp(t, u)
@@ -358,7 +381,7 @@ class SumPenalty(LogLinear):
             ]
         )
 
-    def strengths_hess(self, theta, u):
+    def strengths_hess(self, theta: Array, u: Array) -> Array:
         from scipy.linalg import block_diag
 
         return block_diag(

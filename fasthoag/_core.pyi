@@ -1,0 +1,213 @@
+"""The types of the extension module, whose bindings are csrc/bind/*.cpp. Arrays are C-ordered and
+never converted: of float64 where nothing else is said."""
+
+from collections.abc import Callable
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Doubles = NDArray[np.float64]
+_Ints = NDArray[np.int32]
+_Longs = NDArray[np.int64]
+_Indices = NDArray[np.int32] | NDArray[np.int64]
+_Values = NDArray[np.float32] | NDArray[np.float64]
+
+STATUS: tuple[str, ...]
+has_openmp: bool
+has_clones: bool
+compiler: str
+
+def hardware_threads() -> int: ...
+def loss_names() -> list[str]: ...
+
+class Matrix:
+    @overload
+    def __init__(
+        self,
+        indptr: _Longs,
+        indices: _Indices,
+        data: _Values,
+        n_cols: int,
+        has_intercept: bool,
+        transposed: tuple[_Longs, _Indices, _Values] | None = None,
+        deterministic: bool = False,
+        intercept: float = 1.0,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        dense: _Values,
+        has_intercept: bool,
+        transposed: _Values | None = None,
+        deterministic: bool = False,
+        intercept: float = 1.0,
+    ) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def n_coef(self) -> int: ...
+    @property
+    def n_stored(self) -> int: ...
+    @property
+    def n_passes(self) -> int: ...
+    @property
+    def is_narrow(self) -> bool: ...
+    def hvp(self, C: _Doubles, V: _Doubles, n_classes: int, n_threads: int) -> _Doubles: ...
+    def hess_diag(self, C: _Doubles, n_threads: int) -> _Doubles: ...
+    def matvec(self, V: _Doubles, n_threads: int) -> _Doubles: ...
+    def rmatvec(self, R: _Doubles, n_threads: int) -> _Doubles: ...
+    def contract(
+        self,
+        A: _Doubles | None,
+        B: _Doubles | None,
+        Q: _Doubles | None,
+        U: _Doubles,
+        n_classes: int,
+        n_threads: int,
+    ) -> _Doubles: ...
+
+class Loss:
+    @overload
+    def __init__(self, name: str, a0: float, a1: float) -> None: ...
+    @overload
+    def __init__(self, value_d1: int, derivative: int) -> None: ...
+    @overload
+    def __init__(self, n_classes: int, smoothing: float) -> None: ...
+    @overload
+    def __init__(self, loss: Loss, other: Loss, weight: float) -> None: ...
+    @property
+    def n_classes(self) -> int: ...
+
+class LossGrad:
+    @property
+    def value(self) -> _Doubles: ...
+    @property
+    def other(self) -> _Doubles: ...
+    @property
+    def grad(self) -> _Doubles | None: ...
+    @property
+    def Z(self) -> _Doubles: ...
+
+class Rows:
+    def __init__(
+        self,
+        y: _Doubles,
+        weight: _Doubles | None,
+        mask: NDArray[np.uint8] | None,
+        offset: _Doubles | None,
+    ) -> None: ...
+    def loss_grad(
+        self, matrix: Matrix, loss: Loss, W: _Doubles, part: int, has_grad: bool, n_threads: int
+    ) -> LossGrad: ...
+    def terms(self, loss: Loss, order: int, part: int, Z: _Doubles, n_threads: int) -> _Doubles: ...
+    def sums(self, loss: Loss, part: int, Z: _Doubles, n_threads: int) -> _Doubles: ...
+
+class Preconditioner:
+    def __init__(
+        self, diagonal: _Doubles | None, low_rank: _Doubles | None, inverse: _Doubles | None
+    ) -> None: ...
+
+class Strengths:
+    def __init__(self, lam: _Doubles, lam_of: _Ints) -> None: ...
+
+class CgResult:
+    @property
+    def x(self) -> _Doubles: ...
+    @property
+    def residual(self) -> _Doubles: ...
+    @property
+    def n_iter(self) -> _Ints: ...
+    @property
+    def residual_norm(self) -> _Doubles: ...
+    @property
+    def length(self) -> _Doubles: ...
+    @property
+    def energy(self) -> _Doubles: ...
+    @property
+    def status(self) -> _Ints: ...
+
+class Hessian:
+    @overload
+    def __init__(
+        self, matrix: Matrix, curvature: _Doubles, n_classes: int, strengths: Strengths
+    ) -> None: ...
+    @overload
+    def __init__(
+        self, product: Callable[[_Ints, _Doubles], Any], n_classes: int, strengths: Strengths
+    ) -> None: ...
+    def solve(
+        self,
+        b: _Doubles,
+        start: _Doubles | None,
+        tol: _Doubles,
+        precond: Preconditioner,
+        max_iter: int,
+        radius: _Doubles | None,
+        *,
+        n_threads: int,
+    ) -> CgResult: ...
+
+class NewtonResult:
+    @property
+    def W(self) -> _Doubles: ...
+    @property
+    def grad(self) -> _Doubles: ...
+    @property
+    def Z(self) -> _Doubles | None: ...
+    @property
+    def train(self) -> _Doubles: ...
+    @property
+    def held_out(self) -> _Doubles: ...
+    @property
+    def grad_norm(self) -> _Doubles: ...
+    @property
+    def n_iter(self) -> _Ints: ...
+    @property
+    def n_cg(self) -> _Ints: ...
+    @property
+    def status(self) -> _Ints: ...
+
+@overload
+def newton_cg(
+    rows: Rows,
+    matrix: Matrix,
+    loss: Loss,
+    strengths: Strengths,
+    W: _Doubles,
+    tol: _Doubles,
+    precond: Preconditioner,
+    *,
+    max_iter: int,
+    max_cg: int,
+    n_threads: int,
+) -> NewtonResult: ...
+@overload
+def newton_cg(
+    operations: Any,
+    n_classes: int,
+    strengths: Strengths,
+    W: _Doubles,
+    tol: _Doubles,
+    precond: Preconditioner,
+    *,
+    max_iter: int,
+    max_cg: int,
+    n_threads: int,
+) -> NewtonResult: ...
+def sizes(values: _Values, n_threads: int, /) -> tuple[float, float]: ...
+def count_columns(indices: _Indices, n_cols: int, n_threads: int, /) -> _Longs | None: ...
+def frequency_order(counts: _Longs, /) -> tuple[_Longs, _Longs]: ...
+def relabel(
+    indices: _Indices, rank: _Longs | None, is_wide: bool, n_threads: int, /
+) -> _Indices: ...
+def transpose(
+    indptr: _Longs, indices: _Indices, data: _Values, n_cols: int, n_threads: int, /
+) -> tuple[_Longs, _Indices, _Values]: ...
+def parse_svmlight(
+    buffer: Any,
+    zero_based: int = -1,
+    float32: bool = False,
+    n_threads: int = 1,
+    max_index: int = ...,
+) -> tuple[_Doubles, _Longs, _Indices, _Values, int, bool]: ...
