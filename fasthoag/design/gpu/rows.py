@@ -40,7 +40,8 @@ def kernels_of(device, loss):
         return LossKernels(plain_rows(device), (loss.parameters["smoothing"], 0.0), loss.n_classes)
     if loss.compiled is None:
         # every kernel takes two parameters, whatever the loss has
-        first, second, *_ = [*(loss.parameters or {}).values(), 0.0, 0.0]
+        values = dict(enumerate((loss.parameters or {}).values()))
+        first, second = values.get(0, 0.0), values.get(1, 0.0)
         return LossKernels(device.module("rows.cu", (("FH_LOSS", loss.name),)), (first, second), 1)
     if loss.cuda is None:
         raise ValueError(
