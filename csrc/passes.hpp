@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "rows.hpp"
+#include "width.hpp"
 
 namespace fh {
 
@@ -62,49 +63,6 @@ using Epilogue = std::function<void(
 constexpr int64_t feature_block = 1024;
 inline int64_t n_feature_blocks(int64_t p) { return (p + feature_block - 1) / feature_block; }
 
-constexpr int max_width = 16;
-// f(width) with a compile-time width for m = 1..16 columns, else width 0 for "look at m": small
-// loops of known length are 3 times as fast
-template <class F>
-void with_width(int m, F&& f) {
-    switch (m) {
-        case 1:
-            return f(std::integral_constant<int, 1>());
-        case 2:
-            return f(std::integral_constant<int, 2>());
-        case 3:
-            return f(std::integral_constant<int, 3>());
-        case 4:
-            return f(std::integral_constant<int, 4>());
-        case 5:
-            return f(std::integral_constant<int, 5>());
-        case 6:
-            return f(std::integral_constant<int, 6>());
-        case 7:
-            return f(std::integral_constant<int, 7>());
-        case 8:
-            return f(std::integral_constant<int, 8>());
-        case 9:
-            return f(std::integral_constant<int, 9>());
-        case 10:
-            return f(std::integral_constant<int, 10>());
-        case 11:
-            return f(std::integral_constant<int, 11>());
-        case 12:
-            return f(std::integral_constant<int, 12>());
-        case 13:
-            return f(std::integral_constant<int, 13>());
-        case 14:
-            return f(std::integral_constant<int, 14>());
-        case 15:
-            return f(std::integral_constant<int, 15>());
-        case 16:
-            return f(std::integral_constant<int, 16>());
-        default:
-            return f(std::integral_constant<int, 0>());
-    }
-}
-
 // f over blocks of features, the sums of what it returns added in block order whatever the threads
 template <class F>
 void parallel_features(Team& team, int64_t p, F&& f) {
@@ -147,12 +105,134 @@ inline bool is_fused(const Matrix& X, int n_bytes) {
     return !X.cols || (!X.is_deterministic && is_fused_form(X, n_bytes));
 }
 
-// out (n_coef, m_out) = X' f(X V). V may be null (m_in = 0: no gather), out may be null (m_out = 0:
-// no scatter).
+// One pass out = X' f(X V): what it reads and how its work is cut. V (n_coef, m_in) may be null
+// (m_in = 0: no gather), out (n_coef, m_out) too (m_out = 0: no scatter).
+template <class U>
+struct Pass {
+    Matrix& X;
+    const U* V;
+    int m_in, m_out;
+    U* out;
+    const RowFunction<U>& f;
+    bool is_squared;
+    int64_t n_threads, n_chunks;
+
+    int64_t p() const { return X.rows.n_cols; }  // without the intercept
+    U one() const { return U(is_squared ? X.intercept * X.intercept : X.intercept); }
+    void gather(int64_t i0, int64_t i1, const U* W, int64_t ldw, U* Z) const {
+        if (m_in == 0) return;
+        X.rows.gather(m_in, false, i0, i1, W, ldw, Z, m_in);
+        if (X.has_intercept)
+            for (int64_t i = 0; i < i1 - i0; ++i)
+                for (int j = 0; j < m_in; ++j) Z[i * m_in + j] += U(X.intercept) * W[p() * ldw + j];
+    }
+};
+
+template <class U>
+void gather_only(const Pass<U>& pass, Team& team) {
+    parallel_chunks(team, pass.n_chunks, [&](int64_t c) {
+        std::vector<U> Z(size_t(pass.X.block_rows()) * pass.m_in);
+        for_blocks(pass.X, team, c, pass.n_chunks, [&](int64_t b, int64_t i0, int64_t i1) {
+            pass.gather(i0, i1, pass.V, pass.m_in, Z.data());
+            pass.f(b, i0, i1, Z.data(), nullptr);
+        });
+    });
+}
+
+// Every chunk of rows on its own copy of [V | G], the G added in chunk order
+template <class U>
+void in_fused_form(const Pass<U>& pass, Team& team, const Epilogue& epilogue) {
+    Matrix& X = pass.X;
+    const int64_t p = pass.p(), q = X.n_coef(), B = X.block_rows(), n_chunks = pass.n_chunks;
+    const int m_in = pass.m_in, m_out = pass.m_out;
+    const int64_t ld = m_in + m_out;
+    const U one = pass.one(), *V = pass.V;
+    U *out = pass.out, *P = X.scratch<U>(size_t(n_chunks) * q * ld);
+    parallel_chunks(team, n_chunks, [&](int64_t c) {
+        U* own = P + c * q * ld;
+        for (int64_t k = 0; k < q; ++k) {
+            for (int j = 0; j < m_in; ++j) own[k * ld + j] = V[k * m_in + j];
+            for (int j = 0; j < m_out; ++j) own[k * ld + m_in + j] = U(0);
+        }
+        std::vector<U> Z(size_t(B) * std::max(1, m_in)), R(size_t(B) * m_out);
+        for_blocks(X, team, c, n_chunks, [&](int64_t b, int64_t i0, int64_t i1) {
+            pass.gather(i0, i1, own, ld, Z.data());
+            pass.f(b, i0, i1, Z.data(), R.data());
+            X.rows.scatter(m_out, pass.is_squared, i0, i1, R.data(), m_out, own + m_in, ld);
+            if (X.has_intercept)
+                for (int64_t i = 0; i < i1 - i0; ++i)
+                    for (int j = 0; j < m_out; ++j)
+                        own[p * ld + m_in + j] += one * R[i * m_out + j];
+        });
+    });
+    if (team.is_stopped) return;
+    parallel_features(team, q, [&](int64_t b, int64_t k0, int64_t k1) {
+        for (int64_t k = k0; k < k1; ++k) {
+            for (int j = 0; j < m_out; ++j) out[k * m_out + j] = P[k * ld + m_in + j];
+            for (int64_t c = 1; c < n_chunks; ++c)
+                for (int j = 0; j < m_out; ++j)
+                    out[k * m_out + j] += P[(c * q + k) * ld + m_in + j];
+        }
+        if (epilogue) epilogue(b, k0, k1);
+    });
+}
+
+// out = X' R over the columns of the transposed copy, without the intercept
+template <class U>
+void over_columns(const Pass<U>& pass, Team& team, const U* R) {
+    Matrix& X = pass.X;
+    const int64_t p = pass.p();
+    const int m_out = pass.m_out;
+    // smaller than a thread's share: the balance is by stored entries, not exact
+    const int64_t n_parts = pass.n_threads == 1 ? 1 : 8 * pass.n_threads;
+    parallel_chunks(team, n_parts, [&](int64_t c) {
+        auto work = [&](int64_t k) { return X.cols.offset_of(k) + k; };
+        const int64_t begin = balanced_begin(c, n_parts, p, 1, work),
+                      end = balanced_begin(c + 1, n_parts, p, 1, work);
+        for (int64_t k0 = begin; k0 < end && !team.is_stopped.load(std::memory_order_relaxed);) {
+            int64_t k1 = k0 + 1;  // at most 2^22 entries between two questions whether to stop
+            while (k1 < end && X.cols.offset_of(k1 + 1) - X.cols.offset_of(k0) < (int64_t(1) << 22))
+                ++k1;
+            X.cols.gather(m_out, pass.is_squared, k0, k1, R, m_out, pass.out + k0 * m_out, m_out);
+            k0 = k1;
+            if (is_caller()) team.poll();
+        }
+    });
+}
+
+template <class U>
+void in_two_passes(const Pass<U>& pass, Team& team, const Epilogue& epilogue) {
+    Matrix& X = pass.X;
+    const int64_t n = X.n_rows();
+    const int m_in = pass.m_in, m_out = pass.m_out;
+    U* R = X.scratch<U>(size_t(n) * m_out + size_t(X.n_blocks()) * m_out);
+    U* sums = R + n * m_out;  // of R over each block of rows, for the intercept
+    parallel_chunks(team, pass.n_chunks, [&](int64_t c) {
+        std::vector<U> Z(size_t(X.block_rows()) * std::max(1, m_in));
+        for_blocks(X, team, c, pass.n_chunks, [&](int64_t b, int64_t i0, int64_t i1) {
+            U* r = R + i0 * m_out;
+            pass.gather(i0, i1, pass.V, m_in, Z.data());
+            pass.f(b, i0, i1, Z.data(), r);
+            for (int j = 0; j < m_out; ++j) sums[b * m_out + j] = U(0);
+            for (int64_t i = 0; i < i1 - i0; ++i)
+                for (int j = 0; j < m_out; ++j) sums[b * m_out + j] += r[i * m_out + j];
+        });
+    });
+    if (!team.is_stopped) over_columns(pass, team, R);
+    if (team.is_stopped) return;
+    if (X.has_intercept)
+        for (int j = 0; j < m_out; ++j) {
+            double s = 0.0;
+            for (int64_t b = 0; b < X.n_blocks(); ++b) s += sums[b * m_out + j];
+            pass.out[pass.p() * m_out + j] = U(double(pass.one()) * s);
+        }
+    if (epilogue) parallel_features(team, X.n_coef(), epilogue);
+}
+
+// out (n_coef, m_out) = X' f(X V), see `Pass`
 template <class U>
 void apply(Matrix& X, Team& team, const U* V, int m_in, int m_out, U* out, const RowFunction<U>& f,
            bool is_squared = false, const Epilogue& epilogue = nullptr) {
-    const int64_t p = X.rows.n_cols, q = X.n_coef(), n = X.n_rows(), B = X.block_rows();
     std::lock_guard<std::mutex> lock(X.mutex);
     const bool fused = m_out == 0 || m_in == 0 ? !(X.cols && m_out > 0)
                                                : is_fused(X, (m_in + m_out) * int(sizeof(U)));
@@ -163,98 +243,13 @@ void apply(Matrix& X, Team& team, const U* V, int m_in, int m_out, U* out, const
     const int64_t n_chunks = std::min<int64_t>(
         n_threads == 1 ? 1 : n_threads * (fused && m_out > 0 ? 1 : 8), X.n_blocks());
     ++X.n_passes;
-
-    const U one = U(is_squared ? X.intercept * X.intercept : X.intercept);
-    auto gather_block = [&](int64_t i0, int64_t i1, const U* W, int64_t ldw, U* Z) {
-        if (m_in == 0) return;
-        X.rows.gather(m_in, false, i0, i1, W, ldw, Z, m_in);
-        if (X.has_intercept)
-            for (int64_t i = 0; i < i1 - i0; ++i)
-                for (int j = 0; j < m_in; ++j) Z[i * m_in + j] += U(X.intercept) * W[p * ldw + j];
-    };
-
-    if (m_out == 0) {
-        parallel_chunks(team, n_chunks, [&](int64_t c) {
-            std::vector<U> Z(size_t(B) * m_in);
-            for_blocks(X, team, c, n_chunks, [&](int64_t b, int64_t i0, int64_t i1) {
-                gather_block(i0, i1, V, m_in, Z.data());
-                f(b, i0, i1, Z.data(), nullptr);
-            });
-        });
-        return;
-    }
-
-    if (fused) {
-        const int64_t ld = m_in + m_out;
-        U* P = X.scratch<U>(size_t(n_chunks) * q * ld);
-        parallel_chunks(team, n_chunks, [&](int64_t c) {
-            U* private_ = P + c * q * ld;
-            for (int64_t k = 0; k < q; ++k) {
-                for (int j = 0; j < m_in; ++j) private_[k * ld + j] = V[k * m_in + j];
-                for (int j = 0; j < m_out; ++j) private_[k * ld + m_in + j] = U(0);
-            }
-            std::vector<U> Z(size_t(B) * std::max(1, m_in)), R(size_t(B) * m_out);
-            for_blocks(X, team, c, n_chunks, [&](int64_t b, int64_t i0, int64_t i1) {
-                gather_block(i0, i1, private_, ld, Z.data());
-                f(b, i0, i1, Z.data(), R.data());
-                X.rows.scatter(m_out, is_squared, i0, i1, R.data(), m_out, private_ + m_in, ld);
-                if (X.has_intercept)
-                    for (int64_t i = 0; i < i1 - i0; ++i)
-                        for (int j = 0; j < m_out; ++j)
-                            private_[p * ld + m_in + j] += one * R[i * m_out + j];
-            });
-        });
-        if (team.is_stopped) return;
-        parallel_features(team, q, [&](int64_t b, int64_t k0, int64_t k1) {
-            for (int64_t k = k0; k < k1; ++k) {
-                for (int j = 0; j < m_out; ++j) out[k * m_out + j] = P[k * ld + m_in + j];
-                for (int64_t c = 1; c < n_chunks; ++c)
-                    for (int j = 0; j < m_out; ++j)
-                        out[k * m_out + j] += P[(c * q + k) * ld + m_in + j];
-            }
-            if (epilogue) epilogue(b, k0, k1);
-        });
-        return;
-    }
-
-    U* R = X.scratch<U>(size_t(n) * m_out + size_t(X.n_blocks()) * m_out);
-    U* sums = R + n * m_out;  // of R over each block of rows, for the intercept
-    parallel_chunks(team, n_chunks, [&](int64_t c) {
-        std::vector<U> Z(size_t(B) * std::max(1, m_in));
-        for_blocks(X, team, c, n_chunks, [&](int64_t b, int64_t i0, int64_t i1) {
-            U* r = R + i0 * m_out;
-            gather_block(i0, i1, V, m_in, Z.data());
-            f(b, i0, i1, Z.data(), r);
-            for (int j = 0; j < m_out; ++j) sums[b * m_out + j] = U(0);
-            for (int64_t i = 0; i < i1 - i0; ++i)
-                for (int j = 0; j < m_out; ++j) sums[b * m_out + j] += r[i * m_out + j];
-        });
-    });
-    if (team.is_stopped) return;
-    const int64_t n_parts =
-        n_threads == 1 ? 1 : 8 * n_threads;  // smaller than a thread's share: the balance is by
-                                             // stored entries, not exact
-    parallel_chunks(team, n_parts, [&](int64_t c) {
-        auto work = [&](int64_t k) { return X.cols.offset_of(k) + k; };
-        const int64_t begin = balanced_begin(c, n_parts, p, 1, work),
-                      end = balanced_begin(c + 1, n_parts, p, 1, work);
-        for (int64_t k0 = begin; k0 < end && !team.is_stopped.load(std::memory_order_relaxed);) {
-            int64_t k1 = k0 + 1;  // at most 2^22 entries between two questions whether to stop
-            while (k1 < end && X.cols.offset_of(k1 + 1) - X.cols.offset_of(k0) < (int64_t(1) << 22))
-                ++k1;
-            X.cols.gather(m_out, is_squared, k0, k1, R, m_out, out + k0 * m_out, m_out);
-            k0 = k1;
-            if (is_caller()) team.poll();
-        }
-    });
-    if (team.is_stopped) return;
-    if (X.has_intercept)
-        for (int j = 0; j < m_out; ++j) {
-            double s = 0.0;
-            for (int64_t b = 0; b < X.n_blocks(); ++b) s += sums[b * m_out + j];
-            out[p * m_out + j] = U(double(one) * s);
-        }
-    if (epilogue) parallel_features(team, q, epilogue);
+    const Pass<U> pass{X, V, m_in, m_out, out, f, is_squared, n_threads, n_chunks};
+    if (m_out == 0)
+        gather_only(pass, team);
+    else if (fused)
+        in_fused_form(pass, team, epilogue);
+    else
+        in_two_passes(pass, team, epilogue);
 }
 
 // Sums of s * loss over the rows of a part and over those of the other one (m each), gradients

@@ -1,5 +1,8 @@
 """Which rows train and which are held out: splits as masks, and what makes them impossible."""
 
+from collections.abc import Iterable, Sized
+from typing import Any, Protocol, runtime_checkable
+
 import numpy as np
 
 from fasthoag.design.rows import HELD_OUT, TRAIN
@@ -25,10 +28,17 @@ def split_weight(weight, y, loss):
     return weight * ~is_back, weight * is_back
 
 
+@runtime_checkable
+class Splitter(Protocol):
+    """What scikit-learn's splitters have."""
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Any: ...
+
+
 def check_is_cv(cv):
     """Raises ValueError for what can never be what scikit-learn calls cv."""
     is_cv = cv is None or isinstance(cv, (int, np.integer))
-    is_cv = is_cv or hasattr(cv, "split") or hasattr(cv, "__iter__")
+    is_cv = is_cv or isinstance(cv, (Splitter, Iterable))
     if not is_cv or isinstance(cv, (bool, np.bool_, str, bytes, type)):
         raise ValueError(
             "cv must be a whole number >= 2, a splitter of scikit-learn or an iterable of (train, "
@@ -39,7 +49,7 @@ def check_is_cv(cv):
 def check_pairs(splits):
     """Raises ValueError for what are no pairs of rows."""
     for fold, split in enumerate(splits):
-        if isinstance(split, str) or not hasattr(split, "__len__") or len(split) != 2:
+        if isinstance(split, str) or not isinstance(split, Sized) or len(split) != 2:
             raise ValueError(
                 f"cv must give (train, test) pairs of row numbers; fold {fold} is {split!r}"
             )

@@ -1,5 +1,6 @@
 """Cross-validation: the loss on the rows that every fold holds out."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from fasthoag.criteria.bound import BoundCriterion
 from fasthoag.criteria.folds import (
+    Splitter,
     check_fold_classes,
     check_is_cv,
     check_pairs,
@@ -54,7 +56,9 @@ class KFold:
     needs = ()
 
     def __post_init__(self) -> None:
-        if hasattr(self.cv, "__next__"):  # a generator: kept, so that it can be used more than once
+        if isinstance(
+            self.cv, Iterator
+        ):  # a generator: kept, so that it can be used more than once
             object.__setattr__(self, "cv", list(self.cv))
 
     def splits(self, problem: Any) -> list[tuple[Any, Any]]:
@@ -71,7 +75,7 @@ class KFold:
                 )
         is_classification = problem.loss.is_classification
         y = problem.y.astype(int) if is_classification else problem.y
-        if hasattr(self.cv, "__iter__") and not hasattr(self.cv, "split"):
+        if isinstance(self.cv, Iterable) and not isinstance(self.cv, Splitter):
             check_pairs(self.cv)
         splitter = check_cv(self.cv, y, classifier=is_classification)
         return list(splitter.split(np.zeros((n, 1)), y, self.groups))

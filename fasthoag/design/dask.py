@@ -6,6 +6,7 @@ loops stay in this process. No task graph is made, and no block is tied to a wor
 
 import itertools
 import time
+from typing import Any
 
 from fasthoag.design.blocks import Each
 from fasthoag.design.places import Shard
@@ -134,7 +135,14 @@ def for_blocks(task, numbers):
     return task._replace(args=tuple(map(part, task.args)))
 
 
-def DaskDesign(client, blocks, *, fit_intercept=True, n_threads=None, **options):
+def DaskDesign(
+    client: Any,
+    blocks: Any,
+    *,
+    fit_intercept: bool = True,
+    n_threads: int | None = None,
+    **options: Any,
+) -> ShardedDesign:
     """A `fasthoag.ShardedDesign` whose blocks live on the workers of a Dask cluster.
 
     Parameters

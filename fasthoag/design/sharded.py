@@ -49,6 +49,7 @@ from fasthoag.design.rows import (
     place,
 )
 from fasthoag.losses import find_loss
+from fasthoag.types import Array, Block
 
 # ---- what runs where the blocks live ----
 
@@ -147,7 +148,15 @@ class ShardedDesign:
     has_float_products = True
     where, is_given_on_device = "cpu", False
 
-    def __init__(self, blocks, *, fit_intercept=True, coefficients=None, layout=None, **options):
+    def __init__(
+        self,
+        blocks: Any,
+        *,
+        fit_intercept: bool = True,
+        coefficients: Any = None,
+        layout: Any = None,
+        **options: Any,
+    ) -> None:
         check_options(options.get("low_memory", False), options.get("deterministic", False))
         if not isinstance(blocks, Place):
             if not isinstance(blocks, (list, tuple)) or len(blocks) == 0:
@@ -196,16 +205,16 @@ class ShardedDesign:
         is_sparse = all(one is not None for one in counts)
         return Layout(first, _core.frequency_order(added(counts)) if is_sparse else None)
 
-    def check_room(self, n_columns):
+    def check_room(self, n_columns: int) -> None:
         """Blocks of coefficients live in the memory of this process, which grows as it is asked."""
 
-    def with_threads(self, n_threads):
+    def with_threads(self, n_threads: int | None) -> "ShardedDesign":
         other = copy.copy(self)
         other.n_threads = check_n_threads(n_threads)
         other._design = self.store.keep(CpuDesign.with_threads, self._design, n_threads)
         return other
 
-    def like(self, X):
+    def like(self, X: Any) -> "ShardedDesign":
         """A design of a list of blocks where the blocks of this one live, or of one matrix in this
         process."""
         is_list = isinstance(X, (list, tuple))
@@ -214,22 +223,24 @@ class ShardedDesign:
             where, fit_intercept=self.has_intercept, layout=self.layout, **self.options
         )
 
-    def zeros(self, m):
+    def zeros(self, m: int) -> Block:
         return np.zeros((self.n_coef, m))
 
-    def encode(self, w):
+    def encode(self, w: Any) -> Block:
         return np.ascontiguousarray(self.coefficients.solve(np.asarray(w, np.float64)))
 
-    def decode(self, u):
+    def decode(self, u: Block) -> Array:
         return np.array(self.coefficients.apply(u))
 
-    def place(self, y, weight=None, mask=None, offset=None):
+    def place(
+        self, y: Any, weight: Any = None, mask: Any = None, offset: Any = None
+    ) -> "ShardedRows":
         host = RowArrays(y, weight, mask, offset)
         parts = (self.parts(array) for array in host)
         there = self.store.keep(placed, self._design, Each(self.first_rows), *parts)
         return ShardedRows(self, host, there)
 
-    def parts(self, array):
+    def parts(self, array: Any) -> Any:
         """An array of all rows as it goes to the blocks; a handle and None as they are."""
         if isinstance(array, Curvature):
             return replace(array, values=self.parts(array.values))
@@ -244,26 +255,28 @@ class ShardedDesign:
         found = self.store.ask(f, self._design, *map(contiguous, args))
         return added_blocks(found, self.n_threads)
 
-    def hvp(self, c, V):
+    def hvp(self, c: Curvature, V: Block) -> Block:
         return self._sum(CpuDesign.hvp, self.parts(c), V)
 
-    def hess_diag(self, c):
+    def hess_diag(self, c: Curvature) -> Block:
         return self._sum(CpuDesign.hess_diag, self.parts(c))
 
-    def gram(self, c):
+    def gram(self, c: Curvature) -> Block:
         return self._sum(CpuDesign.gram, self.parts(c))
 
-    def rmatvec(self, H):
+    def rmatvec(self, H: Any) -> Block:
         return self._sum(CpuDesign.rmatvec, self.parts(H))
 
-    def matvec(self, V):
+    def matvec(self, V: Block) -> Any:
         self.n_passes += 1
         return self.store.keep(CpuDesign.matvec, self._design, contiguous(V))
 
-    def contract(self, a, b, Q, U):
+    def contract(
+        self, a: Curvature | None, b: Curvature | None, Q: Block | None, U: Block
+    ) -> Array:
         return self._sum(CpuDesign.contract, self.parts(a), self.parts(b), Q, U)
 
-    def dense(self):
+    def dense(self) -> Array:
         return np.concatenate(self.store.ask(CpuDesign.dense, self._design))
 
 
