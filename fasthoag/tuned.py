@@ -245,31 +245,17 @@ class Mixture:
         return float(sigmoid(theta[0]))
 
 
-def _beyond(xp, r, a, slope):
-    """slope sign(r) where |r| > a."""
-    return xp.where(xp.abs(r) > a, slope * xp.sign(r), xp.zeros_like(r))
-
-
-def _softplus_cross(xp, r):
-    """r σ(r) σ(-r), with the logistic function as a hyperbolic tangent."""
-    return r * 0.25 * (1.0 - xp.tanh(0.5 * r) ** 2)
-
-
-def _from_mean(xp, y):
-    return y - xp.mean(y, axis=1, keepdims=True)
-
-
-# ∂ℓ'/∂θ at (y, z) by arrays of xp, the parameter being a and θ its logarithm or, for label
-# smoothing, its logit; y of the multinomial loss are columns of 0 and 1
-CROSS = {
-    ("huber", "delta"): lambda xp, y, z, a: _beyond(xp, z - y, a, a),
-    ("squared_epsilon_insensitive", "epsilon"): lambda xp, y, z, a: _beyond(xp, z - y, a, -2 * a),
-    ("quantile", "smoothing"): lambda xp, y, z, a: -_softplus_cross(xp, (z - y) / a),
-    ("smoothed_hinge", "width"): lambda xp, y, z, a: y * _softplus_cross(xp, (1 - y * z) / a),
-    ("logistic", "smoothing"): lambda xp, y, z, a: a * (1 - a) * 0.5 * y + 0 * z,
-    ("multinomial", "smoothing"): lambda xp, y, z, a: a * (1 - a) * _from_mean(xp, y) + 0 * z,
+# s ∂ℓ'/∂θ from s ℓ' and s ℓ'' of the loss, θ being the logarithm of its parameter a: these losses
+# are aᵏ φ(r / a) of a residual r, so that no formula of theirs is needed. y and z are arrays.
+SCALED = {
+    ("huber", "delta"): lambda y, z, d1, d2: d1 - (z - y) * d2,
+    ("quantile", "smoothing"): lambda y, z, d1, d2: -(z - y) * d2,
+    ("smoothed_hinge", "width"): lambda y, z, d1, d2: (y - z) * d2,
 }
-SHARES = ("logistic", "smoothing"), ("multinomial", "smoothing")  # in (0, 1)
+# the same of a tube, whose ℓ' is its curvature times how far r is outside of it
+TUBES = {("squared_epsilon_insensitive", "epsilon"): lambda xp, a, d1, d2: -a * d2 * xp.sign(d1)}
+SHARES = ("logistic", "smoothing"), ("multinomial", "smoothing")  # in (0, 1); ℓ' is linear in them
+KNOWN = (*SCALED, *TUBES, *SHARES)
 # near 1 a loss does not see its labels any more: w = 0 fits them all
 SHARE_START, SHARE_LIMITS = 0.05, (1e-4, 0.9)
 
@@ -319,8 +305,8 @@ class LossParameter:
         return self.parameter
 
     def check(self, problem: Any) -> None:
-        if (problem.loss.name, self.parameter) not in CROSS:
-            known = ", ".join(f"{p} of {loss}" for loss, p in CROSS)
+        if (problem.loss.name, self.parameter) not in KNOWN:
+            known = ", ".join(f"{p} of {loss}" for loss, p in KNOWN)
             raise ValueError(
                 f"parameter {self.parameter!r} of loss '{problem.loss.name}' cannot be tuned; "
                 f"known are {known}"
@@ -374,31 +360,27 @@ class LossParameter:
         )
 
     def vjp(self, theta: Array, inner: Any, Z: Handle, U: Handle) -> Array:
-        cross, parameter = CROSS[inner.loss.name, self.parameter], self.read(theta, inner)
-        K = inner.units.n_classes
+        rows, loss, key = inner.rows, inner.loss, (inner.loss.name, self.parameter)
 
-        def slope(block, z, u):
-            y, xp = targets(block, z.shape, K), block.xp
-            weight = block.weights(TRAIN)
-            weight = xp.reshape(weight, (*weight.shape, 1))  # of every fold, for its classes
-            terms = xp.reshape(cross(xp, y, z, parameter) * u, (z.shape[0], -1, K))
-            return -xp.sum(weight * terms)
+        def terms(loss, order):
+            return rows.terms(loss, order, TRAIN, Z)
 
-        return np.array([float(inner.rows.reduce(slope, Z, U))])
+        if key in SHARES:
+            share = self.read(theta, inner)
+            ends = (terms(find_loss(loss, **{self.parameter: end}), 1) for end in (0.5, 0.0))
+            total = rows.reduce(lambda block, a, b, u: block.xp.sum((a - b) * u), *ends, U)
+            return np.array([-2.0 * share * (1.0 - share) * float(total)])
+        parameter = self.read(theta, inner)
+
+        def slope(block, z, u, d1, d2):
+            if key in TUBES:
+                return block.xp.sum(TUBES[key](block.xp, parameter, d1, d2) * u)
+            return block.xp.sum(SCALED[key](block.y, z, d1, d2) * u)
+
+        return np.array([-float(rows.reduce(slope, Z, U, terms(loss, 1), terms(loss, 2)))])
 
     def read(self, theta: Array, problem: Any) -> Any:
         return float((sigmoid if self._is_share(problem) else np.exp)(theta[0]))
-
-
-def targets(block, shape, n_classes):
-    """Targets beside predictions of this shape: (n, 1), and of the multinomial loss 1 in the column
-    of the class, the same in every unit."""
-    if n_classes == 1:
-        return block.y
-    xp = block.xp
-    classes = xp.reshape(xp.asarray(np.arange(float(n_classes))), (1, n_classes))
-    label = xp.where(block.y == classes, xp.ones((1, 1)), xp.zeros((1, 1)))
-    return xp.concat([label] * (shape[1] // n_classes), axis=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from fasthoag import (
     mix_losses,
 )
 from fasthoag.losses import LOSSES
-from fasthoag.tuned import CROSS, TUNED
+from fasthoag.tuned import KNOWN, TUNED
 
 N, P = 36, 6
 EXAMPLES = {
@@ -34,7 +34,7 @@ EXAMPLES = {
     "class_weights": [ClassWeights()],
     "mixture": [Mixture(np.arange(N) % 3 == 0)],
     "loss_parameter": [
-        LossParameter(parameter) for parameter in dict.fromkeys(parameter for _, parameter in CROSS)
+        LossParameter(parameter) for parameter in dict.fromkeys(parameter for _, parameter in KNOWN)
     ],
     "mixing_weight": [MixingWeight()],
 }
@@ -53,7 +53,7 @@ def fits(tuned, loss):
     return (
         not (isinstance(tuned, ClassWeights) and not ALL[loss].is_classification)
         and not (
-            isinstance(tuned, LossParameter) and (ALL[loss].name, tuned.parameter) not in CROSS
+            isinstance(tuned, LossParameter) and (ALL[loss].name, tuned.parameter) not in KNOWN
         )
         and not (isinstance(tuned, MixingWeight) and ALL[loss].mixed is None)
     )
