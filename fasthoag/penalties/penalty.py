@@ -147,7 +147,7 @@ def adopted(penalty: OwnPenalty) -> Penalty:
         raise TypeError(f"penalty must be a penalty such as fasthoag.Ridge(); got {penalty!r}")
     if missing:
         raise TypeError(
-            f"penalty must have the methods of fasthoag.Penalty; {penalty!r} lacks "
+            f"penalty must have the methods of fasthoag.penalties.Penalty; {penalty!r} lacks "
             f"{', '.join(missing)}"
         )
     usual = {name: vars(Penalty)[name].fget(penalty) for name in ATTRIBUTES}
