@@ -253,6 +253,30 @@ def kfold(options):
     yield from tune_by_folds(X, y, options.repeats or 3, slow_peers)
 
 
+def shards(options):
+    """5-fold logistic regression on 20 newsgroups, problem and all, on rows in one piece, in two
+    blocks in this memory, and in two blocks behind handles in this process, as they would be
+    elsewhere. Criterion: f; gap: its difference from that of one piece."""
+    X, y, *_ = problems.news(options.quick)
+    n = X.shape[0] // 3
+    blocks, threads = [X[:n], X[n:]], check_n_threads(None)
+    ways = {
+        "one piece": lambda: CpuDesign(X, fit_intercept=True),
+        "two blocks": lambda: CpuDesign(blocks, fit_intercept=True),
+        "two blocks elsewhere": lambda: fasthoag.ShardedDesign(blocks, fit_intercept=True),
+    }
+
+    def tune(make):
+        return fasthoag.hoag(fasthoag.Problem(make(), y), fasthoag.KFold(5))
+
+    contenders = [Contender(name, lambda w=way: tune(w), threads) for name, way in ways.items()]
+    records, results = alternate(contenders, options.repeats or 5)
+    for record, result in zip(records, results, strict=True):
+        record |= outcome(result) | {"criterion": result.value}
+        record["gap"] = abs(result.value - results[0].value)
+    yield from add_ratios(records, 0, has_gap=False)
+
+
 def microarray(options):
     """5-fold logistic regression on leukemia (38 x 7,129, standardised). Criterion and gap as in
     kfold-20news."""
@@ -844,6 +868,7 @@ CASES = {
     "cleaning": cleaning,
     "holdout-20news": holdout,
     "kfold-20news": kfold,
+    "shards": shards,
     "passes": passes,
     "memory": memory,
     "linear": linear,
