@@ -178,6 +178,25 @@ def test_criteria_take_blocks_of_other_rows():
             assert found.value == pytest.approx(expected.value, rel=1e-10)
 
 
+@pytest.mark.no_map("it has the same for all")
+@pytest.mark.parametrize("criterion", [HeldOut, CustomCriterion])
+@in_both_ways
+def test_a_design_of_other_columns_is_no_criterion(way, criterion):
+    """Its columns are in an order of its own."""
+    X, y = sparse_problem("logistic", 3, N_ROWS, N_FEATURES)
+    other = sp.csr_matrix(X.toarray() * (np.arange(N_FEATURES) > np.arange(N_ROWS)[:, None] % 8))
+    second = y if criterion is HeldOut else lambda z: (0.5 * float(z @ z), z)
+    design = WAYS[way](cut_rows(X), fit_intercept=True)
+    problem = Problem(design, y)
+    found = [
+        criterion(rows, second).bind(problem).null_value for rows in (other, design.like(other))
+    ]
+    assert found[0] == found[1]
+    for fit_intercept in (True, False):
+        with pytest.raises(ValueError, match="coefficients are not those of the problem's design"):
+            criterion(ShardedDesign([other], fit_intercept=fit_intercept), second).bind(problem)
+
+
 def test_large_blocks_that_are_mostly_zeros_become_sparse():
     X = np.zeros((1100, 1000))
     X[:, ::7] = 1.0 + np.arange(1100)[:, None] % 3

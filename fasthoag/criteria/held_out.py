@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from fasthoag.criteria.bound import BoundCriterion
 from fasthoag.criteria.folds import split_weight
 from fasthoag.design.blocks import is_in_blocks, joined, shape_of
 from fasthoag.design.cpu import MOST, check_blocks, check_matrix, check_numbers
 from fasthoag.design.make import check_device
-from fasthoag.design.rows import TRAIN, CanPlace, is_on_device
+from fasthoag.design.rows import TRAIN, CanPlace, is_on_device, to_host
 from fasthoag.free import settled
 from fasthoag.losses import Loss, find_loss, without_smoothing
 from fasthoag.problem import Problem, check_vector, check_weight
@@ -83,14 +85,28 @@ def n_rows_of_other(X_val, problem):
 
 def design_of(X_val, problem):
     """The design of the rows of a criterion, where and as that of the problem."""
-    if isinstance(X_val, CanPlace):
-        return X_val
     design = problem.design
+    if isinstance(X_val, CanPlace):
+        check_alike(X_val, design)
+        return X_val
     if is_in_blocks(X_val):
         check_device(X_val, design.where, "X_val")
         return design.like(check_blocks(X_val, "X_val", most=MOST))
     is_there = is_on_device(X_val) and design.where == "gpu"
     return design.like(X_val if is_there else check_matrix(X_val, "X_val", most=MOST))
+
+
+def check_alike(other, design):
+    """Raises ValueError unless a design has the coefficients of that of the problem: its numbers
+    for the columns, its shifts, its intercept."""
+    if other.has_intercept == design.has_intercept:
+        w = np.random.default_rng(0).normal(size=(design.coefficients.n_user, 1))
+        if np.array_equal(*(to_host(one.encode(w)) for one in (other, design))):
+            return
+    raise ValueError(
+        "X_val is a design whose coefficients are not those of the problem's design. Pass its "
+        "blocks as a list, or problem.design.like(blocks)"
+    )
 
 
 def criterion_loss(loss: str | Loss | None, problem: Problem) -> Loss:
