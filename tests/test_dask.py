@@ -115,6 +115,14 @@ def test_faults_of_a_block_are_told_here(client):
         DaskDesign(client, [BLOCKS[0], BLOCKS[1][:, :7]])
 
 
+def test_other_threads_of_a_design_outlive_a_fault(client):
+    design = DaskDesign(client, BLOCKS)
+    other = design.with_threads(1)
+    with pytest.raises(ValueError, match="one row a coefficient"):
+        np.asarray(design.matvec(np.ones((1, 1))))
+    assert np.asarray(other.matvec(other.zeros(1))).shape == (60, 1)
+
+
 def test_what_nobody_has_a_handle_of_is_let_go(client):
     design = DaskDesign(client, BLOCKS)
     hoag(Problem(design, Y), KFold(3))

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from fasthoag.design.blocks import Each
-from fasthoag.design.places import Shard
+from fasthoag.design.places import Shard, run_all
 from fasthoag.design.sharded import ShardedDesign
 
 LOOK = 1.0  # seconds between two looks at whether the workers that are waited for still live
@@ -27,7 +27,7 @@ class BlockHolder:
         self.shards = [Shard(i, source) for i, source in sources.items()]
 
     def run(self, tasks, released):
-        return [shard.run(tasks, released) for shard in self.shards]
+        return run_all(self.shards, tasks, released)
 
     def n_kept(self):
         """How many things are kept of each block."""

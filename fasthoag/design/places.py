@@ -5,6 +5,7 @@ under numbers, whose result stays under a number or is sent back. A `Store` is t
 a `Handle` what it knows of arrays that are kept.
 """
 
+import itertools
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -53,9 +54,15 @@ class Shard:
         self.index, self.kept = index, {SOURCE: source}
 
     def run(self, tasks, released):
-        sent = []
+        """What is sent back, and the faults. Others of the tasks, which somebody may need later,
+        have their results."""
+        sent, faults = [], []
         for task in tasks:
-            result = task.f(*map(self._found, task.args))
+            try:
+                result = task.f(*map(self._found, task.args))
+            except Exception as fault:
+                faults.append(fault)
+                continue
             if task.keeps is not None:
                 kept, result = result if task.is_sent else (result, None)
                 self.kept[task.keeps] = kept
@@ -63,7 +70,7 @@ class Shard:
                 sent.append(result)
         for number in released:
             self.kept.pop(number, None)
-        return sent
+        return sent, faults
 
     def _found(self, arg):
         if isinstance(arg, Each):
@@ -71,6 +78,14 @@ class Shard:
         if isinstance(arg, Curvature):
             return replace(arg, values=self._found(arg.values))
         return self.kept[arg.number] if isinstance(arg, Ref) else arg
+
+
+def run_all(shards, tasks, released):
+    """What all shards send back; raises the first fault in the end."""
+    sent, faults = zip(*(shard.run(tasks, released) for shard in shards), strict=True)
+    for fault in itertools.chain(*faults):
+        raise fault
+    return list(sent)
 
 
 class HerePlace:
@@ -83,7 +98,7 @@ class HerePlace:
         self.n_blocks = len(self.shards)
 
     def run(self, tasks, released):
-        return [shard.run(tasks, released) for shard in self.shards]
+        return run_all(self.shards, tasks, released)
 
     def beside(self, blocks):
         return HerePlace(blocks)
