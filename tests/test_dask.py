@@ -115,6 +115,17 @@ def test_faults_of_a_block_are_told_here(client):
         DaskDesign(client, [BLOCKS[0], BLOCKS[1][:, :7]])
 
 
+def test_what_cannot_be_sent_is_told_here(client):
+    """And not waited for."""
+    design, lock = DaskDesign(client, BLOCKS), threading.Lock()
+    handle, rows = design.matvec(design.zeros(1)), design.place(Y)
+    assert not rows.reduce(lambda block, z: z.sum(axis=0), handle)  # both are there
+    for other in (lock, handle):
+        with pytest.raises(TypeError, match="serialize"):
+            rows.reduce(lambda block, z, other=other: z.sum() + bool(other), handle)
+    assert float(rows.reduce(lambda block, z: z.sum(axis=0), handle)[0]) == 0
+
+
 def test_other_threads_of_a_design_outlive_a_fault(client):
     design = DaskDesign(client, BLOCKS)
     other = design.with_threads(1)

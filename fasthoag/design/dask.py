@@ -82,12 +82,14 @@ class DaskPlace:
                     self._check_alive(address, numbers, error)
                     raise
             found = []
-            for call, of in zip(calls, self.of_workers, strict=True):
-                found += self._wait(call, *of)
+            for call, (address, numbers) in zip(calls, self.of_workers, strict=True):
+                own = [for_blocks(one, numbers) for one in tasks]
+                found += self._wait(call, address, numbers, own)
         return found
 
-    def _wait(self, future, address, numbers):
-        """The result of a call of one worker, looking now and then whether it lives."""
+    def _wait(self, future, address, numbers, sent=None):
+        """The result of a call of one worker, looking now and then whether it lives, and once
+        whether what was to be sent could be: an actor says nothing of what could not."""
         while True:
             try:
                 return future.result(timeout=LOOK)
@@ -95,6 +97,8 @@ class DaskPlace:
                 if future.done():
                     raise
                 self._check_alive(address, numbers, error, grace=0.0)
+                check_can_be_sent(sent)
+                sent = None
             except (OSError, RuntimeError) as error:
                 self._check_alive(address, numbers, error)
                 raise
@@ -124,6 +128,13 @@ def workers_of(client):
         return client.nthreads() if client.status == "running" else {}
     except OSError:
         return {}
+
+
+def check_can_be_sent(tasks):
+    """Raises TypeError for a function or an argument that cannot go to another process."""
+    from distributed.protocol import serialize
+
+    serialize(tasks, on_error="raise")
 
 
 def for_blocks(task, numbers):
