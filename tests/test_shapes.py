@@ -8,7 +8,18 @@ import pytest
 from sklearn.linear_model import Lasso, LogisticRegression
 
 import fasthoag
-from fasthoag import FeatureRidge, GroupRidge, HeldOut, KFold, Problem, Ridge, StructuredRidge, hoag
+from fasthoag import (
+    FeatureRidge,
+    GroupRidge,
+    HeldOut,
+    KFold,
+    PerClass,
+    Problem,
+    Ridge,
+    StructuredRidge,
+    SumPenalty,
+    hoag,
+)
 from fasthoag.hoag import check_hypergrad
 from fasthoag.inner.newton import InnerResult
 from fasthoag.penalties import Shaped
@@ -175,3 +186,18 @@ def test_a_shape_without_a_solver_is_refused():
         replace(lasso("logistic"), loss="squared_hinge")
     with pytest.raises(ValueError, match="Evidence needs a quadratic penalty; got 'l1'"):
         hoag(lasso("squared"), fasthoag.Evidence())
+
+
+def test_parts_of_a_sum_have_one_shape():
+    lasso = Shaped(Ridge(), Absolute())
+    with pytest.raises(ValueError, match="one shape; got 'quadratic' and 'l1'"):
+        SumPenalty((Ridge(), lasso))
+    assert SumPenalty((lasso, Shaped(FeatureRidge(), Absolute()))).shape == Absolute()
+
+
+def test_strengths_of_classes_are_of_the_whole():
+    of_classes = PerClass(Ridge(), 3)
+    with pytest.raises(ValueError, match="PerClass of a sum has strengths for classes"):
+        Ridge() + of_classes
+    with pytest.raises(ValueError, match="has strengths for classes already"):
+        PerClass(of_classes, 3)

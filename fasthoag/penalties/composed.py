@@ -42,6 +42,8 @@ class PerClass(Made):
         super().__post_init__()
         if not (isinstance(self.n_classes, (int, np.integer)) and self.n_classes >= 2):
             raise ValueError(f"n_classes must be a whole number >= 2; got {self.n_classes!r}")
+        if self.penalty.is_per_class:
+            raise ValueError("penalty of PerClass has strengths for classes already")
 
     def units(self, scales: Array) -> Array:
         return np.tile(self.penalty.units(scales), self.n_classes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from fasthoag.penalties.penalty import OwnPenalty
+from fasthoag.penalties.penalty import OwnPenalty, adopted
 from fasthoag.penalties.shapes import QUADRATIC
 from fasthoag.types import Array, ArrayLike
 
@@ -336,6 +336,25 @@ class SumPenalty(LogLinear):
 
     parts: tuple[Any, ...]
     penalty_factor = None  # of the sum: each part has its own
+
+    def __post_init__(self) -> None:
+        parts = tuple(map(adopted, self.parts))
+        if not parts:
+            raise ValueError("a sum of penalties needs at least one")
+        first, *_ = parts
+        for part in parts:
+            if part.is_per_class:
+                raise ValueError(
+                    f"{type(part).__name__} of a sum has strengths for classes. Sum first: "
+                    "PerClass(Ridge() + ..., n_classes)"
+                )
+            if part.shape != first.shape:
+                raise ValueError(
+                    "penalties of a sum must have one shape; got "
+                    f"'{first.shape.name}' and '{part.shape.name}'"
+                )
+        object.__setattr__(self, "parts", parts)
+        object.__setattr__(self, "shape", first.shape)
 
     def _split(self, theta: Array, n_features: int) -> list[Array]:
         ends = np.cumsum([part.n_hyper(n_features) for part in self.parts])[:-1]
