@@ -22,7 +22,7 @@ from fasthoag import (
 )
 from fasthoag.hoag import check_hypergrad
 from fasthoag.inner.newton import InnerResult
-from fasthoag.penalties import Shaped
+from fasthoag.penalties import Penalty, Shaped
 from fasthoag.problem import refit
 
 N, P = 90, 24
@@ -201,3 +201,12 @@ def test_strengths_of_classes_are_of_the_whole():
         Ridge() + of_classes
     with pytest.raises(ValueError, match="has strengths for classes already"):
         PerClass(of_classes, 3)
+
+
+def test_methods_of_a_protocol_are_none():
+    class Half(Penalty):
+        def check(self, n_features):
+            pass
+
+    with pytest.raises(TypeError, match="lacks n_hyper, start, box, strengths, strengths_vjp"):
+        Problem(np.eye(2), [1, -1], penalty=Half())

@@ -132,6 +132,12 @@ class Adopted(Made):
         """Everything is there already."""
 
 
+def is_missing(penalty: Any, name: str) -> bool:
+    """Whether a penalty lacks a method, or has that of a protocol, which does nothing."""
+    found = getattr(type(penalty), name, None)
+    return name not in dir(penalty) or (found is not None and found is getattr(Penalty, name, None))
+
+
 def adopted(penalty: OwnPenalty) -> Penalty:
     """`penalty` itself, or a user's with the attributes that it left out.
 
@@ -140,9 +146,9 @@ def adopted(penalty: OwnPenalty) -> Penalty:
     TypeError
         For what is no penalty, naming the methods that it lacks.
     """
-    if isinstance(penalty, Penalty) and not isinstance(penalty, type):
+    missing = [name for name in METHODS if is_missing(penalty, name)]
+    if isinstance(penalty, Penalty) and not isinstance(penalty, type) and not missing:
         return penalty
-    missing = [name for name in METHODS if name not in dir(penalty)]
     if isinstance(penalty, type) or len(missing) == len(METHODS):
         raise TypeError(f"penalty must be a penalty such as fasthoag.Ridge(); got {penalty!r}")
     if missing:
