@@ -210,3 +210,8 @@ def test_methods_of_a_protocol_are_none():
 
     with pytest.raises(TypeError, match="lacks n_hyper, start, box, strengths, strengths_vjp"):
         Problem(np.eye(2), [1, -1], penalty=Half())
+
+
+def test_what_is_no_solver_is_refused():
+    with pytest.raises(TypeError, match="'newton_cg' lacks name, accepts, solve"):
+        Problem(np.eye(2), [1, -1], solver="newton_cg")
