@@ -196,13 +196,23 @@ def chosen_method(problem, criterion, method):
     is_few = n_hyper <= FEW or (
         n_hyper <= SMALL and problem.design.n_coef * problem.loss.n_classes <= SMALL
     )
-    is_few = is_few and not problem.penalty.is_per_class
+    is_few = is_few and not problem.penalty.is_per_class and problem.penalty.has_hessian
     if method == "auto":
         return "newton" if is_few and has_hessian and not problem.tuned else "lbfgs"
     if METHODS[method].wants == "hessian" and not has_hessian:
         raise ValueError(
             f"method 'newton' needs the outer Hessian, which {type(criterion).__name__} does not "
             "have. Use method='lbfgs'"
+        )
+    if METHODS[method].wants == "hessian" and not problem.penalty.has_hessian:
+        raise ValueError(
+            "method 'newton' needs the outer Hessian, and a penalty with the methods strengths_jac "
+            "and strengths_hess; that of the problem lacks them. Use method='lbfgs'"
+        )
+    if method == "newton" and problem.penalty.is_per_class:
+        raise ValueError(
+            "method 'newton' is for strengths that all classes share; the penalty has some for "
+            "each class. Use method='lbfgs'"
         )
     if method == "newton" and (problem.tuned or not is_few):
         raise ValueError(
@@ -380,7 +390,8 @@ def check_hypergrad(
     bound = criterion.bind(problem)
     zero = problem.design.zeros(bound.inner.units.n_columns)
     exact = Accuracy(1e-11, 1e-11)
-    is_few = problem.n_hyper <= FEW and not problem.penalty.is_per_class
+    penalty = problem.penalty
+    is_few = problem.n_hyper <= FEW and penalty.has_hessian and not penalty.is_per_class
     has_tangents = is_few and not problem.tuned and "hessian" in criterion.gives
     at = bound.evaluate(theta, zero, exact, has_tangents=has_tangents)
     difference = np.empty_like(theta)

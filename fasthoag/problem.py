@@ -191,6 +191,7 @@ class Problem:
                 device=self.device,
             ),
         )
+        object.__setattr__(self, "fit_intercept", self.design.has_intercept)
         self.penalty.check(self.n_features)
         object.__setattr__(self, "solver", solver_for(loss, self.penalty, self.solver))
         if self.penalty.is_per_class and self.penalty.n_classes != loss.n_classes:

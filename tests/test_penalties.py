@@ -16,16 +16,19 @@ from fasthoag import (
     GroupRidge,
     HeldOut,
     KFold,
+    PerClass,
     Problem,
     Ridge,
     StructuredRidge,
+    SumPenalty,
     check_hypergrad,
     hoag,
 )
+from fasthoag.design.cpu import CpuDesign
 from fasthoag.design.make import make_design
 from fasthoag.hypergradient import Accuracy
 from fasthoag.losses import LOSSES
-from fasthoag.penalties import PENALTIES
+from fasthoag.penalties import PENALTIES, QUADRATIC, Penalty, Shaped
 from fasthoag.problem import refit
 
 FIXED = Fixed(GroupRidge(np.arange(P) % 3), [0.1, 0.2, 0.3])
@@ -414,3 +417,59 @@ def test_many_hyperparameters_hold_back_a_fifth_of_the_rows(criterion):
     assert all(
         "stop_value" not in record for record in hoag(problem, rule, max_iter=1, stop_on=None).trace
     )
+
+
+class Halves:
+    """A strength for even features and one for odd ones, with the methods that a penalty needs."""
+
+    def check(self, n_features):
+        pass
+
+    def n_hyper(self, n_features):
+        return 2
+
+    def start(self, level, n_features):
+        return np.full(2, float(level))
+
+    def box(self, low, high, n_features):
+        return np.full(2, float(low)), np.full(2, float(high))
+
+    def strengths(self, theta, n_features):
+        return np.exp(theta[np.arange(n_features) % 2])
+
+    def strengths_vjp(self, theta, u):
+        return np.bincount(np.arange(len(u)) % 2, self.strengths(theta, len(u)) * u, minlength=2)
+
+
+class DeclaredHalves(Halves, Penalty):
+    """The same, which says that it is one."""
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [Halves(), DeclaredHalves(), Shaped(Halves(), QUADRATIC), SumPenalty((Halves(),))],
+    ids=["own", "declared", "shaped", "sum"],
+)
+def test_a_penalty_without_a_jacobian_is_tuned_by_its_product(penalty):
+    X, y = sparse_problem("logistic", 0, 80, P)
+    problem, rule = Problem(X, y, penalty=penalty), KFold(4)
+    with pytest.raises(ValueError, match=r"'newton' needs .* strengths_jac and strengths_hess"):
+        hoag(problem, rule, method="newton")
+    groups = Problem(X, y, penalty=GroupRidge(np.arange(P) % 2))
+    assert hoag(problem, rule).value == pytest.approx(hoag(groups, rule).value, rel=1e-3)
+    assert check_hypergrad(problem, rule, np.full(2, 0.3)) < 1e-6
+
+
+def test_strengths_of_classes_have_no_newton():
+    X, y = sparse_problem("squared", 0, 60, P)
+    penalty, y = PerClass(Ridge(), 3), np.digitize(y, np.quantile(y, [0.3, 0.7])).astype(float)
+    problem = Problem(X, y, loss="multinomial", penalty=penalty)
+    with pytest.raises(ValueError, match="strengths that all classes share"):
+        hoag(problem, KFold(3), method="newton")
+
+
+def test_a_design_brings_its_own_settings():
+    X, y = sparse_problem("logistic", 0, 40, P)
+    assert not Problem(CpuDesign(X), y).fit_intercept
+    with pytest.raises(ValueError, match="X is a design, .*; deterministic=True cannot change it"):
+        Problem(CpuDesign(X), y, deterministic=True)

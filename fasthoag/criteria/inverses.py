@@ -51,6 +51,8 @@ def _has_spectrum(inner, theta, lam):
     n, p = inner.n_rows, inner.design.n_coef
     if not inner.loss.is_quadratic or len(theta) != 1 or inner.tuned:
         return False
+    if not inner.penalty.has_hessian:  # ∂λ/∂θ tells
+        return False
     if n * p > MOST_DENSE or n * p * min(n, p) > MOST_WORK:
         return False
     lam = to_host(lam)

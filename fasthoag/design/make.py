@@ -24,6 +24,12 @@ def make_design(
                 f"X is a design on the {X.where.upper()}, and device={device!r}. Leave device out, "
                 "or pass the matrix itself"
             )
+        for name, value in (("low_memory", low_memory), ("deterministic", deterministic)):
+            if value:
+                raise ValueError(
+                    f"X is a design, which was made with or without {name}; {name}=True cannot "
+                    "change it. Give it to the design, or pass the matrix itself"
+                )
         return X
     is_here = is_on_device(X)
     if is_in_blocks(X):

@@ -110,7 +110,7 @@ def solver_for(loss: Loss, penalty: Penalty, solver: InnerSolver | None = None) 
     ValueError
         Where none does, naming loss and penalty, and what each solver is missing.
     """
-    lacks = [one.name for one in fields(InnerSolver) if not hasattr(solver, one.name)]
+    lacks = [one.name for one in fields(InnerSolver) if one.name not in dir(solver)]
     if solver is not None and lacks:
         raise TypeError(
             f"solver must be a fasthoag.inner.solve.InnerSolver; {solver!r} lacks "

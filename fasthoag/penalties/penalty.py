@@ -57,13 +57,20 @@ class Penalty(OwnPenalty, Protocol):
         """What the penalty does to a coefficient of strength 1."""
         return QUADRATIC
 
+    @property
+    def has_hessian(self) -> bool:
+        """Whether it has `strengths_jac` and `strengths_hess`, which method "newton" needs. One of
+        your own without them is tuned by method "lbfgs"."""
+        return True
+
     # ∂λ/∂θ, (n_features, n_hyper); asked for few hyperparameters only
     def strengths_jac(self, theta: Array, n_features: int, /) -> Array: ...
     # Σ_j u_j ∂²λ_j/∂θ², (n_hyper, n_hyper); asked for few only
     def strengths_hess(self, theta: Array, u: Array, /) -> Array: ...
 
 
-ATTRIBUTES = ("is_per_class", "n_classes", "penalty_factor", "is_partition", "shape")
+SECOND = ("strengths_jac", "strengths_hess")
+ATTRIBUTES = ("is_per_class", "n_classes", "penalty_factor", "is_partition", "shape", "has_hessian")
 METHODS = ("check", "n_hyper", "start", "box", "strengths", "strengths_vjp")
 
 
@@ -77,6 +84,7 @@ class Made:
     penalty_factor: Any
     is_partition: bool
     shape: Shape
+    has_hessian: bool
 
     def __post_init__(self) -> None:
         penalty = adopted(self.penalty)
@@ -127,6 +135,7 @@ class Adopted(Made):
     penalty_factor: Any
     is_partition: bool
     shape: Any
+    has_hessian: bool
 
     def __post_init__(self) -> None:
         """Everything is there already."""
@@ -134,8 +143,8 @@ class Adopted(Made):
 
 def is_missing(penalty: Any, name: str) -> bool:
     """Whether a penalty lacks a method, or has that of a protocol, which does nothing."""
-    found = getattr(type(penalty), name, None)
-    return name not in dir(penalty) or (found is not None and found is getattr(Penalty, name, None))
+    owners = [cls for cls in type(penalty).__mro__ if name in vars(cls)]
+    return name not in dir(penalty) or (owners[:1] in ([OwnPenalty], [Penalty]))
 
 
 def adopted(penalty: OwnPenalty) -> Penalty:
@@ -147,7 +156,9 @@ def adopted(penalty: OwnPenalty) -> Penalty:
         For what is no penalty, naming the methods that it lacks.
     """
     missing = [name for name in METHODS if is_missing(penalty, name)]
-    if isinstance(penalty, Penalty) and not isinstance(penalty, type) and not missing:
+    has_hessian = not any(is_missing(penalty, name) for name in SECOND)
+    is_whole = has_hessian and not missing
+    if isinstance(penalty, Penalty) and not isinstance(penalty, type) and is_whole:
         return penalty
     if isinstance(penalty, type) or len(missing) == len(METHODS):
         raise TypeError(f"penalty must be a penalty such as fasthoag.Ridge(); got {penalty!r}")
@@ -157,4 +168,5 @@ def adopted(penalty: OwnPenalty) -> Penalty:
             f"{', '.join(missing)}"
         )
     usual = {name: vars(Penalty)[name].fget(penalty) for name in ATTRIBUTES}
-    return Adopted(penalty, **{name: getattr(penalty, name, usual[name]) for name in ATTRIBUTES})
+    own = {name: getattr(penalty, name, usual[name]) for name in ATTRIBUTES}
+    return Adopted(penalty, **own | {"has_hessian": has_hessian and own["has_hessian"]})

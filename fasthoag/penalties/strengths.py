@@ -24,6 +24,7 @@ class LogLinear:
     n_classes: int = 1
     shape: Any = QUADRATIC
     is_partition: bool = False  # whether A is membership
+    has_hessian: bool = True
     penalty_factor: Any
 
     def n_hyper(self, n_features: int) -> int:
@@ -354,6 +355,7 @@ class SumPenalty(LogLinear):
                     f"'{first.shape.name}' and '{part.shape.name}'"
                 )
         object.__setattr__(self, "parts", parts)
+        object.__setattr__(self, "has_hessian", all(part.has_hessian for part in parts))
         object.__setattr__(self, "shape", first.shape)
 
     def _split(self, theta: Array, n_features: int) -> list[Array]:
