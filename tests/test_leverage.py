@@ -411,8 +411,9 @@ def test_weights_that_are_too_few_rows_for_a_likelihood_are_said():
     X, y = sparse_problem("squared", 0, N, P)
     for rule in (AIC(), BIC(), Evidence()):
         few = Problem(X, y, loss="squared", sample_weight=np.full(N, 2 / N))
-        with pytest.warns(UserWarning, match="sample_weight adds up to 2, less than the"):
-            rule.bind(few)
+        with pytest.warns(UserWarning, match="sample_weight adds up to 2, less than the") as told:
+            hoag(few, rule, max_iter=1)
+        assert any("sample_weight" in str(one.message) and one.filename == __file__ for one in told)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             rule.bind(Problem(X, y, loss="squared", sample_weight=np.ones(N)))

@@ -21,6 +21,7 @@ from fasthoag import (
     hoag,
 )
 from fasthoag.hoag import check_hypergrad
+from fasthoag.hypergradient import Accuracy
 from fasthoag.inner.newton import InnerResult
 from fasthoag.penalties import Penalty, Shaped
 from fasthoag.problem import refit
@@ -73,7 +74,9 @@ class ProximalGradient:
         lam_of = np.arange(W.shape[1]) % lam.shape[1] if lam_of is None else lam_of
         lam, shape, at, n_iter = lam[:, lam_of], inner.penalty.shape, inner.rows.loss_grad, 0
         # squares of singular values times the curvature's bound
-        step = 1 / (np.linalg.norm(inner.design.dense(), 2) ** 2 * BOUNDS[inner.loss.name])
+        weight = 1.0 if inner.rows.weight is None else inner.rows.weight.max()
+        size = np.linalg.norm(inner.design.dense(), 2)
+        step = 1 / (size**2 * weight * BOUNDS[inner.loss.name])
         V, t = W, 1.0
         while True:
             found = at(inner.loss, W)
@@ -215,3 +218,31 @@ def test_methods_of_a_protocol_are_none():
 def test_what_is_no_solver_is_refused():
     with pytest.raises(TypeError, match="'newton_cg' lacks name, accepts, solve"):
         Problem(np.eye(2), [1, -1], solver="newton_cg")
+
+
+@pytest.mark.parametrize("unit", [0.1, 10.0])  # beyond, this plain solver takes for ever
+def test_a_lasso_has_no_unit(unit):
+    """λ |w| is the same with X in another unit and λ in its inverse."""
+    one = hoag(lasso("squared"), KFold(4))
+    other = hoag(replace(lasso("squared"), X=unit * lasso("squared").X), KFold(4))
+    assert other.status == "converged"
+    assert other.value == pytest.approx(one.value, rel=1e-6)
+    assert other.theta[0] - np.log(unit) == pytest.approx(one.theta[0], abs=1e-2)
+
+
+def test_a_lasso_takes_weights_and_blocks():
+    """Whole weights are repeated rows, and rows in blocks are those in one piece."""
+    X, y = data("squared")
+    weight = np.arange(N) % 3
+    judge, at = HeldOut(*data("squared", seed=1)), [1.5]
+    weighted = replace(lasso("squared"), sample_weight=weight.astype(float))
+    repeated = replace(lasso("squared"), X=np.repeat(X, weight, axis=0), y=np.repeat(y, weight))
+    blocks = replace(repeated, X=[repeated.X[:30], repeated.X[30:]])
+    elsewhere = replace(repeated, X=fasthoag.ShardedDesign(blocks.X))
+    first, *others = (
+        one.evaluate(np.array(at), one.inner.null.W, Accuracy(1e-10, 1e-10))
+        for one in map(judge.bind, (weighted, repeated, blocks, elsewhere))
+    )
+    for other in others:
+        assert other.value == pytest.approx(first.value, rel=1e-9)
+        assert other.grad == pytest.approx(first.grad, rel=1e-6)

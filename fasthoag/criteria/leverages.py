@@ -58,7 +58,7 @@ def checked_counts(bound):
             "weight for the number of copies of its row. Scale the weights so that they add up to "
             "the number of rows, or use GCV, ApproximateLOO or KFold, where only ratios count",
             UserWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
     return bound
 

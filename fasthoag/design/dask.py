@@ -77,14 +77,13 @@ class DaskPlace:
             for actor, (address, numbers) in zip(self.actors, self.of_workers, strict=True):
                 own = [for_blocks(one, numbers) for one in tasks]
                 try:
-                    calls.append(actor.run(own, released))
+                    calls.append((actor.run(own, released), own))
                 except RuntimeError as error:  # what an actor says that is known to be lost
                     self._check_alive(address, numbers, error)
                     raise
             found = []
-            for call, (address, numbers) in zip(calls, self.of_workers, strict=True):
-                own = [for_blocks(one, numbers) for one in tasks]
-                found += self._wait(call, address, numbers, own)
+            for (call, own), of in zip(calls, self.of_workers, strict=True):
+                found += self._wait(call, *of, own)
         return found
 
     def _wait(self, future, address, numbers, sent=None):

@@ -229,12 +229,11 @@ class InnerProblem:
         coefficients that move; 0 for the others."""
         shape, options = self.penalty.shape, {"tol": tol, "precond": at.precond}
         lam = at.lam * shape.diagonal(at.W)
-        moves = shape.support(self.units.tile(self.design.xp, at.lam), at.W)
         hess = Hessian(self.design, at.curvature, lam, n_folds=self.n_folds)
-        if moves is None:
+        if shape.is_smooth:
             return cg(hess, b, start, **options)
-        restricted = Restricted(hess, moves)
-        return restricted.cg(b, start, **options)
+        moves = shape.support(self.units.tile(self.design.xp, at.lam), at.W)
+        return Restricted(hess, moves).cg(b, start, **options)
 
     def curvature(self, Z):
         return self.rows.curvature(self.loss, Z)
