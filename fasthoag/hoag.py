@@ -154,6 +154,7 @@ def hoag(
     if holds_back and search.is_small and status != "stopped":
         best, status = search.on_all_rows(best, status)
         run.judge_all_rows(whole, problem, scoring)
+    problem.design.check_unchanged()
     theta = run.for_user(best.theta)
     best, status, message = concluded(best, status, theta, search)
     if status not in ("converged", "stopped", "stopped_early"):

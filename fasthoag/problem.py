@@ -29,7 +29,7 @@ def check_vector(v: Any, n_rows: int, name: str) -> Array:
             v = v[:, 0]
         if v.dtype.kind == "c":
             raise TypeError(f"complex values, dtype {v.dtype}")
-        v = np.ascontiguousarray(v, np.float64)
+        v = np.array(v, np.float64)  # a copy: the user may change his
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be numeric ({error})") from None
     if v.ndim != 1:
@@ -80,7 +80,8 @@ class Problem:
     Parameters
     ----------
     X : array, sparse matrix, list of these or Design, shape (n_rows, n_features)
-        float32 or float64 values are read in place. CSR is fastest; other formats are converted
+        float32 or float64 values are read in place, and must not change while they are: what starts
+        a computation with changed values raises ValueError. (Targets and weights are copied.) CSR is fastest; other formats are converted
         once, and so are large arrays that are mostly zeros. No column beyond 1e50 in size, or all
         below 1e-50, whose squares double precision does not hold; nor targets and weights. A list
         of arrays or of sparse matrices, all of one kind, is the rows in blocks: no copy joins them.

@@ -838,7 +838,7 @@ def test_damaged_row_pointers_and_indices_are_refused():
         bad = X.copy()
         bad.indices = indices.astype(np.int32)
         bad.has_canonical_format = True
-        with pytest.raises(ValueError, match="column indices outside 0..12"):
+        with pytest.raises(ValueError, match=r"column index (13|-1) outside 0\.\.12"):
             CpuDesign(bad)
     bad = X.copy()
     bad.indptr = bad.indptr.copy()

@@ -86,4 +86,5 @@ void bind_matrix(py::module_& m);
 void bind_rows(py::module_& m);
 void bind_solvers(py::module_& m);
 void bind_convert(py::module_& m);
+void bind_structure(py::module_& m);
 void bind_svmlight(py::module_& m);

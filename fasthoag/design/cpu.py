@@ -21,6 +21,7 @@ from fasthoag.design.blocks import (
 from fasthoag.design.coefficients import Compose, Identity, Permute
 from fasthoag.design.offsets import common_offset_map
 from fasthoag.design.rows import LossGrad, dense_by_products, is_on_device, place
+from fasthoag.design.structure import sound_csr
 from fasthoag.losses import find_loss
 
 
@@ -53,6 +54,10 @@ def check_n_threads(n_threads, name="n_threads"):
 # of the largest of a column.
 LEAST, MOST = 1e-50, 1e50
 SIZES = {"least": LEAST, "most": MOST}
+CHANGED = (
+    "X was changed after the problem was made of it, whose values are read in place. Make a new "
+    "problem of the changed X, or make it of X.copy()"
+)
 
 
 def check_matrix(X, name="X", *, least=0.0, most=np.inf):
@@ -100,7 +105,7 @@ def in_format(X, name):
             raise ValueError(f"{name} must have 2 dimensions; got shape {X.shape}")
         if X.dtype.kind == "c":
             raise ValueError(f"Complex data not supported: {name} has dtype {X.dtype}")
-        X = X.tocsr()
+        X = sound_csr(X, name)
         if X.dtype not in (np.float32, np.float64):
             X = X.astype(np.float64)
         # unsorted or duplicate column numbers: summed in a copy, the caller's matrix stays as it is
@@ -221,13 +226,9 @@ def check_options(low_memory, deterministic):
         )
 
 
-def csr_arrays(X, name):
-    """Row pointers, column numbers and values of a CSR matrix as the kernels take them."""
-    indptr, indices = np.ascontiguousarray(X.indptr, np.int64), np.ascontiguousarray(X.indices)
-    if indptr[0] != 0 or indptr[-1] > len(indices) or (np.diff(indptr) < 0).any():
-        raise ValueError(
-            f"{name} has row pointers that do not start at 0, decrease or go beyond its data"
-        )
+def csr_arrays(X):
+    """Row pointers, column numbers and values of a sound CSR matrix as the kernels take them."""
+    indptr, indices = X.indptr.astype(np.int64), np.ascontiguousarray(X.indices)
     return indptr, indices[: indptr[-1]], np.ascontiguousarray(X.data)[: indptr[-1]]
 
 
@@ -292,6 +293,7 @@ class CpuDesign:
         self.dtype, self.has_intercept = first.dtype, bool(fit_intercept)
         self.low_memory, self.deterministic = low_memory, deterministic
         self._arrays, self._counts, is_free = None, None, layout is None
+        self._read_in_place = []
         if is_free:
             if coefficients is None and self.has_intercept:
                 coefficients = common_offset_map(blocks_here(blocks))
@@ -312,6 +314,7 @@ class CpuDesign:
             order, _ = self.layout.order
             blocks = [np.ascontiguousarray(one[:, order]) for one in blocks]
         self._arrays = blocks
+        self._watch(blocks)
         turned = None
         if self.deterministic:
             turned = np.empty(self.shape[::-1], self.dtype)
@@ -320,13 +323,8 @@ class CpuDesign:
 
     def _csr(self, blocks, is_free):
         (_, p), threads = shape_of(blocks), self.n_threads
-        names = ["X"] if len(blocks) == 1 else [f"X[{i}]" for i in range(len(blocks))]
-        arrays = [csr_arrays(one, name) for one, name in zip(blocks, names, strict=True)]
-        found = [_core.count_columns(indices, p, threads) for _, indices, _ in arrays]
-        for counts, name in zip(found, names, strict=True):
-            if counts is None:
-                raise ValueError(f"{name} has column indices outside 0..{p - 1}")
-        counts = sum(found)
+        arrays = [csr_arrays(one) for one in blocks]
+        counts = sum(_core.count_columns(indices, p, threads) for _, indices, _ in arrays)
         self._counts = counts if self._counts is None else self._counts
         if is_free and not self.low_memory:
             self.layout = Layout(self.layout.first, _core.frequency_order(counts))
@@ -337,6 +335,9 @@ class CpuDesign:
                 (indptr, _core.relabel(indices, rank, is_wide, threads), data)
                 for indptr, indices, data in arrays
             ]
+        self._watch([data for *_, data in arrays])
+        if self.layout.order is None:
+            self._watch([indices for _, indices, _ in arrays])
         first, *_ = arrays
         is_narrow = _core.Matrix(*first, p, self.has_intercept).is_narrow
         transposed = None
@@ -352,6 +353,16 @@ class CpuDesign:
             return _core.Matrix(*first, self.has_intercept, transposed, *options)
         matrices = [_core.Matrix(*one, self.has_intercept, None, *options) for one in parts]
         return _core.Matrix.stacked(matrices, transposed, self.deterministic)
+
+    def _watch(self, arrays):
+        """Notes what these arrays hold, which may be the user's."""
+        self._read_in_place += [(one, _core.fingerprint(one, self.n_threads)) for one in arrays]
+
+    def check_unchanged(self):
+        """Raises ValueError where X was changed since the design was made of it."""
+        for array, seen in self._read_in_place:
+            if _core.fingerprint(array, self.n_threads) != seen:
+                raise ValueError(CHANGED)
 
     @property
     def n_passes(self):
@@ -398,6 +409,7 @@ class CpuDesign:
     # ---- rows ----
 
     def place(self, y, weight=None, mask=None, offset=None):
+        self.check_unchanged()
         return place(self, y, weight, mask, offset)
 
     def put(self, arrays):

@@ -52,6 +52,9 @@ class ReferenceDesign:
         maps = {"coefficients": self.coefficients, "xp": self.xp}
         return ReferenceDesign(X, fit_intercept=self.has_intercept, **maps)
 
+    def check_unchanged(self):
+        """X was copied."""
+
     def check_room(self, n_columns):
         """Blocks of coefficients live in the memory of this process, which grows as it is asked."""
 

@@ -95,6 +95,7 @@ def mean_values(rows, c, by_class):
 
 
 def placed(design, first, *arrays):
+    design.check_unchanged()
     return place(design, *arrays, first=first)
 
 
@@ -204,6 +205,9 @@ class ShardedDesign:
         counts = self.store.ask(counts_after, X, first)
         is_sparse = all(one is not None for one in counts)
         return Layout(first, _core.frequency_order(added(counts)) if is_sparse else None)
+
+    def check_unchanged(self) -> None:
+        self.store.ask(CpuDesign.check_unchanged, self._design)
 
     def check_room(self, n_columns: int) -> None:
         """Blocks of coefficients live in the memory of this process, which grows as it is asked."""

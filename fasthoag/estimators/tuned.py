@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import scipy.sparse
 from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted, validate_data
 
@@ -15,6 +16,7 @@ from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
 from fasthoag.criteria.folds import check_is_cv
 from fasthoag.design import is_on_device, to_host
 from fasthoag.design.cpu import check_n_threads
+from fasthoag.design.structure import sound_csr
 from fasthoag.estimators.parameters import with_parameters
 from fasthoag.estimators.placement import beside, on_host
 from fasthoag.estimators.strengths import penalty_for
@@ -117,7 +119,7 @@ class TunedEstimator(BaseEstimator):
 
     def _training(self, X, y):
         """X as it is read and y as NumPy."""
-        y, is_numeric = on_host(y), is_regressor(self)
+        X, y, is_numeric = looked_at(X), on_host(y), is_regressor(self)
         if not is_on_device(X):
             return validate_data(self, X, y, y_numeric=is_numeric, ensure_min_samples=2, **MATRIX)
         X, y = self._matrix(X, reset=True), _check_y(y, y_numeric=is_numeric, estimator=self)
@@ -140,6 +142,7 @@ class TunedEstimator(BaseEstimator):
 
     def _matrix(self, X, reset=False):
         """X as it is read. On a GPU it stays there, and the design checks its values."""
+        X = looked_at(X)
         if not is_on_device(X):
             return validate_data(self, X, reset=reset, **MATRIX)
         if len(X.shape) != 2:
@@ -311,6 +314,18 @@ class TunedEstimator(BaseEstimator):
         check_is_fitted(self)
         X = self._matrix(X)
         return X @ beside(X, self.coef_).T + beside(X, self.intercept_)
+
+
+def looked_at(X):
+    """X before scikit-learn calls any of its methods: of a sparse matrix the arrays must be those
+    of a matrix, see `fasthoag.design.structure`."""
+    if scipy.sparse.issparse(X):
+        return sound_csr(X)
+    if is_on_device(X):
+        from fasthoag.design.gpu.matrix import check_if_sparse
+
+        check_if_sparse(X)
+    return X
 
 
 def _coded(rows, coding):

@@ -7,11 +7,11 @@ import numpy as np
 
 from fasthoag.design import HELD_OUT, MAX_HOT, TRAIN
 from fasthoag.design.coefficients import Compose, Identity, Permute
-from fasthoag.design.cpu import SIZES, check_matrix
+from fasthoag.design.cpu import CHANGED, SIZES, check_matrix
 from fasthoag.design.gpu import cg, columns, memory, passes, rows
 from fasthoag.design.gpu.device import find_device
 from fasthoag.design.gpu.launches import run
-from fasthoag.design.gpu.matrix import Csr, check_given
+from fasthoag.design.gpu.matrix import Csr, check_given, fingerprint
 from fasthoag.design.gpu.memory import ShortArrays, Sizes, plan_for
 from fasthoag.design.gpu.stored import store
 from fasthoag.design.offsets import N_SAMPLE, offset_map
@@ -106,6 +106,7 @@ class GpuDesign:
         renumbered = Identity(self.n_coef)
         if order is not None:
             renumbered = Permute(*map(to_host, order), self.has_intercept)
+        self._seen = self._fingerprint()
         has_one = self._first is None
         self.coefficients = renumbered if has_one else Compose([self._first, renumbered])
 
@@ -141,6 +142,15 @@ class GpuDesign:
     def check_room(self, n_columns):
         """Raises MemoryError unless block solves with this many columns may fit."""
         memory.check_room(self.device, self.shape[0], self.n_coef, n_columns)
+
+    def _fingerprint(self):
+        """Of what came on the device, and may be read in place."""
+        return fingerprint(self.xp, self.stored.rows.data) if self.is_given_on_device else None
+
+    def check_unchanged(self):
+        """Raises ValueError where X, given on the device, was changed since."""
+        if self._fingerprint() != self._seen:
+            raise ValueError(CHANGED)
 
     def with_threads(self, n_threads):
         """This design: threads are those of the host, and none of its kernels runs there."""
@@ -238,6 +248,7 @@ class GpuDesign:
     # ---- rows ----
 
     def place(self, y, weight=None, mask=None, offset=None):
+        self.check_unchanged()
         return place(self, y, weight, mask, offset)
 
     def put(self, arrays):

@@ -56,11 +56,44 @@ def check_given(device, X, *, least=0.0, most=np.inf):
         smallest, largest = extreme_sizes(device.xp, values)
         if not (smallest >= least and largest <= most):  # rarely, and looked at on the host
             check_sizes(X.get(), (smallest, largest), "X", least, most)
+    check_if_sparse(X)
     # duplicates are summed in a copy, the caller's matrix stays as it is
     if is_sparse and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
     return X
+
+
+def check_if_sparse(X, name="X"):
+    """Raises ValueError unless the arrays of X on the device, if it is CSR, are those of a matrix
+    of its shape; see `fasthoag.design.structure`."""
+    if not isinstance(X, Csr):
+        return
+    (n, p), indptr, indices = X.shape, X.indptr, X.indices
+    is_whole = tuple(indptr.shape) == (n + 1,) and len(indices) == len(X.data)
+    is_whole = is_whole and int(indptr[0]) == 0 and int(indptr[-1]) == len(indices)
+    if not is_whole or bool((indptr[1:] < indptr[:-1]).any()):
+        raise ValueError(
+            f"{name} has row pointers that do not start at 0, decrease or do not end with its "
+            "values. Make it anew from sound arrays"
+        )
+    if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < p:
+        raise ValueError(
+            f"{name} has column indices outside 0..{p - 1}. Make it anew from sound arrays"
+        )
+
+
+def fingerprint(xp, values):
+    """A number that differs when any of the values does, as good as surely: sums of their words
+    times odd numbers, some at a time, modulo 2^64."""
+    words = xp.reshape(values, (-1,)).view(np.uint32)
+    step, total = 1 << 22, 0
+    factors = 2 * xp.arange(min(step, words.shape[0]), dtype=np.uint64) + 0x9E3779B97F4A7C15
+    for k in range(0, words.shape[0], step):
+        part = words[k : k + step].astype(np.uint64)
+        part = (part + 1) * factors[: part.shape[0]]
+        total = (31 * total + int((part - part // (1 << 29)).sum())) % (1 << 64)
+    return total
 
 
 def extreme_sizes(xp, values):
