@@ -80,11 +80,12 @@ class Problem:
     Parameters
     ----------
     X : array, sparse matrix, list of these or Design, shape (n_rows, n_features)
-        float32 or float64 values are read in place, and must not change while they are: what starts
-        a computation with changed values raises ValueError. (Targets and weights are copied.) CSR is fastest; other formats are converted
-        once, and so are large arrays that are mostly zeros. No column beyond 1e50 in size, or all
-        below 1e-50, whose squares double precision does not hold; nor targets and weights. A list
-        of arrays or of sparse matrices, all of one kind, is the rows in blocks: no copy joins them.
+        float32 or float64 values are read in place, and must not change: a computation on values
+        that did is a ValueError. (Targets and weights are copied.) CSR is fastest; other formats
+        are converted once, and so are large arrays that are mostly zeros. No column beyond 1e50 in
+        size, or all below 1e-50, whose squares double precision does not hold; nor targets and
+        weights. A list of arrays or of sparse matrices, all of one kind, is the rows in blocks: no
+        copy joins them.
     y : array, shape (n_rows,), or list of arrays
         Real numbers for ``"squared"``; -1 and +1 for ``"logistic"``; class numbers 0, 1, ... for
         ``"multinomial"``, each of them in a row with a positive weight. A list has one array for

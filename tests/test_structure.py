@@ -2,6 +2,7 @@
 anything that trusts them reads a number. And X that its owner changes later is found out."""
 
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -106,9 +107,7 @@ BROKEN = {
     ("bsr", "blocks that do not fill"): lambda X: setattr(X, "data", np.ones((len(X.data), 7, 1))),
     ("bsr", "blocks of nothing"): lambda X: setattr(X, "data", np.ones((len(X.data), 0, 1))),
 }
-SPOILT = [
-    pytest.param(kind, spoil, id=f"{kind}, {what}") for (kind, what), spoil in BROKEN.items()
-]
+SPOILT = [pytest.param(kind, spoil, id=f"{kind}, {what}") for (kind, what), spoil in BROKEN.items()]
 
 
 def fitted():
@@ -192,6 +191,8 @@ def test_sound_matrices_of_every_format_are_the_same_rows(kind, as_array, index)
     np.testing.assert_allclose(design.matvec(design.encode(np.eye(P))), expected, atol=1e-14)
     model = fasthoag.RidgeCV(cv=3).fit(X, labels())
     np.testing.assert_allclose(model.predict(X), model.predict(expected), atol=1e-12)
+    loaded = Model("squared", model.coef_[None], [model.intercept_])
+    np.testing.assert_allclose(loaded.predict(X), model.predict(expected), atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
@@ -226,7 +227,7 @@ def slow_look(indptr, indices, n_stored, p):
     for k, j in enumerate(indices[: indptr[-1]]):
         if not 0 <= j < p:
             return "index", k, True
-    rows = (indices[a:b] for a, b in zip(indptr[:-1], indptr[1:], strict=True))
+    rows = (indices[a:b] for a, b in pairwise(indptr))
     return "none", -1, all((np.diff(row) > 0).all() for row in rows)
 
 
@@ -308,7 +309,9 @@ def test_changes_are_told_wherever_rows_are(where):
     X = np.random.default_rng(0).normal(size=(40, 5))
     y = X[:, 0] + 1.0
     given = [X[:20], X[20:]]
-    given = {"a dense array": X, "a list of blocks": given}.get(where, fasthoag.ShardedDesign(given))
+    given = {"a dense array": X, "a list of blocks": given}.get(
+        where, fasthoag.ShardedDesign(given)
+    )
     problem = fasthoag.Problem(given, y, loss="squared")
     fasthoag.hoag(problem, fasthoag.KFold(3))
     X[33, 2] *= 2

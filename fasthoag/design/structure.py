@@ -186,4 +186,3 @@ def check_lists(rows, data, shape, name):
             raise ValueError(
                 f"{name} has {len(numbers)} column numbers and {len(values)} values in row {i}"
             )
-

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from fasthoag.design.structure import check_structure
+from fasthoag.design.structure import sound_csr
 from fasthoag.io.inputs import counted_from
 from fasthoag.losses import INVERSE_LINKS, likeliest, link_of
 from fasthoag.types import Array
@@ -85,10 +85,7 @@ class Model:
     def decision_function(self, X: Any) -> Array:
         """Predictions ``z = X w + intercept``, shape (n_rows,) with one output, else (n_rows,
         n_outputs)."""
-        if scipy.sparse.issparse(X):
-            check_structure(X)
-        else:
-            X = np.asarray(X, dtype=np.float64)
+        X = sound_csr(X) if scipy.sparse.issparse(X) else np.asarray(X, dtype=np.float64)
         n_features = self.coef.shape[1]
         if X.ndim != 2 or X.shape[1] != n_features:
             raise ValueError(
