@@ -90,6 +90,11 @@ def test_mixed_devices_are_refused(on_host):
     [
         (lambda X: X.indices.array.__setitem__(3, 15), "column indices outside 0..14"),
         (lambda X: X.indptr.array.__setitem__(3, 10**6), "row pointers"),
+        (lambda X: X.indptr.array.__setitem__(-1, -1), "row pointers"),
+        (lambda X: X.indptr.array.__setitem__(0, 1), "row pointers"),
+        (lambda X: setattr(X, "indptr", DeviceArray(X.indptr.array[:-1])), "row pointers"),
+        (lambda X: setattr(X, "data", DeviceArray(X.data.array[:-1])), "row pointers"),
+        (lambda X: X.indices.array.__setitem__(3, -1), "column indices outside 0..14"),
         (lambda X: X.data.array.__setitem__(3, np.nan), "contains NaN or infinity"),
         (lambda X: setattr(X, "data", DeviceArray(np.ones(X.nnz, int))), "float32 or float64"),
         (
@@ -104,6 +109,22 @@ def test_damaged_matrices_on_the_device_are_refused(on_host, spoil, sentence):
     spoil(given)
     with pytest.raises(ValueError, match=sentence):
         fasthoag.Problem(given, y)
+    if "row pointers" in sentence or "column indices" in sentence:
+        model = fasthoag.LogisticRegressionCV(cv=3).fit(X, y)
+        with pytest.raises(ValueError, match=sentence):
+            model.predict(given)
+
+
+@pytest.mark.parametrize("kind", ["sparse", "dense"])
+def test_values_on_the_device_that_change_are_told(on_host, kind):
+    X, y = sparse_problem("logistic", 0)
+    given = DeviceCsr(X) if kind == "sparse" else DeviceArray(X.toarray())
+    problem = fasthoag.Problem(given, y, low_memory=True)
+    held = problem.design.stored.rows.data.array  # the given values, or a copy of them
+    fasthoag.hoag(problem, fasthoag.KFold(3))
+    held[[0, 7]] *= -1
+    with pytest.raises(ValueError, match="X was changed after the problem was made"):
+        fasthoag.hoag(problem, fasthoag.KFold(3))
 
 
 def test_the_benchmark_runs_where_only_its_few_needs_are(tmp_path):
