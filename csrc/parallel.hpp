@@ -4,8 +4,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <new>
+#include <thread>
+#include <vector>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -27,13 +30,17 @@ inline void watch_fork() {
 #endif
 }
 
+// What OMP_NUM_THREADS, or whoever limits this thread, allows; else the cores.
 inline int hardware_threads() {
 #ifdef _OPENMP
-    return omp_get_max_threads();
+    return is_forked_child() ? 1 : omp_get_max_threads();
 #else
     return 1;
 #endif
 }
+
+// No number that a caller gives makes a process of more threads, or a pass of more private copies.
+constexpr int most_threads = 1024;
 
 // How many threads to use, and whom to ask whether to stop. `should_stop` is called by the calling
 // thread only.
@@ -43,7 +50,8 @@ struct Team {
     std::atomic<bool> is_stopped{false};
 
     Team(int threads, bool (*stop)())
-        : n_threads(is_forked_child() ? 1 : std::max(1, threads)), should_stop(stop) {}
+        : n_threads(is_forked_child() ? 1 : std::clamp(threads, 1, most_threads)),
+          should_stop(stop) {}
     bool poll() {
         if (!is_stopped.load(std::memory_order_relaxed) && should_stop && should_stop())
             is_stopped = true;
@@ -51,6 +59,56 @@ struct Team {
     }
 };
 
+// The threads that one call runs on: calls from several threads share the cores. Only the cut into
+// chunks decides the bits, and that does not depend on this.
+class Share {
+public:
+    // of this process, as Python knows of quotas too
+    static std::atomic<int>& n_cores() {
+        static std::atomic<int> n{std::max(1, int(std::thread::hardware_concurrency()))};
+        return n;
+    }
+    explicit Share(int64_t n_wanted)
+        : n_threads(int(std::clamp<int64_t>(n_cores() - n_busy(), 1, n_wanted))) {
+        n_busy().fetch_add(n_threads, std::memory_order_relaxed);
+    }
+    ~Share() { n_busy().fetch_sub(n_threads, std::memory_order_relaxed); }
+    Share(const Share&) = delete;
+    Share& operator=(const Share&) = delete;
+    const int n_threads;
+
+private:
+    static std::atomic<int>& n_busy() {
+        static std::atomic<int> n{0};
+        return n;
+    }
+};
+
+#ifdef __SANITIZE_THREAD__
+// ThreadSanitizer does not see the barriers of libgomp, so that every loop would be a race to it:
+// under it the same chunks run on threads of the standard library.
+inline bool& is_helper() {
+    thread_local bool flag = false;
+    return flag;
+}
+inline bool is_caller() { return !is_helper(); }
+
+template <class F>
+void run_chunks(int n_threads, int64_t n_chunks, F&& f) {
+    std::atomic<int64_t> next{0};
+    auto work = [&] {  // relaxed: one chunk is not ordered after another, so races stay visible
+        for (int64_t c; (c = next.fetch_add(1, std::memory_order_relaxed)) < n_chunks;) f(c);
+    };
+    std::vector<std::thread> helpers;
+    for (int i = 1; i < n_threads; ++i)
+        helpers.emplace_back([&] {
+            is_helper() = true;
+            work();
+        });
+    work();
+    for (auto& one : helpers) one.join();
+}
+#else
 // Whether this is the thread that called us, the only one that may ask whether to stop.
 inline bool is_caller() {
 #ifdef _OPENMP
@@ -60,19 +118,37 @@ inline bool is_caller() {
 #endif
 }
 
-// f(chunk) for chunk = 0 .. n_chunks-1, each taken by whichever thread is free: a neighbour that
-// takes a core away for a while delays one chunk.
 template <class F>
-void parallel_chunks(Team& team, int64_t n_chunks, F&& f) {
+void run_chunks([[maybe_unused]] int n_threads, int64_t n_chunks, F&& f) {
 #ifdef _OPENMP
-    if (team.n_threads > 1 && n_chunks > 1) {
-#pragma omp parallel for num_threads(std::min<int64_t>(team.n_threads, n_chunks)) \
-    schedule(dynamic, 1)
+    if (n_threads > 1) {
+#pragma omp parallel for num_threads(n_threads) schedule(dynamic, 1)
         for (int64_t c = 0; c < n_chunks; ++c) f(c);
         return;
     }
 #endif
     for (int64_t c = 0; c < n_chunks; ++c) f(c);
+}
+#endif
+
+// f(chunk) for chunk = 0 .. n_chunks-1, each taken by whichever thread is free: a neighbour that
+// takes a core away for a while delays one chunk. What a chunk throws (memory runs out) is thrown
+// here, as no exception may leave a thread.
+template <class F>
+void parallel_chunks(Team& team, int64_t n_chunks, F&& f) {
+    if (n_chunks < 1) return;
+    std::exception_ptr error;
+    std::atomic<bool> has_error{false};
+    const Share share(std::min<int64_t>(team.n_threads, n_chunks));
+    run_chunks(share.n_threads, n_chunks, [&](int64_t c) {
+        if (has_error.load(std::memory_order_relaxed)) return;
+        try {
+            f(c);
+        } catch (...) {
+            if (!has_error.exchange(true)) error = std::current_exception();
+        }
+    });
+    if (error) std::rethrow_exception(error);
 }
 
 // [begin, end) of chunk c when n_items in units of `unit` are cut so that every chunk has about the

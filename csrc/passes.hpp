@@ -13,13 +13,32 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <type_traits>
+#include <unordered_map>
 #include <vector>
 
 #include "rows.hpp"
 #include "width.hpp"
 
 namespace fh {
+
+// The passes of every calling thread, so that a search counts its own beside others.
+class PassCount {
+public:
+    void add() {
+        std::lock_guard<std::mutex> lock(mutex_);
+        ++n_[std::this_thread::get_id()];
+    }
+    int64_t of_this_thread() {
+        std::lock_guard<std::mutex> lock(mutex_);
+        return n_[std::this_thread::get_id()];
+    }
+
+private:
+    std::mutex mutex_;  // not that of the matrix, which is held for the whole of a pass
+    std::unordered_map<std::thread::id, int64_t> n_;
+};
 
 // The matrix with what its passes need between calls. One call at a time: passes lock.
 struct Matrix {
@@ -28,8 +47,7 @@ struct Matrix {
     bool has_intercept = false;
     double intercept = 1.0;         // of the column that is not stored
     bool is_deterministic = false;  // the same bits for every number of threads: two-pass form only
-    int64_t n_passes =
-        0;  // so far; one gather-and-scatter over all rows is one pass in either form
+    PassCount n_passes;  // one gather-and-scatter over all rows is one pass in either form
     std::mutex mutex;
 
     int64_t n_rows() const { return rows.n_rows; }
@@ -242,7 +260,7 @@ void apply(Matrix& X, Team& team, const U* V, int m_in, int m_out, U* out, const
         X.rows.n_stored() * std::max(m_in, m_out) < 100000 ? 1 : team.n_threads;
     const int64_t n_chunks = std::min<int64_t>(
         n_threads == 1 ? 1 : n_threads * (fused && m_out > 0 ? 1 : 8), X.n_blocks());
-    ++X.n_passes;
+    X.n_passes.add();
     const Pass<U> pass{X, V, m_in, m_out, out, f, is_squared, n_threads, n_chunks};
     if (m_out == 0)
         gather_only(pass, team);

@@ -7,6 +7,7 @@
 // a bound too high; then the parts are moved together.
 #pragma once
 
+#include "parallel.hpp"
 #include "svmlight_numbers.hpp"
 
 #include <algorithm>
@@ -349,11 +350,13 @@ inline std::vector<Chunk> cut(const char* begin, const char* end, int64_t n, std
     return chunks;
 }
 
+// Asks before every chunk whether to stop; then the rest is left.
 template <class F>
-void for_each_chunk(std::vector<Chunk>& chunks, [[maybe_unused]] int n_threads, F visit) {
-    const int64_t n = static_cast<int64_t>(chunks.size());
-#pragma omp parallel for num_threads(n_threads) schedule(dynamic, 1) if (n_threads > 1)
-    for (int64_t i = 0; i < n; ++i) visit(chunks[i]);
+void for_each_chunk(std::vector<Chunk>& chunks, Team& team, F visit) {
+    parallel_chunks(team, static_cast<int64_t>(chunks.size()), [&](int64_t i) {
+        if (is_caller()) team.poll();
+        if (!team.is_stopped.load(std::memory_order_relaxed)) visit(chunks[i]);
+    });
 }
 
 // Moves the parts together where the bounds were too high, and makes the row ends global.
@@ -383,7 +386,7 @@ void close_gaps(const std::vector<Chunk>& chunks, const Output<V, I>& out,
 // Parses with indices of type I into `rows`. The result kWide without an error says that an index
 // needs int64 and the text has to be parsed again.
 template <class V, class I>
-Fault fill(std::vector<Chunk>& chunks, int zero_based, int64_t max_index, int n_threads,
+Fault fill(std::vector<Chunk>& chunks, int zero_based, int64_t max_index, Team& team,
            SvmlightRows<V>& rows, Buffer<I>& indices, std::optional<SvmlightError>& error) {
     const Chunk& end = chunks.back();
     const int64_t row_bound = end.first_row + end.n_lines,
@@ -393,8 +396,8 @@ Fault fill(std::vector<Chunk>& chunks, int zero_based, int64_t max_index, int n_
     indices = allocate<I>(entry_bound);
     rows.values = allocate<V>(entry_bound);
     const Output<V, I> out{rows.labels.get(), rows.indptr.get(), indices.get(), rows.values.get()};
-    for_each_chunk(chunks, n_threads,
-                   [&](Chunk& chunk) { parse(chunk, out, zero_based, max_index); });
+    for_each_chunk(chunks, team, [&](Chunk& chunk) { parse(chunk, out, zero_based, max_index); });
+    if (team.is_stopped) return Fault::kNone;
 
     int64_t line = 1, smallest = INT64_MAX, largest = -1;
     for (const Chunk& chunk : chunks) {
@@ -426,35 +429,35 @@ Fault fill(std::vector<Chunk>& chunks, int zero_based, int64_t max_index, int n_
 
 }  // namespace svmlight
 
-// Fills `rows` from the text, or says what is wrong with it. The result does not depend on
-// n_threads. With zero_based 1 features count from 0, with 0 from 1, with -1 from 0 if an index 0
-// is seen. An index above max_index is an error.
+// Fills `rows` from the text, or says what is wrong with it; when the team was stopped, neither.
+// The result does not depend on the threads. With zero_based 1 features count from 0, with 0 from
+// 1, with -1 from 0 if an index 0 is seen. An index above max_index is an error.
 template <class V>
 std::optional<SvmlightError> parse_svmlight(const char* begin, const char* end, int zero_based,
-                                            int64_t max_index, int n_threads,
-                                            SvmlightRows<V>& rows) {
+                                            int64_t max_index, Team& team, SvmlightRows<V>& rows) {
     using namespace svmlight;
     // the byte order mark of UTF-8
     if (end - begin >= 3 && std::memcmp(begin, "\xEF\xBB\xBF", 3) == 0) begin += 3;
     std::string tail;
     // threads that are worth their start, which costs as much as parsing 64 kB
     const int64_t worthwhile = (end - begin) / (1 << 16) + 1;
-    n_threads = static_cast<int>(std::min<int64_t>(n_threads, worthwhile));
-    const int64_t n_chunks =
-        n_threads > 1 ? std::min<int64_t>(4 * int64_t{n_threads}, worthwhile) : 1;
+    team.n_threads = static_cast<int>(std::min<int64_t>(team.n_threads, worthwhile));
+    // several a thread, and none of more than 16 MB, after which is asked whether to stop
+    const int64_t wanted = team.n_threads > 1 ? 4 * int64_t{team.n_threads} : 1,
+                  n_chunks = std::min(worthwhile, std::max(wanted, (end - begin) / (1 << 24) + 1));
     std::vector<Chunk> chunks = cut(begin, end, n_chunks, tail);
-    for_each_chunk(chunks, n_threads, count);
+    for_each_chunk(chunks, team, count);
+    if (team.is_stopped) return std::nullopt;
     for (size_t i = 1; i < chunks.size(); ++i) {
         chunks[i].first_row = chunks[i - 1].first_row + chunks[i - 1].n_lines;
         chunks[i].first_entry = chunks[i - 1].first_entry + chunks[i - 1].n_colons;
     }
     std::optional<SvmlightError> error;
     std::vector<Chunk> narrow = chunks;
-    if (fill(narrow, zero_based, max_index, n_threads, rows, rows.indices32, error) ==
-            Fault::kWide &&
+    if (fill(narrow, zero_based, max_index, team, rows, rows.indices32, error) == Fault::kWide &&
         !error) {
         rows.indices32.reset();
-        fill(chunks, zero_based, max_index, n_threads, rows, rows.indices64, error);
+        fill(chunks, zero_based, max_index, team, rows, rows.indices64, error);
     }
     return error;
 }

@@ -17,6 +17,7 @@ from fasthoag.inner.problem import InnerProblem, n_hyper_of, split_theta
 from fasthoag.inner.solve import InnerSolver, solver_for
 from fasthoag.losses import Loss, find_loss
 from fasthoag.penalties import OwnPenalty, Ridge, adopted
+from fasthoag.threads import check_n_threads
 from fasthoag.tuned import Tuned
 from fasthoag.types import Array, ArrayLike, Matrix
 
@@ -260,6 +261,7 @@ class Problem:
 
     def with_threads(self, n_threads: int | None) -> "Problem":
         """The same problem on the same data whose kernels use this many threads."""
+        check_n_threads(n_threads)
         other = copy.copy(self)
         object.__setattr__(other, "design", self.design.with_threads(n_threads))
         return other

@@ -7,6 +7,8 @@ from support.designs import DESIGNS, DTYPES, OF_USE, MakeDesign
 from support.host_device import use_host
 from threadpoolctl import threadpool_limits
 
+from fasthoag import threads
+
 # the dense references are small: threads would only wait for each other
 threadpool_limits(1, "blas")
 
@@ -17,6 +19,12 @@ def pytest_addoption(parser):
         choices=tuple(MAPS),
         help="Give every design on the CPU a random coefficient map w = E u of this kind.",
     )
+
+
+@pytest.fixture(autouse=True)
+def many_cores(monkeypatch):
+    """Threads that tests ask for are there, whatever machine they run on."""
+    monkeypatch.setattr(threads, "n_cores", lambda: 8)
 
 
 @pytest.fixture(autouse=True)

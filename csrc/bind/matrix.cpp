@@ -184,7 +184,7 @@ void bind_matrix(py::module_& m) {
             "shape", [](const PyMatrix& X) { return py::make_tuple(X.rows.n_rows, X.rows.n_cols); })
         .def_property_readonly("n_coef", [](const PyMatrix& X) { return X.n_coef(); })
         .def_property_readonly("n_stored", [](const PyMatrix& X) { return X.rows.n_stored(); })
-        .def_property_readonly("n_passes", [](const PyMatrix& X) { return X.n_passes; })
+        .def_property_readonly("n_passes", [](PyMatrix& X) { return X.n_passes.of_this_thread(); })
         .def_property_readonly(
             "is_narrow",  // no use for a transposed copy
             [](const PyMatrix& X) { return is_fused_form(X, 2 * 8 * int(sizeof(double))); })

@@ -19,11 +19,9 @@ py::tuple parse_as(const py::buffer_info& text, int zero_based, int64_t max_inde
     const char* begin = static_cast<const char*>(text.ptr);
     fh::SvmlightRows<V> rows;
     std::optional<fh::SvmlightError> error;
-    {
-        py::gil_scoped_release release;
-        error =
-            fh::parse_svmlight(begin, begin + text.size, zero_based, max_index, n_threads, rows);
-    }
+    run(n_threads, [&](Team& team) {
+        error = fh::parse_svmlight(begin, begin + text.size, zero_based, max_index, team, rows);
+    });
     if (error) throw py::value_error(error->message());
     py::array indices = rows.indices64 ? py::array(array_from(rows.indices64, rows.n_entries))
                                        : py::array(array_from(rows.indices32, rows.n_entries));

@@ -8,6 +8,7 @@ from fasthoag import _core, report
 from fasthoag.cli.application import command
 from fasthoag.cli.options import Debug, Json
 from fasthoag.cli.terminal import print_table
+from fasthoag.threads import n_threads_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ def info(asked: InfoOptions):
         "compiler": _core.compiler,
         "openmp": _core.has_openmp,
         "clones": _core.has_clones,
-        "threads": _core.hardware_threads(),
+        "threads": n_threads_of(None),
         "cupy": cupy_version,
         "gpu": device,
     }

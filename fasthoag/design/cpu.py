@@ -1,7 +1,6 @@
 """X in memory, passes in C++."""
 
 import copy
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,31 +22,7 @@ from fasthoag.design.offsets import common_offset_map
 from fasthoag.design.rows import LossGrad, dense_by_products, is_on_device, place
 from fasthoag.design.structure import sound_csr
 from fasthoag.losses import find_loss
-
-
-def check_n_threads(n_threads, name="n_threads"):
-    """The number of threads to use: None means all cores that this process may use."""
-    if n_threads is None:
-        return _core.hardware_threads()
-    if (
-        isinstance(n_threads, (bool, np.bool_))
-        or not isinstance(n_threads, (int, np.integer))
-        or n_threads == 0
-    ):
-        raise ValueError(
-            f"{name} must be a positive integer, -1 for all cores, or None; got {n_threads!r}"
-        )
-    return (
-        int(n_threads)
-        if n_threads > 0
-        else max(
-            1,
-            len(os.sched_getaffinity(0)) + 1 + int(n_threads)
-            if hasattr(os, "sched_getaffinity")
-            else (os.cpu_count() or 1),
-        )
-    )
-
+from fasthoag.threads import n_threads_of
 
 # Sizes of values of X, targets and weights within which double precision (1e-308 to 1e308) holds
 # the squares of their sums: (s x²)² in solvers, (s x y)² in norms of gradients. The least is that
@@ -90,7 +65,7 @@ def sizes_of(X):
     """The smallest size of a value of X that is not 0 and the largest, NaN beside what is not
     finite."""
     values = np.ascontiguousarray(X.data if sp.issparse(X) else X)
-    return _core.sizes(values, _core.hardware_threads())
+    return _core.sizes(values, n_threads_of(None))
 
 
 def in_format(X, name):
@@ -243,7 +218,7 @@ class CpuDesign:
     fit_intercept : bool
         Whether coefficient blocks have one more row, for a column of ones that is not stored.
     n_threads : int or None
-        None: all cores.
+        None: all cores that this process may use, or what OMP_NUM_THREADS says.
     low_memory : bool
         Neither the renumbered nor the transposed copy is made.
     deterministic : bool
@@ -286,8 +261,8 @@ class CpuDesign:
         layout=None,
     ):
         check_options(low_memory, deterministic)
+        self.n_threads = n_threads_of(n_threads)
         blocks = check_blocks(X, **(SIZES if trains else {}))
-        self.n_threads = check_n_threads(n_threads)
         first, *_ = blocks
         self.shape, self.lengths = shape_of(blocks), tuple(len_of(one) for one in blocks)
         self.dtype, self.has_intercept = first.dtype, bool(fit_intercept)
@@ -366,6 +341,7 @@ class CpuDesign:
 
     @property
     def n_passes(self):
+        """Passes so far that the calling thread asked for."""
         return self._matrix.n_passes
 
     @property
@@ -384,7 +360,7 @@ class CpuDesign:
 
     def with_threads(self, n_threads):
         other = copy.copy(self)
-        other.n_threads = check_n_threads(n_threads)
+        other.n_threads = n_threads_of(n_threads)
         return other
 
     def like(self, X):

@@ -13,6 +13,7 @@ from fasthoag.design.rows import LossGrad, RowBlock, place, to_host
 from fasthoag.inner.cg import cg_columns
 from fasthoag.inner.newton import newton_columns
 from fasthoag.losses import find_loss
+from fasthoag.threads import PerThread
 
 
 class ReferenceDesign:
@@ -29,11 +30,12 @@ class ReferenceDesign:
     native_solvers = ("cg", "newton_cg")  # the algorithms in Python, as the reference
     has_float_products = False
     where, is_given_on_device = "cpu", False
+    n_passes = PerThread()
 
     def __init__(self, X, *, fit_intercept=False, xp=np, coefficients=None):
         X = check_matrix(X)
         self.shape, self.dtype, self.has_intercept = X.shape, X.dtype, bool(fit_intercept)
-        self.xp, self.n_passes, self.counts = xp, 0, nonzeros(X)
+        self.xp, self.counts = xp, nonzeros(X)
         self.lengths = X.shape[:1]
         self.coefficients = coefficients or Identity(X.shape[1] + self.has_intercept)
         self.n_coef = self.coefficients.n_design

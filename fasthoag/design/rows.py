@@ -109,7 +109,7 @@ class Design(Protocol):
         self,
     ) -> Any: ...  # of entries that are not 0 (sparse: stored) of every feature of the user
     @property
-    def n_passes(self) -> int: ...  # passes so far
+    def n_passes(self) -> int: ...  # passes so far that the calling thread asked for
 
     n_hot: int  # first coefficients where a preconditioner may look for the largest eigenvalues
     has_float_products: bool  # whether hvp takes blocks in float32 and returns them so

@@ -32,7 +32,6 @@ from fasthoag.design.cpu import (
     Layout,
     check_column_sizes,
     check_finite,
-    check_n_threads,
     check_options,
     column_sizes,
     in_format,
@@ -49,6 +48,7 @@ from fasthoag.design.rows import (
     place,
 )
 from fasthoag.losses import find_loss
+from fasthoag.threads import PerThread, n_threads_of
 from fasthoag.types import Array, Block
 
 # ---- what runs where the blocks live ----
@@ -81,8 +81,18 @@ def counts_after(X, first):
 
 def hold(X, layout, fit_intercept, options):
     """The design of a block, and what counts of it for all."""
+    options = options | {"n_threads": n_threads_there(options.get("n_threads"))}
     design = CpuDesign(X, layout=layout, fit_intercept=fit_intercept, **options)
     return design, (design.n_stored, design.counts, design.is_sparse)
+
+
+def n_threads_there(asked):
+    """At most the cores where a block lives, which may be more or fewer than here."""
+    return n_threads_of(asked, warns=False)
+
+
+def with_threads(design, asked):
+    return design.with_threads(n_threads_there(asked))
 
 
 def loss_and_grad(rows, *args):
@@ -148,6 +158,7 @@ class ShardedDesign:
     native_solvers = ()
     has_float_products = True
     where, is_given_on_device = "cpu", False
+    n_passes = PerThread()
 
     def __init__(
         self,
@@ -159,6 +170,8 @@ class ShardedDesign:
         **options: Any,
     ) -> None:
         check_options(options.get("low_memory", False), options.get("deterministic", False))
+        # of sums in this process; a place may have more cores
+        self.n_threads = n_threads_of(options.get("n_threads"), warns=not isinstance(blocks, Place))
         if not isinstance(blocks, Place):
             if not isinstance(blocks, (list, tuple)) or len(blocks) == 0:
                 raise ValueError(
@@ -167,8 +180,7 @@ class ShardedDesign:
                 )
             blocks = HerePlace(blocks)
         self.store, self.options = Store(blocks), options
-        self.has_intercept, self.n_passes = bool(fit_intercept), 0
-        self.n_threads = check_n_threads(options.get("n_threads"))  # of sums in this process
+        self.has_intercept = bool(fit_intercept)
         n, names = blocks.n_blocks, [f"X[{i}]" for i in range(blocks.n_blocks)]
         X, facts = self.store.keep_and_ask(load, Ref(SOURCE), Each(names))
         self.store.released.append(SOURCE)
@@ -214,8 +226,8 @@ class ShardedDesign:
 
     def with_threads(self, n_threads: int | None) -> "ShardedDesign":
         other = copy.copy(self)
-        other.n_threads = check_n_threads(n_threads)
-        other._design = self.store.keep(CpuDesign.with_threads, self._design, n_threads)
+        other.n_threads = n_threads_of(n_threads, warns=False)
+        other._design = self.store.keep(with_threads, self._design, n_threads)
         return other
 
     def like(self, X: Any) -> "ShardedDesign":

@@ -15,7 +15,6 @@ from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fi
 from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
 from fasthoag.criteria.folds import check_is_cv
 from fasthoag.design import is_on_device, to_host
-from fasthoag.design.cpu import check_n_threads
 from fasthoag.design.structure import sound_csr
 from fasthoag.estimators.parameters import with_parameters
 from fasthoag.estimators.placement import beside, on_host
@@ -27,6 +26,7 @@ from fasthoag.outer.search import is_many
 from fasthoag.outer.trust_region import FEW
 from fasthoag.problem import Problem, check_flag, refit
 from fasthoag.scoring import find_scorers
+from fasthoag.threads import check_n_threads
 from fasthoag.types import ArrayLike, Callback, Matrix, Scoring
 
 # About the relative error of the coefficients. Few coefficients are solved to more digits, which

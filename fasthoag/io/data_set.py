@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 from fasthoag.io.inputs import counted_from, existing_file, real_type, whole_number
 from fasthoag.io.npz import is_npz, read_npz
 from fasthoag.io.svmlight import read_text, with_features
+from fasthoag.threads import check_n_threads, n_threads_of
 from fasthoag.types import Array, Path
 
 
@@ -127,12 +128,14 @@ def read_together(
     file whose labels are neither named nor beside it.
     """
     dtype, zero_based = real_type(dtype), counted_from(zero_based)
-    n_threads = whole_number("n_threads", n_threads)
+    check_n_threads(n_threads)
     files = [(existing_file(path), labels) for path, labels in files]
     if all(is_npz(path) for path, _ in files):
         given = [("n_threads", n_threads is not None), ("zero_based", zero_based != "auto")]
         if unused := ", ".join(name for name, is_given in given if is_given):
             raise ValueError(f"{files[0][0]}: {unused}: for LIBSVM text only; drop it for .npz.")
+    else:
+        n_threads = n_threads_of(n_threads)
     found = []
     for path, labels in files:
         if is_npz(path):

@@ -17,6 +17,7 @@ from fasthoag.io.inputs import (
     real_type,
     whole_number,
 )
+from fasthoag.threads import n_threads_of
 from fasthoag.types import Array, Path
 
 NO_LIMIT = 2**62
@@ -84,7 +85,7 @@ def load_svmlight(
     array([ 1., -1.])
     """
     n_features = whole_number("n_features", n_features)
-    n_threads = whole_number("n_threads", n_threads)
+    n_threads = n_threads_of(n_threads)
     X, y, _ = read_text(path, real_type(dtype), counted_from(zero_based), n_threads, n_features)
     return with_features(path, X, n_features), y
 
@@ -99,7 +100,7 @@ def read_text(path, dtype, zero_based, n_threads, n_features=None, max_features=
         text = _text(path, file)
         try:
             y, indptr, indices, values, n_seen, has_feature_0 = _core.parse_svmlight(
-                text, base, dtype == np.float32, n_threads or n_processors(), max_features
+                text, base, dtype == np.float32, n_threads, max_features
             )
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
@@ -116,12 +117,6 @@ def max_features_in_memory(n_vectors):
     if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", ()):
         return NO_LIMIT  # On Windows the first allocation will tell.
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (8 * n_vectors)
-
-
-def n_processors():
-    """How many processors this process may use: in a container or under ``taskset`` these are fewer
-    than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def with_features(path, X, n_features):

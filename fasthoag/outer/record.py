@@ -85,8 +85,14 @@ class Run:
                 self._n_worse += 1
                 if self._best is None or value < self._best[0]:
                     self._best, self._n_worse = (value, evaluation), 0
+        return self._asks_to_stop() or self._n_worse >= PATIENCE
+
+    def _asks_to_stop(self):
+        """Whether the callback stops the run, whose passes do not count those of the callback."""
+        before = self.n_passes()
         is_stopped = self.callback is not None and bool(self.callback(self.trace[-1]))
-        return is_stopped or self._n_worse >= PATIENCE
+        self._passes_before += self.n_passes() - before
+        return is_stopped
 
     def judge_all_rows(self, whole, problem, scoring):
         """From here on the criterion is that of all rows, also of those that were held back."""

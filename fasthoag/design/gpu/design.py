@@ -17,6 +17,7 @@ from fasthoag.design.gpu.stored import store
 from fasthoag.design.offsets import N_SAMPLE, offset_map
 from fasthoag.design.rows import LossGrad, dense_by_products, is_on_device, place, to_host
 from fasthoag.losses import find_loss
+from fasthoag.threads import PerThread
 
 WIDE = 1 << 27  # numbers of a block of predictions that a Hessian product makes at a time
 
@@ -65,6 +66,7 @@ class GpuDesign:
     """
 
     where, has_float_products = "gpu", False
+    n_passes = PerThread()
     native_solvers = ("cg",)
 
     def __init__(
@@ -73,7 +75,7 @@ class GpuDesign:
         if transpose not in (True, False, "auto"):
             raise ValueError(f"transpose must be True, False or 'auto'; got {transpose!r}")
         self.device = device or find_device()
-        self.xp, self.n_passes = self.device.xp, 0
+        self.xp = self.device.xp
         self.is_given_on_device = is_on_device(X)
         limits = SIZES if trains else {}
         if self.is_given_on_device:

@@ -12,6 +12,7 @@ from fasthoag.design.gpu.launches import N_THREADS, n_blocks
 from fasthoag.design.gpu.layout import Layout, only_ones, share_rows
 from fasthoag.design.gpu.memory import upload
 from fasthoag.design.rows import to_host
+from fasthoag.threads import n_threads_of
 
 LEAST_TILE, MOST_TILE = 256, 8192  # entries of a block
 
@@ -95,7 +96,7 @@ def counts_of(xp, X, entries, plan):
     sizes, p = plan.sizes, plan.sizes.shape[1]
     if not sizes.is_given_on_device:
         indices = np.ascontiguousarray(X.indices[: X.indptr[-1]])
-        return _core.count_columns(indices, p, _core.hardware_threads())
+        return _core.count_columns(indices, p, n_threads_of(None))
     if plan.renumbers:
         return to_host(columns.count_columns(xp, entries.indices, p, sizes.chunk))
     return None
