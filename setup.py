@@ -58,9 +58,10 @@ if not os.environ.get("FASTHOAG_NO_OPENMP"):
         print("warning: no OpenMP found; fasthoag will run on one thread", file=sys.stderr)
 if os.environ.get("FASTHOAG_NATIVE"):
     compile_args.append("-march=native")
-if os.environ.get("FASTHOAG_SANITIZE"):
-    compile_args += ["-fsanitize=address,undefined", "-g", "-O1"]
-    link_args += ["-fsanitize=address,undefined"]
+if os.environ.get("FASTHOAG_SANITIZE"):  # address,undefined or thread
+    sanitize = f"-fsanitize={os.environ['FASTHOAG_SANITIZE']}"
+    compile_args += [sanitize, "-g", "-O1"]
+    link_args += [sanitize]
 
 setup(
     ext_modules=[
