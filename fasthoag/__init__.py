@@ -4,41 +4,11 @@
 >>> X, y = np.eye(4), np.array([1.0, -1.0, 1.0, -1.0])
 >>> fasthoag.hoag(fasthoag.Problem(X, y), fasthoag.HeldOut(X, -y), bounds=(-3, 3)).status
 'at_bound'
-"""
 
-from typing import TYPE_CHECKING
+Names are imported on first use: NumPy, SciPy and scikit-learn take a second, and the command line
+listens to signals before it."""
 
-from fasthoag import estimators, openmp  # noqa: F401  (openmp first: it loads the kernels)
-from fasthoag.criteria import (
-    AIC,
-    BIC,
-    GCV,
-    ApproximateLOO,
-    CustomCriterion,
-    Evidence,
-    HeldOut,
-    KFold,
-)
-from fasthoag.custom_loss import custom_loss
-from fasthoag.design.dask import DaskDesign
-from fasthoag.design.sharded import ShardedDesign
-
-# This is imported here at once: later the module would hide the function.
-from fasthoag.hoag import check_hypergrad, hoag
-from fasthoag.io import load_data, load_model, load_svmlight, save_liblinear, save_model
-from fasthoag.losses import find_loss, mix_losses
-from fasthoag.outer.result import ConvergenceWarning, HoagResult
-from fasthoag.penalties import (
-    FeatureRidge,
-    Fixed,
-    GroupRidge,
-    PerClass,
-    Ridge,
-    StructuredRidge,
-    SumPenalty,
-)
-from fasthoag.problem import Problem
-from fasthoag.tuned import ClassWeights, LossParameter, MixingWeight, Mixture, SampleWeights
+import sys
 
 __version__ = "0.1.0"  # the only place; pyproject.toml reads it
 
@@ -89,8 +59,70 @@ __all__ = [
     "save_model",
 ]
 
+# Where a name is; the kernels are loaded by a module that says how.
+_MODULES = {
+    "AIC": "criteria",
+    "ApproximateLOO": "criteria",
+    "BIC": "criteria",
+    "ClassWeights": "tuned",
+    "ConvergenceWarning": "outer.result",
+    "CustomCriterion": "criteria",
+    "DaskDesign": "design.dask",
+    "Evidence": "criteria",
+    "FeatureRidge": "penalties",
+    "Fixed": "penalties",
+    "GCV": "criteria",
+    "GammaRegressorCV": "estimators",
+    "GroupRidge": "penalties",
+    "HeldOut": "criteria",
+    "HoagResult": "outer.result",
+    "HuberRegressorCV": "estimators",
+    "KFold": "criteria",
+    "LinearSVCCV": "estimators",
+    "LinearSVRCV": "estimators",
+    "LogisticRegressionCV": "estimators",
+    "LossParameter": "tuned",
+    "MixingWeight": "tuned",
+    "Mixture": "tuned",
+    "PerClass": "penalties",
+    "PoissonRegressorCV": "estimators",
+    "Problem": "problem",
+    "QuantileRegressorCV": "estimators",
+    "Ridge": "penalties",
+    "RidgeCV": "estimators",
+    "SampleWeights": "tuned",
+    "ShardedDesign": "design.sharded",
+    "StructuredRidge": "penalties",
+    "SumPenalty": "penalties",
+    "TweedieRegressorCV": "estimators",
+    "_core": "openmp",
+    "check_hypergrad": "hoag",
+    "custom_loss": "custom_loss",
+    "find_loss": "losses",
+    "hoag": "hoag",
+    "load_data": "io",
+    "load_model": "io",
+    "load_svmlight": "io",
+    "mix_losses": "losses",
+    "save_liblinear": "io",
+    "save_model": "io",
+}
 
+TYPE_CHECKING = False  # type checkers take it for that of typing, which takes a while to import
 if TYPE_CHECKING:
+    from fasthoag.criteria import (
+        AIC,
+        BIC,
+        GCV,
+        ApproximateLOO,
+        CustomCriterion,
+        Evidence,
+        HeldOut,
+        KFold,
+    )
+    from fasthoag.custom_loss import custom_loss
+    from fasthoag.design.dask import DaskDesign
+    from fasthoag.design.sharded import ShardedDesign
     from fasthoag.estimators import (
         GammaRegressorCV,
         HuberRegressorCV,
@@ -102,13 +134,46 @@ if TYPE_CHECKING:
         RidgeCV,
         TweedieRegressorCV,
     )
+    from fasthoag.hoag import check_hypergrad, hoag
+    from fasthoag.io import load_data, load_model, load_svmlight, save_liblinear, save_model
+    from fasthoag.losses import find_loss, mix_losses
+    from fasthoag.outer.result import ConvergenceWarning, HoagResult
+    from fasthoag.penalties import (
+        FeatureRidge,
+        Fixed,
+        GroupRidge,
+        PerClass,
+        Ridge,
+        StructuredRidge,
+        SumPenalty,
+    )
+    from fasthoag.problem import Problem
+    from fasthoag.tuned import ClassWeights, LossParameter, MixingWeight, Mixture, SampleWeights
 else:
 
     def __getattr__(name):
-        if name in estimators.ESTIMATORS:
-            return getattr(estimators, name)
+        from importlib import import_module
+        from importlib.util import find_spec
+
+        if name in _MODULES:
+            globals()[name] = getattr(import_module(f"fasthoag.{_MODULES[name]}"), name)
+            return globals()[name]
+        if not name.startswith("_") and find_spec(f"fasthoag.{name}"):
+            return import_module(f"fasthoag.{name}")
         raise AttributeError(f"module 'fasthoag' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *estimators.ESTIMATORS])
+    return sorted({*globals(), *__all__})
+
+
+class _Package(type(sys)):
+    """The functions `hoag` and `custom_loss` are in modules of their names, which Python would put
+    in their place when they are imported."""
+
+    def __setattr__(self, name, value):
+        if name not in __all__ or not isinstance(value, type(sys)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

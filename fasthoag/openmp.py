@@ -1,4 +1,4 @@
-"""Loads the kernels so that their idle threads sleep.
+"""Loads the kernels so that their idle threads sleep. ``from fasthoag import _core`` comes here.
 
 By default libgomp's threads spin while they wait. On a machine that others use too, a spinning
 thread takes the core that the thread it waits for needs: one busy neighbour on 2 cores made a fit
@@ -12,7 +12,7 @@ _is_unset = "OMP_WAIT_POLICY" not in os.environ
 if _is_unset:
     os.environ["OMP_WAIT_POLICY"] = "passive"
 try:
-    from fasthoag import _core  # noqa: F401
+    import fasthoag._core as _core  # noqa: F401
 finally:
     if _is_unset:
         del os.environ["OMP_WAIT_POLICY"]

@@ -1,9 +1,9 @@
 """The command ``fasthoag``: tune, predict, info and demo. It needs the extra ``fasthoag[cli]``.
 
 Exit codes: 0 converged; 1 an error, one sentence on stderr; 2 wrong usage; 3 a result that did not
-converge or lies at a bound (it is printed and written all the same); 130 interrupted. Results go to
-stdout, everything else to stderr. A result that cannot be written is printed, as the search may
-have taken hours.
+converge or lies at a bound (it is printed and written all the same); 130 interrupted; 141 the
+reader of stdout went away; 143 terminated. Results go to stdout, everything else to stderr. A
+result that cannot be written is printed, as the search may have taken hours.
 
 A command is a function of one record: its options are the fields of the record."""
 

@@ -1,5 +1,6 @@
 """The program around the commands: how it starts, and how each of them ends."""
 
+import os
 import sys
 import warnings
 from enum import Enum
@@ -21,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Tune the penalty of large sparse linear models by gradient.",
     epilog="Exit codes: 0 converged, 1 error, 2 wrong usage, 3 not converged or at a bound, 130 "
-    "interrupted.",
+    "interrupted, 141 the reader of the output went away, 143 terminated.",
 )
 
 
@@ -42,6 +43,8 @@ def before_commands(
 
 
 def main():
+    # Who started us may have closed them.
+    sys.stdout, sys.stderr = (s or open(os.devnull, "w") for s in (sys.stdout, sys.stderr))
     for stream in (sys.stdout, sys.stderr):
         # A terminal without λ shows ? instead of failing at the end of a long run.
         stream.reconfigure(errors="replace")
@@ -61,6 +64,8 @@ def command(function):
             **{name: v.value if isinstance(v, Enum) else v for name, v in options.items()}
         )
         with warnings.catch_warnings():
+            # One sentence, also where reading, searching and fitting ask for the same.
+            warnings.filterwarnings("once", "n_threads=")
             # The exit code says this, and a sentence of our own.
             warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)
             warnings.showwarning = lambda message, *_: say(f"warning: {message}")
