@@ -73,11 +73,10 @@ def raise_again(unraisable):
     if not isinstance(unraisable.exc_value, Stopped):
         sys.__unraisablehook__(unraisable)
         return
-    from _thread import interrupt_main
     from threading import Timer
 
     listen(raise_stopped)
-    Timer(0.01, interrupt_main, [unraisable.exc_value.code - 128]).start()
+    Timer(0.01, os.kill, [os.getpid(), unraisable.exc_value.code - 128]).start()
 
 
 def flush():

@@ -7,11 +7,16 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+import scipy.sparse as sp
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="SIGINT to a child is a POSIX matter"
 )
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
+}
 SOON = 1.5  # seconds from the signal to the exception
 
 SCRIPT = """
@@ -64,17 +69,12 @@ print(json.dumps({"at": at, "same": again == expected, "status": short().status}
 
 @pytest.mark.parametrize(("what", "n_threads"), [("fit", 2), ("newton", 1), ("cg", 2)])
 def test_interrupt_ends_a_long_fit_soon_and_the_problem_works_afterwards(what, n_threads):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")])),
-        "PYTHONWARNINGS": "ignore",
-    }
     child = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, what, str(n_threads)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env=ENVIRONMENT | {"PYTHONWARNINGS": "ignore"},
     )
     try:
         assert child.stdout.readline() == "started\n", child.stderr.read()
@@ -98,17 +98,13 @@ def test_interrupt_outside_a_kernel_is_left_to_python():
         "import os, signal, fasthoag\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept "
         "KeyboardInterrupt:\n    print('caught')"
     )
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")])),
-    }
     assert (
         subprocess.run(
             [sys.executable, "-c", script],
             capture_output=True,
             text=True,
             timeout=60,
-            env=environment,
+            env=ENVIRONMENT,
         ).stdout
         == "caught\n"
     )
@@ -139,11 +135,194 @@ except Late:
     print("late")
 print(int(cg(hess, np.zeros((2000, 1)), tol=1.0).status[0]))
 """
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")])),
-    }
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=ENVIRONMENT
     )
     assert done.stdout == "late\n0\n", done.stderr
+
+
+# ---- the command ----
+
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc who listens to signals")
+END = {signal.SIGINT: "fasthoag: interrupted.\n", signal.SIGTERM: "fasthoag: terminated.\n"}
+N_DELAYS = 8
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """A file of rows on which a search takes some seconds."""
+    from sklearn.datasets import dump_svmlight_file
+
+    rng, n, p = np.random.default_rng(0), 6000, 5000
+    X = sp.random(n, p, 0.01, "csr", random_state=0)
+    path = tmp_path_factory.mktemp("interrupt") / "rows.txt"
+    dump_svmlight_file(X, np.sign(X @ rng.normal(size=p) + rng.normal(size=n)), str(path))
+    return path
+
+
+def command(*args, through="module", **options):
+    """The command in a process of its own, as ``python -m fasthoag`` or by the console script."""
+    script = "import sys; from fasthoag.__main__ import main; sys.exit(main())"
+    start = {"module": ["-m", "fasthoag"], "script": ["-c", script]}[through]
+    return subprocess.Popen(
+        [sys.executable, *start, *map(str, args)],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def wait_until_it_listens(child):
+    """Until then the interpreter starts, which is not ours. Python itself leaves SIGTERM alone."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with open(f"/proc/{child.pid}/status") as file:
+            caught = next(line for line in file if line.startswith("SigCgt")).split()[1]
+        if int(caught, 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.001)
+    pytest.fail("the command never listened to signals")
+
+
+def ended_by(child, number, delay):
+    """Exit code and stderr of a command that is sent a signal after a while."""
+    try:
+        wait_until_it_listens(child)
+        time.sleep(delay)
+        child.send_signal(number)
+        _, err = child.communicate(timeout=30)
+    finally:
+        child.kill()
+    return child.returncode, err
+
+
+@ON_LINUX
+@pytest.mark.slow
+@pytest.mark.parametrize("through", ["module", "script"])
+@pytest.mark.parametrize("number", END)
+def test_signals_end_the_command_with_one_line_whatever_it_does(number, through, rows, tmp_path):
+    """While it imports, reads and fits."""
+    for delay in np.random.default_rng(number).uniform(0, 1.5, N_DELAYS):
+        args = "--per", "feature", "--max-iter", 300, "--out", tmp_path / "model.npz"
+        child = command("tune", rows, *args, through=through)
+        assert ended_by(child, number, delay) == (128 + number, END[number]), delay
+    assert os.listdir(tmp_path) == []
+
+
+@ON_LINUX
+@pytest.mark.slow
+def test_signals_at_the_end_of_the_command_print_no_traceback():
+    """It has taken no signal any more, or ends by it."""
+    began = time.monotonic()
+    assert command("info").wait() == 0
+    takes = time.monotonic() - began
+    for delay in np.random.default_rng(0).uniform(0.5 * takes, 1.1 * takes, N_DELAYS):
+        found = ended_by(command("info"), signal.SIGINT, delay)
+        assert found in [(0, ""), (130, END[signal.SIGINT])], delay
+
+
+@ON_LINUX
+def test_command_that_was_started_to_ignore_interrupts_ignores_them():
+    ignoring = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)}
+    assert ended_by(command("info", **ignoring), signal.SIGINT, 0) == (0, "")
+
+
+INTERRUPTED_IN = """
+import os, signal, sys, time
+from fasthoag import __main__, cli
+
+class Slow:
+    def __del__(self):  # Python prints what it raises and goes on
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1e-3)
+
+def in_a_finaliser():
+    try:
+        Slow()
+        time.sleep(20)
+    finally:
+        print("cleaned up", flush=True)
+
+def in_a_kernel():
+    import numpy as np, scipy.sparse as sp
+    from fasthoag.design import Curvature
+    from fasthoag.design.cpu import CpuDesign
+    from fasthoag.inner.cg import Hessian, cg
+
+    design = CpuDesign(sp.random(3000, 2000, 0.01, "csr", random_state=0))
+    hess = Hessian(design, Curvature(np.ones((3000, 1))), np.full((2000, 1), 1e-12))
+    os.system(f"(sleep 0.5; kill -INT {os.getpid()}) &")
+    try:
+        cg(hess, np.ones((2000, 1)), tol=1e-300, max_iter=10**8)
+    finally:
+        print("cleaned up", flush=True)
+
+def in_numba():
+    import fasthoag
+
+    os.system(f"(sleep 0.2; kill -INT {os.getpid()}) &")
+    try:
+        for _ in range(100):
+            fasthoag.custom_loss(
+                lambda y, z: (y - z) ** 2, lambda y, z: 2 * (z - y), lambda y, z: 2.0 + 0 * (y + z)
+            )
+    finally:
+        print("cleaned up", flush=True)
+
+cli.main = globals()[sys.argv[1]]
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize("where", ["in_a_finaliser", "in_a_kernel", "in_numba"])
+def test_interrupt_is_not_lost_where_python_or_c_runs_our_code(where):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IN, where],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (130, "cleaned up\n"), done.stderr
+    assert done.stderr == END[signal.SIGINT]
+
+
+@pytest.mark.parametrize("args", [["--help"], ["info"], ["tune"], ["info", "--json"]])
+def test_reader_that_goes_away_ends_the_command_in_silence(args):
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "fasthoag", *args],
+            env=ENVIRONMENT,
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(write)
+    is_wrong_use = args == ["tune"]  # which is said on stderr
+    assert done.returncode == (2 if is_wrong_use else 141)
+    assert bool(done.stderr) == is_wrong_use
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_output_that_cannot_be_written_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fasthoag", "info"],
+            env=ENVIRONMENT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "fasthoag: No space left on device\n"

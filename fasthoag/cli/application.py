@@ -43,8 +43,9 @@ def before_commands(
 
 
 def main():
-    # Who started us may have closed them.
-    sys.stdout, sys.stderr = (s or open(os.devnull, "w") for s in (sys.stdout, sys.stderr))
+    if None in (sys.stdout, sys.stderr):  # Who started us has closed them.
+        nowhere = open(os.devnull, "w")  # noqa: SIM115 (it is open until the program ends)
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     for stream in (sys.stdout, sys.stderr):
         # A terminal without λ shows ? instead of failing at the end of a long run.
         stream.reconfigure(errors="replace")
