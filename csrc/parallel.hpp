@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <thread>
 #include <vector>
@@ -18,15 +19,27 @@
 
 namespace fh {
 
+// Protects what has to be whole when the process forks. It is held for moments, and never by who
+// waits for Python.
+inline std::mutex& fork_guard() {
+    static std::mutex mutex;
+    return mutex;
+}
+// by which this process has come from that which loaded the kernels
+inline int& n_forks() {
+    static int n = 0;
+    return n;
+}
 // libgomp hangs in the child of a fork() when the parent has run a parallel region: such a child
 // works on one thread.
-inline bool& is_forked_child() {
-    static bool flag = false;
-    return flag;
-}
+inline bool is_forked_child() { return n_forks() > 0; }
 inline void watch_fork() {
 #ifndef _WIN32
-    pthread_atfork(nullptr, nullptr, [] { is_forked_child() = true; });
+    pthread_atfork([] { fork_guard().lock(); }, [] { fork_guard().unlock(); },
+                   [] {
+                       ++n_forks();
+                       fork_guard().unlock();
+                   });
 #endif
 }
 

@@ -27,16 +27,15 @@ namespace fh {
 class PassCount {
 public:
     void add() {
-        std::lock_guard<std::mutex> lock(mutex_);
+        std::lock_guard<std::mutex> guard(fork_guard());
         ++n_[std::this_thread::get_id()];
     }
     int64_t of_this_thread() {
-        std::lock_guard<std::mutex> lock(mutex_);
+        std::lock_guard<std::mutex> guard(fork_guard());
         return n_[std::this_thread::get_id()];
     }
 
 private:
-    std::mutex mutex_;  // not that of the matrix, which is held for the whole of a pass
     std::unordered_map<std::thread::id, int64_t> n_;
 };
 
@@ -48,7 +47,6 @@ struct Matrix {
     double intercept = 1.0;         // of the column that is not stored
     bool is_deterministic = false;  // the same bits for every number of threads: two-pass form only
     PassCount n_passes;  // one gather-and-scatter over all rows is one pass in either form
-    std::mutex mutex;
 
     int64_t n_rows() const { return rows.n_rows; }
     int64_t n_coef() const { return rows.n_cols + has_intercept; }
@@ -67,7 +65,23 @@ struct Matrix {
         return reinterpret_cast<U*>(scratch_.get());
     }
 
+    // Held for a pass. A child of a fork may have got it locked, by a thread that it has not, and
+    // the scratch half made: it takes new ones, and leaves the old where they are.
+    std::mutex& mutex() {
+        std::lock_guard<std::mutex> guard(fork_guard());
+        if (n_forks_ != n_forks()) {
+            mutex_.release();
+            mutex_ = std::make_unique<std::mutex>();
+            scratch_.release();
+            capacity_ = 0;
+            n_forks_ = n_forks();
+        }
+        return *mutex_;
+    }
+
 private:
+    std::unique_ptr<std::mutex> mutex_ = std::make_unique<std::mutex>();
+    int n_forks_ = n_forks();
     Block<double> scratch_;
     size_t capacity_ = 0;
 };
@@ -251,7 +265,7 @@ void in_two_passes(const Pass<U>& pass, Team& team, const Epilogue& epilogue) {
 template <class U>
 void apply(Matrix& X, Team& team, const U* V, int m_in, int m_out, U* out, const RowFunction<U>& f,
            bool is_squared = false, const Epilogue& epilogue = nullptr) {
-    std::lock_guard<std::mutex> lock(X.mutex);
+    std::lock_guard<std::mutex> lock(X.mutex());
     const bool fused = m_out == 0 || m_in == 0 ? !(X.cols && m_out > 0)
                                                : is_fused(X, (m_in + m_out) * int(sizeof(U)));
     // small work is not worth waking threads for. Fused: a chunk is a private copy, one a thread;

@@ -4,13 +4,14 @@ there)."""
 import os
 import select
 import signal
+import threading
 import time
 
 import numpy as np
 import pytest
 from support.tunings import threaded_problem
 
-from fasthoag import hoag
+from fasthoag import hoag, load_svmlight, threads
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork()"),
@@ -111,3 +112,39 @@ def total_of_a_pass():
     problem, _ = threaded_problem()
     design = problem.design.with_threads(2)
     return float(design.matvec(design.encode(np.ones((81, 1)))).sum())
+
+
+def test_forked_child_reads_text(tmp_path):
+    """Enough of it for several threads."""
+    path = tmp_path / "rows.txt"
+    path.write_text("1 1:0.5 3:2\n-1 2:1\n" * 20000)
+    X, y = load_svmlight(path, n_threads=2)
+    total = float((y @ X).sum())
+    there = in_child(lambda: np.float64((y @ load_svmlight(path, n_threads=2)[0]).sum()).tobytes())
+    assert np.frombuffer(there) == total
+
+
+def test_forked_child_works_on_one_thread_by_default():
+    threaded_problem()
+    assert in_child(lambda: str(threads.n_threads_of(None)).encode()) == b"1"
+
+
+def test_child_that_is_forked_while_a_thread_is_in_a_kernel_works():
+    """The lock of the matrix is held at most of the forks, by a thread that the child has not."""
+    problem, criterion = threaded_problem()
+    expected = hoag(problem, criterion, n_threads=1).theta
+    is_over = threading.Event()
+
+    def keep_busy():
+        while not is_over.is_set():
+            hoag(problem, criterion, n_threads=2, max_iter=1)
+
+    busy = threading.Thread(target=keep_busy)
+    busy.start()
+    try:
+        for _ in range(5):
+            theta = in_child(lambda: hoag(problem, criterion).theta.tobytes())
+            np.testing.assert_allclose(np.frombuffer(theta), expected, rtol=0, atol=1e-8)
+    finally:
+        is_over.set()
+        busy.join()
