@@ -1,10 +1,10 @@
-// Reads LIBSVM (svmlight) text that lies in memory: `label [qid:n] index:value ... [# comment]`,
-// one row a line.
+// Reads LIBSVM (svmlight) text: `label [qid:n] index:value index:value ... [# comment]`, one row a
+// line. The text comes in blocks of whole lines, so that it is never in memory as a whole.
 //
-// Two passes. The first counts colons and line ends at memory speed: upper bounds of entries and
-// rows, so the output is allocated once and every thread writes to its final place. The second
-// parses. Nothing grows and nothing is copied, unless comments, blank lines or explicit zeros made
-// a bound too high; then the parts are moved together.
+// Two passes over a block. The first counts colons and line ends at memory speed: upper bounds of
+// entries and rows, so the output grows once a block and every thread writes to its final place.
+// The second parses. Nothing is copied, unless comments, blank lines or explicit zeros made a bound
+// too high; then the parts are moved together.
 #pragma once
 
 #include "parallel.hpp"
@@ -29,44 +29,55 @@ struct Free {
     void operator()(void* p) const noexcept { std::free(p); }
 };
 
-// Memory of malloc, so that it can shrink in place and be handed to another owner.
+// An array of malloc's memory, so that it can change its size in place and be handed to another
+// owner.
 template <class T>
-using Buffer = std::unique_ptr<T[], Free>;
+struct Buffer {
+    std::unique_ptr<T[], Free> data;
+    int64_t capacity = 0;
 
-template <class T>
-Buffer<T> allocate(int64_t n) {
-    T* p = static_cast<T*>(std::malloc(std::max<int64_t>(n, 1) * sizeof(T)));
-    if (!p) throw std::bad_alloc();
-    return Buffer<T>(p);
-}
+    void resize(int64_t n) {
+        T* p = static_cast<T*>(std::realloc(data.get(), std::max<int64_t>(n, 1) * sizeof(T)));
+        if (!p) throw std::bad_alloc();
+        (void)data.release();
+        data.reset(p);
+        capacity = n;
+    }
+    // A half more than it has, so that few blocks have to move what earlier ones gave.
+    void reserve(int64_t n) {
+        if (n > capacity) resize(std::max(n, capacity + capacity / 2));
+    }
+};
 
-template <class T>
-void shrink(Buffer<T>& buffer, int64_t n) noexcept {
-    T* old = buffer.release();
-    T* p = static_cast<T*>(std::realloc(old, std::max<int64_t>(n, 1) * sizeof(T)));
-    buffer.reset(p ? p : old);
-}
-
-// The matrix in CSR. One of the two index arrays is empty: int32 when every index in the file is
+// The matrix in CSR. One of the two index arrays is empty: int32 when every index in the text is
 // below 2^31.
 template <class V>
 struct SvmlightRows {
     int64_t n_rows = 0, n_entries = 0;
-    int64_t n_features = 0;  // the largest index seen + 1, explicit zeros included
-    bool has_index_0 = false;
+    int64_t n_lines = 0;                            // those that were read, with or without a row
+    int64_t min_index = INT64_MAX, max_index = -1;  // explicit zeros included
+    bool is_wide = false;
     Buffer<double> labels;
     Buffer<int64_t> indptr;
     Buffer<int32_t> indices32;
     Buffer<int64_t> indices64;
     Buffer<V> values;
+
+    int64_t bytes_of(int64_t rows, int64_t entries) const noexcept {
+        return rows * 16 + entries * (int64_t{sizeof(V)} + (is_wide ? 8 : 4));
+    }
+};
+
+// With zero_based 1 features count from 0, with 0 from 1, with -1 from 0 if an index 0 is seen. An
+// index above max_index is an error.
+struct SvmlightSettings {
+    int zero_based;
+    int64_t max_index, max_bytes;
 };
 
 struct SvmlightError {
-    int64_t line;  // 1-based; 0: about the file as a whole
-    std::string what;
-    std::string message() const {
-        return line ? "line " + std::to_string(line) + ": " + what : what;
-    }
+    int64_t line;      // counted from 1
+    std::string what;  // empty: the rows take more than max_bytes
 };
 
 namespace svmlight {
@@ -74,16 +85,24 @@ namespace svmlight {
 // kWide: an index beyond the largest one allowed, or beyond int32.
 enum class Fault : uint8_t { kNone, kLabel, kQid, kIndex, kZeroIndex, kTwice, kValue, kWide };
 
+constexpr int64_t kChunk = 1 << 16;  // a thread parses that much while another one starts
+// What is reserved for an ordinary block may be that much too high.
+constexpr int64_t kSlack = int64_t{1} << 28;
+
 // Whole lines, each closed by '\n', so that no scan needs to test for the end of the text.
 struct Chunk {
     const char *begin, *end;
-    int64_t n_lines = 0, n_colons = 0;       // bounds of rows and entries
+    int64_t n_lines = 0, n_colons = 0;
     int64_t first_row = 0, first_entry = 0;  // where its part of the output begins
     int64_t n_rows = 0, n_entries = 0;       // what was found
     int64_t min_index = INT64_MAX, max_index = -1;
     Fault fault = Fault::kNone;
     const char* fault_at = nullptr;  // the token
     int64_t feature = 0;             // of kTwice, as written in the file
+
+    // The shortest row is a label and a line end, the shortest entry " 1:1".
+    int64_t row_bound() const noexcept { return std::min(n_lines, (end - begin) / 2); }
+    int64_t entry_bound() const noexcept { return std::min(n_colons, (end - begin) / 4); }
 };
 
 template <class V, class I>
@@ -94,19 +113,24 @@ struct Output {
     V* values;
 };
 
-// Bounds of the rows and entries of a chunk: its line ends and its colons.
+// Counts the line ends and colons of a chunk.
 inline void count(Chunk& chunk) noexcept {
-    for (const char* p = chunk.begin; p < chunk.end;) {
-        // 255 at a time: the byte counters cannot overflow
-        const int64_t n = std::min<int64_t>(chunk.end - p, 255);
+    // Whole vectors, and few enough that no byte counter overflows. A constant number: twice as
+    // fast.
+    constexpr int kAtOnce = 224;
+    const char* p = chunk.begin;
+    for (; chunk.end - p >= kAtOnce; p += kAtOnce) {
         uint8_t colons = 0, lines = 0;
-        for (int64_t i = 0; i < n; ++i) {
+        for (int i = 0; i < kAtOnce; ++i) {
             colons += p[i] == ':';
             lines += p[i] == '\n';
         }
         chunk.n_colons += colons;
         chunk.n_lines += lines;
-        p += n;
+    }
+    for (; p < chunk.end; ++p) {
+        chunk.n_colons += *p == ':';
+        chunk.n_lines += *p == '\n';
     }
 }
 
@@ -320,86 +344,86 @@ inline std::string describe(const Chunk& chunk, int64_t max_index) {
     }
     if (!is_text)
         what +=
-            "; this does not look like LIBSVM text (binary, or compressed under another name than "
-            "*.bz2, *.gz, *.xz?)";
+            "; this does not look like LIBSVM text (binary, or compressed twice, or otherwise than "
+            "as "
+            "bz2, gz, xz or zst?)";
     return what;
 }
 
-// ---- the whole text ----
+// ---- a block ----
 
-// Cuts whole lines into about n parts of equal bytes, and a last one for the copied end of the
-// text.
-inline std::vector<Chunk> cut(const char* begin, const char* end, int64_t n, std::string& tail) {
-    const char* tail_begin = end - std::min<int64_t>(end - begin, kPadding);
-    while (tail_begin > begin && tail_begin[-1] != '\n') --tail_begin;
-    tail.reserve(end - tail_begin + 1 + kPadding);
-    tail.assign(tail_begin, end);
-    if (!tail.empty() && tail.back() != '\n') tail += '\n';
-    const int64_t tail_size = static_cast<int64_t>(tail.size());
-    tail.append(kPadding, '\0');
+// Cuts whole lines into parts of about the same size, whatever the number of threads.
+inline std::vector<Chunk> cut(const char* begin, const char* end) {
     std::vector<Chunk> chunks;
-    const int64_t size = tail_begin - begin;
-    const char* p = begin;
-    for (int64_t i = 1; i <= n && p < tail_begin; ++i) {
-        const char* q = std::max(p, begin + (i < n ? size / n * i : size));
-        q = std::min(std::find(q, tail_begin, '\n') + 1, tail_begin);
+    for (const char *p = begin, *q; p < end; p = q) {
+        q = p + std::min<int64_t>(kChunk, end - p) - 1;
+        q = static_cast<const char*>(std::memchr(q, '\n', end - q)) + 1;
         chunks.push_back({p, q});
-        p = q;
     }
-    chunks.push_back({tail.data(), tail.data() + tail_size});
     return chunks;
 }
 
-// Asks before every chunk whether to stop; then the rest is left.
 template <class F>
-void for_each_chunk(std::vector<Chunk>& chunks, Team& team, F visit) {
-    parallel_chunks(team, static_cast<int64_t>(chunks.size()), [&](int64_t i) {
-        if (is_caller()) team.poll();
-        if (!team.is_stopped.load(std::memory_order_relaxed)) visit(chunks[i]);
-    });
+void for_each_chunk(Team& team, std::vector<Chunk>& chunks, F visit) {
+    parallel_chunks(team, static_cast<int64_t>(chunks.size()),
+                    [&](int64_t i) { visit(chunks[i]); });
 }
 
 // Moves the parts together where the bounds were too high, and makes the row ends global.
 template <class V, class I>
 void close_gaps(const std::vector<Chunk>& chunks, const Output<V, I>& out,
                 SvmlightRows<V>& rows) noexcept {
-    int64_t n_rows = 0, n_entries = out.indptr[0] = 0;
     for (const Chunk& chunk : chunks) {
-        if (chunk.first_row != n_rows)
-            std::memmove(out.labels + n_rows, out.labels + chunk.first_row,
+        if (chunk.first_row != rows.n_rows)
+            std::memmove(out.labels + rows.n_rows, out.labels + chunk.first_row,
                          chunk.n_rows * sizeof(double));
-        if (chunk.first_entry != n_entries) {
-            std::memmove(out.indices + n_entries, out.indices + chunk.first_entry,
+        if (chunk.first_entry != rows.n_entries) {
+            std::memmove(out.indices + rows.n_entries, out.indices + chunk.first_entry,
                          chunk.n_entries * sizeof(I));
-            std::memmove(out.values + n_entries, out.values + chunk.first_entry,
+            std::memmove(out.values + rows.n_entries, out.values + chunk.first_entry,
                          chunk.n_entries * sizeof(V));
         }
         for (int64_t i = 1; i <= chunk.n_rows; ++i)  // forwards: a row end moves only to the left
-            out.indptr[n_rows + i] = out.indptr[chunk.first_row + i] + n_entries;
-        n_rows += chunk.n_rows;
-        n_entries += chunk.n_entries;
+            out.indptr[rows.n_rows + i] = out.indptr[chunk.first_row + i] + rows.n_entries;
+        rows.n_rows += chunk.n_rows;
+        rows.n_entries += chunk.n_entries;
+        rows.n_lines += chunk.n_lines;
+        rows.min_index = std::min(rows.min_index, chunk.min_index);
+        rows.max_index = std::max(rows.max_index, chunk.max_index);
     }
-    rows.n_rows = n_rows;
-    rows.n_entries = n_entries;
 }
 
-// Parses with indices of type I into `rows`. The result kWide without an error says that an index
-// needs int64 and the text has to be parsed again.
-template <class V, class I>
-Fault fill(std::vector<Chunk>& chunks, int zero_based, int64_t max_index, Team& team,
-           SvmlightRows<V>& rows, Buffer<I>& indices, std::optional<SvmlightError>& error) {
-    const Chunk& end = chunks.back();
-    const int64_t row_bound = end.first_row + end.n_lines,
-                  entry_bound = end.first_entry + end.n_colons;
-    rows.labels = allocate<double>(row_bound);
-    rows.indptr = allocate<int64_t>(row_bound + 1);
-    indices = allocate<I>(entry_bound);
-    rows.values = allocate<V>(entry_bound);
-    const Output<V, I> out{rows.labels.get(), rows.indptr.get(), indices.get(), rows.values.get()};
-    for_each_chunk(chunks, team, [&](Chunk& chunk) { parse(chunk, out, zero_based, max_index); });
-    if (team.is_stopped) return Fault::kNone;
+// Where the parts of the output begin; false if they may take more than is allowed.
+template <class V>
+bool place(std::vector<Chunk>& chunks, int64_t max_bytes, SvmlightRows<V>& rows) {
+    int64_t n_rows = rows.n_rows, n_entries = rows.n_entries;
+    for (Chunk& chunk : chunks) {
+        chunk.first_row = n_rows;
+        chunk.first_entry = n_entries;
+        n_rows += chunk.row_bound();
+        n_entries += chunk.entry_bound();
+    }
+    if (rows.bytes_of(n_rows, n_entries) - kSlack > max_bytes) return false;
+    rows.labels.reserve(n_rows);
+    rows.indptr.reserve(n_rows + 1);
+    rows.values.reserve(n_entries);
+    rows.indptr.data[0] = 0;
+    return true;
+}
 
-    int64_t line = 1, smallest = INT64_MAX, largest = -1;
+// Parses with indices of type I behind those that `rows` has, and keeps what it finds if
+// `is_kept`. The result kWide without an error says that an index needs int64 and the block has to
+// be parsed again.
+template <class V, class I>
+Fault fill(std::vector<Chunk> chunks, const SvmlightSettings& settings, Team& team, bool is_kept,
+           SvmlightRows<V>& rows, Buffer<I>& indices, std::optional<SvmlightError>& error) {
+    indices.reserve(chunks.back().first_entry + chunks.back().entry_bound());
+    const Output<V, I> out{rows.labels.data.get(), rows.indptr.data.get(), indices.data.get(),
+                           rows.values.data.get()};
+    const int64_t max_index = settings.max_index;
+    for_each_chunk(team, chunks,
+                   [&](Chunk& chunk) { parse(chunk, out, settings.zero_based, max_index); });
+    int64_t line = rows.n_lines + 1;
     for (const Chunk& chunk : chunks) {
         if (chunk.fault == Fault::kWide && std::numeric_limits<I>::max() < max_index)
             return Fault::kWide;
@@ -409,56 +433,61 @@ Fault fill(std::vector<Chunk>& chunks, int zero_based, int64_t max_index, Team& 
             return chunk.fault;
         }
         line += chunk.n_lines;
-        smallest = std::min(smallest, chunk.min_index);
-        largest = std::max(largest, chunk.max_index);
     }
-    close_gaps(chunks, out, rows);
-    if (rows.n_rows == 0)
-        error = SvmlightError{0, "no rows; the file is empty or holds only comments"};
-    const int64_t step = smallest < 0;  // 0-based after all
-    if (step)
-        for (int64_t i = 0; i < rows.n_entries; ++i) ++out.indices[i];
-    rows.n_features = largest + step + 1;
-    rows.has_index_0 = step || (zero_based == 1 && smallest == 0);
-    shrink(rows.labels, rows.n_rows);
-    shrink(rows.indptr, rows.n_rows + 1);
-    shrink(indices, rows.n_entries);
-    shrink(rows.values, rows.n_entries);
+    if (is_kept) close_gaps(chunks, out, rows);
     return Fault::kNone;
+}
+
+template <class V>
+void widen(SvmlightRows<V>& rows) {
+    rows.indices64.resize(rows.indices32.capacity);
+    std::copy_n(rows.indices32.data.get(), rows.n_entries, rows.indices64.data.get());
+    rows.indices32 = {};
+    rows.is_wide = true;
+}
+
+// The line of the first row with which all of them take more than max_bytes; nullopt if none is.
+// The text is the last block, whose first row and line have these numbers.
+template <class V>
+std::optional<int64_t> find_line_beyond(int64_t max_bytes, const SvmlightRows<V>& rows,
+                                        const char* p, int64_t row, int64_t line) {
+    const auto is_beyond = [&](int64_t r) {
+        return rows.bytes_of(r + 1, rows.indptr.data[r + 1]) > max_bytes;
+    };
+    if (row == rows.n_rows || !is_beyond(rows.n_rows - 1)) return std::nullopt;
+    for (;; ++line, ++p) {
+        while (is_blank(*p)) ++p;
+        if (*p != '#' && *p != '\n' && is_beyond(row++)) return line;
+        while (*p != '\n') ++p;
+    }
 }
 
 }  // namespace svmlight
 
-// Fills `rows` from the text, or says what is wrong with it; when the team was stopped, neither.
-// The result does not depend on the threads. With zero_based 1 features count from 0, with 0 from
-// 1, with -1 from 0 if an index 0 is seen. An index above max_index is an error.
+// Appends the rows of a block to `rows`, or says what is wrong with it. The block ends with a
+// '\n', behind which kPadding bytes can be read. Neither the number of threads nor where the text
+// is cut into blocks changes the result. Without `is_kept` the block is looked at only.
 template <class V>
-std::optional<SvmlightError> parse_svmlight(const char* begin, const char* end, int zero_based,
-                                            int64_t max_index, Team& team, SvmlightRows<V>& rows) {
+std::optional<SvmlightError> read_block(const char* begin, const char* end,
+                                        const SvmlightSettings& settings, Team& team, bool is_kept,
+                                        SvmlightRows<V>& rows) {
     using namespace svmlight;
     // the byte order mark of UTF-8
-    if (end - begin >= 3 && std::memcmp(begin, "\xEF\xBB\xBF", 3) == 0) begin += 3;
-    std::string tail;
-    // threads that are worth their start, which costs as much as parsing 64 kB
-    const int64_t worthwhile = (end - begin) / (1 << 16) + 1;
-    team.n_threads = static_cast<int>(std::min<int64_t>(team.n_threads, worthwhile));
-    // several a thread, and none of more than 16 MB, after which is asked whether to stop
-    const int64_t wanted = team.n_threads > 1 ? 4 * int64_t{team.n_threads} : 1,
-                  n_chunks = std::min(worthwhile, std::max(wanted, (end - begin) / (1 << 24) + 1));
-    std::vector<Chunk> chunks = cut(begin, end, n_chunks, tail);
-    for_each_chunk(chunks, team, count);
-    if (team.is_stopped) return std::nullopt;
-    for (size_t i = 1; i < chunks.size(); ++i) {
-        chunks[i].first_row = chunks[i - 1].first_row + chunks[i - 1].n_lines;
-        chunks[i].first_entry = chunks[i - 1].first_entry + chunks[i - 1].n_colons;
-    }
+    if (rows.n_lines == 0 && end - begin >= 3 && std::memcmp(begin, "\xEF\xBB\xBF", 3) == 0)
+        begin += 3;
+    if (begin == end) return std::nullopt;
+    std::vector<Chunk> chunks = cut(begin, end);
+    for_each_chunk(team, chunks, count);
+    const int64_t row = rows.n_rows, line = rows.n_lines + 1;
+    if (!place(chunks, settings.max_bytes, rows)) return SvmlightError{line, ""};
     std::optional<SvmlightError> error;
-    std::vector<Chunk> narrow = chunks;
-    if (fill(narrow, zero_based, max_index, team, rows, rows.indices32, error) == Fault::kWide &&
-        !error) {
-        rows.indices32.reset();
-        fill(chunks, zero_based, max_index, team, rows, rows.indices64, error);
-    }
+    if (!rows.is_wide &&
+        fill(chunks, settings, team, is_kept, rows, rows.indices32, error) == Fault::kWide)
+        if (!error) widen(rows);
+    if (rows.is_wide) fill(chunks, settings, team, is_kept, rows, rows.indices64, error);
+    if (error || !is_kept) return error;
+    if (auto beyond = find_line_beyond(settings.max_bytes, rows, begin, row, line))
+        error = SvmlightError{*beyond, ""};
     return error;
 }
 

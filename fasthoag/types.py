@@ -3,7 +3,7 @@ namespace that is not known before X is."""
 
 from collections.abc import Callable
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,7 @@ Handle: TypeAlias = Any  # numbers of rows (n_rows, m), which only a design and 
 Record: TypeAlias = dict[str, Any]  # one evaluation in the trace
 Callback: TypeAlias = Callable[[Record], object]
 Path: TypeAlias = str | PathLike[str]
+Readable: TypeAlias = Path | IO[bytes]  # of a file, or the file, open
 Function: TypeAlias = Callable[[float, float], float]  # of a target and a prediction
 Domain: TypeAlias = tuple[str, Callable[[Any], Any]]  # targets, in words and as a test of an array
 Scoring: TypeAlias = str | Callable[..., float] | list[str] | dict[str, Any]
@@ -42,6 +43,7 @@ __all__ = [
     "Handle",
     "Matrix",
     "Path",
+    "Readable",
     "Record",
     "Scoring",
     "Sparse",

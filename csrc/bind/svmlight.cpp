@@ -1,6 +1,9 @@
 // The reader of LIBSVM text.
 #include "svmlight.hpp"
 
+#include <utility>
+#include <variant>
+
 #include "python.hpp"
 
 namespace {
@@ -8,47 +11,92 @@ namespace {
 // An array that owns the buffer: no copy.
 template <class T>
 py::array_t<T> array_from(fh::Buffer<T>& buffer, int64_t n) {
-    T* data = buffer.get();
+    buffer.resize(n);
+    T* data = buffer.data.get();
     py::capsule owner(data, [](void* p) { std::free(p); });
-    buffer.release();  // after the capsule exists, so that nothing leaks if making it throws
+    (void)buffer.data.release();  // after the capsule exists: nothing leaks if making it throws
     return py::array_t<T>(n, data, owner);
 }
 
-template <class V>
-py::tuple parse_as(const py::buffer_info& text, int zero_based, int64_t max_index, int n_threads) {
-    const char* begin = static_cast<const char*>(text.ptr);
-    fh::SvmlightRows<V> rows;
-    std::optional<fh::SvmlightError> error;
-    run(n_threads, [&](Team& team) {
-        error = fh::parse_svmlight(begin, begin + text.size, zero_based, max_index, team, rows);
-    });
-    if (error) throw py::value_error(error->message());
-    py::array indices = rows.indices64 ? py::array(array_from(rows.indices64, rows.n_entries))
-                                       : py::array(array_from(rows.indices32, rows.n_entries));
-    return py::make_tuple(
-        array_from(rows.labels, rows.n_rows), array_from(rows.indptr, rows.n_rows + 1), indices,
-        array_from(rows.values, rows.n_entries), rows.n_features, rows.has_index_0);
-}
+struct SvmlightParser {
+    fh::SvmlightSettings settings;
+    std::variant<fh::SvmlightRows<double>, fh::SvmlightRows<float>> rows;
+
+    SvmlightParser(int zero_based, bool float32, int64_t max_index, int64_t max_bytes)
+        : settings{zero_based, max_index, max_bytes} {
+        require(zero_based >= -1 && zero_based <= 1, "zero_based must be -1 (auto), 0 or 1");
+        require(max_index >= 0, "max_index must not be negative");
+        if (float32) rows = fh::SvmlightRows<float>();
+    }
+
+    // 0, or the line with which the rows take too much
+    int64_t read(const py::buffer& buffer, int64_t size, int n_threads, bool is_kept) {
+        const py::buffer_info text = buffer.request();
+        require(text.itemsize == 1 && text.ndim == 1 && text.strides[0] == 1,
+                "text must be contiguous bytes");
+        const char* begin = static_cast<const char*>(text.ptr);
+        require(size > 0 && size + fh::svmlight::kPadding <= text.size && begin[size - 1] == '\n',
+                "a block must end with a line end and have padding behind it");
+        std::optional<fh::SvmlightError> error;
+        run(n_threads, [&](Team& team) {
+            std::visit(
+                [&](auto& r) {
+                    error = fh::read_block(begin, begin + size, settings, team, is_kept, r);
+                },
+                rows);
+        });
+        if (!error) return 0;
+        if (error->what.empty()) return error->line;
+        throw py::value_error("line " + std::to_string(error->line) + ": " + error->what);
+    }
+
+    int64_t n_lines() const {
+        return std::visit([](auto& r) { return r.n_lines; }, rows);
+    }
+    int64_t n_bytes() const {
+        return std::visit([](auto& r) { return r.bytes_of(r.n_rows, r.n_entries); }, rows);
+    }
+
+    py::tuple result() {
+        return std::visit([&](auto& r) { return result_of(r); }, rows);
+    }
+
+    template <class V>
+    py::tuple result_of(fh::SvmlightRows<V>& found) {
+        fh::SvmlightRows<V> r = std::exchange(found, {});
+        if (r.n_rows == 0)
+            throw py::value_error("no rows; the file is empty or holds only comments");
+        const int64_t step = r.min_index < 0;  // 0-based after all
+        const bool has_index_0 = step || (settings.zero_based == 1 && r.min_index == 0);
+        py::array indices = r.is_wide ? indices_from(r.indices64, r.n_entries, step)
+                                      : indices_from(r.indices32, r.n_entries, step);
+        return py::make_tuple(array_from(r.labels, r.n_rows), array_from(r.indptr, r.n_rows + 1),
+                              indices, array_from(r.values, r.n_entries), r.max_index + step + 1,
+                              has_index_0);
+    }
+
+    template <class I>
+    static py::array indices_from(fh::Buffer<I>& indices, int64_t n, int64_t step) {
+        if (step)
+            for (int64_t i = 0; i < n; ++i) ++indices.data[i];
+        return array_from(indices, n);
+    }
+};
 
 }  // namespace
 
 void bind_svmlight(py::module_& m) {
-    m.def(
-        "parse_svmlight",
-        [](const py::buffer& buffer, int zero_based, bool float32, int n_threads,
-           int64_t max_index) {
-            const py::buffer_info text = buffer.request();
-            if (text.itemsize != 1 || text.ndim != 1 || text.strides[0] != 1)
-                throw py::type_error("text must be contiguous bytes");
-            if (zero_based < -1 || zero_based > 1)
-                throw py::value_error("zero_based must be -1 (auto), 0 or 1");
-            if (n_threads < 1) throw py::value_error("n_threads must be at least 1");
-            if (max_index < 0) throw py::value_error("max_index must not be negative");
-            return float32 ? parse_as<float>(text, zero_based, max_index, n_threads)
-                           : parse_as<double>(text, zero_based, max_index, n_threads);
-        },
-        py::arg("buffer"), py::arg("zero_based") = -1, py::arg("float32") = false,
-        py::arg("n_threads") = 1, py::arg("max_index") = INT64_MAX,
-        "Of LIBSVM text in memory: labels, indptr, indices, values, the number of features, and "
-        "whether there is an index 0.");
+    m.attr("SVMLIGHT_PADDING") = fh::svmlight::kPadding;
+    py::class_<SvmlightParser>(m, "SvmlightParser", "The rows of LIBSVM text, block by block.")
+        .def(py::init<int, bool, int64_t, int64_t>(), py::arg("zero_based"), py::arg("float32"),
+             py::arg("max_index"), py::arg("max_bytes"))
+        .def("read", &SvmlightParser::read, py::arg("buffer"), py::arg("size"),
+             py::arg("n_threads"), py::arg("is_kept") = true,
+             "Appends the rows of the first `size` bytes, which are whole lines; looks at them "
+             "only without `is_kept`. 0, or the line with which all rows take more than max_bytes.")
+        .def_property_readonly("n_lines", &SvmlightParser::n_lines)
+        .def_property_readonly("n_bytes", &SvmlightParser::n_bytes)
+        .def("result", &SvmlightParser::result,
+             "Labels, indptr, indices, values, the number of features, and whether there is an "
+             "index 0. The next block is the first of another text.");
 }

@@ -25,6 +25,13 @@ Force = option(bool, "--force", help="Replace output files that exist.")
 Threads = option(
     int | None, "--threads", min=1, help="All cores that this process may use by default."
 )
+Memory = option(
+    float | None,
+    "--max-memory",
+    min=1e-6,
+    metavar="GB",
+    help="What the rows may take in memory; by default half of what this process may use.",
+)
 Labels = option(
     Path | None,
     "--labels",

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 from fasthoag.io import replacement
+from fasthoag.io.npz import labels_path
+from fasthoag.io.source import is_archive
 
 
 def check_target(path, force, inputs=()):
@@ -37,8 +39,8 @@ def list_read(inputs):
     for path, labels in inputs:
         if path is not None:
             yield path
-            if labels is not None or path.suffix.lower() == ".npz":
-                yield labels or path.with_suffix(".npy")
+            if labels is not None or path.suffix.lower() == ".npz" or is_archive(path):
+                yield labels or Path(labels_path(path))
 
 
 def write(path, text, force):

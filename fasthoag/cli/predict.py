@@ -8,17 +8,28 @@ import typer
 
 import fasthoag
 from fasthoag.cli.application import command
-from fasthoag.cli.options import COUNTED_FROM, Debug, Force, Labels, Threads, argument, option
+from fasthoag.cli.options import (
+    COUNTED_FROM,
+    Debug,
+    Force,
+    Labels,
+    Memory,
+    Threads,
+    argument,
+    option,
+)
 from fasthoag.cli.outputs import check_target, write
 from fasthoag.cli.rows import read, shown
 from fasthoag.cli.terminal import say
-from fasthoag.io.npz import is_npz
+from fasthoag.io.source import is_archive
 
 
 @dataclass(frozen=True)
 class PredictOptions:
     model: argument(Path, "What tune --out wrote.")
-    data: argument(Path, "Rows, in the formats that tune reads; a .npz needs no labels here.")
+    data: argument(
+        Path, "Rows, in the formats that tune reads, or - for stdin; a .npz needs no labels here."
+    )
     out: option(Path | None, "--out", help="Write here instead of stdout.") = None
     proba: option(
         bool, "--proba", help="Probability of the second (larger) label instead of labels."
@@ -31,6 +42,7 @@ class PredictOptions:
     ) = None
     force: Force = False
     threads: Threads = None
+    max_memory: Memory = None
     debug: Debug = False
 
 
@@ -65,12 +77,13 @@ def read_rows(fitted, asked):
     """X with the model's number of features, and y or None."""
     path, zero_based = asked.data, asked.zero_based
     n_features = fitted.coef.shape[1]
-    if zero_based is None and fitted.zero_based is True and not is_npz(path):
+    if zero_based is None and fitted.zero_based is True and not is_archive(path):
         zero_based = True
     ((X, y, has_feature_0),), _ = read(
         [(path, asked.labels)],
         asked.threads,
         zero_based,
+        asked.max_memory,
         n_features=n_features,
         needs_labels=False,
     )

@@ -1,10 +1,12 @@
 """Rows from files: the same features in all of them, and labels as targets."""
 
+import sys
+
 import numpy as np
 
 from fasthoag.cli.terminal import say
 from fasthoag.io import data_set, svmlight
-from fasthoag.io.npz import is_npz
+from fasthoag.io.source import is_archive
 from fasthoag.losses import find_loss
 
 # LIBSVM's own programs count features in 32 bits. A search holds more than 16 arrays as long as the
@@ -12,21 +14,28 @@ from fasthoag.losses import find_loss
 MOST_FEATURES, N_VECTORS = 2**31 - 1, 16
 
 
-def read(files, threads, zero_based, **options):
-    """What `fasthoag.io.data_set.read_together` returns. It is told of threads only where a format
-    has a use for them."""
-    if not all(is_npz(path) for path, _ in files):
+def read(files, threads, zero_based, gigabytes, **options):
+    """What `fasthoag.io.data_set.read_together` returns; the path "-" is standard input. It is told
+    of threads only where a format has a use for them."""
+    if sum(str(path) == "-" for path, _ in files) > 1:
+        raise ValueError("- is standard input, which is one file; give the others by their names.")
+    files = [(sys.stdin.buffer if str(path) == "-" else path, labels) for path, labels in files]
+    if not all(is_archive(path) for path, _ in files):
         options["n_threads"] = threads
     if zero_based is not None:
         options["zero_based"] = zero_based
+    if gigabytes is not None:
+        options["max_bytes"] = max(1, round(gigabytes * 1e9))
     return data_set.read_together(files, **options)
 
 
-def load_rows(files, loss, threads, zero_based, dtype):
+def load_rows(files, loss, threads, zero_based, gigabytes, dtype):
     """A list of (X, y) for pairs (path, labels), all with the same features; the classes of the
     first (none for regression); and whether text counts features from 0, "auto" without text."""
     max_features = min(MOST_FEATURES, svmlight.max_features_in_memory(N_VECTORS))
-    found, is_zero_based = read(files, threads, zero_based, dtype=dtype, max_features=max_features)
+    found, is_zero_based = read(
+        files, threads, zero_based, gigabytes, dtype=dtype, max_features=max_features
+    )
     paths = [path for path, _ in files]
     Xs, ys, have_feature_0 = zip(*found, strict=True)
     if zero_based is None:

@@ -17,6 +17,7 @@ from fasthoag.cli.options import (
     Force,
     Json,
     Labels,
+    Memory,
     Threads,
     argument,
     choice,
@@ -51,7 +52,8 @@ Device, Format = choice("Device", ["cpu", "gpu"]), choice("Format", ["fasthoag",
 @dataclass(frozen=True)
 class TuneOptions:
     train: argument(
-        Path, "LIBSVM text, plain or .bz2/.gz/.xz, or a SciPy .npz with labels in .npy."
+        Path,
+        "LIBSVM text, plain or as bz2/gz/xz/zst, or a SciPy .npz with labels in .npy; - is stdin.",
     )
     valid: option(
         Path | None,
@@ -102,6 +104,7 @@ class TuneOptions:
     force: Force = False
     is_json: Json = False
     threads: Threads = None
+    max_memory: Memory = None
     tol: option(float, "--tol", help="On the slope of the criterion, relative to its value.") = (
         DEFAULTS["tol"]
     )
@@ -258,7 +261,12 @@ def dtype_of(asked):
 def read_data(asked):
     files = {role: pair for role, pair in files_of(asked).items() if pair[0] is not None}
     rows, classes, is_zero_based = load_rows(
-        list(files.values()), asked.loss, asked.threads, asked.zero_based, dtype_of(asked)
+        list(files.values()),
+        asked.loss,
+        asked.threads,
+        asked.zero_based,
+        asked.max_memory,
+        dtype_of(asked),
     )
     if asked.file_format == "liblinear" and classes.size:
         liblinear.whole_labels(classes)

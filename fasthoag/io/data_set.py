@@ -1,37 +1,40 @@
 """Data sets of one file or several that belong together, whatever their formats."""
 
-import os
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fasthoag.io.inputs import counted_from, existing_file, real_type, whole_number
-from fasthoag.io.npz import is_npz, read_npz
-from fasthoag.io.svmlight import read_text, with_features
+from fasthoag.io.inputs import counted_from, existing_file, name_of, real_type, whole_number
+from fasthoag.io.memory import NO_LIMIT, limit_of
+from fasthoag.io.npz import read_npz
+from fasthoag.io.source import is_archive
+from fasthoag.io.svmlight import max_features_in_memory, read_text, with_features
 from fasthoag.threads import check_n_threads, n_threads_of
-from fasthoag.types import Array, Path
+from fasthoag.types import Array, Readable
 
 
 @overload
 def load_data(
-    path: Path,
-    labels: Path | None = None,
+    path: Readable,
+    labels: Readable | None = None,
     *,
     n_features: int | None = None,
     dtype: DTypeLike = ...,
     zero_based: bool | str = "auto",
     n_threads: int | None = None,
+    max_bytes: int | None = None,
 ) -> tuple[Any, Array]: ...
 @overload
 def load_data(
-    path: list[Path] | tuple[Path, ...],
-    labels: list[Path | None] | tuple[Path | None, ...] | None = None,
+    path: list[Readable] | tuple[Readable, ...],
+    labels: list[Readable | None] | tuple[Readable | None, ...] | None = None,
     *,
     n_features: int | None = None,
     dtype: DTypeLike = ...,
     zero_based: bool | str = "auto",
     n_threads: int | None = None,
+    max_bytes: int | None = None,
 ) -> list[tuple[Any, Array]]: ...
 def load_data(
     path: Any,
@@ -41,20 +44,23 @@ def load_data(
     dtype: DTypeLike = np.float64,
     zero_based: bool | str = "auto",
     n_threads: int | None = None,
+    max_bytes: int | None = None,
 ) -> Any:
     """Matrix and labels of a data set: ``.npz`` with ``.npy``, or LIBSVM text; of several at once.
 
     Parameters
     ----------
-    path : str or path, or a list of them
-        ``.npz``: a matrix saved by `scipy.sparse.save_npz`. Any other name is LIBSVM text, see
-        `load_svmlight`. A list is of files that belong together, such as training and test rows:
-        all get the same number of columns, and `zero_based` is decided for all text among them.
-    labels : str or path, or a list of them, optional
+    path : str, path or open binary file, or a list of them
+        What begins as ``.npz`` files do is a matrix saved by `scipy.sparse.save_npz`, whatever its
+        name, which cannot come through a pipe. Anything else is LIBSVM text, plain or compressed,
+        see `load_svmlight`. A list is of files that belong together, such as training and test
+        rows: all get the same number of columns, and `zero_based` is decided for all text among
+        them.
+    labels : str, path or open binary file, or a list of them, optional
         For ``.npz`` only: the ``.npy`` file of the labels, by default the same name with ``.npy``.
         A list, with None for text, where `path` is one.
-    n_features, dtype
-        As of `load_svmlight`.
+    n_features, dtype, max_bytes
+        As of `load_svmlight`; `max_bytes` is for all files together.
     zero_based, n_threads
         As of `load_svmlight`, for LIBSVM text only. "auto": features count from 0 if any of the
         files has an index 0.
@@ -69,7 +75,8 @@ def load_data(
     ------
     FileNotFoundError
     ValueError
-        A file is malformed, values are not finite, or the numbers of rows and labels differ.
+        A file is malformed or takes more than `max_bytes`, values are not finite, or the numbers of
+        rows and labels differ.
 
     Examples
     --------
@@ -98,6 +105,7 @@ def load_data(
         dtype=dtype,
         zero_based=zero_based,
         n_threads=n_threads,
+        max_bytes=max_bytes,
         n_features=n_features,
     )
     if is_list and n_features is None:
@@ -115,6 +123,7 @@ def read_together(
     dtype=np.float64,
     zero_based="auto",
     n_threads=None,
+    max_bytes=None,
     n_features=None,
     max_features=None,
     needs_labels=True,
@@ -129,23 +138,34 @@ def read_together(
     """
     dtype, zero_based = real_type(dtype), counted_from(zero_based)
     check_n_threads(n_threads)
+    limit = limit_of(whole_number("max_bytes", max_bytes))
+    if max_features is None:
+        max_features = max_features_in_memory(1) if n_features is None else NO_LIMIT
     files = [(existing_file(path), labels) for path, labels in files]
-    if all(is_npz(path) for path, _ in files):
+    are_npz = [is_archive(path) for path, _ in files]
+    if all(are_npz):
         given = [("n_threads", n_threads is not None), ("zero_based", zero_based != "auto")]
         if unused := ", ".join(name for name, is_given in given if is_given):
-            raise ValueError(f"{files[0][0]}: {unused}: for LIBSVM text only; drop it for .npz.")
+            raise ValueError(
+                f"{name_of(files[0][0])}: {unused}: for LIBSVM text only; drop it for .npz."
+            )
     else:
         n_threads = n_threads_of(n_threads)
-    found = []
-    for path, labels in files:
-        if is_npz(path):
-            found.append((*read_npz(path, labels, dtype, needs_labels, max_features), None))
-        elif labels is None:
-            found.append(read_text(path, dtype, zero_based, n_threads, n_features, max_features))
-        else:
+    for (path, labels), is_npz in zip(files, are_npz, strict=True):
+        if labels is not None and not is_npz:
             raise ValueError(
-                f"{path}: LIBSVM text holds its own labels; drop labels={os.fspath(labels)!r}."
+                f"{name_of(path)}: LIBSVM text holds its own labels; drop labels="
+                f"{name_of(labels)!r}."
             )
+    found = []
+    for (path, labels), is_npz in zip(files, are_npz, strict=True):
+        if is_npz:
+            X, y = read_npz(path, labels, dtype, limit, needs_labels, max_features)
+            has_one = None
+        else:
+            X, y, has_one = read_text(path, dtype, zero_based, n_threads, limit, max_features)
+        found.append((X, y, has_one))
+        limit = limit.after(X.data, X.indices, X.indptr, *([] if y is None else [y]))
     has_feature_0 = [has_one for _, _, has_one in found if has_one is not None]
     if zero_based == "auto" and has_feature_0:
         zero_based = any(has_feature_0)

@@ -1,6 +1,7 @@
 """What the readers ask of their arguments, and of errors that come while they read."""
 
 import errno
+import io
 import operator
 import os
 
@@ -8,8 +9,13 @@ import numpy as np
 
 
 def existing_file(path, what="a file"):
-    """The path as text; raises where there is no file, or a folder."""
-    path = os.fspath(path)
+    """The path as text; raises where there is no file, or a folder. An open binary file is left as
+    it is."""
+    if isinstance(path, io.TextIOBase):
+        raise TypeError(f'{name_of(path)} is open as text; open it with mode "rb".')
+    if isinstance(path, io.IOBase):
+        return path
+    path = os.fsdecode(path)
     if not os.path.exists(path):
         raise FileNotFoundError(
             errno.ENOENT, f"no such file (expected {what}); check the path", path
@@ -17,6 +23,13 @@ def existing_file(path, what="a file"):
     if os.path.isdir(path):
         raise ValueError(f"{path} is a folder; give the path of a file.")
     return path
+
+
+def name_of(path):
+    """What errors call a path, or an open file."""
+    if isinstance(path, io.IOBase):
+        return str(getattr(path, "name", f"<{type(path).__name__}>"))
+    return os.fsdecode(path)
 
 
 def real_type(dtype):
@@ -50,8 +63,9 @@ def counted_from(zero_based):
 
 def raise_unless_content(error):
     """Raises the error again unless the content of a file may be at fault. Decompressors and
-    archives have many exceptions of their own for bad content; a fault of the disk has an errno."""
+    archives have many exceptions of their own for bad content; a fault of the disk has an errno.
+    EINVAL is none: a corrupt archive says that something lies in front of its begin."""
     if isinstance(error, (MemoryError, ImportError)) or (
-        isinstance(error, OSError) and error.errno
+        isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
     ):
         raise error

@@ -1,86 +1,263 @@
-"""Matrices in ``.npz`` files, whose labels are in an ``.npy`` file."""
+"""Matrices in ``.npz`` files, whose labels are in an ``.npy`` file.
 
+The arrays are read one by one: what a file says of their sizes is compared with what it holds
+before there is memory for them, and a matrix is made only of arrays that fit together.
+"""
+
+import io
+import math
 import os
+import zipfile
 
 import numpy as np
 import scipy.sparse
 
-from fasthoag.io.inputs import existing_file, raise_unless_content
+from fasthoag.io.inputs import existing_file, name_of, raise_unless_content
+from fasthoag.io.memory import NO_LIMIT
+from fasthoag.io.source import fill, opened, read_fully, size_of
+
+# The arrays of every form beside its data, as `scipy.sparse.save_npz` calls them.
+PARTS = {
+    "csr": ("indices", "indptr"),
+    "csc": ("indices", "indptr"),
+    "bsr": ("indices", "indptr"),
+    "coo": ("row", "col"),
+    "dia": ("offsets",),
+}
+REAL, WHOLE = "fiub", "iu"
+READ = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # what NumPy writes
+LONGEST_HEADER = 1024  # bytes; that of a plain array has about 100
 
 
-def is_npz(path):
-    """Whether the name of the file says that it is a ``.npz``."""
-    return os.path.splitext(os.fspath(path))[1].lower() == ".npz"
-
-
-def read_npz(path, labels, dtype, needs_labels, max_features):
+def read_npz(path, labels, dtype, limit, needs_labels, max_features):
     """X and y. Without `needs_labels`, y is None where labels are neither named nor beside the
     file."""
-    X = _npz_matrix(path, dtype)
-    if max_features is not None and X.shape[1] > max_features:
-        raise ValueError(
-            f"{path} has {X.shape[1]} features, too many: a model of at most {max_features} is "
-            "possible here; drop columns."
-        )
+    X = _npz_matrix(path, dtype, limit, max_features)
     if labels is None:
-        labels = _labels_path(path)
-        if not needs_labels and not os.path.exists(labels):
+        labels = labels_path(path)
+        if not needs_labels and (labels is None or not os.path.exists(labels)):
             return X, None
-    y = _npy_labels(path, existing_file(labels, "the labels of " + path))
+    if labels is None:
+        raise ValueError(
+            f"{name_of(path)}: an open .npz file has no labels beside it; give labels=."
+        )
+    limit = limit.after(X.data, X.indices, X.indptr)
+    y = _npy_labels(path, existing_file(labels, "the labels of " + name_of(path)), limit)
     if len(y) != X.shape[0]:
         raise ValueError(
-            f"{path} has {X.shape[0]} rows, but its labels file has {len(y)}; give the matching "
-            "labels=."
+            f"{name_of(path)} has {X.shape[0]} rows, but its labels file has {len(y)}; give the "
+            "matching labels=."
         )
     return X, y
 
 
-def _labels_path(path):
-    """Where the labels of this ``.npz`` file are by default."""
-    return os.path.splitext(path)[0] + ".npy"
+def labels_path(path):
+    """Where the labels of this ``.npz`` file are by default; None for an open file."""
+    if isinstance(path, io.IOBase):
+        return None
+    return os.path.splitext(os.fsdecode(path))[0] + ".npy"
 
 
-def _npz_matrix(path, dtype):
+def _npz_matrix(path, dtype, limit, max_features):
     """The matrix as CSR, with indices that are sound and values that are finite."""
+    name = name_of(path)
     try:
-        X = scipy.sparse.load_npz(path)
-        if X.format in ("csr", "csc", "bsr"):
-            X.check_format(full_check=True)  # Conversions and kernels trust the indices.
+        with opened(path) as file, zipfile.ZipFile(file) as archive:
+            form, arrays = _read_parts(archive, limit)
+        shape = _shape(arrays.pop("shape"))
+        _sound(form, shape, **arrays)
     except Exception as error:
         raise_unless_content(error)
         raise ValueError(
-            f"{path}: not a sparse matrix that scipy.sparse.save_npz wrote ({error})."
+            f"{name}: not a sparse matrix that scipy.sparse.save_npz wrote ({error})."
         ) from error
-    if X.ndim != 2 or X.dtype.kind not in "fiub":
+    if 0 in shape:
+        raise ValueError(f"{name}: the matrix is empty, shape {shape}.")
+    if max_features is not None and shape[1] > max_features:
         raise ValueError(
-            f"{path}: need a real matrix with two dimensions; found shape {X.shape}, dtype "
-            f"{X.dtype}."
+            f"{name} has {shape[1]} features, too many: a model of at most {max_features} is "
+            "possible here; drop columns."
         )
+    n_bytes = 8 * (shape[0] + 1) + arrays["data"].size * (dtype.itemsize + 8)
+    if n_bytes > limit.left:
+        raise limit.error(f"{name}: its {shape[0]} rows")
     with np.errstate(over="ignore"):  # Infinite values are reported below.
-        X = scipy.sparse.csr_matrix(X, dtype=dtype)
+        X = scipy.sparse.csr_matrix(_matrix(form, shape, **arrays), dtype=dtype)
     X.sum_duplicates()
     if not np.isfinite(X.data).all():
-        raise ValueError(f"{path}: some values are not finite in {dtype}; remove or replace them.")
-    if 0 in X.shape:
-        raise ValueError(f"{path}: the matrix is empty, shape {X.shape}.")
+        raise ValueError(f"{name}: some values are not finite in {dtype}; remove or replace them.")
     return X
 
 
-def _npy_labels(path, labels):
+# ---- the archive ----
+
+
+def _read_parts(archive, limit):
+    """The form of the matrix and its arrays by name."""
+    members = {}
+    for info in archive.infolist():
+        if info.filename in members:
+            raise ValueError(f"two members are called {info.filename!r}")
+        members[info.filename] = info
+    form = _read_member(archive, members, "format", "SU", limit)
+    form = str(form.astype("U")) if form.size == 1 else form.shape
+    if form not in PARTS:
+        raise ValueError(f"format {form!r} is none of {', '.join(PARTS)}")
+    names = ["shape", "data", *PARTS[form]]
+    if form == "coo" and "coords.npy" in members:  # as SciPy saves arrays of any dimension
+        names = ["shape", "data", "coords"]
+    # The mark of a sparse array, which is not a sparse matrix, makes no difference here.
+    for other in sorted(members.keys() - {f"{n}.npy" for n in ["format", "_is_array", *names]}):
+        raise ValueError(f"member {other!r} is no part of a matrix of format {form}")
+    arrays = {}
+    for name in names:
+        kinds = REAL if name == "data" else WHOLE
+        arrays[name] = _read_member(archive, members, name, kinds, limit)
+        limit = limit.after(arrays[name])
+    return form, arrays
+
+
+def _read_member(archive, members, name, kinds, limit):
+    info = members.get(name + ".npy")
+    if info is None:
+        raise ValueError(f"there is no {name}.npy in it")
+    if info.flag_bits & 1:
+        raise ValueError(f"{name}.npy is encrypted")
+    if info.compress_type not in READ:
+        raise ValueError(f"{name}.npy is compressed otherwise than NumPy does")
+    with archive.open(info) as stream:
+        return _read_array(stream, name + ".npy", info.file_size, kinds, limit)
+
+
+# ---- one array ----
+
+
+def _read_array(stream, name, size, kinds, limit):
+    """The array of a stream in ``.npy`` format of `size` bytes (None: not known), which must be
+    of one of these kinds. There is memory for it only once its header and `size` agree."""
+    dtype, shape, is_fortran, n_header = _read_header(stream, name)
+    if dtype.kind not in kinds:
+        raise ValueError(f"{name} has dtype {dtype}")
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if size is not None and n_bytes != size - n_header:
+        raise ValueError(
+            f"{name} claims {n_bytes} bytes of shape {shape}, but holds {size - n_header}"
+        )
+    if n_bytes > limit.left:
+        raise limit.error(f"the values of {name}")
+    array = np.empty(math.prod(shape), dtype)
+    if n_bytes:
+        with memoryview(array.view(np.uint8)) as view:
+            if fill(stream, view) < n_bytes:
+                raise EOFError(f"{name} ends too early")
+    if stream.read(1):  # That it is the end lets an archive compare the checksum, too.
+        raise ValueError(f"{name} goes on behind its values")
+    array = array.astype(dtype.newbyteorder("="), copy=False)
+    return array.reshape(shape[::-1]).T if is_fortran else array.reshape(shape)
+
+
+def _read_header(stream, name):
+    """The dtype, shape and order that the header says, and how many bytes it has."""
+    begin = read_fully(stream, 8)
+    version = tuple(begin[6:])
+    if begin[:6] != b"\x93NUMPY" or version not in {(1, 0), (2, 0)}:
+        raise ValueError(f"{name} is no array that numpy.save wrote")
+    length = read_fully(stream, 2 * version[0])
+    n = int.from_bytes(length, "little")
+    if n > LONGEST_HEADER:
+        raise ValueError(f"{name} has a header of {n} bytes")
+    text = io.BytesIO(length + read_fully(stream, n))
+    read = np.lib.format.read_array_header_1_0
+    if version == (2, 0):
+        read = np.lib.format.read_array_header_2_0
+    shape, is_fortran, dtype = read(text)
+    if not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"{name} has shape {shape}")
+    return dtype, shape, is_fortran, 8 + len(length) + n
+
+
+def _npy_labels(path, labels, limit):
     """The labels as doubles; `path` is the file whose rows they are of."""
+    name = name_of(labels)
     try:
-        y = np.load(labels, allow_pickle=False)
+        with opened(labels) as file:
+            y = _read_array(file, "it", size_of(file), REAL, limit)
     except Exception as error:
         raise_unless_content(error)
-        raise ValueError(f"{labels}: not an array that numpy.save wrote ({error}).") from error
-    if not isinstance(y, np.ndarray) or y.ndim != 1 or y.dtype.kind not in "fiub":
-        found = f"shape {y.shape}, dtype {y.dtype}" if isinstance(y, np.ndarray) else "an archive"
+        raise ValueError(f"{name}: not an array that numpy.save wrote ({error}).") from error
+    if y.ndim != 1:
         raise ValueError(
-            f"{labels}: the labels of {path} must be one-dimensional real numbers; found {found}."
+            f"{name}: the labels of {name_of(path)} must be one-dimensional real numbers; found "
+            f"shape {y.shape}, dtype {y.dtype}."
         )
     y = y.astype(np.float64)
     if not np.isfinite(y).all():
         raise ValueError(
-            f"{labels}: label {np.flatnonzero(~np.isfinite(y))[0]} (counting from 0) is not finite."
+            f"{name}: label {np.flatnonzero(~np.isfinite(y))[0]} (counting from 0) is not finite."
         )
     return y
+
+
+# ---- soundness ----
+
+
+def _shape(numbers):
+    """The shape of a matrix."""
+    shape = tuple(numbers.ravel().tolist())
+    if numbers.ndim != 1 or len(shape) != 2 or not all(0 <= n < NO_LIMIT for n in shape):
+        raise ValueError(f"need two dimensions; found shape {shape}")
+    return shape
+
+
+def _sound(form, shape, data, indices=None, indptr=None, **where):
+    """Raises ValueError unless the arrays fit together: SciPy's conversions trust them."""
+    n_rows, n_cols = shape
+    if data.ndim != {"bsr": 3, "dia": 2}.get(form, 1):
+        raise ValueError(f"data has shape {data.shape}")
+    if form == "dia":
+        _check_diagonals(where["offsets"], len(data), shape)
+    elif form == "coo":
+        row, col = where["coords"] if "coords" in where else (where["row"], where["col"])
+        _check_index("row", row, len(data), n_rows)
+        _check_index("col", col, len(data), n_cols)
+    elif form == "bsr":
+        R, C = data.shape[1:]
+        if R < 1 or C < 1 or n_rows % R or n_cols % C:
+            raise ValueError(f"blocks of shape {R, C} make no matrix of shape {shape}")
+        _check_compressed(indptr, indices, len(data), n_rows // R, n_cols // C)
+    else:
+        major, minor = shape if form == "csr" else shape[::-1]
+        _check_compressed(indptr, indices, len(data), major, minor)
+
+
+def _check_compressed(indptr, indices, n_values, n_major, n_minor):
+    if indptr.ndim != 1 or len(indptr) != n_major + 1:
+        raise ValueError(f"indptr has shape {indptr.shape}; expected {(n_major + 1,)}")
+    if indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any() or indptr[-1] > n_values:
+        raise ValueError(f"indptr must begin with 0, never fall, and end at {n_values} at most")
+    _check_index("indices", indices, n_values, n_minor)
+
+
+def _check_index(name, index, n_values, n):
+    if index.ndim != 1 or len(index) != n_values:
+        raise ValueError(f"{name} has shape {index.shape}; expected {(n_values,)}")
+    if n_values and not (index.min() >= 0 and index.max() < n):
+        raise ValueError(f"{name} must be from 0 to {n - 1}; found {index.min()} to {index.max()}")
+
+
+def _check_diagonals(offsets, n_diagonals, shape):
+    n_rows, n_cols = shape
+    if offsets.shape != (n_diagonals,) or len(np.unique(offsets)) != n_diagonals:
+        raise ValueError(f"offsets must be {n_diagonals} different numbers")
+    if n_diagonals and not (-n_rows < offsets.min() and offsets.max() < n_cols):
+        raise ValueError(f"offsets must lie within shape {shape}")
+
+
+def _matrix(form, shape, data, **where):
+    """The matrix of arrays that are sound."""
+    make = getattr(scipy.sparse, f"{form}_matrix")
+    if form == "dia":
+        return make((data, where["offsets"]), shape=shape)
+    if form == "coo":
+        return make((data, where.get("coords", tuple(where.values()))), shape=shape)
+    return make((data, where["indices"], where["indptr"]), shape=shape)

@@ -1,8 +1,7 @@
 """LIBSVM (svmlight) text, plain or compressed."""
 
-import importlib
-import mmap
 import os
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,27 +9,27 @@ import scipy.sparse
 from numpy.typing import DTypeLike
 
 from fasthoag import _core
-from fasthoag.io.inputs import (
-    counted_from,
-    existing_file,
-    raise_unless_content,
-    real_type,
-    whole_number,
-)
+from fasthoag.io.inputs import counted_from, existing_file, name_of, real_type, whole_number
+from fasthoag.io.memory import NO_LIMIT, limit_of, memory_of_process
+from fasthoag.io.source import fill, opened_text
 from fasthoag.threads import n_threads_of
-from fasthoag.types import Array, Path
+from fasthoag.types import Array, Readable
 
-NO_LIMIT = 2**62
-COMPRESSED = {".bz2": "bz2", ".gz": "gzip", ".xz": "lzma"}
+BLOCK = 1 << 21  # bytes of text that are parsed at once
+LINE_END = ord("\n")
+PADDING = _core.SVMLIGHT_PADDING + 1  # and a line end
+# How far damage of a compressed file is looked for behind text that is no LIBSVM text.
+FURTHER = 1 << 28
 
 
 def load_svmlight(
-    path: Path,
+    path: Readable,
     *,
     n_features: int | None = None,
     dtype: DTypeLike = np.float64,
     zero_based: bool | str = "auto",
     n_threads: int | None = None,
+    max_bytes: int | None = None,
 ) -> tuple[Any, Array]:
     """Matrix and labels of a file in LIBSVM (svmlight) format.
 
@@ -40,9 +39,11 @@ def load_svmlight(
 
     Parameters
     ----------
-    path : str or path
-        A name that ends in ``.bz2``, ``.gz`` or ``.xz`` is decompressed in memory. Anything else is
-        text and is mapped: it must not shrink while it is read.
+    path : str, path or open binary file
+        What begins as bz2, gz, xz or zst data do is unpacked, whatever its name; zst needs Python
+        3.14 or the package backports.zstd. It may be a pipe. An open file, such as
+        ``sys.stdin.buffer``, is read from where it stands and stays open. The text is never in
+        memory as a whole.
     n_features : int, optional
         Number of columns; the largest index in the file by default, which then must be small enough
         for an array of that length to fit into memory. Give it for a test set, which may lack the
@@ -54,7 +55,11 @@ def load_svmlight(
         otherwise. A file that counts from 0 may lack feature 0: read files that belong together by
         ``load_data([train, test])``, which decides for all of them, or say it.
     n_threads : int, optional
-        All processors by default. The result does not depend on it.
+        All processors by default, and never more. The result does not depend on it.
+    max_bytes : int, optional
+        How much memory `X`, `y` and the longest line may take, beside some 300 MB for work. Half of
+        the memory that this process may use by default. A small compressed file can hold very many
+        rows.
 
     Returns
     -------
@@ -67,8 +72,8 @@ def load_svmlight(
     FileNotFoundError
     ValueError
         With the path, the line and what is wrong in it: a number that is malformed or not finite,
-        an index that is negative, too large or appears twice, `n_features` too small, no rows, a
-        truncated or corrupt compressed file.
+        an index that is negative, too large or appears twice, rows that take more than `max_bytes`;
+        `n_features` too small, no rows, a truncated or corrupt compressed file.
 
     Examples
     --------
@@ -86,67 +91,114 @@ def load_svmlight(
     """
     n_features = whole_number("n_features", n_features)
     n_threads = n_threads_of(n_threads)
-    X, y, _ = read_text(path, real_type(dtype), counted_from(zero_based), n_threads, n_features)
+    limit = limit_of(whole_number("max_bytes", max_bytes))
+    max_features = max_features_in_memory(1) if n_features is None else NO_LIMIT
+    dtype, zero_based, path = real_type(dtype), counted_from(zero_based), existing_file(path)
+    X, y, _ = read_text(path, dtype, zero_based, n_threads, limit, max_features)
     return with_features(path, X, n_features), y
 
 
-def read_text(path, dtype, zero_based, n_threads, n_features=None, max_features=None):
+def read_text(path, dtype, zero_based, n_threads, limit, max_features):
     """X with as many columns as the text shows, y, and whether the text has an index 0."""
-    if max_features is None:
-        max_features = max_features_in_memory(1) if n_features is None else NO_LIMIT
     base = -1 if isinstance(zero_based, str) else int(zero_based)
-    path = existing_file(path)
-    with open(path, "rb") as file:
-        text = _text(path, file)
-        try:
-            y, indptr, indices, values, n_seen, has_feature_0 = _core.parse_svmlight(
-                text, base, dtype == np.float32, n_threads, max_features
-            )
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-        finally:
-            if isinstance(text, mmap.mmap):
-                text.close()
+    parser = _core.SvmlightParser(base, dtype == np.float32, max_features, limit.left)
+    try:
+        with opened_text(path) as (stream, is_packed):
+            _parse(stream, is_packed, parser, n_threads, limit)
+        y, indptr, indices, values, n_seen, has_feature_0 = parser.result()
+    except ValueError as error:
+        raise ValueError(f"{name_of(path)}: {error}") from None
     X = scipy.sparse.csr_matrix((values, indices, indptr), shape=(len(y), n_seen), copy=False)
     X.has_canonical_format = True  # SciPy need not look whether indices are sorted and distinct.
     return X, y, has_feature_0
 
 
+def _parse(stream, is_packed, parser, n_threads, limit):
+    """Gives the text to the parser in blocks of whole lines."""
+
+    def parse(size, is_kept=True):
+        try:
+            beyond = parser.read(buffer, size, n_threads, is_kept)
+        except ValueError:
+            if is_packed:
+                _find_damage(stream)
+            raise
+        if beyond:
+            raise limit.error(f"line {beyond}: the rows up to here")
+
+    buffer, n, is_end = bytearray(BLOCK + PADDING), 0, False
+    while not is_end:
+        begin, room = n, len(buffer) - PADDING
+        with memoryview(buffer) as view, view[begin:room] as free:
+            n += fill(stream, free)
+        if is_end := n < room:
+            n += _close_line(buffer, n)
+        size = n if is_end else buffer.rfind(b"\n", begin, n) + 1
+        if size:
+            parse(size)
+            buffer, n = _rest(buffer, size, n), n - size
+        elif not is_end:
+            if parser.n_bytes + n > limit.left:
+                raise limit.error(
+                    f"line {parser.n_lines + 1}, which does not end, and the rows before it"
+                )
+            if room == BLOCK:  # What is wrong at its begin already is not gathered to its end.
+                with _cut_at_blank(buffer, n) as size:
+                    parse(size, is_kept=False)
+            buffer.extend(bytes(BLOCK))
+
+
+def _close_line(buffer, n):
+    """Ends the last line of the text where its file does not; returns by how many bytes."""
+    if n == 0 or buffer[n - 1] == LINE_END:
+        return 0
+    buffer[n] = LINE_END  # The padding has room for it.
+    return 1
+
+
+def _rest(buffer, size, n):
+    """A buffer of the usual length with what is behind `size` bytes of `n`."""
+    rest = buffer[size:n]
+    if len(buffer) > BLOCK + PADDING:  # for a line that was longer than a block
+        buffer = bytearray(BLOCK + PADDING)
+    buffer[: len(rest)] = rest
+    return buffer
+
+
+@contextmanager
+def _cut_at_blank(buffer, n):
+    """Makes a line of the first tokens, as many as are whole; yields how many bytes it has."""
+    last = max(buffer.rfind(b" ", 0, n), buffer.rfind(b"\t", 0, n))
+    end = n if last < 0 else last
+    kept, buffer[end] = buffer[end], LINE_END
+    yield end + 1
+    buffer[end] = kept
+
+
+def _find_damage(stream):
+    """Raises ValueError if a compressed stream turns out to be damaged a little further: where its
+    text makes no sense, this may be why."""
+    with memoryview(bytearray(BLOCK)) as view:
+        for _ in range(FURTHER // BLOCK):
+            if fill(stream, view) < BLOCK:
+                return
+
+
 def max_features_in_memory(n_vectors):
     """The largest number of features for which so many vectors of doubles fit into memory."""
-    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", ()):
-        return NO_LIMIT  # On Windows the first allocation will tell.
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (8 * n_vectors)
+    return memory_of_process() // (8 * n_vectors)
 
 
 def with_features(path, X, n_features):
     """X with `n_features` columns, by default as many as the file shows."""
-    path, n_seen = os.fspath(path), X.shape[1]
+    name, n_seen = name_of(path), X.shape[1]
     if n_features is None and n_seen == 0:
-        raise ValueError(f"{path}: no row has any feature; give n_features if that is meant.")
+        raise ValueError(f"{name}: no row has any feature; give n_features if that is meant.")
     if n_features is not None and n_features < n_seen:
         raise ValueError(
-            f"{path} has {n_seen} features, more than n_features={n_features}. Give a larger "
+            f"{name} has {n_seen} features, more than n_features={n_features}. Give a larger "
             "n_features, or none."
         )
     if n_features is not None:
         X.resize((X.shape[0], n_features))
     return X
-
-
-def _text(path, file):
-    """The bytes of the file: mapped if they are plain text, else decompressed."""
-    library = COMPRESSED.get(os.path.splitext(path)[1].lower())
-    if library is None:
-        try:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (ValueError, OSError):  # An empty file and a pipe cannot be mapped.
-            return file.read()
-    try:
-        with importlib.import_module(library).open(file) as stream:
-            return stream.read()
-    except Exception as error:
-        raise_unless_content(error)
-        raise ValueError(
-            f"{path}: truncated or corrupt {library} data ({error}); fetch it again."
-        ) from error

@@ -1,0 +1,77 @@
+"""How much memory this process may use, and how much of it what is read may take."""
+
+import os
+from dataclasses import dataclass
+
+NO_LIMIT = 2**62
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What rows may take in memory: `max_bytes` in all, of which other files took `used`."""
+
+    max_bytes: int
+    used: int = 0
+
+    @property
+    def left(self):
+        return max(0, self.max_bytes - self.used)
+
+    def after(self, *arrays):
+        """The limit for what is read beside these arrays."""
+        return Limit(self.max_bytes, self.used + sum(array.nbytes for array in arrays))
+
+    def error(self, what):
+        """The ValueError that says of `what`, such as a line, that it takes too much."""
+        return ValueError(
+            f"{what} take more memory than max_bytes={self.max_bytes} allows; give a larger "
+            "max_bytes (--max-memory), dtype float32, or fewer rows."
+        )
+
+
+def limit_of(max_bytes):
+    """The limit that was asked for; by default half of the memory, as whoever fits a model to rows
+    holds them twice."""
+    return Limit(memory_of_process() // 2 if max_bytes is None else max_bytes)
+
+
+def memory_of_process():
+    """The memory in bytes that this process may use: that of the machine, of its control group, or
+    what ``ulimit -v`` says."""
+    return min(NO_LIMIT, *_physical(), *_address_space(), *_control_groups())
+
+
+def _physical():
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):  # On Windows allocations will tell.
+        yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _address_space():
+    if os.name == "posix":
+        import resource
+
+        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if soft != resource.RLIM_INFINITY:
+            yield soft
+
+
+def _control_groups(table="/proc/self/cgroup", root="/sys/fs/cgroup"):
+    """The limits of Linux' control groups of both versions, of which every one above counts too. In
+    a container the path that the table gives may be that of the machine outside: then only the
+    root is there."""
+    if not os.path.exists(table):
+        return
+    with open(table, encoding="utf-8", errors="replace") as lines:
+        groups = [line.rstrip("\n").split(":", 2) for line in lines]
+    for _, controllers, path in groups:
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        folder, name = ("memory", "memory.limit_in_bytes") if controllers else ("", "memory.max")
+        parts = [part for part in path.split("/") if part]
+        for n in range(len(parts) + 1):
+            file = os.path.join(root, folder, *parts[:n], name)
+            if os.path.isfile(file):
+                with open(file, encoding="ascii") as content:
+                    text = content.read().strip()
+                if text.isdigit():  # else "max"
+                    yield int(text)
