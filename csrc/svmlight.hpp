@@ -87,7 +87,7 @@ enum class Fault : uint8_t { kNone, kLabel, kQid, kIndex, kZeroIndex, kTwice, kV
 
 constexpr int64_t kChunk = 1 << 16;  // a thread parses that much while another one starts
 // What is reserved for an ordinary block may be that much too high.
-constexpr int64_t kSlack = int64_t{1} << 28;
+constexpr int64_t kSlack = int64_t{1} << 26;
 
 // Whole lines, each closed by '\n', so that no scan needs to test for the end of the text.
 struct Chunk {

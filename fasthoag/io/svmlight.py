@@ -57,7 +57,7 @@ def load_svmlight(
     n_threads : int, optional
         All processors by default, and never more. The result does not depend on it.
     max_bytes : int, optional
-        How much memory `X`, `y` and the longest line may take, beside some 300 MB for work. Half of
+        How much memory `X`, `y` and the longest line may take, beside some 100 MB for work. Half of
         the memory that this process may use by default. A small compressed file can hold very many
         rows.
 
