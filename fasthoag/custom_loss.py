@@ -10,7 +10,9 @@ from types import FunctionType
 import numpy as np
 
 from fasthoag import _core
+from fasthoag.kinds import numbers_of
 from fasthoag.losses import LABELS, LOSSES, MULTINOMIAL, REAL, Loss, derivative
+from fasthoag.options import check_flag
 from fasthoag.types import ArrayLike, Domain, Function
 
 EPS = np.finfo(float).eps
@@ -153,6 +155,8 @@ def custom_loss(
         raise TypeError(f"name must be a string; got {name!r}")
     if name in LOSSES or name == MULTINOMIAL.name:
         raise ValueError(f"name must not be that of a built-in loss; got {name!r}")
+    check_flag(is_classification, "is_classification")
+    check_flag(has_kinks, "has_kinks")
     functions = tuple(
         _check_function(f, role) for f, role in zip((value, d1, d2, d3), ROLES, strict=False)
     )
@@ -238,10 +242,8 @@ def _check_targets(targets, domain, name):
     """The targets to check with, distinct; at most 100 of them."""
     words, test = domain
     given = targets is not None
-    try:
-        targets = np.unique(np.asarray(targets if given else TARGETS, np.float64))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"targets must be numbers ({error})") from None
+    numbers = numbers_of(targets if given else TARGETS, "targets")
+    targets = np.unique(numbers.astype(np.float64))
     is_good = np.asarray(test(targets))
     if is_good.shape != targets.shape or is_good.dtype != bool:
         raise TypeError(

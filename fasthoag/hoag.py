@@ -8,10 +8,13 @@ from functools import partial
 
 import numpy as np
 
+from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria import Criterion, HeldOut
 from fasthoag.hypergradient import Accuracy, Evaluation
 from fasthoag.inner.precond import SMALL
+from fasthoag.kinds import numbers_of
 from fasthoag.null import row_weights
+from fasthoag.options import is_number
 from fasthoag.outer import METHODS, start
 from fasthoag.outer.record import Run
 from fasthoag.outer.result import (
@@ -128,40 +131,41 @@ def hoag(
     ('converged', True)
     """
     check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, callback)
-    problem = problem if n_threads is None else problem.with_threads(n_threads)
-    n_hyper = problem.n_hyper
-    theta0 = None if theta0 is None else check_theta(theta0, n_hyper, "theta0")
-    box = _box(bounds, n_hyper)
-    method = chosen_method(problem, criterion, method)
-    rule = METHODS[method]
-    settings = Settings(rule, schedule, tol, max_iter or rule.max_iter)
-    settings.new_rule()  # a bad schedule is told before any work
-    began = time.perf_counter()
-    whole = criterion.bind(problem)
-    bound, stop_on, holds_back = held_back(problem, criterion, whole, stop_on)
-    run = Run(bound, problem, stop_on, unseen, scoring, callback, began)
-    run.holds_back = holds_back
-    n_blocks = 2 + (n_hyper if rule.wants == "hessian" else 0)
-    problem.design.check_room(bound.inner.units.n_columns * n_blocks)
-    trivial = why_trivial(bound, problem)
-    if trivial is not None:
-        return null_result(run, method, theta0, box, MESSAGES[trivial])
-    seen = start.measured(bound, box is not None)
-    theta0, search_box, known = seen.given(theta0, box)
-    search = Search(seen, whole, run, settings, search_box)
-    run.for_user = partial(seen.for_user, known=known)
-    best, status = run.best_for_stop_on(*search.run_from(theta0))
-    if holds_back and search.is_small and status != "stopped":
-        best, status = search.on_all_rows(best, status)
-        run.judge_all_rows(whole, problem, scoring)
-    problem.design.check_unchanged()
-    theta = run.for_user(best.theta)
-    best, status, message = concluded(best, status, theta, search)
-    if status not in ("converged", "stopped", "stopped_early"):
-        warnings.warn(message, ConvergenceWarning, stacklevel=2)
-    w_all = search.solution_on_all_rows(best, best.predict(0 * best.theta))
-    best = seen.evaluation_for_user(best, theta)
-    return result_of(run, best, w_all, Outcome(status, message, search.n_iter, method))
+    with our_arithmetic():
+        problem = problem if n_threads is None else problem.with_threads(n_threads)
+        n_hyper = problem.n_hyper
+        theta0 = None if theta0 is None else check_theta(theta0, n_hyper, "theta0")
+        box = _box(bounds, n_hyper)
+        method = chosen_method(problem, criterion, method)
+        rule = METHODS[method]
+        settings = Settings(rule, schedule, tol, max_iter or rule.max_iter)
+        settings.new_rule()  # a bad schedule is told before any work
+        began = time.perf_counter()
+        whole = criterion.bind(problem)
+        bound, stop_on, holds_back = held_back(problem, criterion, whole, stop_on)
+        run = Run(bound, problem, stop_on, unseen, scoring, callback, began)
+        run.holds_back = holds_back
+        n_blocks = 2 + (n_hyper if rule.wants == "hessian" else 0)
+        problem.design.check_room(bound.inner.units.n_columns * n_blocks)
+        trivial = why_trivial(bound, problem)
+        if trivial is not None:
+            return null_result(run, method, theta0, box, MESSAGES[trivial])
+        seen = start.measured(bound, box is not None)
+        theta0, search_box, known = seen.given(theta0, box)
+        search = Search(seen, whole, run, settings, search_box)
+        run.for_user = partial(seen.for_user, known=known)
+        best, status = run.best_for_stop_on(*search.run_from(theta0))
+        if holds_back and search.is_small and status != "stopped":
+            best, status = search.on_all_rows(best, status)
+            run.judge_all_rows(whole, problem, scoring)
+        problem.design.check_unchanged()
+        theta = run.for_user(best.theta)
+        best, status, message = concluded(best, status, theta, search)
+        if status not in ("converged", "stopped", "stopped_early"):
+            warnings.warn(message, ConvergenceWarning, stacklevel=2)
+        w_all = search.solution_on_all_rows(best, best.predict(0 * best.theta))
+        best = seen.evaluation_for_user(best, theta)
+        return result_of(run, best, w_all, Outcome(status, message, search.n_iter, method))
 
 
 def held_back(problem, criterion, whole, stop_on):
@@ -257,17 +261,7 @@ def null_result(run, method, theta0, box, message):
 
 def check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, callback):
     """Raises for what `hoag` cannot use, before any work."""
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem must be a fasthoag.Problem; got {type(problem).__name__}")
-    if isinstance(criterion, type):
-        raise TypeError(
-            f"criterion must be an instance such as {criterion.__name__}(...); got the class"
-        )
-    if not isinstance(criterion, Criterion):
-        raise TypeError(
-            "criterion must be one of fasthoag.HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, "
-            f"Evidence, CustomCriterion; got {type(criterion).__name__}"
-        )
+    check_what_is_tuned(problem, criterion)
     check_options(method, tol, max_iter, callback)
     if not (unseen is None or isinstance(unseen, HeldOut)):
         raise TypeError(f"unseen must be a fasthoag.HeldOut or None; got {unseen!r}")
@@ -279,6 +273,21 @@ def check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, 
         raise TypeError(f"stop_on must be a fasthoag.HeldOut, 'auto' or None; got {stop_on!r}")
 
 
+def check_what_is_tuned(problem, criterion):
+    """Raises TypeError for what is no problem and for what is no criterion."""
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem must be a fasthoag.Problem; got {type(problem).__name__}")
+    if isinstance(criterion, type):
+        raise TypeError(
+            f"criterion must be an instance such as {criterion.__name__}(...); got the class"
+        )
+    if not isinstance(criterion, Criterion):
+        raise TypeError(
+            "criterion must be one of fasthoag.HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, "
+            f"Evidence, CustomCriterion; got {type(criterion).__name__}"
+        )
+
+
 def check_options(method, tol, max_iter, callback):
     """Raises for what is no option of `hoag`, whatever the problem."""
     if not (isinstance(method, str) and method in ("auto", *METHODS)):
@@ -287,9 +296,7 @@ def check_options(method, tol, max_iter, callback):
         )
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable; got {callback!r}")
-    if not (
-        isinstance(tol, (int, float, np.number)) and not isinstance(tol, bool) and 0 < tol < np.inf
-    ):
+    if not is_number(tol, 0):
         raise ValueError(f"tol must be a positive number; got {tol!r}")
     is_whole = isinstance(max_iter, (int, np.integer)) and not isinstance(max_iter, bool)
     if not (max_iter is None or (is_whole and max_iter >= 1)):
@@ -304,30 +311,31 @@ def one_standard_error(problem, criterion, result, bounds=None):
     std(fold values)``, that of their sum."""
     if problem.n_hyper != 1:
         raise ValueError("one_se needs a single strength")
-    bound = criterion.bind(problem)
-    _, upper = _box(bounds, 1) or start.default_box(bound.inner)
-    means = result.fold_values / result.fold_weights
-    limit = result.value + result.fold_weights.sum() * means.std(ddof=1) / np.sqrt(len(means))
-    design = bound.inner.design
-    W = design.encode(np.reshape(result.w, (len(result.w), -1)))
-    current = bound.evaluate(result.theta, W, Accuracy(0.01, 0.01))
-    # of the parabola where it crosses the limit
-    slope = np.sqrt(max(2 * (limit - current.value) * current.hess[0, 0], 1e-300))
-    step = np.array([(limit - current.value) * 2 / slope])
-    for _ in range(30):
-        theta = np.clip(current.theta + np.clip(step, -2, 2), result.theta, upper)
-        if abs(theta[0] - current.theta[0]) < 1e-3:
-            break
-        current = bound.evaluate(
-            theta,
-            current.predict(theta - current.theta),
-            Accuracy(0.01, 0.01),
-            Q=current.Q,
-            T=current.T,
-            precond=current.precond,
-        )
-        step = np.array([(limit - current.value) / max(current.grad[0], 1e-3 * slope)])
-    return current.theta
+    with our_arithmetic():
+        bound = criterion.bind(problem)
+        _, upper = _box(bounds, 1) or start.default_box(bound.inner)
+        means = result.fold_values / result.fold_weights
+        limit = result.value + result.fold_weights.sum() * means.std(ddof=1) / np.sqrt(len(means))
+        design = bound.inner.design
+        W = design.encode(np.reshape(result.w, (len(result.w), -1)))
+        current = bound.evaluate(result.theta, W, Accuracy(0.01, 0.01))
+        # of the parabola where it crosses the limit
+        slope = np.sqrt(max(2 * (limit - current.value) * current.hess[0, 0], 1e-300))
+        step = np.array([(limit - current.value) * 2 / slope])
+        for _ in range(30):
+            theta = np.clip(current.theta + np.clip(step, -2, 2), result.theta, upper)
+            if abs(theta[0] - current.theta[0]) < 1e-3:
+                break
+            current = bound.evaluate(
+                theta,
+                current.predict(theta - current.theta),
+                Accuracy(0.01, 0.01),
+                Q=current.Q,
+                T=current.T,
+                precond=current.precond,
+            )
+            step = np.array([(limit - current.value) / max(current.grad[0], 1e-3 * slope)])
+        return current.theta
 
 
 def _box(bounds, n_hyper):
@@ -335,9 +343,9 @@ def _box(bounds, n_hyper):
     if bounds is None:
         return None
     try:
-        low, high = bounds
         low, high = (
-            np.broadcast_to(np.asarray(b, np.float64), (n_hyper,)).copy() for b in (low, high)
+            np.broadcast_to(numbers_of(side, "bounds"), (n_hyper,)).astype(np.float64)
+            for side in bounds
         )
     except (TypeError, ValueError):
         raise ValueError(
@@ -385,25 +393,29 @@ def check_hypergrad(
     >>> fasthoag.check_hypergrad(fasthoag.Problem(X, y), fasthoag.KFold(4), [0.5]) < 1e-6
     True
     """
+    check_what_is_tuned(problem, criterion)
+    if not is_number(step, 0):
+        raise ValueError(f"step must be a positive number; got {step!r}")
     if n_threads is not None:
         problem = problem.with_threads(n_threads)
     theta = check_theta(theta, problem.n_hyper, "theta")
-    bound = criterion.bind(problem)
-    zero = problem.design.zeros(bound.inner.units.n_columns)
-    exact = Accuracy(1e-11, 1e-11)
-    penalty = problem.penalty
-    is_few = problem.n_hyper <= FEW and penalty.has_hessian and not penalty.is_per_class
-    has_tangents = is_few and not problem.tuned and "hessian" in criterion.gives
-    at = bound.evaluate(theta, zero, exact, has_tangents=has_tangents)
-    difference = np.empty_like(theta)
-    for j in range(len(theta)):
-        shift = step * (np.arange(len(theta)) == j)
-        above, below = (
-            bound.evaluate(theta + sign * shift, at.W, exact, has_tangents=False).value
-            for sign in (1, -1)
+    with our_arithmetic():
+        bound = criterion.bind(problem)
+        zero = problem.design.zeros(bound.inner.units.n_columns)
+        exact = Accuracy(1e-11, 1e-11)
+        penalty = problem.penalty
+        is_few = problem.n_hyper <= FEW and penalty.has_hessian and not penalty.is_per_class
+        has_tangents = is_few and not problem.tuned and "hessian" in criterion.gives
+        at = bound.evaluate(theta, zero, exact, has_tangents=has_tangents)
+        difference = np.empty_like(theta)
+        for j in range(len(theta)):
+            shift = float(step) * (np.arange(len(theta)) == j)
+            above, below = (
+                bound.evaluate(theta + sign * shift, at.W, exact, has_tangents=False).value
+                for sign in (1, -1)
+            )
+            difference[j] = (above - below) / (2 * step)
+        return float(
+            np.abs(at.grad - difference).max()
+            / max(np.linalg.norm(difference), 1e-8 * abs(at.value), 1e-300)
         )
-        difference[j] = (above - below) / (2 * step)
-    return float(
-        np.abs(at.grad - difference).max()
-        / max(np.linalg.norm(difference), 1e-8 * abs(at.value), 1e-300)
-    )

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from fasthoag import _core
+from fasthoag.arithmetic import our_arithmetic
+from fasthoag.options import is_number
 from fasthoag.types import Array, ArrayLike, Domain
 
 
@@ -42,7 +44,10 @@ def log_probabilities(z):
     """Logarithms of `probabilities`, which stay finite where a probability rounds to 0."""
     from scipy.special import log_softmax
 
-    return log_softmax(z, axis=1) if z.ndim == 2 else -np.logaddexp(0, np.column_stack([z, -z]))
+    with our_arithmetic():
+        if z.ndim == 2:
+            return log_softmax(z, axis=1)
+        return -np.logaddexp(0, np.column_stack([z, -z]))
 
 
 def likeliest(z):
@@ -135,7 +140,8 @@ class Loss:
         array([[0.5 , 0.5 ],
                [0.25, 0.75]])
         """
-        return INVERSE_LINKS[self.link](z)
+        with our_arithmetic():
+            return INVERSE_LINKS[self.link](z)
 
     @property
     def has_third(self) -> bool:
@@ -341,8 +347,7 @@ def find_loss(loss: str | Loss, **parameters: Any) -> Loss:
             known = ", ".join(found.parameters or {}) or "none"
             raise ValueError(f"loss '{name}' has no parameter {key!r}; it has {known}")
         low, high = (found.limits or {})[key]
-        is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        if not (is_number and low < value < high):
+        if not is_number(value, low, high):
             raise ValueError(
                 f"{key} of loss '{name}' must be a number between {max(low, 0):g} and {high:g}; "
                 f"got {value!r}"

@@ -8,68 +8,60 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasthoag.arithmetic import our_arithmetic
 from fasthoag.design.blocks import joined, n_rows_of
 from fasthoag.design.cpu import check_finite, check_numbers
 from fasthoag.design.make import make_design
-from fasthoag.design.rows import Design, is_on_device, to_host
+from fasthoag.design.rows import Design, to_host
 from fasthoag.inner.cg import CONVERGED
 from fasthoag.inner.problem import InnerProblem, n_hyper_of, split_theta
 from fasthoag.inner.solve import InnerSolver, solver_for
-from fasthoag.losses import Loss, find_loss
+from fasthoag.kinds import numbers_of
+from fasthoag.losses import MULTINOMIAL, Loss, find_loss
+from fasthoag.options import check_flag
 from fasthoag.penalties import OwnPenalty, Ridge, adopted
 from fasthoag.threads import check_n_threads
 from fasthoag.tuned import Tuned
 from fasthoag.types import Array, ArrayLike, Matrix
 
 
-def check_vector(v: Any, n_rows: int, name: str) -> Array:
+def check_vector(v: Any, n_rows: int, name: str, X_name: str = "X") -> Array:
     """`v` as a contiguous float64 vector of length `n_rows`."""
-    try:
-        v = to_host(v)
-        if v.ndim == 2 and v.shape[1] == 1:
-            v = v[:, 0]
-        if v.dtype.kind == "c":
-            raise TypeError(f"complex values, dtype {v.dtype}")
-        v = np.array(v, np.float64)  # a copy: the user may change his
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be numeric ({error})") from None
+    v = np.array(numbers_of(v, name), np.float64)  # a copy: the user may change his
+    if v.ndim == 2 and v.shape[1] == 1:
+        v = np.ascontiguousarray(v[:, 0])
     if v.ndim != 1:
         raise ValueError(f"{name} must have 1 dimension; got shape {v.shape}")
     if len(v) != n_rows:
-        raise ValueError(f"{name} has {len(v)} values but X has {n_rows} rows; they must be equal")
+        raise ValueError(
+            f"{name} has {len(v)} values but {X_name} has {n_rows} rows; they must be equal"
+        )
     check_finite(v, name)
-    return v.view(np.ndarray)
+    return v
 
 
-def check_weight(weight: Any, n_rows: int, name: str = "sample_weight") -> Array | None:
+def check_weight(weight: Any, n_rows: int, X_name: str = "X") -> Array | None:
     """`weight` as a vector of non-negative numbers that are not all 0, or None."""
     if weight is None:
         return None
-    weight = check_vector(weight, n_rows, name)
+    weight = check_vector(weight, n_rows, "sample_weight", X_name)
     if (weight < 0).any():
-        raise ValueError(f"{name} must not be negative; found {weight.min():g}")
+        raise ValueError(f"sample_weight must not be negative; found {weight.min():g}")
     if not (weight > 0).any():
-        raise ValueError(f"{name} must have a positive value; all {n_rows} are 0")
+        raise ValueError(f"sample_weight must have a positive value; all {n_rows} are 0")
     return weight
 
 
-def check_flag(value: Any, name: str) -> bool:
-    """`value` as a bool, which it must be."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False; got {value!r}")
-    return bool(value)
-
-
-def check_classes(y: Array, weight: Array, n_classes: int) -> None:
-    """Raises ValueError where a class of 0..n_classes-1 has no row with a positive weight: its
-    intercept would have no optimum."""
-    count = np.bincount(y[weight > 0].astype(np.int64), minlength=n_classes)
-    absent = np.flatnonzero(count == 0)
-    if len(absent):
+def check_classes(found: Array, n_classes: int) -> None:
+    """Raises ValueError where a class of 0..n_classes-1 is not among those that rows with a
+    positive weight have: its intercept would have no optimum. `n_classes` may be of any size:
+    nothing here is as long."""
+    if len(found) < n_classes:
+        absent = np.setdiff1d(np.arange(min(n_classes, len(found) + 5)), found)
         raise ValueError(
             f"y has no row of class {', '.join(map(str, absent[:5]))} with a positive weight, and "
-            f"loss 'multinomial' has the classes 0..{n_classes - 1}. Number those that there are "
-            "without gaps: np.unique(y, return_inverse=True)[1]"
+            f"loss 'multinomial' has the classes 0..{n_classes - 1:.16g}. Number those that there "
+            "are without gaps: np.unique(y, return_inverse=True)[1]"
         )
 
 
@@ -169,31 +161,26 @@ class Problem:
             object.__setattr__(self, name, check_flag(getattr(self, name), name))
         for name in ("y", "sample_weight"):
             object.__setattr__(self, name, joined(getattr(self, name), self.X, name))
-        if is_on_device(self.y):
-            object.__setattr__(self, "y", to_host(self.y))
-        if loss.name == "multinomial" and loss.n_classes == 0 and np.size(self.y):
-            loss.check_y(check_vector(self.y, len(self.y), "y"))
-            loss = replace(loss, n_classes=max(2, int(np.max(self.y)) + 1))
-        object.__setattr__(self, "loss", loss)
-        object.__setattr__(self, "penalty", adopted(self.penalty))
         n_rows = n_rows_of(self.X)
         object.__setattr__(self, "y", check_vector(self.y, n_rows, "y"))
         object.__setattr__(self, "sample_weight", check_weight(self.sample_weight, n_rows))
         loss.check_y(self.y)
+        if loss.is_classification and n_rows > 0:
+            loss = self._with_classes(loss)
+        object.__setattr__(self, "loss", loss)
+        object.__setattr__(self, "penalty", adopted(self.penalty))
         check_numbers(self.y, "y")
         if self.sample_weight is not None:
             check_numbers(self.sample_weight, "sample_weight")
-        object.__setattr__(
-            self,
-            "design",
-            make_design(
+        with our_arithmetic():
+            design = make_design(
                 self.X,
                 fit_intercept=self.fit_intercept,
                 low_memory=self.low_memory,
                 deterministic=self.deterministic,
                 device=self.device,
-            ),
-        )
+            )
+        object.__setattr__(self, "design", design)
         object.__setattr__(self, "fit_intercept", self.design.has_intercept)
         self.penalty.check(self.n_features)
         object.__setattr__(self, "solver", solver_for(loss, self.penalty, self.solver))
@@ -202,7 +189,8 @@ class Problem:
                 f"penalty is for {self.penalty.n_classes} classes; loss '{loss.name}' has "
                 f"{loss.n_classes}"
             )
-        tuned = (self.tuned,) if isinstance(self.tuned, Tuned) else tuple(self.tuned)
+        tuned = self.tuned if isinstance(self.tuned, (list, tuple)) else (self.tuned,)
+        tuned = tuple(tuned)
         object.__setattr__(self, "tuned", tuned)
         for one in tuned:
             if not isinstance(one, Tuned) or isinstance(one, type):
@@ -211,16 +199,21 @@ class Problem:
                     f"{one!r}"
                 )
             one.check(self)
-        if loss.is_classification:
-            trains = self.y if self.sample_weight is None else self.y[self.sample_weight > 0]
-            if len(np.unique(trains)) < 2:
-                raise ValueError(
-                    f"y has one class only, {trains[0]:g}, among the rows with a positive weight; "
-                    f"loss '{loss.name}' needs more"
-                )
-        if loss.n_classes > 1:
-            every = np.ones(self.n_rows) if self.sample_weight is None else self.sample_weight
-            check_classes(self.y, every, loss.n_classes)
+
+    def _with_classes(self, loss: Loss) -> Loss:
+        """The loss with the number of classes that y has, each of which has rows that train."""
+        trains = self.y if self.sample_weight is None else self.y[self.sample_weight > 0]
+        found = np.unique(trains)
+        if len(found) < 2:
+            raise ValueError(
+                f"y has one class only, {trains[0]:g}, among the rows with a positive weight; "
+                f"loss '{loss.name}' needs more"
+            )
+        if loss.name != MULTINOMIAL.name:
+            return loss
+        n_classes = loss.n_classes or int(self.y.max()) + 1
+        check_classes(found, n_classes)
+        return replace(loss, n_classes=n_classes)
 
     @property
     def n_rows(self) -> int:
@@ -250,9 +243,10 @@ class Problem:
         {'strengths': array([1., 1.])}
         """
         theta, *others = split_theta(self, check_theta(theta, self.n_hyper, "theta"))
-        return {"strengths": self.penalty.strengths(theta, self.n_features)} | {
-            one.name: one.read(t, self) for one, t in zip(self.tuned, others, strict=False)
-        }
+        with our_arithmetic():
+            return {"strengths": self.penalty.strengths(theta, self.n_features)} | {
+                one.name: one.read(t, self) for one, t in zip(self.tuned, others, strict=False)
+            }
 
     def inner(self, mask: Any = None) -> InnerProblem:
         """The inner problem of the folds of this mask, by default of one fold with all rows."""
@@ -274,10 +268,7 @@ def for_user(design: Any, w: Any) -> Any:
 
 def check_theta(theta: ArrayLike, n_hyper: int, name: str) -> Array:
     """`theta` as a vector of `n_hyper` finite numbers."""
-    try:
-        theta = np.atleast_1d(np.array(theta, np.float64))
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be numeric; got {theta!r}") from None
+    theta = np.atleast_1d(np.array(numbers_of(theta, name), np.float64))
     if theta.shape != (n_hyper,) or not np.isfinite(theta).all():
         raise ValueError(f"{name} must have shape ({n_hyper},) and finite values; got {theta}")
     return theta
@@ -309,22 +300,23 @@ def refit(
     """
     design, inner = problem.design, problem.inner()
     theta = check_theta(theta, problem.n_hyper, "theta")
-    inner = inner.at(theta)
-    lam, units, K = inner.strengths(theta), inner.units, inner.loss.n_classes
-    if inner.has_equal_targets:
-        return units.squeeze(for_user(design, design.decode(inner.null.W))), 0.0, True
-    W = inner.null.W if w0 is None else design.encode(np.reshape(to_host(w0), (-1, K)))
-    first = inner.rows.loss_grad(inner.loss, W)
-    precond = inner.precond(inner.curvature(first.Z), lam)
-    unit = inner.cross_norms(lam, W, precond) or precond.norms(units, first.grad)
-    for _ in range(20):  # the unit settles with w
-        result = inner.solve(lam, W, tol=np.maximum(tol * unit, 1e-300), precond=precond)
-        W, unit = result.W, inner.cross_norms(lam, result.W, precond)
-        error = float(result.grad_norm[0] / np.maximum(unit, 1e-300)[0])
-        if error <= 1.5 * tol or result.status[0] != CONVERGED or unit == 0:
-            break
-    is_converged = result.status[0] == CONVERGED
-    # (|∇h|² is about twice what h could still fall by: where that is rounding nothing is left)
-    is_converged |= float(result.grad_norm[0]) ** 2 <= 1e-15 * float(abs(first.value).sum())
-    w = for_user(design, design.decode(W))
-    return units.squeeze(w), 0.0 if unit == 0 else error, bool(is_converged)
+    with our_arithmetic():
+        inner = inner.at(theta)
+        lam, units, K = inner.strengths(theta), inner.units, inner.loss.n_classes
+        if inner.has_equal_targets:
+            return units.squeeze(for_user(design, design.decode(inner.null.W))), 0.0, True
+        W = inner.null.W if w0 is None else design.encode(np.reshape(to_host(w0), (-1, K)))
+        first = inner.rows.loss_grad(inner.loss, W)
+        precond = inner.precond(inner.curvature(first.Z), lam)
+        unit = inner.cross_norms(lam, W, precond) or precond.norms(units, first.grad)
+        for _ in range(20):  # the unit settles with w
+            result = inner.solve(lam, W, tol=np.maximum(tol * unit, 1e-300), precond=precond)
+            W, unit = result.W, inner.cross_norms(lam, result.W, precond)
+            error = float(result.grad_norm[0] / np.maximum(unit, 1e-300)[0])
+            if error <= 1.5 * tol or result.status[0] != CONVERGED or unit == 0:
+                break
+        is_converged = result.status[0] == CONVERGED
+        # (|∇h|² is about twice what h could still fall by: where that is rounding nothing is left)
+        is_converged |= float(result.grad_norm[0]) ** 2 <= 1e-15 * float(abs(first.value).sum())
+        w = for_user(design, design.decode(W))
+        return units.squeeze(w), 0.0 if unit == 0 else error, bool(is_converged)

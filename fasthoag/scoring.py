@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer
 
+from fasthoag.arithmetic import arithmetic_of_user
 from fasthoag.losses import likeliest
 
 
@@ -67,6 +68,8 @@ def find_scorers(scoring):
             "scoring must be the name of a scikit-learn scorer, a callable, a list of names or a "
             f"dict of them; got {scoring!r}"
         )
+    if not scoring:
+        raise ValueError("scoring has no scorer; name one at least, or pass None")
     try:
         return {name: get_scorer(s) if isinstance(s, str) else s for name, s in scoring.items()}
     except (ValueError, KeyError) as error:
@@ -88,7 +91,7 @@ def ask(scorer, model, y, weight):
     why; else the reason is None, and warnings of the scorer are passed on."""
     options = {} if weight is None or not takes_weights(scorer) else {"sample_weight": weight}
     score, reason = np.empty(1), None
-    with warnings.catch_warnings(record=True) as heard:
+    with warnings.catch_warnings(record=True) as heard, arithmetic_of_user():
         warnings.simplefilter("always")
         try:
             score[0] = scorer(model, np.empty((len(model.z), 0)), y, **options)

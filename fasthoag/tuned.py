@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from fasthoag.design.rows import TRAIN
+from fasthoag.kinds import array_of, labels_of
 from fasthoag.losses import find_loss
+from fasthoag.options import is_number
 from fasthoag.types import Array, ArrayLike, Handle
 
 
@@ -92,12 +94,13 @@ class SampleWeights:
         index: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.link not in LINKS:
+        if not isinstance(self.link, str) or self.link not in LINKS:
             raise ValueError(
                 f"link must be one of {', '.join(map(repr, LINKS))}; got {self.link!r}"
             )
         if self.groups is not None:
-            labels, index = np.unique(np.asarray(self.groups), return_inverse=True)
+            groups = labels_of(self.groups, "groups")
+            labels, index = np.unique(groups, return_inverse=True)
             object.__setattr__(self, "labels", labels)
             object.__setattr__(self, "index", index)
 
@@ -207,7 +210,7 @@ class Mixture:
     name = "mixture"
 
     def check(self, problem: Any) -> None:
-        is_second = np.asarray(self.is_second)
+        is_second = array_of(self.is_second, "is_second")
         if (
             is_second.shape != (problem.n_rows,)
             or is_second.dtype != bool
@@ -305,7 +308,8 @@ class LossParameter:
         return self.parameter
 
     def check(self, problem: Any) -> None:
-        if (problem.loss.name, self.parameter) not in KNOWN:
+        is_name = isinstance(self.parameter, str)
+        if not is_name or (problem.loss.name, self.parameter) not in KNOWN:
             known = ", ".join(f"{p} of {loss}" for loss, p in KNOWN)
             raise ValueError(
                 f"parameter {self.parameter!r} of loss '{problem.loss.name}' cannot be tuned; "
@@ -313,7 +317,7 @@ class LossParameter:
             )
         low, high = self._limits(problem)
         for name, value in (("low", low), ("high", high)):
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+            if not is_number(value):
                 raise ValueError(
                     f"{name} of LossParameter('{self.parameter}') must be a number; got {value!r}"
                 )
@@ -340,7 +344,11 @@ class LossParameter:
             if self._is_share(problem)
             else (self._now(problem) / 1000, self._now(problem) * 1000)
         )
-        return low if self.low is None else self.low, high if self.high is None else self.high
+        low, high = (
+            own if given is None else float(given) if is_number(given) else given
+            for own, given in ((low, self.low), (high, self.high))
+        )
+        return low, high
 
     def _theta(self, values, problem):
         return logit(values) if self._is_share(problem) else np.log(values)

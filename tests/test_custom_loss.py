@@ -485,7 +485,7 @@ BAD_ARGUMENTS = {
         ValueError,
         "targets must contain numbers >= 0 .*found -3",
     ),
-    "text in targets": (SQUARED, {"targets": "spam"}, ValueError, "targets must be numbers"),
+    "text in targets": (SQUARED, {"targets": "spam"}, ValueError, "targets must be numeric"),
     "no targets": (SQUARED, {"targets": []}, ValueError, "targets must"),
     "NaN in targets": (
         SQUARED,

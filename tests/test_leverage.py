@@ -309,7 +309,7 @@ def test_what_makes_no_sense_is_refused(rule):
             X, y = sparse_problem("squared", 0, 1001, 2100)
             hoag(Problem(X, y, loss="quantile"), ApproximateLOO())
     else:
-        with pytest.raises(ValueError, match="n_probes must be an integer >= 2; got 1"):
+        with pytest.raises(ValueError, match="n_probes must be an integer from 2 to 65536; got 1"):
             hoag(Problem(X, y, loss="squared"), rule(n_probes=1))
 
 

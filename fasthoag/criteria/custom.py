@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fasthoag.arithmetic import arithmetic_of_user
 from fasthoag.criteria.bound import BoundCriterion
 from fasthoag.criteria.held_out import design_of, n_rows_of_other
 from fasthoag.design.rows import TRAIN
 from fasthoag.free import settled
+from fasthoag.kinds import numbers_of
 from fasthoag.problem import Problem
 from fasthoag.types import Array, ArrayLike, Block, Handle, Matrix
 
@@ -138,14 +140,15 @@ class BoundCustom(BoundCriterion):
 
     def phi(self, z):
         """Value and gradient at predictions (n_val, n_classes), checked."""
-        found = self.value_and_grad_of(z[:, 0].copy() if z.shape[1] == 1 else z.copy())
+        with arithmetic_of_user():
+            found = self.value_and_grad_of(z[:, 0].copy() if z.shape[1] == 1 else z.copy())
         if not (isinstance(found, (tuple, list)) and len(found) == 2):
             raise ValueError(
                 f"value_and_grad must return a number and an array of the shape of z, {z.shape}; "
                 f"got {type(found).__name__}"
             )
-        value, grad = found
-        grad = np.asarray(grad, np.float64)
+        value, grad = (numbers_of(one, "what value_and_grad returns") for one in found)
+        grad = grad.astype(np.float64)
         grad = grad[:, None] if grad.ndim == 1 and z.shape[1] == 1 else grad
         if np.size(value) != 1 or grad.shape != z.shape:
             raise ValueError(

@@ -39,6 +39,7 @@ def check_is_cv(cv):
     """Raises ValueError for what can never be what scikit-learn calls cv."""
     is_cv = cv is None or isinstance(cv, (int, np.integer))
     is_cv = is_cv or isinstance(cv, (Splitter, Iterable))
+    is_cv = is_cv and not (isinstance(cv, np.ndarray) and cv.ndim == 0)
     if not is_cv or isinstance(cv, (bool, np.bool_, str, bytes, type)):
         raise ValueError(
             "cv must be a whole number >= 2, a splitter of scikit-learn or an iterable of (train, "

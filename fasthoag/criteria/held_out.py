@@ -60,11 +60,11 @@ class HeldOut:
             joined(values, self.X_val, name, "X_val")
             for name, values in (("y_val", self.y_val), ("sample_weight", self.sample_weight))
         )
-        y = check_vector(y, n_rows, "y_val")
+        y = check_vector(y, n_rows, "y_val", "X_val")
         loss = criterion_loss(self.loss, problem)
         loss.check_y(y, "y_val")
         check_numbers(y, "y_val", trains=False)
-        weight = check_weight(weight, n_rows)
+        weight = check_weight(weight, n_rows, "X_val")
         if weight is not None:
             check_numbers(weight, "sample_weight", trains=False)
         design = design_of(self.X_val, problem)

@@ -18,6 +18,7 @@ from fasthoag.criteria.folds import (
 from fasthoag.criteria.held_out import HeldOut, criterion_loss
 from fasthoag.design.rows import HELD_OUT
 from fasthoag.free import settled
+from fasthoag.kinds import labels_of
 from fasthoag.losses import Loss
 from fasthoag.problem import Problem
 from fasthoag.types import ArrayLike
@@ -77,8 +78,11 @@ class KFold:
         y = problem.y.astype(int) if is_classification else problem.y
         if isinstance(self.cv, Iterable) and not isinstance(self.cv, Splitter):
             check_pairs(self.cv)
+        groups = None if self.groups is None else labels_of(self.groups, "groups")
+        if groups is not None and groups.shape != (n,):
+            raise ValueError(f"groups must have one label a row, ({n},); got shape {groups.shape}")
         splitter = check_cv(self.cv, y, classifier=is_classification)
-        return list(splitter.split(np.zeros((n, 1)), y, self.groups))
+        return list(splitter.split(np.zeros((n, 1)), y, groups))
 
     def hold_back(self, problem: Problem) -> tuple["KFold", HeldOut]:
         """This criterion without a fifth of the rows, in training and test parts alike, and one on

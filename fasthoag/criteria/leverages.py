@@ -26,6 +26,7 @@ from fasthoag.inner.precond import make_precond
 from fasthoag.null import row_weights
 from fasthoag.outer.start import default_box
 
+MOST_PROBES = 1 << 16
 FEW = f"{inverses.FEW_COEFFICIENTS} coefficients or {inverses.FEW_ROWS} rows"
 
 
@@ -36,8 +37,8 @@ def bound_of_leverages(problem, criterion):
     check_needs(criterion, problem)
     n_probes = criterion.n_probes
     is_whole = isinstance(n_probes, (int, np.integer)) and not isinstance(n_probes, bool)
-    if n_probes is not None and not (is_whole and n_probes >= 2):
-        raise ValueError(f"n_probes must be an integer >= 2; got {n_probes!r}")
+    if n_probes is not None and not (is_whole and 2 <= n_probes <= MOST_PROBES):
+        raise ValueError(f"n_probes must be an integer from 2 to {MOST_PROBES}; got {n_probes!r}")
     inner = settled(problem.inner())
     return BoundLeverage(inner, inner.rows, TRAIN, problem.loss, criterion, {})
 

@@ -33,7 +33,10 @@ def shape_of(X, name="X"):
         For blocks without rows or of different numbers of columns.
     """
     if not is_in_blocks(X):
-        return tuple(np.shape(X))
+        try:
+            return tuple(np.shape(X))
+        except (TypeError, ValueError) as error:  # of lists of different lengths
+            raise ValueError(f"{name} must be an array ({error})") from None
     shapes = [tuple(np.shape(one)) for one in X]
     check_block_shapes(shapes, name)
     lengths, (n_features, *_) = zip(*shapes, strict=True)

@@ -21,7 +21,9 @@ from fasthoag.design.coefficients import Compose, Identity, Permute
 from fasthoag.design.offsets import common_offset_map
 from fasthoag.design.rows import LossGrad, dense_by_products, is_on_device, place
 from fasthoag.design.structure import sound_csr
+from fasthoag.kinds import numbers_of
 from fasthoag.losses import find_loss
+from fasthoag.options import check_flag
 from fasthoag.threads import n_threads_of
 
 # Sizes of values of X, targets and weights within which double precision (1e-308 to 1e308) holds
@@ -88,21 +90,14 @@ def in_format(X, name):
             X = X.copy()
             X.sum_duplicates()
     else:
-        X = np.asarray(X)
+        X = numbers_of(X, name)
         if X.ndim != 2:
             raise ValueError(
                 f"{name} must have 2 dimensions; got shape {X.shape}. Reshape one feature with "
                 "X.reshape(-1, 1)"
             )
-        if X.dtype.kind == "c":
-            raise ValueError(f"Complex data not supported: {name} has dtype {X.dtype}")
         if X.dtype not in (np.float32, np.float64):
-            try:
-                X = X.astype(np.float64)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{name} must be numeric; got dtype {X.dtype} ({error})") from None
-        if type(X) is not np.ndarray:
-            X = X.view(np.ndarray)  # memory maps: same memory
+            X = X.astype(np.float64)
         X = np.ascontiguousarray(X)
     if X.shape[0] == 0 or X.shape[1] == 0:
         raise ValueError(f"{name} must have at least one row and one feature; got shape {X.shape}")
@@ -193,8 +188,12 @@ class Layout:
         return Compose(maps) if len(maps) > 1 else [*maps, Identity(n_coef)][0]
 
 
-def check_options(low_memory, deterministic):
-    """Raises ValueError for options that cannot go together."""
+def check_options(fit_intercept, low_memory, deterministic):
+    """Raises TypeError for options that are no flags, ValueError for those that cannot go
+    together."""
+    check_flag(fit_intercept, "fit_intercept")
+    check_flag(low_memory, "low_memory")
+    check_flag(deterministic, "deterministic")
     if low_memory and deterministic:
         raise ValueError(
             "deterministic=True needs the transposed copy that low_memory=True forbids; choose one"
@@ -260,7 +259,7 @@ class CpuDesign:
         trains=False,
         layout=None,
     ):
-        check_options(low_memory, deterministic)
+        check_options(fit_intercept, low_memory, deterministic)
         self.n_threads = n_threads_of(n_threads)
         blocks = check_blocks(X, **(SIZES if trains else {}))
         first, *_ = blocks

@@ -16,7 +16,7 @@ def make_design(
     X is; a `CpuDesign` for a list of blocks; a Design is returned as it is. A large array that is
     mostly zeros becomes a sparse matrix, unless memory is short: MNIST, a fifth of it not 0, is 4
     times as fast that way. Columns whose squares double precision does not hold are refused."""
-    if device not in (None, "cpu", "gpu"):
+    if not (device is None or (isinstance(device, str) and device in ("cpu", "gpu"))):
         raise ValueError(f"device must be 'cpu', 'gpu' or None for where X is; got {device!r}")
     if isinstance(X, CanPlace):
         if device not in (None, X.where):
@@ -70,7 +70,13 @@ def check_device(blocks, device, name="X"):
 
 def is_mostly_zero(blocks):
     """Whether arrays are large and have few values that are not 0; a hundred rows tell first."""
-    is_array = (isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind == "f" for X in blocks)
+    is_array = (
+        isinstance(X, np.ndarray)
+        and not isinstance(X, np.ma.MaskedArray)
+        and X.ndim == 2
+        and X.dtype.kind == "f"
+        for X in blocks
+    )
     if not all(is_array) or sum(X.size for X in blocks) < MOSTLY_ZERO_SIZE:
         return False
     step = max(1, sum(len(X) for X in blocks) // 100)

@@ -33,6 +33,8 @@ TRAIN, HELD_OUT, UNWEIGHTED = 1, 2, 0
 
 def is_on_device(array: Any) -> bool:
     """Whether an array or a sparse matrix (its values) is in the memory of a GPU."""
+    if isinstance(array, np.ndarray):  # One of dates has no `data`.
+        return False
     return any(
         hasattr(type(a), "__cuda_array_interface__") and hasattr(a, "get")
         for a in (array, getattr(array, "data", None))

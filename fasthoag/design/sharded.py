@@ -169,7 +169,8 @@ class ShardedDesign:
         layout: Any = None,
         **options: Any,
     ) -> None:
-        check_options(options.get("low_memory", False), options.get("deterministic", False))
+        flags = (options.get(name, False) for name in ("low_memory", "deterministic"))
+        check_options(fit_intercept, *flags)
         # of sums in this process; a place may have more cores
         self.n_threads = n_threads_of(options.get("n_threads"), warns=not isinstance(blocks, Place))
         if not isinstance(blocks, Place):

@@ -1,5 +1,6 @@
 """Classifiers."""
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +13,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from fasthoag.criteria import KFold
 from fasthoag.criteria.folds import check_fold_classes, mask_of_folds, split_weight
 from fasthoag.design import to_host
+from fasthoag.estimators.kinds import named
 from fasthoag.estimators.parameters import find_loss_among, with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.tuned import TunedEstimator
+from fasthoag.kinds import numbers_of
 from fasthoag.losses import find_loss, likeliest, log_probabilities
 from fasthoag.outer.start import default_box
 from fasthoag.types import Matrix
@@ -37,7 +40,8 @@ class TunedClassifier(ClassifierMixin, TunedEstimator):
     _is_joint = False
 
     def _fit(self, X, y, sample_weight, validation, stop_on):
-        check_classification_targets(y)
+        with named("y"):
+            check_classification_targets(y)
         self.classes_, index = np.unique(y, return_inverse=True)
         K = len(self.classes_)
         if K < 2:
@@ -50,7 +54,7 @@ class TunedClassifier(ClassifierMixin, TunedEstimator):
         others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
         weight = self._weight(sample_weight, y)
         if self.class_weight is not None:
-            by_class = self._weight_of_classes(y, weight)
+            by_class = self._weight_of_classes(index, weight)
             weight = (1.0 if weight is None else weight) * by_class[index]
             others = [_weighted(rows, by_class) for rows in others]
         if weight is not None:
@@ -80,15 +84,28 @@ class TunedClassifier(ClassifierMixin, TunedEstimator):
             raise ValueError(f"{name} has labels that y does not have: {unknown[:5]}")
         return X, np.searchsorted(self.classes_, y)
 
-    def _weight_of_classes(self, y, weight):
+    def _weight_of_classes(self, index, weight):
         """The weight of every class that ``class_weight`` asks for."""
-        is_counted = weight is not None and self.class_weight == "balanced"
-        by_class = compute_class_weight(
-            self.class_weight,
-            classes=self.classes_,
-            y=y,
-            **({"sample_weight": weight} if is_counted else {}),
-        )
+        asked, numbers = self.class_weight, np.arange(len(self.classes_))
+        if isinstance(asked, str) and asked == "balanced":
+            weights = {} if weight is None else {"sample_weight": weight}
+            return compute_class_weight(asked, classes=numbers, y=index, **weights)
+        if not isinstance(asked, Mapping):
+            raise ValueError(
+                'class_weight must be a dict of weights by class, "balanced" or None; got '
+                f"{asked!r}"
+            )
+        # Dates are found as NumPy's and as Python's.
+        pairs = zip(self.classes_, self.classes_.tolist(), strict=True)
+        found = [asked.get(label, asked.get(plain)) for label, plain in pairs]
+        absent = [weight is None for weight in found]
+        if any(absent) and len(asked) > len(found) - sum(absent):
+            raise ValueError(
+                f"class_weight has no weight for the classes {self.classes_[absent][:5].tolist()}, "
+                "but for some that y does not have"
+            )
+        found = [1.0 if weight is None else weight for weight in found]
+        by_class = numbers_of(found, "class_weight").astype(np.float64)
         if not (np.isfinite(by_class) & (by_class >= 0)).all():
             raise ValueError(
                 f"class_weight must have finite numbers >= 0; got {self.class_weight!r}"

@@ -17,3 +17,10 @@ def beside(X, array):
     from fasthoag.design.gpu import find_device
 
     return find_device().xp.asarray(array)
+
+
+def check_there(X, name):
+    """Raises ValueError for a sparse matrix on a GPU whose arrays are not those of a matrix."""
+    from fasthoag.design.gpu.matrix import check_if_sparse
+
+    check_if_sparse(X, name)

@@ -11,6 +11,7 @@ from fasthoag.estimators.placement import beside
 from fasthoag.estimators.regression import TunedRegressor, robust_scale
 from fasthoag.losses import find_loss
 from fasthoag.null import weighted_quantile
+from fasthoag.options import is_number
 
 # The corner is narrowed up to so many times, each time to this share of its width or less.
 MOST_NARROWED, NARROWER = 3, 0.25
@@ -59,9 +60,7 @@ class QuantileRegressorCV(TunedRegressor):
     _loss_name = "quantile"
 
     def _make_loss(self, y, weight):
-        if not (
-            isinstance(self.smoothing, (int, float, np.number)) and 0 < self.smoothing < np.inf
-        ):
+        if not is_number(self.smoothing, 0):
             raise ValueError(f"smoothing must be a positive number; got {self.smoothing!r}")
         find_loss("quantile", quantile=self.quantile)  # A bad quantile is refused here.
         self.smoothing_, self._n_narrowed = self.smoothing * self._spacing(y, weight), 0

@@ -16,6 +16,7 @@ from fasthoag.estimators.placement import beside
 from fasthoag.estimators.tuned import TunedEstimator
 from fasthoag.losses import find_loss
 from fasthoag.null import weighted_quantile
+from fasthoag.options import is_number
 from fasthoag.types import Matrix
 
 
@@ -27,7 +28,7 @@ class TunedRegressor(RegressorMixin, TunedEstimator):
     _strength = "alpha_"
 
     def _fit(self, X, y, sample_weight, validation, stop_on):
-        y, weight = np.asarray(y, np.float64), self._weight(sample_weight, y)
+        y, weight = y.astype(np.float64), self._weight(sample_weight, y)
         check_numbers(y, "y")  # Its scale is taken next.
         level = self._level(y, weight)
         others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
@@ -181,7 +182,6 @@ class HuberRegressorCV(TunedRegressor):
         epsilon = self.epsilon
         if isinstance(epsilon, str) and epsilon == "auto":
             return find_loss("huber", delta=robust_scale(y, weight))
-        is_number = isinstance(epsilon, (int, float, np.number)) and not isinstance(epsilon, bool)
-        if not (is_number and 0 < epsilon < np.inf):
+        if not is_number(epsilon, 0):
             raise ValueError(f'epsilon must be a positive number or "auto"; got {epsilon!r}')
         return find_loss("huber", delta=epsilon)

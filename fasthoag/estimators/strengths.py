@@ -19,10 +19,6 @@ def penalty_for(per, factor=None, n_classes=1):
     n_classes : int
         Classes of the multinomial loss; 1 with every other loss.
     """
-    try:
-        factor = None if factor is None else np.asarray(factor, np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"penalty_factor must be numbers, one a feature; got {factor!r}") from None
     is_name = isinstance(per, str)
     if per is None or (per not in PER if is_name else np.isscalar(per)):
         raise ValueError(

@@ -8,23 +8,25 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import scipy.sparse
 from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted, validate_data
 
+from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
 from fasthoag.criteria.folds import check_is_cv
 from fasthoag.design import is_on_device, to_host
-from fasthoag.design.structure import sound_csr
+from fasthoag.estimators.kinds import named, of_numbers
 from fasthoag.estimators.parameters import with_parameters
-from fasthoag.estimators.placement import beside, on_host
+from fasthoag.estimators.placement import beside, check_there
 from fasthoag.estimators.strengths import penalty_for
 from fasthoag.hoag import check_options, hoag, one_standard_error
 from fasthoag.inner.precond import SMALL
+from fasthoag.kinds import labels_of, numbers_of
+from fasthoag.options import check_flag
 from fasthoag.outer.result import ConvergenceWarning, HoagResult
 from fasthoag.outer.search import is_many
 from fasthoag.outer.trust_region import FEW
-from fasthoag.problem import Problem, check_flag, refit
+from fasthoag.problem import Problem, refit
 from fasthoag.scoring import find_scorers
 from fasthoag.threads import check_n_threads
 from fasthoag.types import ArrayLike, Callback, Matrix, Scoring
@@ -87,17 +89,25 @@ class TunedEstimator(BaseEstimator):
         stop_on : (X, y), optional
             Rows that neither train nor tune: the search ends when their loss falls no more. For
             many strengths; see `fasthoag.hoag`.
+
+        Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
+        with the model of an earlier fit.
         """
         self._check_parameters()
-        self._fit(*self._training(X, y), sample_weight, validation, stop_on)
+        fitted = object.__new__(type(self))
+        fitted.__dict__ = dict(self.__dict__)
+        with our_arithmetic():
+            fitted._fit(*fitted._training(X, y), sample_weight, validation, stop_on)
+        self.__dict__ = fitted.__dict__  # All attributes at once: none of two fits side by side.
         return self
 
     def score(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """How good `predict` is for these rows: the accuracy of a classifier, R² of a regressor, D²
         where targets are not negative; a float."""
-        return self._score(
-            on_host(y), to_host(self.predict(X)), sample_weight=on_host(sample_weight)
-        )
+        y, predicted = self._targets(y, "y"), to_host(self.predict(X))
+        with named("y or sample_weight"), our_arithmetic():
+            weight = self._weight(sample_weight, predicted)
+            return self._score(y, predicted, sample_weight=weight)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -119,10 +129,12 @@ class TunedEstimator(BaseEstimator):
 
     def _training(self, X, y):
         """X as it is read and y as NumPy."""
-        X, y, is_numeric = looked_at(X), on_host(y), is_regressor(self)
+        is_numeric, y = is_regressor(self), y if y is None else self._targets(y, "y")
         if not is_on_device(X):
-            return validate_data(self, X, y, y_numeric=is_numeric, ensure_min_samples=2, **MATRIX)
-        X, y = self._matrix(X, reset=True), _check_y(y, y_numeric=is_numeric, estimator=self)
+            options = {"y_numeric": is_numeric, "ensure_min_samples": 2, **MATRIX}
+            with named("X or y"):
+                return validate_data(self, of_numbers(X, "X"), y, **options)
+        X, y = self._matrix(X, "X", reset=True), _check_y(y, y_numeric=is_numeric, estimator=self)
         if len(y) != X.shape[0] or len(y) < 2:
             raise ValueError(
                 f"y has {len(y)} values and X has {X.shape[0]} rows; they must be equal, and 2 at "
@@ -138,15 +150,24 @@ class TunedEstimator(BaseEstimator):
             X, y = pair
         except (TypeError, ValueError):
             raise ValueError(f"{name} must be a pair (X, y) of rows and their targets") from None
-        return self._matrix(X), to_host(y)
+        X, y = self._matrix(X, f"X of {name}"), self._targets(y, f"y of {name}")
+        y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+        if y.shape != X.shape[:1]:
+            raise ValueError(f"y of {name} has shape {y.shape}, and its X has {X.shape[0]} rows")
+        return X, y
 
-    def _matrix(self, X, reset=False):
+    def _targets(self, y, name):
+        """Targets as an array in this memory: numbers of a regressor, labels of a classifier."""
+        return (numbers_of if is_regressor(self) else labels_of)(y, name)
+
+    def _matrix(self, X, name="X", reset=False):
         """X as it is read. On a GPU it stays there, and the design checks its values."""
-        X = looked_at(X)
         if not is_on_device(X):
-            return validate_data(self, X, reset=reset, **MATRIX)
+            with named(name):
+                return validate_data(self, of_numbers(X, name), reset=reset, **MATRIX)
+        check_there(X, name)
         if len(X.shape) != 2:
-            raise ValueError(f"X must have 2 dimensions; got shape {X.shape}")
+            raise ValueError(f"{name} must have 2 dimensions; got shape {X.shape}")
         if reset:
             self.n_features_in_ = X.shape[1]
         elif X.shape[1] != self.n_features_in_:
@@ -160,9 +181,10 @@ class TunedEstimator(BaseEstimator):
     def _weight(self, sample_weight, y):
         if sample_weight is None:
             return None
-        return _check_sample_weight(
-            on_host(sample_weight), y, dtype=np.float64, ensure_non_negative=True
-        )
+        weight = numbers_of(sample_weight, "sample_weight")
+        weight = weight[:, 0] if weight.ndim == 2 and weight.shape[1] == 1 else weight
+        with named("sample_weight"):
+            return _check_sample_weight(weight, y, dtype=np.float64, ensure_non_negative=True)
 
     # ---- the search ----
 
@@ -170,10 +192,13 @@ class TunedEstimator(BaseEstimator):
     def _has_one_strength(self):
         return isinstance(self.penalty_per, str) and self.penalty_per == "all"
 
-    def _penalty(self, n_classes):
+    def _penalty(self, n_classes, n_features):
         if self.one_se and not self._has_one_strength:
             raise ValueError('one_se=True needs a single strength, penalty_per="all"')
-        return penalty_for(self.penalty_per, self.penalty_factor, n_classes)
+        with named("penalty_per or penalty_factor"):
+            penalty = penalty_for(self.penalty_per, self.penalty_factor, n_classes)
+            penalty.check(n_features)
+        return penalty
 
     def _tune(self, X, y, loss, weight, others, codings):
         """Coefficients (n_features, n_models) and intercepts (n_models,), a model for every coding
@@ -181,8 +206,11 @@ class TunedEstimator(BaseEstimator):
 
         `others` are the rows of ``validation`` and of ``stop_on``, each of them None, (X, y) or
         (X, y, weight)."""
+        for rows, name in zip(others, ("validation", "stop_on"), strict=True):
+            if rows is not None and not loss.is_classification:
+                loss.check_y(rows[1], f"y of {name}")
         validation, stop_on = others
-        penalty, cv = self._penalty(loss.n_classes), self.cv
+        penalty, cv = self._penalty(loss.n_classes, X.shape[1]), self.cv
         if loss.is_classification and validation is None:  # All codings have the same folds.
             n, p = X.shape
             n = n if weight is None else int((weight > 0).sum())
@@ -303,9 +331,7 @@ class TunedEstimator(BaseEstimator):
         self.score_mean_ = float(means[0]) if is_one else means
         self.score_se_ = float(errors[0]) if is_one else errors
         self.lam_ = lam[0] if is_one else np.array(lam)
-        with np.errstate(divide="ignore"):
-            strength = self.lam_ if self._strength == "alpha_" else 1.0 / self.lam_
-        setattr(self, self._strength, strength)
+        setattr(self, self._strength, self.lam_ if self._strength == "alpha_" else 1.0 / self.lam_)
 
     # ---- predictions ----
 
@@ -313,19 +339,8 @@ class TunedEstimator(BaseEstimator):
         """X w + b, beside X."""
         check_is_fitted(self)
         X = self._matrix(X)
-        return X @ beside(X, self.coef_).T + beside(X, self.intercept_)
-
-
-def looked_at(X):
-    """X before scikit-learn calls any of its methods: of a sparse matrix the arrays must be those
-    of a matrix, see `fasthoag.design.structure`."""
-    if scipy.sparse.issparse(X):
-        return sound_csr(X)
-    if is_on_device(X):
-        from fasthoag.design.gpu.matrix import check_if_sparse
-
-        check_if_sparse(X)
-    return X
+        with our_arithmetic():
+            return X @ beside(X, self.coef_).T + beside(X, self.intercept_)
 
 
 def _coded(rows, coding):

@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from fasthoag.arithmetic import our_arithmetic
+from fasthoag.design.cpu import check_finite
 from fasthoag.design.structure import sound_csr
 from fasthoag.io.inputs import counted_from
+from fasthoag.kinds import array_of, numbers_of
 from fasthoag.losses import INVERSE_LINKS, likeliest, link_of
 from fasthoag.types import Array
 
@@ -57,9 +60,9 @@ class Model:
     zero_based: bool | str = "auto"
 
     def __post_init__(self) -> None:
-        coef = np.atleast_2d(np.asarray(self.coef, dtype=np.float64))
-        intercept = np.atleast_1d(np.asarray(self.intercept, dtype=np.float64))
-        classes = np.asarray(self.classes)
+        coef = np.atleast_2d(np.asarray(numbers_of(self.coef, "coef"), np.float64))
+        intercept = np.atleast_1d(np.asarray(numbers_of(self.intercept, "intercept"), np.float64))
+        classes = array_of(self.classes, "classes")
         if classes.size == 0 and self.loss == "logistic" and len(coef) == 1:
             classes = np.array([-1.0, 1.0])
         if coef.ndim != 2 or intercept.shape != (len(coef),):
@@ -73,7 +76,7 @@ class Model:
             )
         converted: dict[str, Any] = {"coef": coef, "intercept": intercept, "classes": classes}
         converted |= {
-            name: np.atleast_1d(np.asarray(getattr(self, name), np.float64))
+            name: np.atleast_1d(np.asarray(numbers_of(getattr(self, name), name), np.float64))
             for name in ("theta", "lam")
         }
         converted |= {name: float(getattr(self, name)) for name in ("value", "value_error")}
@@ -85,21 +88,29 @@ class Model:
     def decision_function(self, X: Any) -> Array:
         """Predictions ``z = X w + intercept``, shape (n_rows,) with one output, else (n_rows,
         n_outputs)."""
-        X = sound_csr(X) if scipy.sparse.issparse(X) else np.asarray(X, dtype=np.float64)
+        is_sparse = scipy.sparse.issparse(X)
+        X = sound_csr(X) if is_sparse else np.asarray(numbers_of(X, "X"), np.float64)
         n_features = self.coef.shape[1]
         if X.ndim != 2 or X.shape[1] != n_features:
             raise ValueError(
                 f"X must have {n_features} columns; found shape {X.shape}. Load it with that "
                 "n_features."
             )
-        z = np.asarray(X @ self.coef.T) + self.intercept
+        check_finite(self.coef, "coef")
+        check_finite(self.intercept, "intercept")
+        X = X.tocsr() if is_sparse else X
+        check_finite(numbers_of(X.data, "X") if is_sparse else X, "X")
+        X = X.astype(np.float64, copy=False)
+        with our_arithmetic():
+            z = np.asarray(X @ self.coef.T) + self.intercept
         return z[:, 0] if len(self.coef) == 1 else z
 
     def predict(self, X: Any) -> Any:
         """Labels of a classifier, means of a regression (`Loss.inverse_link`)."""
         z, link = self.decision_function(X), link_of(self.loss)
         if self.classes.size == 0:  # There are no labels that probabilities would be of.
-            return z if link == "logit" else INVERSE_LINKS[link](z)
+            with our_arithmetic():
+                return z if link == "logit" else INVERSE_LINKS[link](z)
         return self.classes[likeliest(z)]
 
     def predict_proba(self, X: Any) -> Array:
@@ -110,4 +121,6 @@ class Model:
                 "probabilities need loss 'logistic' with one output; this model has loss "
                 f"{self.loss!r}."
             )
-        return INVERSE_LINKS["logit"](self.decision_function(X))
+        z = self.decision_function(X)
+        with our_arithmetic():
+            return INVERSE_LINKS["logit"](z)

@@ -1,6 +1,5 @@
 """LIBSVM (svmlight) text, plain or compressed."""
 
-import os
 from contextlib import contextmanager
 from typing import Any
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from fasthoag.arithmetic import arithmetic_of_user
 from fasthoag.hypergradient import Accuracy, Evaluation
+from fasthoag.options import is_number
 from fasthoag.outer.rules import Box, Proposal, restored, saved
 
 SCHEDULES = {
@@ -30,8 +32,9 @@ class Classic:
     _remembered = ("k", "lipschitz", "n_rejected", "accuracy")
 
     def __init__(self, schedule="exponential"):
-        schedule = schedule or "exponential"
-        if not callable(schedule) and schedule not in SCHEDULES:
+        schedule = "exponential" if schedule is None else schedule
+        is_name = isinstance(schedule, str) and schedule in SCHEDULES
+        if not (callable(schedule) or is_name):
             raise ValueError(
                 f"schedule must be one of {', '.join(map(repr, SCHEDULES))} or a function k -> "
                 f"tolerance; got {schedule!r}"
@@ -41,12 +44,13 @@ class Classic:
         self.accuracy = self._accuracy()
 
     def _accuracy(self):
-        epsilon = float(self.epsilon(self.k))
-        if not epsilon > 0:
+        with arithmetic_of_user():
+            epsilon = self.epsilon(self.k)
+        if not is_number(epsilon, 0):
             raise ValueError(
                 f"schedule must give positive tolerances; got {epsilon!r} for k={self.k}"
             )
-        return Accuracy(epsilon, epsilon)
+        return Accuracy(float(epsilon), float(epsilon))
 
     def propose(self, evaluation: Evaluation, box: Box, target: float) -> Proposal:
         grad, theta = evaluation.grad, evaluation.theta

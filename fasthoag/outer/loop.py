@@ -39,7 +39,7 @@ def minimise(bound, rule, begin, box, until, record):
     while True:
         target = tol * bound.size(current.value)
         size, error, is_at_bound = projected(current, box)
-        if not current.is_solved or not np.isfinite(current.value):
+        if not is_of_use(current):
             return current, "inner_failed", n_iter
         is_known = current.value_error <= 0.3 * target
         if size + error <= target and is_known:
@@ -65,7 +65,7 @@ def minimise(bound, rule, begin, box, until, record):
             has_tangents=has_tangents,
             precond=current.precond,
         )
-        if not trial.is_solved:  # what it says is no criterion
+        if not is_of_use(trial):  # what it says is no criterion
             trial = replace(trial, value=np.nan)
         n_trials, before = n_trials + 1, current
         is_accepted = not d.any() or rule.accept(current, trial, proposal)
@@ -82,6 +82,13 @@ def minimise(bound, rule, begin, box, until, record):
         # neither θ nor the errors move any more
         if (n_still == 3 and rule.accuracy.inner <= 1e-6) or n_still == 50:
             return lowest, "stalled", n_iter
+
+
+def is_of_use(evaluation):
+    """Whether the inner problem was solved, and f and its derivatives are numbers."""
+    hess = 0.0 if evaluation.hess is None else evaluation.hess
+    parts = (evaluation.value, evaluation.grad, hess)
+    return evaluation.is_solved and all(np.isfinite(part).all() for part in parts)
 
 
 def projected(current, box):

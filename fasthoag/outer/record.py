@@ -5,6 +5,8 @@ import time
 
 import numpy as np
 
+from fasthoag.arithmetic import arithmetic_of_user
+
 PATIENCE = 5  # steps without a lower loss on the rows of stop_on
 
 
@@ -90,7 +92,8 @@ class Run:
     def _asks_to_stop(self):
         """Whether the callback stops the run, whose passes do not count those of the callback."""
         before = self.n_passes()
-        is_stopped = self.callback is not None and bool(self.callback(self.trace[-1]))
+        with arithmetic_of_user():
+            is_stopped = self.callback is not None and bool(self.callback(self.trace[-1]))
         self._passes_before += self.n_passes() - before
         return is_stopped
 

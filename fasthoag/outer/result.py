@@ -107,11 +107,9 @@ def result_of(run, best, W_all, outcome):
     # stopped before all folds were looked at: nothing to say
     last = run.look(W) if W.shape[1] == units.n_columns else {}
     w, w_all = (for_user(design, design.decode(block)) for block in (W, W_all))
-    with np.errstate(over="ignore"):  # of properties in tiny units
-        lam = np.exp(best.theta)
     return HoagResult(
         theta=best.theta,
-        lam=lam,
+        lam=np.exp(best.theta),  # infinite for properties in tiny units
         value=best.value,
         value_error=SAFETY * best.value_error,
         grad=best.grad,

@@ -26,6 +26,9 @@ def loosest(n_hyper):
 def solve_trust_region(grad, hess, radius, lower, upper):
     """The minimiser of gᵀd + ½ dᵀHd over ||d|| <= radius and lower <= d <= upper (coordinates at a
     bound are fixed one after another)."""
+    # A power of 2 takes the unit of f away, exactly. The squares of 1 / 1e-150 are numbers, too.
+    _, unit = np.frexp(max(np.abs(grad).max(initial=0.0), np.abs(hess).max(initial=0.0)))
+    grad, hess = np.ldexp(grad, -unit), np.ldexp(hess, -unit)
     d, free = np.zeros_like(grad), np.ones(len(grad), bool)
     for _ in range(len(grad) + 1):
         if not free.any():
@@ -38,7 +41,7 @@ def solve_trust_region(grad, hess, radius, lower, upper):
         )
 
         def length(s, rhs=rhs, values=values):
-            return np.linalg.norm(rhs / np.maximum(values + s, 1e-300))
+            return np.linalg.norm(rhs / np.maximum(values + s, 1e-150))
 
         if length(shift) > room:  # bisection in the shift; k is small
             low, high = shift, shift + np.linalg.norm(rhs) / max(room, 1e-300) + abs(values).max()
@@ -46,7 +49,7 @@ def solve_trust_region(grad, hess, radius, lower, upper):
                 middle = 0.5 * (low + high)
                 low, high = (middle, high) if length(middle) > room else (low, middle)
             shift = high
-        step = vectors @ (rhs / np.maximum(values + shift, 1e-300))
+        step = vectors @ (rhs / np.maximum(values + shift, 1e-150))
         if values[0] <= 0 and np.linalg.norm(step) < room and np.linalg.norm(rhs) > 0:
             step = step * room / np.linalg.norm(step)  # no minimum inside: to the edge
         d[free] = step
@@ -70,7 +73,7 @@ class TrustRegion:
     max_radius = 4.0
 
     def __init__(self, schedule=None):
-        if schedule not in (None, "adaptive"):
+        if not (schedule is None or (isinstance(schedule, str) and schedule == "adaptive")):
             raise ValueError(
                 "schedule belongs to method='hoag'; method 'newton' adapts its accuracy by "
                 f"itself. Got {schedule!r}"

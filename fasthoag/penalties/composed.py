@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fasthoag.kinds import numbers_of
 from fasthoag.penalties.penalty import Made, Penalty
 from fasthoag.penalties.shapes import Shape
 from fasthoag.types import Array, ArrayLike
@@ -112,7 +113,7 @@ class Fixed(Made):
 
     def check(self, n_features: int) -> None:
         self.penalty.check(n_features)
-        theta, k = np.asarray(self.theta, np.float64), self.penalty.n_hyper(n_features)
+        theta, k = numbers_of(self.theta, "theta"), self.penalty.n_hyper(n_features)
         if theta.shape != (k,) or not np.isfinite(theta).all():
             raise ValueError(
                 f"theta of a fixed penalty must have shape ({k},) and finite values; got "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from fasthoag.kinds import array_of, labels_of, numbers_of
 from fasthoag.penalties.penalty import OwnPenalty, adopted
 from fasthoag.penalties.shapes import QUADRATIC
 from fasthoag.types import Array, ArrayLike
@@ -26,6 +27,11 @@ class LogLinear:
     is_partition: bool = False  # whether A is membership
     has_hessian: bool = True
     penalty_factor: Any
+
+    def __post_init__(self) -> None:
+        if self.penalty_factor is not None:
+            factor = np.asarray(numbers_of(self.penalty_factor, "penalty_factor"), np.float64)
+            object.__setattr__(self, "penalty_factor", factor)
 
     def n_hyper(self, n_features: int) -> int:
         raise NotImplementedError
@@ -198,36 +204,38 @@ class GroupRidge(LogLinear):
         index: Any = field(init=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         groups: Any = self.groups
         is_lists = isinstance(groups, dict) or (
             isinstance(groups, (list, tuple)) and len(groups) > 0 and np.ndim(groups[0]) == 1
         )
-        if is_lists:
+        if is_lists and len(groups) > 0:
             names = list(groups) if isinstance(groups, dict) else list(range(len(groups)))
             members = [
-                np.asarray(m) for m in (groups.values() if isinstance(groups, dict) else groups)
+                array_of(m, "groups")
+                for m in (groups.values() if isinstance(groups, dict) else groups)
             ]
             if any(m.ndim != 1 or m.dtype.kind not in "iu" or (m < 0).any() for m in members):
                 raise ValueError(
                     "groups must be lists of feature numbers >= 0, or one label a feature"
                 )
-            every = np.concatenate(members)
-            size = int(every.max()) + 1 if len(every) else 0
-            counts = np.bincount(every, minlength=size)
+            # A number of a feature may be of any size: nothing is as long before all are known.
+            every, counts = np.unique(np.concatenate(members), return_counts=True)
             if (counts > 1).any():
                 raise ValueError(
-                    f"groups must not overlap; feature {int(np.argmax(counts > 1))} is in "
-                    f"{int(counts.max())} of them. Use a sum of penalties"
+                    f"groups must not overlap; feature {every[np.argmax(counts > 1)]} is in "
+                    f"{counts.max()} of them. Use a sum of penalties"
                 )
-            if (counts == 0).any():
+            is_missing = every != np.arange(len(every))
+            if is_missing.any():
                 raise ValueError(
-                    f"groups must cover all features; feature {int(np.argmin(counts))} is in none"
+                    f"groups must cover all features; feature {np.argmax(is_missing)} is in none"
                 )
-            index = np.empty(size, np.int64)
+            index = np.empty(len(every), np.int64)
             for g, m in enumerate(members):
                 index[m] = g
         else:
-            labels = np.asarray(groups)
+            labels = labels_of(groups, "groups")
             if labels.ndim != 1 or len(labels) == 0:
                 raise ValueError(f"groups must have one label a feature; got shape {labels.shape}")
             found, index = np.unique(labels, return_inverse=True)
@@ -281,7 +289,8 @@ class StructuredRidge(LogLinear):
     penalty_factor: ArrayLike | None = None
 
     def __post_init__(self) -> None:
-        Z = self.Z if sp.issparse(self.Z) else np.asarray(self.Z, np.float64)
+        super().__post_init__()
+        Z = self.Z if sp.issparse(self.Z) else np.asarray(numbers_of(self.Z, "Z"), np.float64)
         values = Z.data if sp.issparse(Z) else Z
         if Z.ndim != 2 or not np.isfinite(values).all():
             raise ValueError(
@@ -339,9 +348,11 @@ class SumPenalty(LogLinear):
     penalty_factor = None  # of the sum: each part has its own
 
     def __post_init__(self) -> None:
+        if not isinstance(self.parts, (list, tuple)) or not self.parts:
+            raise TypeError(
+                f"parts of a sum of penalties must be a tuple of one or more; got {self.parts!r}"
+            )
         parts = tuple(map(adopted, self.parts))
-        if not parts:
-            raise ValueError("a sum of penalties needs at least one")
         first, *_ = parts
         for part in parts:
             if part.is_per_class:

@@ -1,0 +1,35 @@
+"""What scikit-learn's checks of arrays let pass, or refuse without the name of the argument."""
+
+import re
+from contextlib import contextmanager
+
+import scipy.sparse as sp
+
+from fasthoag.design.structure import sound_csr
+from fasthoag.kinds import REAL_KINDS, numbers_of
+
+
+@contextmanager
+def named(argument):
+    """Errors of checks inside, with the name of the argument where they have none."""
+    try:
+        yield
+    except (TypeError, ValueError, ArithmeticError) as error:
+        if any(re.search(rf"\b{word}\b", str(error)) for word in argument.split(" or ")):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{argument}: {error}") from error
+
+
+def of_numbers(X, name):
+    """X, which has to be of numbers: an array, a table or a sparse matrix. Tables stay what they
+    are, as their columns have names and may be sparse; sparse matrices become CSR, before
+    scikit-learn calls any of their methods."""
+    if sp.issparse(X):
+        return sound_csr(X, name)
+    if not (hasattr(X, "dtypes") and hasattr(X, "iloc")):
+        return numbers_of(X, name)
+    for j, dtype in enumerate(X.dtypes):
+        if dtype.kind not in REAL_KINDS:
+            numbers_of(X.iloc[:, j], f"{name} (its column {X.columns[j]!r})")
+    return X
