@@ -175,7 +175,7 @@ def test_refused_rows_leave_the_old_model(Estimator, name):
 
 
 @every
-@pytest.mark.parametrize("parameters", BAD_PARAMETERS, ids=str)
+@pytest.mark.parametrize("parameters", BAD_PARAMETERS, ids=lambda bad: "+".join(bad))
 def test_refused_parameters_leave_the_old_model(Estimator, parameters):
     model, X = fitted(Estimator)
     model.set_params(**parameters)
