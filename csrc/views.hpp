@@ -14,7 +14,7 @@
 // Several versions of the inner loops, chosen at load time; only where ifunc exists. A function and
 // its clones give the same bits in every run on one machine.
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__) && \
-    !defined(__AVX512F__) && !defined(__SANITIZE_ADDRESS__)
+    !defined(__AVX512F__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define FH_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
 #define FH_HAS_CLONES 1
 #else

@@ -330,9 +330,9 @@ from joblib import Parallel, delayed
 import support.joblib_work as work
 alone = work.search(2)
 with Parallel(n_jobs=2, backend=sys.argv[1]) as workers:
-    found = workers(delayed(work.search)(2) for _ in range(4))
-    defaults = workers(delayed(work.default_threads)() for _ in range(4))
-    nested = workers(delayed(work.nested)() for _ in range(2))
+    found = workers(delayed(work.search)(2) for _ in range(2))
+    defaults = workers(delayed(work.default_threads)() for _ in range(2))
+    nested = workers(delayed(work.nested)() for _ in range(1))
 print(json.dumps([[one == alone for one in found], defaults, nested]))
 """
 
