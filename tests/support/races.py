@@ -34,9 +34,9 @@ def kernels():
     text = b"1 1:2 3:4\n-1 2:1 # no more\n" * 20_000
     for form in ({}, {"deterministic": True}, {"low_memory": True}):
         problem = Problem(CpuDesign(X, fit_intercept=True, n_threads=4, **form), y)
-        at_once(lambda: hoag(problem, KFold(3), method="hoag", max_iter=2))  # noqa: B023
-        at_once(lambda: hoag(problem, KFold(3), max_iter=2))  # noqa: B023
-        at_once(lambda: CpuDesign(X, n_threads=4, **form))  # noqa: B023
+        at_once(lambda: hoag(problem, KFold(3), method="hoag", max_iter=2))
+        at_once(lambda: hoag(problem, KFold(3), max_iter=2))
+        at_once(lambda: CpuDesign(X, n_threads=4, **form))
     at_once(lambda: _core.parse_svmlight(text, n_threads=4))
 
 
