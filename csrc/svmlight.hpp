@@ -73,6 +73,7 @@ struct SvmlightRows {
 struct SvmlightSettings {
     int zero_based;
     int64_t max_index, max_bytes;
+    bool needs_labels = true;  // else a label may be nan, inf or ?
 };
 
 struct SvmlightError {
@@ -93,6 +94,7 @@ constexpr int64_t kSlack = int64_t{1} << 26;
 struct Chunk {
     const char *begin, *end;
     int64_t n_lines = 0, n_colons = 0;
+    bool needs_labels = true;                // else one that says it is unknown becomes NaN
     int64_t first_row = 0, first_entry = 0;  // where its part of the output begins
     int64_t n_rows = 0, n_entries = 0;       // what was found
     int64_t min_index = INT64_MAX, max_index = -1;
@@ -215,10 +217,25 @@ inline const char* read_entries(Chunk& chunk, const char* p, int64_t shift, I* i
     }
 }
 
+// Past a label that says that it is unknown; nullptr if this is none.
+[[gnu::noinline]] inline const char* skip_unknown(const char* p) noexcept {
+    if (*p == '+' || *p == '-') ++p;
+    for (const char* word : {"nan", "inf", "infinity", "?"}) {
+        const char* q = p;
+        while (*word && static_cast<char>(*q | 32) == *word) ++word, ++q;  // any case
+        if (!*word && ends_token(*q)) return q;
+    }
+    return nullptr;
+}
+
 // Past the label and the query id; nullptr on a fault.
 inline const char* read_head(Chunk& chunk, const char* p, double& label) noexcept {
     const char* token = p;
-    if (!(p = read_real(p, label))) return fail(chunk, Fault::kLabel, token);
+    if (!(p = read_real(p, label))) {
+        if (chunk.needs_labels || !(p = skip_unknown(token)))
+            return fail(chunk, Fault::kLabel, token);
+        label = std::numeric_limits<double>::quiet_NaN();
+    }
     while (is_blank(*p)) ++p;
     if (*p != 'q' || std::memcmp(p, "qid:", 4) != 0) return p;
     token = p;
@@ -477,6 +494,7 @@ std::optional<SvmlightError> read_block(const char* begin, const char* end,
         begin += 3;
     if (begin == end) return std::nullopt;
     std::vector<Chunk> chunks = cut(begin, end);
+    for (Chunk& chunk : chunks) chunk.needs_labels = settings.needs_labels;
     for_each_chunk(team, chunks, count);
     const int64_t row = rows.n_rows, line = rows.n_lines + 1;
     if (!place(chunks, settings.max_bytes, rows)) return SvmlightError{line, ""};

@@ -213,7 +213,14 @@ def transpose(
 SVMLIGHT_PADDING: int
 
 class SvmlightParser:
-    def __init__(self, zero_based: int, float32: bool, max_index: int, max_bytes: int) -> None: ...
+    def __init__(
+        self,
+        zero_based: int,
+        float32: bool,
+        max_index: int,
+        max_bytes: int,
+        needs_labels: bool = True,
+    ) -> None: ...
     def read(self, buffer: Any, size: int, n_threads: int, is_kept: bool = True) -> int: ...
     @property
     def n_lines(self) -> int: ...

@@ -131,7 +131,8 @@ def to_dict(result, n_held_out, settings, unseen=None):
 
 
 def dump(content):
-    """JSON text. Numbers that JSON has no word for (NaN, infinities) become null."""
+    """JSON text. Numbers that JSON has no word for (NaN, infinities) become null. Of names that are
+    no text, as those of files may be, the bytes that are none are shown as escapes."""
 
     def plain(value):
         if isinstance(value, dict):
@@ -140,6 +141,8 @@ def dump(content):
             return [plain(v) for v in value]
         if isinstance(value, np.generic):
             value = value.item()
+        if isinstance(value, str):
+            return value.encode(errors="backslashreplace").decode()
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return json.dumps(plain(content), indent=2, allow_nan=False)

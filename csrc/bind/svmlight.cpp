@@ -22,8 +22,9 @@ struct SvmlightParser {
     fh::SvmlightSettings settings;
     std::variant<fh::SvmlightRows<double>, fh::SvmlightRows<float>> rows;
 
-    SvmlightParser(int zero_based, bool float32, int64_t max_index, int64_t max_bytes)
-        : settings{zero_based, max_index, max_bytes} {
+    SvmlightParser(int zero_based, bool float32, int64_t max_index, int64_t max_bytes,
+                   bool needs_labels)
+        : settings{zero_based, max_index, max_bytes, needs_labels} {
         require(zero_based >= -1 && zero_based <= 1, "zero_based must be -1 (auto), 0 or 1");
         require(max_index >= 0, "max_index must not be negative");
         if (float32) rows = fh::SvmlightRows<float>();
@@ -88,8 +89,9 @@ struct SvmlightParser {
 void bind_svmlight(py::module_& m) {
     m.attr("SVMLIGHT_PADDING") = fh::svmlight::kPadding;
     py::class_<SvmlightParser>(m, "SvmlightParser", "The rows of LIBSVM text, block by block.")
-        .def(py::init<int, bool, int64_t, int64_t>(), py::arg("zero_based"), py::arg("float32"),
-             py::arg("max_index"), py::arg("max_bytes"))
+        .def(py::init<int, bool, int64_t, int64_t, bool>(), py::arg("zero_based"),
+             py::arg("float32"), py::arg("max_index"), py::arg("max_bytes"),
+             py::arg("needs_labels") = true)
         .def("read", &SvmlightParser::read, py::arg("buffer"), py::arg("size"),
              py::arg("n_threads"), py::arg("is_kept") = true,
              "Appends the rows of the first `size` bytes, which are whole lines; looks at them "

@@ -1,6 +1,5 @@
 """The program around the commands: how it starts, and how each of them ends."""
 
-import os
 import sys
 import warnings
 from enum import Enum
@@ -11,7 +10,7 @@ from typing import Annotated, get_type_hints
 import typer
 
 import fasthoag
-from fasthoag.cli.terminal import say
+from fasthoag.cli.terminal import open_closed_streams, say, show
 
 NOT_CONVERGED, INTERRUPTED = 3, 130
 
@@ -28,7 +27,7 @@ app = typer.Typer(
 
 def show_version(is_asked: bool):
     if is_asked:
-        typer.echo(f"fasthoag {fasthoag.__version__}")
+        show(f"fasthoag {fasthoag.__version__}")
         raise typer.Exit
 
 
@@ -43,13 +42,17 @@ def before_commands(
 
 
 def main():
-    if None in (sys.stdout, sys.stderr):  # Who started us has closed them.
-        nowhere = open(os.devnull, "w")  # noqa: SIM115 (it is open until the program ends)
-        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+    open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         # A terminal without λ shows ? instead of failing at the end of a long run.
         stream.reconfigure(errors="replace")
-    app(prog_name="fasthoag")
+    try:
+        app(prog_name="fasthoag")
+    except BrokenPipeError:  # Who ends the program knows it by this one.
+        raise SystemExit(1)  # noqa: B904
+    except OSError as error:  # The help and the version are written outside of commands.
+        say(describe(error))
+        raise SystemExit(1) from None
 
 
 def command(function):

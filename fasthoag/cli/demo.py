@@ -5,14 +5,13 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import typer
 
 import fasthoag
 from fasthoag import report
 from fasthoag.cli.application import command, exit_code
 from fasthoag.cli.options import Debug, Json, choice, option
 from fasthoag.cli.search import fit, judge, make_folds, make_model
-from fasthoag.cli.terminal import print_table
+from fasthoag.cli.terminal import print_table, show
 
 N_FOLDS, SEED = 5, 0
 DemoData = choice("DemoData", ["digits", "breast_cancer", "20newsgroups"])
@@ -42,7 +41,7 @@ def demo(asked: DemoOptions):
     X_unseen, y_unseen = unseen
     criterion = make_folds(N_FOLDS, "logistic", SEED)
     if not asked.is_json:
-        typer.echo(
+        show(
             f"{title}: {len(y)} rows to tune on ({N_FOLDS} folds), {len(y_unseen)} rows that "
             "nobody sees\n"
         )
@@ -54,9 +53,9 @@ def demo(asked: DemoOptions):
     ours = {"C": float(1 / result.lam[0]), "seconds": seconds} | judge(problem.loss, z, y_unseen)
     if not asked.is_json:
         print_table(map(report.trace_row, result.trace), report.TRACE_COLUMNS)
-        typer.echo()
+        show("")
         print_table(report.summary(result, len(y)))
-        typer.echo("\nThe same rows and folds with a grid:")
+        show("\nThe same rows and folds with a grid:")
     grid = search_grid(X, y, criterion.cv, problem.loss, unseen)
     if asked.is_json:
         settings = {
@@ -68,7 +67,7 @@ def demo(asked: DemoOptions):
             "n_features": X.shape[1],
         }
         found = report.to_dict(result, len(y), settings)
-        typer.echo(report.dump(found | {"unseen": ours, "grid": grid}))
+        show(report.dump(found | {"unseen": ours, "grid": grid}))
     else:
         rows = [(text, f"{ours[name]:.5g}", f"{grid[name]:.5g}") for name, text in COMPARED.items()]
         print_table(rows, ("", "fasthoag", "10 points, scikit-learn"))

@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-import typer
-
 from fasthoag import _core, report
 from fasthoag.cli.application import command
 from fasthoag.cli.options import Debug, Json
-from fasthoag.cli.terminal import print_table
+from fasthoag.cli.terminal import print_table, show
 from fasthoag.threads import n_threads_of
 
 
@@ -32,7 +30,7 @@ def info(asked: InfoOptions):
         "gpu": device,
     }
     if asked.is_json:
-        typer.echo(report.dump(facts))
+        show(report.dump(facts))
     else:
         print_table((name, as_text(value)) for name, value in facts.items())
 

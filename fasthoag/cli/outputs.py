@@ -1,17 +1,21 @@
 """Output files: what is checked before the work, and how they are written after it."""
 
 import os
+import shutil
 from pathlib import Path
 
+from fasthoag.cli.terminal import show
 from fasthoag.io import replacement
 from fasthoag.io.npz import labels_path
 from fasthoag.io.source import is_archive
+
+STDOUT = Path("-")  # where text is written, in place of a file
 
 
 def check_target(path, force, inputs=()):
     """Raises before any work when a file cannot be written later, or would replace one of the
     inputs, which are pairs (path, labels)."""
-    if path is None:
+    if path is None or path == STDOUT:
         return
     if path.exists() and not path.is_file():
         # Writing replaces a file, and a device would become one.
@@ -34,6 +38,17 @@ def check_target(path, force, inputs=()):
         ) from None
 
 
+def check_space(path, n_bytes):
+    """Raises before any work when a file of this size does not fit beside the one that it replaces,
+    as it must for a moment."""
+    free = shutil.disk_usage(Path(os.path.realpath(path)).parent).free
+    if free < n_bytes:
+        raise ValueError(
+            f"{path}: the model takes {n_bytes:,} bytes, and its disk has {free:,} left; make room "
+            "or give another name."
+        )
+
+
 def list_read(inputs):
     """All files behind pairs (path, labels): the labels of a .npz are beside it by default."""
     for path, labels in inputs:
@@ -44,6 +59,10 @@ def list_read(inputs):
 
 
 def write(path, text, force):
-    """Puts the text under `path` at once, as model files are: never a part of it."""
+    """Puts the text under `path` at once, as model files are: never a part of it; or on stdout."""
     # Names of files, which a report holds, may be bytes of any encoding.
-    replacement.replace_file(path, text.encode(errors="replace"), force)
+    content = text.encode(errors="replace")
+    if path == STDOUT:
+        show(content, ends_line=False)
+    else:
+        replacement.replace_file(path, content, force)

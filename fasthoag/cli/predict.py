@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as shorten
 
 import numpy as np
-import typer
 
 import fasthoag
 from fasthoag.cli.application import command
@@ -18,9 +18,9 @@ from fasthoag.cli.options import (
     argument,
     option,
 )
-from fasthoag.cli.outputs import check_target, write
+from fasthoag.cli.outputs import STDOUT, check_target, write
 from fasthoag.cli.rows import read, shown
-from fasthoag.cli.terminal import say
+from fasthoag.cli.terminal import say, tell
 from fasthoag.io.source import is_archive
 
 
@@ -30,9 +30,12 @@ class PredictOptions:
     data: argument(
         Path, "Rows, in the formats that tune reads, or - for stdin; a .npz needs no labels here."
     )
-    out: option(Path | None, "--out", help="Write here instead of stdout.") = None
+    out: option(Path | None, "--out", help="Write here instead of stdout (-).") = None
     proba: option(
-        bool, "--proba", help="Probability of the second (larger) label instead of labels."
+        bool,
+        "--proba",
+        help="Probability of the second (larger) label instead of labels; with loss multinomial a "
+        "column for every label, in ascending order.",
     ) = False
     labels: Labels = None
     zero_based: option(
@@ -52,25 +55,54 @@ def predict(asked: PredictOptions):
     are known."""
     check_target(asked.out, asked.force, ((asked.model, None), (asked.data, asked.labels)))
     fitted = fasthoag.load_model(asked.model)
-    if not (np.isfinite(fitted.coef).all() and np.isfinite(fitted.intercept).all()):
-        raise ValueError(f"{asked.model} has coefficients that are not finite; tune again.")
+    check_lines(fitted, asked)
     X, y = read_rows(fitted, asked)
-    is_judged = y is not None and check_labels(fitted, asked, y)
+    is_known = None if y is None else np.isfinite(y)
+    is_judged = y is not None and check_labels(fitted, asked, y[is_known])
     predicted = fitted.predict(X)
-    values = fitted.predict_proba(X)[:, 1] if asked.proba else predicted
-    text = "".join(
-        f"{value:.17g}\n" if values.dtype.kind in "fiu" else f"{value}\n" for value in values
-    )
-    if asked.out is None:
-        typer.echo(text, nl=False)
-    else:
-        write(asked.out, text, asked.force)
-    if is_judged and fitted.classes.size == 0:
+    write(asked.out or STDOUT, as_text(fitted, X, predicted, asked.proba), asked.force)
+    if is_judged:
+        if not is_known.all():
+            say(f"{np.sum(~is_known)} of {len(y)} rows have no known label and are not judged.")
+        judge(fitted, predicted[is_known], y[is_known])
+
+
+def check_lines(fitted, asked):
+    """Raises ValueError where labels are no lines."""
+    if fitted.classes.dtype.kind == "U":
+        for label in fitted.classes.tolist():
+            if label.splitlines() != [label]:
+                raise ValueError(
+                    f"{asked.model} has the label {shorten(label)}, which is no line of text; "
+                    "rename it, or predict with fasthoag.load_model."
+                )
+
+
+def as_text(fitted, X, predicted, is_proba):
+    """A line for every row. Numbers are the shortest that read back as the same."""
+    if not is_proba:
+        is_date = predicted.dtype.kind == "M"  # a list of dates may be one of plain numbers
+        labels = predicted.astype(str) if is_date else predicted
+        return "".join(f"{number(label)}\n" for label in labels.tolist())
+    probabilities = fitted.predict_proba(X)
+    if len(fitted.coef) == 1:
+        probabilities = probabilities[:, 1:]
+    return "".join(" ".join(map(number, row)) + "\n" for row in probabilities.tolist())
+
+
+def number(value):
+    """The shortest text that reads back as this number; other labels as they are."""
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def judge(fitted, predicted, y):
+    """Says how good predictions of these rows are."""
+    if fitted.classes.size == 0:
         error = np.mean((predicted - y) ** 2)
-        typer.echo(f"mean squared error {error:.6g} on {len(y)} rows", err=True)
-    elif is_judged:
+        tell(f"mean squared error {error:.6g} on {len(y)} rows")
+    else:
         n_right = int((predicted == y).sum())
-        typer.echo(f"accuracy {n_right / len(y):.6g} ({n_right} of {len(y)} rows)", err=True)
+        tell(f"accuracy {n_right / len(y):.6g} ({n_right} of {len(y)} rows)")
 
 
 def read_rows(fitted, asked):
@@ -112,20 +144,27 @@ def read_rows(fitted, asked):
 
 
 def check_labels(fitted, asked, y):
-    """Whether the labels can judge predictions; raises for labels that the model does not know."""
+    """Whether these labels, which are finite, can judge predictions; raises for labels that the
+    model does not know."""
     found, classes = np.unique(y), fitted.classes
-    if classes.size and classes.dtype.kind not in "fiu":
+    score = "accuracy" if classes.size else "mean squared error"
+    if len(found) == 0:
+        say(f"no {score}: no label of {asked.data} is a number.")
+        return False
+    is_number = classes.dtype.kind in "fiu"
+    if not is_number or classes.astype(float).tolist() != classes.tolist():
+        what = "whole numbers beyond 2**53" if is_number else "names"
         say(
-            f"no accuracy: the labels of {asked.model} are names, those of {asked.data} are "
-            "numbers."
+            f"no accuracy: the labels of {asked.model} are {what}, and those of {asked.data} are "
+            "numbers of double precision."
         )
         return False
     unknown = found[~np.isin(found, classes)] if classes.size else found[found == 0]
     # It is LIBSVM's custom that rows without labels have one all the same.
     if len(found) == len(unknown) == 1:
         say(
-            f"no {'accuracy' if classes.size else 'mean squared error'}: all labels of "
-            f"{asked.data} are {shown(found)}, taken to stand for unknown ones."
+            f"no {score}: all labels of {asked.data} are {shown(found)}, taken to stand for "
+            "unknown ones."
         )
         return False
     if classes.size and len(unknown):

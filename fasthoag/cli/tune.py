@@ -23,10 +23,10 @@ from fasthoag.cli.options import (
     choice,
     option,
 )
-from fasthoag.cli.outputs import check_target, write
+from fasthoag.cli.outputs import STDOUT, check_space, check_target, write
 from fasthoag.cli.rows import load_rows
 from fasthoag.cli.search import fit, judge, make_folds, make_model
-from fasthoag.cli.terminal import print_table
+from fasthoag.cli.terminal import print_table, show
 from fasthoag.estimators.strengths import PER, penalty_for
 from fasthoag.io import liblinear
 from fasthoag.losses import LOSSES
@@ -100,7 +100,11 @@ class TuneOptions:
     file_format: option(
         Format, "--format", help="Of --out; LIBLINEAR's own predict reads the second."
     ) = "fasthoag"
-    html: option(Path | None, "--report", help="Write an HTML page here.") = None
+    html: option(
+        Path | None,
+        "--report",
+        help="Write an HTML page here; - is stdout, in place of the tables.",
+    ) = None
     force: Force = False
     is_json: Json = False
     threads: Threads = None
@@ -189,7 +193,7 @@ def tune(asked: TuneOptions):
         all_settings(asked, data),
         None if data.test is None else judge_rows(problem, w, *data.test),
     )
-    deliver(asked, make_model(problem, result, w, data.classes, data.zero_based), found)
+    deliver(asked, (problem, result, w, data.classes, data.zero_based), found)
     return exit_code(result)
 
 
@@ -237,6 +241,10 @@ def check_together(asked):
         raise typer.BadParameter("--valid-labels needs --valid.")
     if asked.out is None and asked.file_format != "fasthoag":
         raise typer.BadParameter("--format needs --out.")
+    if asked.out == STDOUT:
+        raise typer.BadParameter("--out needs the name of a file: the result goes to stdout.")
+    if asked.html == STDOUT and asked.is_json:
+        raise typer.BadParameter("--report - excludes --json, which goes to stdout too.")
     outputs = asked.out, asked.html
     if None not in outputs and len({os.path.realpath(path) for path in outputs}) == 1:
         raise typer.BadParameter("--out and --report are the same file.")
@@ -270,6 +278,9 @@ def read_data(asked):
     )
     if asked.file_format == "liblinear" and classes.size:
         liblinear.whole_labels(classes)
+    if asked.out is not None:
+        n_outputs = len(classes) if asked.loss == "multinomial" else 1
+        check_space(asked.out, 8 * n_outputs * (rows[0][0].shape[1] + 1))  # more as text
     of_role = {"valid": None, "test": None} | dict(zip(files, rows, strict=True))
     return Data(**of_role, classes=classes, zero_based=is_zero_based)
 
@@ -383,15 +394,15 @@ def all_settings(asked, data):
     )
 
 
-def deliver(asked, model, found):
-    """Writes the model and the report and prints the result, also after a failure to write, as the
-    search may have taken hours. Only what is written is said to be."""
+def deliver(asked, parts, found):
+    """Writes the model of these parts and the report and prints the result, also after a failure to
+    write, as the search may have taken hours. Only what is written is said to be."""
     written = []
     try:
         if asked.out is not None:
             is_liblinear = asked.file_format == "liblinear"
             save = fasthoag.save_liblinear if is_liblinear else fasthoag.save_model
-            save(asked.out, model, overwrite=asked.force)
+            save(asked.out, make_model(*parts), overwrite=asked.force)
             written.append(("model", asked.out))
         if asked.html is not None:
             write(asked.html, report.page(*found), asked.force)
@@ -401,6 +412,6 @@ def deliver(asked, model, found):
             no_model = found.settings | {"out": None, "format": None}
             found = found._replace(settings=no_model)
         if asked.is_json:
-            typer.echo(report.dump(report.to_dict(*found)))
-        else:
+            show(report.dump(report.to_dict(*found)))
+        elif ("report", STDOUT) not in written:
             print_table(report.summary(found.result, found.n_held_out, found.unseen) + written)

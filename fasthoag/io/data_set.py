@@ -134,7 +134,7 @@ def read_together(
     Every X is as wide as its own file. "auto" as `zero_based` is decided for all text together: it
     counts from 0 if any text has an index 0. Where no file is text it stays "auto", and
     ``has_feature_0`` of a ``.npz`` file is None. Without `needs_labels`, y is None for a ``.npz``
-    file whose labels are neither named nor beside it.
+    file whose labels are neither named nor beside it, and labels may be NaN.
     """
     dtype, zero_based = real_type(dtype), counted_from(zero_based)
     check_n_threads(n_threads)
@@ -163,7 +163,8 @@ def read_together(
             X, y = read_npz(path, labels, dtype, limit, needs_labels, max_features)
             has_one = None
         else:
-            X, y, has_one = read_text(path, dtype, zero_based, n_threads, limit, max_features)
+            how = dtype, zero_based, n_threads, limit, max_features, needs_labels
+            X, y, has_one = read_text(path, *how)
         found.append((X, y, has_one))
         limit = limit.after(X.data, X.indices, X.indptr, *([] if y is None else [y]))
     has_feature_0 = [has_one for _, _, has_one in found if has_one is not None]

@@ -16,6 +16,8 @@ SOLVERS = {
     "squared": ("L2R_L2LOSS_SVR", True),
 }
 
+ROWS = 2**16  # whose text is made at once
+
 
 def save_liblinear(path: Path, model: Model, *, overwrite: bool = False) -> None:
     """Write a model as LIBLINEAR's text format, which its ``predict`` reads.
@@ -63,8 +65,16 @@ def save_liblinear(path: Path, model: Model, *, overwrite: bool = False) -> None
     head += [f"nr_feature {n_features}", "bias 1", "w", ""]
     content = BytesIO()
     content.write("\n".join(head).encode("ascii"))
-    np.savetxt(content, np.vstack([model.coef.T, model.intercept]), fmt="%.17g")
+    for start in range(0, n_features, ROWS):
+        write_weights(content, model.coef[:, start : start + ROWS].T)
+    write_weights(content, model.intercept[None])
     replace_file(path, content.getbuffer(), overwrite)
+
+
+def write_weights(content, weights):
+    """A line for every row, with the shortest numbers that read back as the same."""
+    lines = (" ".join(map(repr, row)) + "\n" for row in weights.tolist())
+    content.write("".join(lines).encode("ascii"))
 
 
 def solver_of(loss):

@@ -1,6 +1,7 @@
 """A fitted linear model by itself: what is kept of a search, and enough to predict."""
 
 from dataclasses import dataclass
+from reprlib import repr as shown  # of a long value the beginning
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,11 @@ from fasthoag.design.cpu import check_finite
 from fasthoag.design.structure import sound_csr
 from fasthoag.io.inputs import counted_from
 from fasthoag.kinds import array_of, numbers_of
-from fasthoag.losses import INVERSE_LINKS, likeliest, link_of
+from fasthoag.losses import INVERSE_LINKS, LOSSES, MULTINOMIAL, likeliest, link_of
 from fasthoag.types import Array
+
+CUSTOM = "custom"  # what stands for every loss of a user's own: predictions are z themselves
+KINDS_OF_CLASSES = "biufUM"  # of NumPy: numbers, strings, dates
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +26,14 @@ class Model:
     Parameters
     ----------
     loss : str
+        The name of a built-in loss, two joined by "+" for a mix, or "custom" for a loss of your
+        own.
     coef : array, shape (n_outputs, n_features)
     intercept : array, shape (n_outputs,)
     classes : array, shape (0,), (2,) or (n_outputs,)
-        Labels in the order of the outputs; with one output, the second is the positive class. Empty
-        for regression. -1 and +1 if left empty with loss "logistic" and one output.
+        Labels in the order of the outputs; with one output, the second is the positive class.
+        Numbers, strings or dates (``datetime64``), no two of them equal. Empty for regression. -1
+        and +1 if left empty with loss "logistic" and one output.
     theta, lam : array, shape (n_hyper,)
         Hyperparameters on log scale, and the strengths they stand for.
     value, value_error : float
@@ -36,6 +43,12 @@ class Model:
     zero_based : {"auto", True, False}
         Whether the text that it was trained on counts features from 0, for `load_svmlight` to read
         other text alike; "auto" if that is not known.
+
+    Raises
+    ------
+    ValueError
+        Names the argument: shapes that do not fit, coefficients that are not finite, a loss that is
+        not known, classes that are equal, missing or of several kinds.
 
     Examples
     --------
@@ -60,26 +73,15 @@ class Model:
     zero_based: bool | str = "auto"
 
     def __post_init__(self) -> None:
-        coef = np.atleast_2d(np.asarray(numbers_of(self.coef, "coef"), np.float64))
-        intercept = np.atleast_1d(np.asarray(numbers_of(self.intercept, "intercept"), np.float64))
-        classes = array_of(self.classes, "classes")
-        if classes.size == 0 and self.loss == "logistic" and len(coef) == 1:
-            classes = np.array([-1.0, 1.0])
-        if coef.ndim != 2 or intercept.shape != (len(coef),):
-            raise ValueError(
-                f"intercept must have shape ({len(coef)},) for this coef; found {intercept.shape}."
-            )
-        n_classes = 2 if len(coef) == 1 else len(coef)
-        if classes.dtype == object or classes.ndim != 1 or classes.size not in (0, n_classes):
-            raise ValueError(
-                f"classes must be empty or {n_classes} numbers or strings; found {self.classes!r}."
-            )
-        converted: dict[str, Any] = {"coef": coef, "intercept": intercept, "classes": classes}
+        coef = np.atleast_2d(finite_numbers("coef", self.coef))
+        intercept = np.atleast_1d(finite_numbers("intercept", self.intercept))
+        check_outputs(self.loss, coef, intercept)
+        converted: dict[str, Any] = {"coef": coef, "intercept": intercept}
+        converted["classes"] = checked_classes(self.classes, self.loss, len(coef))
+        converted |= {name: hyperparameters(name, getattr(self, name)) for name in ("theta", "lam")}
         converted |= {
-            name: np.atleast_1d(np.asarray(numbers_of(getattr(self, name), name), np.float64))
-            for name in ("theta", "lam")
+            name: single_number(name, getattr(self, name)) for name in ("value", "value_error")
         }
-        converted |= {name: float(getattr(self, name)) for name in ("value", "value_error")}
         converted |= {name: str(getattr(self, name)) for name in ("loss", "status", "message")}
         converted["zero_based"] = counted_from(self.zero_based)
         for name, value in converted.items():
@@ -96,9 +98,6 @@ class Model:
                 f"X must have {n_features} columns; found shape {X.shape}. Load it with that "
                 "n_features."
             )
-        check_finite(self.coef, "coef")
-        check_finite(self.intercept, "intercept")
-        X = X.tocsr() if is_sparse else X
         check_finite(numbers_of(X.data, "X") if is_sparse else X, "X")
         X = X.astype(np.float64, copy=False)
         with our_arithmetic():
@@ -114,13 +113,97 @@ class Model:
         return self.classes[likeliest(z)]
 
     def predict_proba(self, X: Any) -> Array:
-        """Probabilities of the two classes, shape (n_rows, 2). Only models with loss "logistic" and
-        one output have them."""
-        if self.loss != "logistic" or len(self.coef) != 1:
+        """Probabilities of the classes, in their order: shape (n_rows, 2) with loss "logistic" and
+        one output, (n_rows, n_outputs) with loss "multinomial". Other models have none."""
+        if self.loss != MULTINOMIAL.name and (self.loss != "logistic" or len(self.coef) != 1):
             raise ValueError(
-                "probabilities need loss 'logistic' with one output; this model has loss "
-                f"{self.loss!r}."
+                "probabilities need loss 'logistic' with one output, or 'multinomial'; this model "
+                f"has loss {self.loss!r} and {len(self.coef)} outputs."
             )
         z = self.decision_function(X)
         with our_arithmetic():
             return INVERSE_LINKS["logit"](z)
+
+
+def check_outputs(loss, coef, intercept):
+    """Raises ValueError unless the parts are those of a linear model with this loss."""
+    parts = loss.split("+") if isinstance(loss, str) else []
+    is_mix = len(parts) == 2 and all(part in {*LOSSES, CUSTOM} for part in parts)
+    if not is_mix and (len(parts) != 1 or loss not in {*LOSSES, CUSTOM, MULTINOMIAL.name}):
+        raise ValueError(
+            f"loss must be one of {', '.join(map(repr, [*LOSSES, MULTINOMIAL.name]))}, a mix of "
+            f"two such as 'huber+squared', or {CUSTOM!r} for a loss of your own; found "
+            f"{shown(loss)}."
+        )
+    if coef.ndim != 2 or len(coef) < (2 if loss == MULTINOMIAL.name else 1):
+        raise ValueError(
+            "coef must have shape (n_outputs, n_features), with a row for each class of loss "
+            f"'multinomial'; found {coef.shape} for loss {loss!r}."
+        )
+    if intercept.shape != (len(coef),):
+        raise ValueError(
+            f"intercept must have shape ({len(coef)},) for this coef; found {intercept.shape}."
+        )
+
+
+def checked_classes(given, loss, n_outputs):
+    """The labels as an array of one kind, without a change to any of them."""
+    classes = array_of(given, "classes")
+    if classes.size == 0 and classes.ndim == 1:
+        return np.array([-1.0, 1.0]) if loss == "logistic" and n_outputs == 1 else np.empty(0)
+    if classes.dtype.kind not in KINDS_OF_CLASSES:  # Objects may be strings all the same.
+        given = classes.tolist()
+        classes = np.asarray(given)
+    n_classes = max(2, n_outputs)
+    if classes.dtype.kind not in KINDS_OF_CLASSES or classes.shape != (n_classes,):
+        raise ValueError(
+            f"classes must be empty or {n_classes} numbers, strings or dates (datetime64); found "
+            f"{shown(classes.tolist())}."
+        )
+    if classes.dtype.kind in "fM" and not np.isfinite(classes).all():
+        raise ValueError(f"classes must be finite; found {classes[~np.isfinite(classes)][0]}.")
+    # An array of several kinds, or of whole numbers beside fractions, changes what it holds.
+    is_list = isinstance(given, (list, tuple)) and classes.dtype.kind != "M"
+    if is_list and classes.tolist() != list(given):
+        raise ValueError(f"classes must be all of one kind and size; found {shown(given)}.")
+    values, counts = np.unique(classes, return_counts=True)
+    if len(values) < n_classes:
+        twice = shown(values[counts > 1].tolist())
+        raise ValueError(f"classes must differ from each other; {twice} are there more than once.")
+    return classes
+
+
+def real_numbers(name, value):
+    """`value` as an array of doubles."""
+    return np.asarray(numbers_of(value, name), dtype=np.float64)
+
+
+def finite_numbers(name, value):
+    """`value` as an array of doubles, all of them finite."""
+    array = real_numbers(name, value)
+    if array.size:
+        for extreme in (array.min(), array.max()):  # NaN is both; this needs no second array.
+            if not np.isfinite(extreme):
+                raise ValueError(
+                    f"{name} has numbers that are not finite ({extreme}); tune again, or correct "
+                    "them."
+                )
+    return array
+
+
+def hyperparameters(name, value):
+    """`value` as a vector of doubles without NaN."""
+    array = np.atleast_1d(real_numbers(name, value))
+    if array.ndim != 1 or np.isnan(array).any():
+        raise ValueError(
+            f"{name} must have shape (n_hyper,) and no NaN; found {shown(array.tolist())}."
+        )
+    return array
+
+
+def single_number(name, value):
+    """`value` as a float."""
+    array = real_numbers(name, value)
+    if array.size != 1:
+        raise ValueError(f"{name} must be one number; found {shown(array.tolist())}.")
+    return float(array.item())

@@ -1,16 +1,39 @@
-"""Model files: NumPy ``.npz`` archives without pickles."""
+"""Model files: NumPy ``.npz`` archives without pickles or compression."""
 
+import errno
+import math
+import os
+import zipfile
 from dataclasses import fields
 from io import BytesIO
+from reprlib import repr as shown
 
 import numpy as np
+from numpy.lib import format as npy
 
 from fasthoag.io.inputs import existing_file, raise_unless_content
-from fasthoag.io.model import Model
+from fasthoag.io.model import KINDS_OF_CLASSES, Model
 from fasthoag.io.replacement import replace_file
 from fasthoag.types import Path
 
 FORMAT, VERSION = "fasthoag-model", 2  # Version 1 had no zero_based.
+
+# Of every array in the file: the kinds of NumPy that it may have, and its number of dimensions.
+HEAD = {"format": ("U", 0), "version": ("iu", 0)}
+FIELDS = {
+    "loss": ("U", 0),
+    "coef": ("f", 2),
+    "intercept": ("f", 1),
+    "classes": (KINDS_OF_CLASSES, 1),
+    "theta": ("f", 1),
+    "lam": ("f", 1),
+    "value": ("f", 0),
+    "value_error": ("f", 0),
+    "status": ("U", 0),
+    "message": ("U", 0),
+    "zero_based": ("bU", 0),
+}
+LONGEST_DIRECTORY = 2**16  # bytes, of which these arrays fill about a thousand
 
 
 def save_model(path: Path, model: Model, *, overwrite: bool = False) -> None:
@@ -51,25 +74,95 @@ def load_model(path: Path) -> Model:
     ------
     FileNotFoundError
     ValueError
-        Not a model file, truncated or corrupt, or of a newer version.
+        With the path: not a model file, truncated or corrupt, of a newer version, or what it holds
+        is no `Model`.
     """
     path = existing_file(path, "a model file")
+    if not os.path.isfile(path):
+        raise ValueError(f"{path}: a model is an ordinary file; this is a pipe or a device.")
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            if archive["format"] != FORMAT:
-                raise ValueError("another format")
-            # The version comes first: what a newer one holds may not be readable here.
-            version = int(archive["version"])
-            if version <= VERSION:
-                content = {name: archive[name] for name in archive.files}
-                del content["format"], content["version"]
-                return Model(**{name: v if v.ndim else v.item() for name, v in content.items()})
+        with open(path, "rb") as file:
+            check_directory(file)
+            with zipfile.ZipFile(file) as archive:
+                # The version comes first: what a newer one holds may not be readable here.
+                version = read_version(archive)
+                if version <= VERSION:
+                    return read_fields(archive, version)
     except Exception as error:
-        raise_unless_content(error)
+        # The place of a part may be a place where no file has one, which the system says.
+        if not (isinstance(error, OSError) and error.errno == errno.EINVAL):
+            raise_unless_content(error)
+        why = " ".join(str(error).split())
         raise ValueError(
-            f"{path}: not a model file of fasthoag, or truncated or corrupt ({error})."
+            f"{path}: not a model file of fasthoag, or truncated or corrupt ({why})."
         ) from error
     raise ValueError(
         f"{path}: model file of version {version}; this fasthoag reads 1 to {VERSION}. "
         "Update fasthoag."
     )
+
+
+def check_directory(file):
+    """Raises ValueError unless the directory of the archive, which is at the end of the file, is
+    short: to read it takes many times its size in memory."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 98))
+    end = file.read(98)
+    length = end[-10:-6]
+    if end[-42:-38] == b"PK\x06\x07":  # Files beyond 4 GiB have a second, larger record.
+        length = end[-58:-50]
+    if end[-22:-18] != b"PK\x05\x06" or int.from_bytes(length, "little") > LONGEST_DIRECTORY:
+        raise ValueError("no short directory of an archive at its end")
+
+
+def read_version(archive):
+    """The version of a model file of ours."""
+    head = {name: read_array(archive, name, *kind) for name, kind in HEAD.items()}
+    version = head["version"].item()
+    if head["format"] != FORMAT or version < 1:
+        raise ValueError(f"format {shown(head['format'].item())}, version {version}")
+    return version
+
+
+def read_fields(archive, version):
+    """The `Model`; the archive must hold all of its arrays, once, and nothing else."""
+    kinds = {name: FIELDS[name] for name in FIELDS if version > 1 or name != "zero_based"}
+    expected = sorted(f"{name}.npy" for name in (*HEAD, *kinds))
+    found = sorted(archive.namelist())
+    if found != expected:
+        absent = sorted({*expected} - {*found})
+        raise ValueError(
+            f"it lacks {', '.join(absent)}"
+            if absent
+            else f"it holds {len(found)} parts in place of {len(expected)}, some unknown or twice"
+        )
+    content = {name: read_array(archive, name, *kind) for name, kind in kinds.items()}
+    return Model(**{name: v if v.ndim else v.item() for name, v in content.items()})
+
+
+def read_array(archive, name, kinds, ndim):
+    """An array of the archive. What it claims to be is compared with the bytes that the file has
+    for it before there is memory for it: so no file needs more than a few times its size."""
+    part = archive.getinfo(f"{name}.npy")
+    if part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size:
+        raise ValueError(f"{name} is compressed, which save_model does not do")
+    if part.file_size > os.fstat(archive.fp.fileno()).st_size:
+        raise ValueError(f"{name} is said to be longer than the file")
+    with archive.open(part) as stream:
+        shape, dtype = read_head_of_array(stream)
+        if dtype.kind not in kinds or len(shape) != ndim:
+            raise ValueError(f"{name} is an array of {dtype} with shape {shape}")
+        if math.prod(shape) * dtype.itemsize != part.file_size - stream.tell():
+            raise ValueError(f"{name} has other bytes than shape {shape} of {dtype} takes")
+        stream.seek(0)
+        return npy.read_array(stream, allow_pickle=False)
+
+
+def read_head_of_array(stream):
+    """Shape and dtype of an array in NumPy's format."""
+    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    version = npy.read_magic(stream)
+    if version not in read:
+        raise ValueError(f"version {version} of NumPy's format")
+    shape, _, dtype = read[version](stream)
+    return shape, dtype

@@ -12,6 +12,13 @@ import zipfile
 import numpy as np
 import scipy.sparse
 
+from fasthoag.design.structure import (
+    check_blocks_of_rows,
+    check_compressed,
+    check_coordinates,
+    check_diagonals,
+    check_values,
+)
 from fasthoag.io.inputs import existing_file, name_of, raise_unless_content
 from fasthoag.io.memory import NO_LIMIT
 from fasthoag.io.source import fill, opened, read_fully, size_of
@@ -31,7 +38,7 @@ LONGEST_HEADER = 1024  # bytes; that of a plain array has about 100
 
 def read_npz(path, labels, dtype, limit, needs_labels, max_features):
     """X and y. Without `needs_labels`, y is None where labels are neither named nor beside the
-    file."""
+    file, and may have numbers that are not finite."""
     X = _npz_matrix(path, dtype, limit, max_features)
     if labels is None:
         labels = labels_path(path)
@@ -42,7 +49,8 @@ def read_npz(path, labels, dtype, limit, needs_labels, max_features):
             f"{name_of(path)}: an open .npz file has no labels beside it; give labels=."
         )
     limit = limit.after(X.data, X.indices, X.indptr)
-    y = _npy_labels(path, existing_file(labels, "the labels of " + name_of(path)), limit)
+    labels = existing_file(labels, "the labels of " + name_of(path))
+    y = _npy_labels(path, labels, limit, needs_labels)
     if len(y) != X.shape[0]:
         raise ValueError(
             f"{name_of(path)} has {X.shape[0]} rows, but its labels file has {len(y)}; give the "
@@ -176,7 +184,7 @@ def _read_header(stream, name):
     return dtype, shape, is_fortran, 8 + len(length) + n
 
 
-def _npy_labels(path, labels, limit):
+def _npy_labels(path, labels, limit, needs_labels):
     """The labels as doubles; `path` is the file whose rows they are of."""
     name = name_of(labels)
     try:
@@ -191,7 +199,7 @@ def _npy_labels(path, labels, limit):
             f"shape {y.shape}, dtype {y.dtype}."
         )
     y = y.astype(np.float64)
-    if not np.isfinite(y).all():
+    if needs_labels and not np.isfinite(y).all():
         raise ValueError(
             f"{name}: label {np.flatnonzero(~np.isfinite(y))[0]} (counting from 0) is not finite."
         )
@@ -210,47 +218,20 @@ def _shape(numbers):
 
 
 def _sound(form, shape, data, indices=None, indptr=None, **where):
-    """Raises ValueError unless the arrays fit together: SciPy's conversions trust them."""
-    n_rows, n_cols = shape
-    if data.ndim != {"bsr": 3, "dia": 2}.get(form, 1):
-        raise ValueError(f"data has shape {data.shape}")
+    """Raises ValueError unless the arrays fit together: SciPy trusts them, from the start."""
+    name = "the matrix"
+    n_stored = len(check_values(data, {"bsr": 3, "dia": 2}.get(form, 1), name))
     if form == "dia":
-        _check_diagonals(where["offsets"], len(data), shape)
+        check_diagonals(where["offsets"], data, shape, name)
     elif form == "coo":
-        row, col = where["coords"] if "coords" in where else (where["row"], where["col"])
-        _check_index("row", row, len(data), n_rows)
-        _check_index("col", col, len(data), n_cols)
+        pair = where["coords"] if "coords" in where else (where["row"], where["col"])
+        check_coordinates(*pair, n_stored, shape, name)
     elif form == "bsr":
-        R, C = data.shape[1:]
-        if R < 1 or C < 1 or n_rows % R or n_cols % C:
-            raise ValueError(f"blocks of shape {R, C} make no matrix of shape {shape}")
-        _check_compressed(indptr, indices, len(data), n_rows // R, n_cols // C)
+        check_blocks_of_rows(indptr, indices, data, shape, name)
+    elif form == "csr":
+        check_compressed(indptr, indices, n_stored, shape, name)
     else:
-        major, minor = shape if form == "csr" else shape[::-1]
-        _check_compressed(indptr, indices, len(data), major, minor)
-
-
-def _check_compressed(indptr, indices, n_values, n_major, n_minor):
-    if indptr.ndim != 1 or len(indptr) != n_major + 1:
-        raise ValueError(f"indptr has shape {indptr.shape}; expected {(n_major + 1,)}")
-    if indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any() or indptr[-1] > n_values:
-        raise ValueError(f"indptr must begin with 0, never fall, and end at {n_values} at most")
-    _check_index("indices", indices, n_values, n_minor)
-
-
-def _check_index(name, index, n_values, n):
-    if index.ndim != 1 or len(index) != n_values:
-        raise ValueError(f"{name} has shape {index.shape}; expected {(n_values,)}")
-    if n_values and not (index.min() >= 0 and index.max() < n):
-        raise ValueError(f"{name} must be from 0 to {n - 1}; found {index.min()} to {index.max()}")
-
-
-def _check_diagonals(offsets, n_diagonals, shape):
-    n_rows, n_cols = shape
-    if offsets.shape != (n_diagonals,) or len(np.unique(offsets)) != n_diagonals:
-        raise ValueError(f"offsets must be {n_diagonals} different numbers")
-    if n_diagonals and not (-n_rows < offsets.min() and offsets.max() < n_cols):
-        raise ValueError(f"offsets must lie within shape {shape}")
+        check_compressed(indptr, indices, n_stored, shape[::-1], name, words=("column", "row"))
 
 
 def _matrix(form, shape, data, **where):

@@ -97,10 +97,12 @@ def load_svmlight(
     return with_features(path, X, n_features), y
 
 
-def read_text(path, dtype, zero_based, n_threads, limit, max_features):
-    """X with as many columns as the text shows, y, and whether the text has an index 0."""
+def read_text(path, dtype, zero_based, n_threads, limit, max_features, needs_labels=True):
+    """X with as many columns as the text shows, y, and whether the text has an index 0. Without
+    `needs_labels` those that are not finite, or ``?``, are NaN."""
     base = -1 if isinstance(zero_based, str) else int(zero_based)
-    parser = _core.SvmlightParser(base, dtype == np.float32, max_features, limit.left)
+    how = base, dtype == np.float32, max_features, limit.left, needs_labels
+    parser = _core.SvmlightParser(*how)
     try:
         with opened_text(path) as (stream, is_packed):
             _parse(stream, is_packed, parser, n_threads, limit)
