@@ -58,7 +58,10 @@ def sound_csr(X, name="X"):
     int32 or int64 and no values beyond its last pointer."""
     check_structure(X, name)
     if X.format != "csr":
-        X = X.tocsr()
+        try:
+            X = X.tocsr()
+        except (TypeError, ValueError, OverflowError) as error:  # lists, bytes in another order
+            raise ValueError(f"{name} has entries that CSR cannot hold ({error})") from None
         check_structure(X, name)  # lists hold any numbers
     nnz = int(X.indptr[-1])
     is_plain = X.indptr.dtype == X.indices.dtype and X.indices.dtype in (np.int32, np.int64)
@@ -86,8 +89,11 @@ def check_shape(shape, name):
 def check_values(data, n_dims, name):
     """The array of stored values."""
     data = np.asarray(data)
-    if data.ndim != n_dims:
-        raise ValueError(f"{name}.data must have {n_dims} dimensions; got shape {data.shape}")
+    if data.ndim != n_dims or data.dtype.kind not in "biufc":
+        raise ValueError(
+            f"{name}.data must have {n_dims} dimensions and hold numbers; got shape {data.shape}, "
+            f"dtype {data.dtype}"
+        )
     return data
 
 
@@ -99,8 +105,10 @@ def integers(array, name):
             f"{name} must be a vector of whole numbers; got shape {array.shape}, dtype "
             f"{array.dtype}"
         )
+    if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} has the number {array.max()}. Make it anew from sound arrays")
     if array.dtype not in (np.int32, np.int64):  # other widths, signs and byte orders
-        array = array.astype(np.int64)  # what is above its range becomes negative, and is refused
+        array = array.astype(np.int64)
     return np.ascontiguousarray(array)
 
 
