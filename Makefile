@@ -1,16 +1,26 @@
 # make demo: build and run the main job on real data.  make test: build and run the tests.
 # make lint: check form and habits.  make format: mend the form.  make bench: the table of the README.
+# make sanitize: the tests of the kernels, built to find reads and writes of foreign memory.
+# make fuzz: broken files and matrices for as long as FUZZ_SECONDS and FUZZ_EXAMPLES say.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-NATIVE = $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/cuda/*.cu csrc/cuda/*.cuh tests/support/*.hpp)
+NATIVE = $(wildcard csrc/*.?pp csrc/*/*.?pp csrc/cuda/*.cu csrc/cuda/*.cuh tests/support/*.hpp \
+    tests/fuzz/*.?pp)
 # Tests that run with a coefficient map of every kind too; all but equivariances may.
 IN_TWO_SPACES = tests/test_hypergradient.py tests/test_blocks.py
 # Kernels and solvers, once more with one thread by the environment.
 ON_ONE_THREAD = tests/test_passes.py tests/test_linsolve.py tests/test_solvers.py tests/test_inner.py
 SOURCES = pyproject.toml setup.py $(wildcard csrc/* csrc/bind/* csrc/cuda/*)
+# Kernels and readers, built with sanitizers.
+SANITIZED = $(ON_ONE_THREAD) tests/test_io.py tests/test_structure.py
+SANITIZERS = address,undefined
+# What one fuzzer gets in seconds, and one test of tests/fuzz in cases.
+FUZZ_SECONDS ?= 60
+FUZZ_EXAMPLES ?= 5000
+FUZZ_TARGETS = text structure
 
-.PHONY: demo test tsan lint format bench clean
+.PHONY: demo test tsan lint format bench sanitize fuzz clean
 
 demo: $(VENV)/.built
 	$(BIN)/fasthoag demo
@@ -44,6 +54,21 @@ format: $(VENV)/.built-lint
 bench: $(VENV)/.built-bench
 	$(BIN)/python bench/run.py --all
 
+# The interpreter itself is not built with the sanitizers: their libraries have to be there first.
+# What it still holds at its end is no leak of ours.
+sanitize: build/sanitize/.built
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	    build/sanitize/bin/pytest -q -p no:cacheprovider $(SANITIZED)
+
+fuzz: $(FUZZ_TARGETS:%=build/fuzz/%) $(VENV)/.built-test
+	for target in $(FUZZ_TARGETS); do \
+	    mkdir -p build/fuzz/corpus/$$target build/fuzz/found; \
+	    ASAN_OPTIONS=detect_leaks=0 build/fuzz/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=400 \
+	        -timeout=5 -verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/found/$$target- \
+	        build/fuzz/corpus/$$target tests/fuzz/corpus/$$target || exit 1; done
+	FASTHOAG_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -q -n 2 tests/fuzz
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -64,6 +89,25 @@ $(VENV)/.built-lint: $(BIN)/python Makefile
 $(VENV)/.built-bench: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	touch $@ $(VENV)/.built
+
+build/sanitize/.built: $(SOURCES)
+	$(PYTHON) -m venv build/sanitize
+	FASTHOAG_SANITIZE=$(SANITIZERS) build/sanitize/bin/python -m pip install --quiet ".[test]"
+	touch $@
+
+# libFuzzer comes with atheris, which has it for Linux on x86-64; which Python it is for matters
+# not, as only the archive is used. g++ has other callbacks than clang, see tests/fuzz/engine.cpp.
+LIBFUZZER = build/fuzz/atheris/libclang_rt.fuzzer_no_main.a
+FUZZ_FLAGS = -std=c++17 -g -O1 -fopenmp -fsanitize=$(SANITIZERS) -fno-sanitize-recover=all -Icsrc
+
+$(LIBFUZZER): | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --no-deps --target build/fuzz/atheris \
+	    --only-binary :all: --platform manylinux2014_x86_64 --python-version 3.13 atheris==3.1.0
+
+build/fuzz/%: tests/fuzz/%.cpp tests/fuzz/engine.cpp tests/fuzz/expect.hpp $(LIBFUZZER) $(SOURCES)
+	$(CXX) $(FUZZ_FLAGS) -fsanitize-coverage=trace-pc,trace-cmp -c $< -o $@.o
+	$(CXX) $(FUZZ_FLAGS) -Wl,--wrap=__sanitizer_cov_trace_pc tests/fuzz/engine.cpp $@.o \
+	    $(LIBFUZZER) -o $@
 
 clean:
 	rm -rf $(VENV) build fasthoag.egg-info fasthoag/_core*.so

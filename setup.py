@@ -58,12 +58,16 @@ if not os.environ.get("FASTHOAG_NO_OPENMP"):
         print("warning: no OpenMP found; fasthoag will run on one thread", file=sys.stderr)
 if os.environ.get("FASTHOAG_NATIVE"):
     compile_args.append("-march=native")
-if os.environ.get("FASTHOAG_SANITIZE"):  # address,undefined or thread
-    sanitize = f"-fsanitize={os.environ['FASTHOAG_SANITIZE']}"
-    compile_args += [sanitize, "-g", "-O1"]
-    link_args += [sanitize]
+options = {}
+if sanitizers := os.environ.get("FASTHOAG_SANITIZE"):  # what -fsanitize= takes
+    sanitizers = "address,undefined" if sanitizers == "1" else sanitizers
+    compile_args += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-g", "-O1"]
+    link_args += [f"-fsanitize={sanitizers}"]
+    # A folder of its own: setuptools would take the objects of another build for these.
+    options["build"] = {"build_base": os.path.join("build", sanitizers.replace(",", "-"))}
 
 setup(
+    options=options,
     ext_modules=[
         Pybind11Extension(
             "fasthoag._core",

@@ -1,0 +1,33 @@
+"""The programs that `make fuzz` feeds agree on the corpus with the slow ones beside them, and read
+no foreign memory."""
+
+import os
+import subprocess
+
+import fuzzing
+import pytest
+
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+FLAGS = ["-std=c++17", "-g", "-O0", "-fopenmp", *SANITIZE]
+CSRC = fuzzing.HERE.parents[1] / "csrc"
+
+
+@pytest.fixture(scope="module", params=["text", "structure"])
+def target(request, tmp_path_factory):
+    """The program, and the name of its part of the corpus."""
+    program = tmp_path_factory.mktemp("target") / request.param
+    sources = [fuzzing.HERE / f"{request.param}.cpp", fuzzing.HERE / "replay.cpp"]
+    compiler = os.environ.get("CXX", "g++")
+    subprocess.run([compiler, *FLAGS, f"-I{CSRC}", *sources, "-o", program], check=True)
+    return program, request.param
+
+
+def test_a_target_agrees_with_the_slow_one_on_the_corpus(target):
+    program, name = target
+    done = subprocess.run(
+        [program, *fuzzing.seeds(name)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"ASAN_OPTIONS": "detect_leaks=0"},
+    )
+    assert done.returncode == 0, done.stderr
