@@ -55,11 +55,11 @@ bench: $(VENV)/.built-bench
 	$(BIN)/python bench/run.py --all
 
 # The interpreter itself is not built with the sanitizers: their libraries have to be there first.
-# What it still holds at its end is no leak of ours.
+# What it still holds at its end is no leak of ours. Reports go past the capture of pytest.
 sanitize: build/sanitize/.built
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	    build/sanitize/bin/pytest -q -p no:cacheprovider $(SANITIZED)
+	    build/sanitize/bin/pytest -q -p no:cacheprovider --capture=sys $(SANITIZED)
 
 fuzz: $(FUZZ_TARGETS:%=build/fuzz/%) $(VENV)/.built-test
 	for target in $(FUZZ_TARGETS); do \
