@@ -59,7 +59,8 @@ bench: $(VENV)/.built-bench
 sanitize: build/sanitize/.built
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	    build/sanitize/bin/pytest -q -p no:cacheprovider --capture=sys $(SANITIZED)
+	    build/sanitize/bin/pytest -q -p no:cacheprovider -p no:faulthandler --capture=sys \
+	        $(SANITIZED)
 
 fuzz: $(FUZZ_TARGETS:%=build/fuzz/%) $(VENV)/.built-test
 	for target in $(FUZZ_TARGETS); do \
