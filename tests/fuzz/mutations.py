@@ -86,7 +86,7 @@ def cast(array, kind):
     try:
         with np.errstate(all="ignore"):
             return array.astype(kind)
-    except (TypeError, ValueError, OverflowError):  # There is no such conversion.
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # There is none.
         return np.zeros(array.shape, kind)
 
 
