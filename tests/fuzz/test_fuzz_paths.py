@@ -164,7 +164,7 @@ def make(fields):
         return
     with judges.folder_with() as folder:
         path = os.path.join(folder, "made.model")
-        judges.outcome(lambda: made.predict(np.zeros((2, made.coef.shape[1]))), ["loss"])
+        judges.outcome(lambda: made.predict(np.zeros((2, made.coef.shape[1]))), ["loss", *fields])
         if judges.outcome(lambda: save_model(path, made), [path]) is not judges.REFUSED:
             again = load_model(path)
             judges.assert_same([made.coef, made.intercept], [again.coef, again.intercept])
