@@ -9,6 +9,7 @@ Names are imported on first use: NumPy, SciPy and scikit-learn take a second, an
 listens to signals before it."""
 
 import sys
+from types import ModuleType
 
 __version__ = "0.1.0"  # the only place; pyproject.toml reads it
 
@@ -167,12 +168,12 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-class _Package(type(sys)):
+class _Package(ModuleType):
     """The functions `hoag` and `custom_loss` are in modules of their names, which Python would put
     in their place when they are imported."""
 
     def __setattr__(self, name, value):
-        if name not in __all__ or not isinstance(value, type(sys)):
+        if name not in __all__ or not isinstance(value, ModuleType):
             super().__setattr__(name, value)
 
 

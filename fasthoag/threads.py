@@ -12,13 +12,11 @@ import os
 import sys
 import threading
 import warnings
-from pathlib import Path
 
 import numpy as np
 
 from fasthoag import _core
-
-PROC = Path("/proc/self")
+from fasthoag.control_groups import PROC, groups_of
 
 
 def n_threads_of(asked, name="n_threads", *, warns=True):
@@ -95,30 +93,7 @@ def n_of_affinity():
 def cpu_quota(proc=PROC):
     """The cores' worth of time that the control groups of this process allow, infinity without a
     limit. It is read anew, as a limit may change while a process runs."""
-    if not (proc / "cgroup").exists():  # no Linux, or no /proc
-        return math.inf
-    lines = (proc / "cgroup").read_text().splitlines()
-    paths = {kinds: path for _, kinds, path in (line.split(":", 2) for line in lines)}
-    mounts = (proc / "mountinfo").read_text().splitlines()
-    groups = [group for line in mounts for group in groups_at(line, paths)]
-    return min(map(quota_of, groups), default=math.inf)
-
-
-def groups_at(mount, paths):
-    """The folders of the control group of this process and of those that it is in, where a line of
-    mountinfo has mounted the groups that share out time."""
-    where, _, what = mount.partition(" - ")
-    root, point = where.split()[3:5]
-    system, _, options = what.split(" ", 2)
-    if system == "cgroup2":
-        path = paths.get("", "/")
-    elif system == "cgroup" and "cpu" in options.split(","):
-        path = next((path for kinds, path in paths.items() if "cpu" in kinds.split(",")), "/")
-    else:
-        return []
-    # Within a container the path may be as the host sees it: then the group is what is mounted.
-    inner = Path("/", os.path.relpath(path, root)) if Path(path).is_relative_to(root) else Path("/")
-    return [Path(point, *one.parts[1:]) for one in (inner, *inner.parents)]
+    return min(map(quota_of, groups_of("cpu", proc)), default=math.inf)
 
 
 def quota_of(group):

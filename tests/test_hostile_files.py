@@ -224,15 +224,20 @@ def test_a_small_gz_of_much_text_takes_no_memory_for_the_text(tmp_path, piece, s
 
 
 def test_limits_of_control_groups_count(tmp_path):
-    root, table = tmp_path / "cgroup", tmp_path / "table"
+    root, proc = tmp_path / "cgroup", tmp_path / "proc"
     (root / "a/b").mkdir(parents=True)
     (root / "a/memory.max").write_text("5000\n")
     (root / "a/b/memory.max").write_text("max\n")
     (root / "memory/docker").mkdir(parents=True)
     (root / "memory/memory.limit_in_bytes").write_text("7000\n")
-    table.write_text("0::/a/b\n4:cpu,memory:/docker/x\n3:cpuset:/\n")
-    assert sorted(memory._control_groups(table, root)) == [5000, 7000]
-    assert list(memory._control_groups(tmp_path / "absent", root)) == []
+    proc.mkdir()
+    assert list(memory._control_groups(proc)) == []
+    (proc / "cgroup").write_text("0::/a/b\n4:cpu,memory:/docker/x\n3:cpuset:/\n")
+    (proc / "mountinfo").write_text(
+        f"1 2 0:1 / {root} rw - cgroup2 cgroup2 rw\n"
+        f"3 2 0:2 / {root}/memory rw - cgroup cgroup rw,cpu,memory\n"
+    )
+    assert sorted(memory._control_groups(proc)) == [5000, 7000]
     assert 0 < memory.limit_of(None).max_bytes < memory.memory_of_process()
 
 

@@ -57,7 +57,7 @@ def predict(asked: PredictOptions):
     fitted = fasthoag.load_model(asked.model)
     check_lines(fitted, asked)
     X, y = read_rows(fitted, asked)
-    is_known = None if y is None else np.isfinite(y)
+    is_known = np.ones(0, bool) if y is None else np.isfinite(y)
     is_judged = y is not None and check_labels(fitted, asked, y[is_known])
     predicted = fitted.predict(X)
     write(asked.out or STDOUT, as_text(fitted, X, predicted, asked.proba), asked.force)

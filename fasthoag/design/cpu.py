@@ -78,10 +78,6 @@ def in_format(X, name):
             "the problem"
         )
     if sp.issparse(X):
-        if X.ndim != 2:
-            raise ValueError(f"{name} must have 2 dimensions; got shape {X.shape}")
-        if X.dtype.kind == "c":
-            raise ValueError(f"Complex data not supported: {name} has dtype {X.dtype}")
         X = sound_csr(X, name)
         if X.dtype not in (np.float32, np.float64):
             X = X.astype(np.float64)

@@ -5,7 +5,8 @@ looked at before any of its methods is called, at every entrance."""
 import numpy as np
 
 from fasthoag import _core
-from fasthoag.memory import bytes_of_memory
+from fasthoag.kinds import numbers_of
+from fasthoag.memory import memory_of_process
 
 VECTORS = 4  # of doubles, as long as X has rows or columns: the least that any work needs
 
@@ -76,7 +77,7 @@ def check_shape(shape, name):
     if len(shape) != 2:
         raise ValueError(f"{name} must have 2 dimensions; got shape {shape}")
     n, p = (int(size) for size in shape)
-    most = bytes_of_memory() // (8 * VECTORS)
+    most = memory_of_process() // (8 * VECTORS)
     for size, what in ((n, "rows"), (p, "columns")):
         if not 0 <= size <= most:
             raise ValueError(
@@ -88,11 +89,11 @@ def check_shape(shape, name):
 
 def check_values(data, n_dims, name):
     """The array of stored values."""
-    data = np.asarray(data)
-    if data.ndim != n_dims or data.dtype.kind not in "biufc":
+    if np.ndim(data) != n_dims:
+        raise ValueError(f"{name}.data must have {n_dims} dimensions; got shape {np.shape(data)}")
+    if numbers_of(data, name).dtype != data.dtype and data.dtype.itemsize <= 8:
         raise ValueError(
-            f"{name}.data must have {n_dims} dimensions and hold numbers; got shape {data.shape}, "
-            f"dtype {data.dtype}"
+            f"{name} has values of dtype {data.dtype}; convert them with {name}.astype(float)"
         )
     return data
 

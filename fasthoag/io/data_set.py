@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fasthoag.io.inputs import counted_from, existing_file, name_of, real_type, whole_number
-from fasthoag.io.memory import NO_LIMIT, limit_of
 from fasthoag.io.npz import read_npz
 from fasthoag.io.source import is_archive
 from fasthoag.io.svmlight import max_features_in_memory, read_text, with_features
+from fasthoag.memory import NO_LIMIT, limit_of
 from fasthoag.threads import check_n_threads, n_threads_of
 from fasthoag.types import Array, Readable
 

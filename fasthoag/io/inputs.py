@@ -34,9 +34,13 @@ def name_of(path):
 
 def real_type(dtype):
     """The dtype of the values of X: float64 or float32."""
-    if np.dtype(dtype) not in (np.float64, np.float32):
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found not in (np.float64, np.float32):
         raise ValueError(f"dtype must be float64 or float32; found {dtype!r}.")
-    return np.dtype(dtype)
+    return found
 
 
 def whole_number(name, value):
@@ -56,7 +60,8 @@ def whole_number(name, value):
 
 def counted_from(zero_based):
     """`zero_based` as "auto", True or False."""
-    if not (isinstance(zero_based, (bool, np.bool_)) or zero_based == "auto"):
+    is_auto = isinstance(zero_based, str) and zero_based == "auto"
+    if not (is_auto or isinstance(zero_based, (bool, np.bool_))):
         raise ValueError(f'zero_based must be "auto", True or False; found {zero_based!r}.')
     return zero_based if isinstance(zero_based, str) else bool(zero_based)
 

@@ -20,8 +20,8 @@ from fasthoag.design.structure import (
     check_values,
 )
 from fasthoag.io.inputs import existing_file, name_of, raise_unless_content
-from fasthoag.io.memory import NO_LIMIT
 from fasthoag.io.source import fill, opened, read_fully, size_of
+from fasthoag.memory import NO_LIMIT
 
 # The arrays of every form beside its data, as `scipy.sparse.save_npz` calls them.
 PARTS = {
@@ -90,7 +90,8 @@ def _npz_matrix(path, dtype, limit, max_features):
     if n_bytes > limit.left:
         raise limit.error(f"{name}: its {shape[0]} rows")
     with np.errstate(over="ignore"):  # Infinite values are reported below.
-        X = scipy.sparse.csr_matrix(_matrix(form, shape, **arrays), dtype=dtype)
+        arrays["data"] = arrays["data"].astype(dtype, copy=False)  # SciPy knows no float16
+    X = scipy.sparse.csr_matrix(_matrix(form, shape, **arrays))
     X.sum_duplicates()
     if not np.isfinite(X.data).all():
         raise ValueError(f"{name}: some values are not finite in {dtype}; remove or replace them.")
@@ -221,6 +222,8 @@ def _sound(form, shape, data, indices=None, indptr=None, **where):
     """Raises ValueError unless the arrays fit together: SciPy trusts them, from the start."""
     name = "the matrix"
     n_stored = len(check_values(data, {"bsr": 3, "dia": 2}.get(form, 1), name))
+    if indices is not None and indices.shape != (n_stored,):
+        raise ValueError(f"indices have shape {indices.shape}, and there are {n_stored} values")
     if form == "dia":
         check_diagonals(where["offsets"], data, shape, name)
     elif form == "coo":

@@ -37,8 +37,8 @@ def is_archive(path):
         return head == ARCHIVE
     if not os.path.isfile(path):
         return False
-    with open(path, "rb") as file:
-        return file.read(len(ARCHIVE)) == ARCHIVE
+    with opened(path) as file:
+        return read_fully(file, len(ARCHIVE)) == ARCHIVE
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from numpy.typing import DTypeLike
 
 from fasthoag import _core
 from fasthoag.io.inputs import counted_from, existing_file, name_of, real_type, whole_number
-from fasthoag.io.memory import NO_LIMIT, limit_of, memory_of_process
 from fasthoag.io.source import fill, opened_text
+from fasthoag.memory import NO_LIMIT, limit_of, memory_of_process
 from fasthoag.threads import n_threads_of
 from fasthoag.types import Array, Readable
 

@@ -40,9 +40,9 @@ def kernels():
     at_once(lambda: _core.parse_svmlight(text, n_threads=4))
 
 
-if sys.argv[1:]:
-    race()
-else:
+def main():
+    if sys.argv[1:]:
+        return race()
     made = subprocess.run(
         [sys.executable, "-P", __file__, "race"], capture_output=True, check=False
     )
@@ -50,3 +50,7 @@ else:
         raise SystemExit(f"the race on purpose was not found: {made.stderr.decode()}")
     kernels()
     print("no race but the one on purpose")
+
+
+if __name__ == "__main__":
+    main()
