@@ -68,12 +68,11 @@ struct SvmlightRows {
     }
 };
 
-// With zero_based 1 features count from 0, with 0 from 1, with -1 from 0 if an index 0 is seen. An
-// index above max_index is an error.
+// With zero_based 1 features count from 0, with 0 from 1, with -1 from 0 if an index 0 is seen.
 struct SvmlightSettings {
     int zero_based;
-    int64_t max_index, max_bytes;
-    bool needs_labels = true;  // else a label may be nan, inf or ?
+    int64_t max_index, max_bytes;  // more is an error
+    bool needs_labels = true;      // else a label may be nan, inf or ?
 };
 
 struct SvmlightError {
@@ -215,17 +214,6 @@ inline const char* read_entries(Chunk& chunk, const char* p, int64_t shift, I* i
         indices[found.n] = static_cast<I>(index - shift);
         values[found.n] = value;
     }
-}
-
-// Past a label that says that it is unknown; nullptr if this is none.
-[[gnu::noinline]] inline const char* skip_unknown(const char* p) noexcept {
-    if (*p == '+' || *p == '-') ++p;
-    for (const char* word : {"nan", "inf", "infinity", "?"}) {
-        const char* q = p;
-        while (*word && static_cast<char>(*q | 32) == *word) ++word, ++q;  // any case
-        if (!*word && ends_token(*q)) return q;
-    }
-    return nullptr;
 }
 
 // Past the label and the query id; nullptr on a fault.

@@ -145,5 +145,16 @@ inline const char* read_real(const char* p, V& value) noexcept {
     return scan(p, d) && ends_token(*d.last) && convert(d, value) ? d.last : nullptr;
 }
 
+// Past a label that says that it is unknown; nullptr if this is none.
+[[gnu::noinline]] inline const char* skip_unknown(const char* p) noexcept {
+    if (*p == '+' || *p == '-') ++p;
+    for (const char* word : {"nan", "inf", "infinity", "?"}) {
+        const char* q = p;
+        while (*word && static_cast<char>(*q | 32) == *word) ++word, ++q;  // any case
+        if (!*word && ends_token(*q)) return q;
+    }
+    return nullptr;
+}
+
 }  // namespace svmlight
 }  // namespace fh

@@ -40,7 +40,7 @@ def limit_of(max_bytes):
 def memory_of_process():
     """The memory in bytes that this process may use: that of the machine, of its control group, or
     what ``ulimit -v`` says."""
-    return min(NO_LIMIT, *_physical(), *_address_space(), *_control_groups())
+    return min(NO_LIMIT, *_physical(), *_address_space(), *limits_of_groups())
 
 
 def _physical():
@@ -57,7 +57,7 @@ def _address_space():
             yield soft
 
 
-def _control_groups(proc=PROC):
+def limits_of_groups(proc=PROC):
     """The limits of the control groups that this process is in, of which every one counts."""
     for group in groups_of("memory", proc):
         for name in ("memory.max", "memory.limit_in_bytes"):

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 import scipy.sparse
 from numpy.testing import assert_array_equal
-from test_io import COMPRESS, ODD, REFUSED, random_text
+from support.texts import COMPRESS, ODD, REFUSED, random_text
 from typer.testing import CliRunner
 
 import fasthoag
-from fasthoag import cli
-from fasthoag.io import load_data, load_svmlight, memory, svmlight
+from fasthoag import cli, memory
+from fasthoag.io import load_data, load_svmlight, svmlight
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(fasthoag.__file__)))
 
@@ -231,13 +231,13 @@ def test_limits_of_control_groups_count(tmp_path):
     (root / "memory/docker").mkdir(parents=True)
     (root / "memory/memory.limit_in_bytes").write_text("7000\n")
     proc.mkdir()
-    assert list(memory._control_groups(proc)) == []
+    assert list(memory.limits_of_groups(proc)) == []
     (proc / "cgroup").write_text("0::/a/b\n4:cpu,memory:/docker/x\n3:cpuset:/\n")
     (proc / "mountinfo").write_text(
         f"1 2 0:1 / {root} rw - cgroup2 cgroup2 rw\n"
         f"3 2 0:2 / {root}/memory rw - cgroup cgroup rw,cpu,memory\n"
     )
-    assert sorted(memory._control_groups(proc)) == [5000, 7000]
+    assert sorted(memory.limits_of_groups(proc)) == [5000, 7000]
     assert 0 < memory.limit_of(None).max_bytes < memory.memory_of_process()
 
 

@@ -169,7 +169,7 @@ def test_what_a_run_is_writing_is_left_alone(path):
 
 @pytest.mark.parametrize("name", ["pipe", "link", "folder"])
 def test_what_others_put_under_such_a_name_neither_stalls_nor_leads_elsewhere(path, name):
-    with replacement._temporary_file(os.path.realpath(path)) as file:
+    with replacement.temporary_file(os.path.realpath(path)) as file:
         odd = file.name
     precious = path.with_name("precious")
     precious.write_text("precious")

@@ -2,11 +2,20 @@
 
 import re
 from contextlib import contextmanager
+from typing import Any, Protocol, runtime_checkable
 
 import scipy.sparse as sp
 
 from fasthoag.design.structure import sound_csr
 from fasthoag.kinds import REAL_KINDS, numbers_of
+
+
+@runtime_checkable
+class Table(Protocol):
+    """A table of pandas, or of what is made like it."""
+
+    dtypes: Any
+    iloc: Any
 
 
 @contextmanager
@@ -27,7 +36,7 @@ def of_numbers(X, name):
     scikit-learn calls any of their methods."""
     if sp.issparse(X):
         return sound_csr(X, name)
-    if not (hasattr(X, "dtypes") and hasattr(X, "iloc")):
+    if not isinstance(X, Table):
         return numbers_of(X, name)
     for j, dtype in enumerate(X.dtypes):
         if dtype.kind not in REAL_KINDS:

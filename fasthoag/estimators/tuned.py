@@ -101,6 +101,11 @@ class TunedEstimator(BaseEstimator):
         self.__dict__ = fitted.__dict__  # All attributes at once: none of two fits side by side.
         return self
 
+    def _fit(self, X, y, sample_weight, validation, stop_on):
+        """Sets the attributes of the fitted model: regressors and classifiers read their targets in
+        their own way."""
+        raise NotImplementedError
+
     def score(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """How good `predict` is for these rows: the accuracy of a classifier, R² of a regressor, D²
         where targets are not negative; a float."""

@@ -31,7 +31,7 @@ def replace_file(path, content, overwrite):
     ):  # It would take the place of a device.
         raise OSError(errno.EINVAL, "not an ordinary file; give another name", path)
     try:
-        with _temporary_file(target) as file:
+        with temporary_file(target) as file:
             file.write(content)
             file.flush()
             if os.path.exists(target):
@@ -46,7 +46,7 @@ def replace_file(path, content, overwrite):
 
 
 @contextmanager
-def _temporary_file(target):
+def temporary_file(target):
     """A new open file beside `target`, which is gone at the end unless it was renamed. Those that
     killed processes left there for the same target are removed."""
     # It lies in the same folder, as replacing across disks takes more than one step. It does not
@@ -128,7 +128,7 @@ def check_writable(path):
     if os.path.exists(target) and not os.path.isfile(target):
         raise OSError(errno.EINVAL, "not an ordinary file", os.fspath(path))
     folder = os.stat(os.path.dirname(target))
-    with _temporary_file(target):
+    with temporary_file(target):
         pass
     try:
         owner = os.lstat(target).st_uid
