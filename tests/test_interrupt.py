@@ -325,4 +325,4 @@ def test_output_that_cannot_be_written_is_one_sentence():
             check=False,
         )
     assert done.returncode == 1
-    assert done.stderr == "fasthoag: No space left on device\n"
+    assert done.stderr == "fasthoag: stdout: cannot write the result: No space left on device\n"

@@ -149,8 +149,11 @@ _core.count_columns(X.indices, 30, n)
 _core.transpose([(X.indptr.astype(np.int64), X.indices, X.data)], 30, n)
 _core.relabel(X.indices, None, True, n)
 _core.add_to(np.zeros((100000, 2)), np.ones((100000, 2)), n)
-if n > 0:
-    _core.parse_svmlight(b"1 1:2 3:4\\n" * 200000, n_threads=n)
+text = b"1 1:2 3:4\\n" * 200000
+padded = text + bytes(_core.SVMLIGHT_PADDING)
+_core.SvmlightParser(-1, False, 2**40, 2**40).read(padded, len(text), n)
+_core.look_at(X.indptr, X.indices, X.nnz, 30, n)
+_core.fingerprint(X.data, n)
 print(json.dumps(found))
 """
     assert python(script, n) == [True] * 4
@@ -308,7 +311,7 @@ import numpy as np
 from fasthoag import _core, threads
 from fasthoag.design.cpu import CpuDesign
 threads.n_cores = lambda: 2
-design = CpuDesign(np.random.default_rng(0).normal(size=(20000, 30)), n_threads=2)
+design = CpuDesign(np.random.default_rng(0).normal(size=(20000, 30)), n_threads=1).with_threads(2)
 V, found = np.ones((30, 4)), []
 for n in (1, 2):
     _core.share_cores(n)
