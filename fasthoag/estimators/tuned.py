@@ -97,7 +97,8 @@ class TunedEstimator(BaseEstimator):
         fitted = object.__new__(type(self))
         fitted.__dict__ = dict(self.__dict__)
         with our_arithmetic():
-            fitted._fit(*fitted._training(X, y), sample_weight, validation, stop_on)
+            X, y = fitted._training(X, y)
+            fitted._fit(X, y, sample_weight, validation, stop_on)
         self.__dict__ = fitted.__dict__  # All attributes at once: none of two fits side by side.
         return self
 
