@@ -27,12 +27,14 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 
 import fasthoag
 from fasthoag.design import Curvature
-from fasthoag.design.cpu import CpuDesign, check_n_threads
+from fasthoag.design.cpu import CpuDesign
+from fasthoag.design.structure import check_structure
 from fasthoag.hypergradient import Accuracy
 from fasthoag.losses import LOSSES
 from fasthoag.outer.start import measured
+from fasthoag.threads import n_threads_of
 
-ALL = check_n_threads(None)
+ALL = n_threads_of(None)
 BEST_NEWS = 1610.0832  # hold-out criterion of 20 newsgroups at its optimum, theta = -4.564
 
 
@@ -259,7 +261,7 @@ def shards(options):
     elsewhere. Criterion: f; gap: its difference from that of one piece."""
     X, y, *_ = problems.news(options.quick)
     n = X.shape[0] // 3
-    blocks, threads = [X[:n], X[n:]], check_n_threads(None)
+    blocks, threads = [X[:n], X[n:]], n_threads_of(None)
     ways = {
         "one piece": lambda: CpuDesign(X, fit_intercept=True),
         "two blocks": lambda: CpuDesign(blocks, fit_intercept=True),
@@ -346,6 +348,32 @@ def passes(options):
     for dtype in ("float64", "float32"):
         yield from time_passes("random", X.astype(dtype), y, options.repeats or 30)
     yield from time_passes("zipf", *problems.zipf(*zipf), options.repeats or 10)
+
+
+def structure(options):
+    """What is looked at of a sparse matrix before it is trusted, and the fingerprint of its values,
+    beside a pass over it (the reference) and SciPy's own look at the order of its numbers."""
+    sizes = (3000, 10_000, 50) if options.quick else (300_000, 1_000_000, 50)
+    X, y = problems.zipf(*sizes)
+    X.sum_duplicates()
+    design = CpuDesign(X, n_threads=ALL)
+    rows, start = design.place(y), design.zeros(1)
+
+    def scipy_look():
+        arrays = X.data, X.indices, X.indptr
+        return scipy.sparse.csr_matrix(arrays, shape=X.shape, copy=False).has_canonical_format
+
+    calls = {
+        "one pass": lambda: rows.loss_grad("logistic", start).grad,
+        "look at the structure": lambda: check_structure(X),
+        "fingerprint of the values": design.check_unchanged,
+        "SciPy: has_canonical_format": scipy_look,
+    }
+    contenders = [Contender(name, call, ALL) for name, call in calls.items()]
+    alternate(contenders, 1)
+    records, _ = alternate(contenders, options.repeats or 15)
+    for record in add_ratios(records, 0, has_gap=False):
+        yield record | {"gap": 0.0, "extra": {"nnz": X.nnz}}
 
 
 def time_passes(data, X, y, repeats):
@@ -870,6 +898,7 @@ CASES = {
     "kfold-20news": kfold,
     "shards": shards,
     "passes": passes,
+    "structure": structure,
     "memory": memory,
     "linear": linear,
     "reader": reader,

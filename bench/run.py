@@ -70,7 +70,7 @@ def machine():
     from threadpoolctl import threadpool_info
 
     import fasthoag
-    from fasthoag.design.cpu import check_n_threads
+    from fasthoag.threads import n_threads_of
 
     libraries = {"python": platform.python_version(), "fasthoag": fasthoag.__version__}
     installed = {package.name.lower(): package.version for package in metadata.distributions()}
@@ -87,7 +87,7 @@ def machine():
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "cpu": cpu(),
         "gpu": None,
-        "n_cores": check_n_threads(None),
+        "n_cores": n_threads_of(None),
         "libraries": libraries,
         "blas": pools,
     }

@@ -8,6 +8,7 @@ from fasthoag import _core
 from fasthoag.kinds import numbers_of
 from fasthoag.memory import memory_of_process
 
+SURELY_FIT = 1 << 20  # rows or columns, for which the limits of this machine need not be read
 VECTORS = 4  # of doubles, as long as X has rows or columns: the least that any work needs
 
 
@@ -77,6 +78,8 @@ def check_shape(shape, name):
     if len(shape) != 2:
         raise ValueError(f"{name} must have 2 dimensions; got shape {shape}")
     n, p = (int(size) for size in shape)
+    if 0 <= min(n, p) <= max(n, p) <= SURELY_FIT:
+        return n, p
     most = memory_of_process() // (8 * VECTORS)
     for size, what in ((n, "rows"), (p, "columns")):
         if not 0 <= size <= most:
