@@ -176,5 +176,12 @@ class _Package(ModuleType):
         if name not in __all__ or not isinstance(value, ModuleType):
             super().__setattr__(name, value)
 
+    def __reduce__(self):
+        """Pickled by name, as other modules are by cloudpickle: a function that names the package
+        goes to the workers of joblib and Dask."""
+        from importlib import import_module
+
+        return import_module, (self.__name__,)
+
 
 sys.modules[__name__].__class__ = _Package

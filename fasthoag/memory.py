@@ -34,7 +34,9 @@ class Limit:
 def limit_of(max_bytes):
     """The limit that was asked for; by default half of the memory, as whoever fits a model to rows
     holds them twice."""
-    return Limit(memory_of_process() // 2 if max_bytes is None else max_bytes)
+    if max_bytes is None:
+        return Limit(memory_of_process() // 2)
+    return Limit(min(max_bytes, NO_LIMIT))  # The parser counts in 64 bits.
 
 
 def memory_of_process():

@@ -667,6 +667,11 @@ def test_what_cannot_be_done_with_standard_input_is_a_sentence(write, tmp_path):
             check=False,
         )
     assert done.stderr == "fasthoag: <stdin>: no rows; the file is empty or holds only comments\n"
+    with (
+        open(os.open(os.devnull, os.O_RDONLY), "rb") as file,
+        pytest.raises(ValueError, match=r"^file descriptor \d+: no rows"),
+    ):
+        fasthoag.load_svmlight(file)
     content = io.BytesIO()
     scipy.sparse.save_npz(content, scipy.sparse.eye(3, format="csr"))
     done = subprocess.run(
@@ -688,6 +693,18 @@ def test_max_memory_is_kept(write, tmp_path, monkeypatch, command):
     assert result.exit_code == 1
     assert "rows.txt: line 26: the rows up to here take more memory" in result.stderr
     assert "max_bytes=1000 allows; give a larger max_bytes (--max-memory)" in result.stderr
+
+
+@pytest.mark.parametrize("gigabytes", [1e10, 1e300, "inf"])
+def test_more_memory_than_there_are_bytes_is_no_limit(write, gigabytes):
+    path = write(some_rows())
+    assert run("tune", path, "--max-memory", gigabytes).exit_code == 0
+    assert fasthoag.load_svmlight(path, max_bytes=2**70)[0].shape[0] > 0
+
+
+def test_too_many_threads_are_said_once(write):
+    result = run("tune", write(some_rows()), "--threads", 10**6)
+    assert result.stderr.count("n_threads=1000000 is more than the number of cores") == 1
 
 
 def test_labels_of_an_npz_of_any_name_are_not_replaced(tmp_path):

@@ -76,6 +76,10 @@ POINTERS = {
     "a number that wraps": put("indices", 4, -(2**40)),
     "numbers of floats": lambda X: setattr(X, "indices", X.indices.astype(float)),
     "pointers in two dimensions": lambda X: setattr(X, "indptr", X.indptr[:, None]),
+    "pointers in a list": lambda X: setattr(X, "indptr", X.indptr.tolist()),
+    "numbers in a list": lambda X: setattr(X, "indices", X.indices.tolist()),
+    "values in a list": lambda X: setattr(X, "data", X.data.tolist()),
+    "values that are not there": lambda X: setattr(X, "data", None),
     "values in no dimension": lambda X: setattr(X, "data", np.float64(1.0)),
 }
 BROKEN = {
@@ -95,6 +99,9 @@ BROKEN = {
     ("dok", "a claim of rows"): claim(2**40, P),
     ("dok", "a row beyond"): lambda X: X._dict.__setitem__((N + 5, 1), 1.0),
     ("dok", "a negative column"): lambda X: X._dict.__setitem__((1, -3), 1.0),
+    ("dok", "a row that no integer holds"): lambda X: X._dict.__setitem__((2**70, 1), 1.0),
+    ("dok", "a key of one number"): lambda X: X._dict.__setitem__((1,), 1.0),
+    ("dok", "a key of text"): lambda X: X._dict.__setitem__(("a", 1), 1.0),
     ("dia", "an offset beyond"): put("offsets", 0, 10**6),
     ("dia", "an offset twice"): lambda X: put("offsets", 0, int(X.offsets[1]))(X),
     ("dia", "offsets that end early"): cut("offsets", 1),
@@ -104,6 +111,7 @@ BROKEN = {
     ("lil", "values that end early"): lambda X: X.data[1].pop(),
     ("lil", "a row that is no list"): lambda X: X.rows.__setitem__(1, None),
     ("lil", "rows that end early"): cut("rows", 5),
+    ("lil", "rows that are not there"): lambda X: setattr(X, "rows", None),
     ("bsr", "blocks that do not fill"): lambda X: setattr(X, "data", np.ones((len(X.data), 7, 1))),
     ("bsr", "blocks of nothing"): lambda X: setattr(X, "data", np.ones((len(X.data), 0, 1))),
 }

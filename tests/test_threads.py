@@ -3,6 +3,7 @@ each of them counts."""
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -349,6 +350,10 @@ def test_workers_of_joblib_search_like_one_alone(backend):
     share = {"loky": max(1, cores // 2), "threading": cores, "multiprocessing": 1}[backend]
     assert set(defaults) == {share}
     assert all(nested)
+
+
+def test_functions_that_name_the_package_go_to_workers():
+    assert pickle.loads(pickle.dumps(fasthoag)) is fasthoag
 
 
 def threads_of_this_machine():

@@ -3,7 +3,7 @@
 import sys
 import warnings
 from enum import Enum
-from functools import wraps
+from functools import cache, wraps
 from inspect import signature
 from typing import Annotated, get_type_hints
 
@@ -68,11 +68,12 @@ def command(function):
             **{name: v.value if isinstance(v, Enum) else v for name, v in options.items()}
         )
         with warnings.catch_warnings():
-            # One sentence, also where reading, searching and fitting ask for the same.
-            warnings.filterwarnings("once", "n_threads=")
             # The exit code says this, and a sentence of our own.
             warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)
-            warnings.showwarning = lambda message, *_: say(f"warning: {message}")
+            # One sentence, also where reading, searching and fitting ask for the same: Python's own
+            # "once" forgets what it showed whenever anybody changes a filter.
+            say_once = cache(say)
+            warnings.showwarning = lambda message, *_: say_once(f"warning: {message}")
             try:
                 code = function(asked)
             except KeyboardInterrupt:

@@ -25,7 +25,7 @@ def read(files, threads, zero_based, gigabytes, **options):
     if zero_based is not None:
         options["zero_based"] = zero_based
     if gigabytes is not None:
-        options["max_bytes"] = max(1, round(gigabytes * 1e9))
+        options["max_bytes"] = max(1, round(min(gigabytes, 1e9) * 1e9))
     return data_set.read_together(files, **options)
 
 

@@ -49,8 +49,7 @@ def check_structure(X, name="X"):
     elif X.format == "dia":
         check_diagonals(X.offsets, X.data, shape, name)
     elif X.format == "dok":
-        keys = np.array(list(X.keys()), dtype=np.int64).reshape(-1, 2)
-        check_coordinates(*keys.T, len(keys), shape, name)
+        check_coordinates(*numbers_of_keys(X.keys(), name), len(X.keys()), shape, name)
     elif X.format == "lil":
         check_lists(X.rows, X.data, shape, name)
 
@@ -90,8 +89,15 @@ def check_shape(shape, name):
     return n, p
 
 
+def check_array(array, name):
+    """Raises ValueError for a list, say, of which SciPy's methods do not find the dtype."""
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name} must be a NumPy array; got {type(array).__name__}")
+
+
 def check_values(data, n_dims, name):
     """The array of stored values."""
+    check_array(data, f"{name}.data")
     if np.ndim(data) != n_dims:
         raise ValueError(f"{name}.data must have {n_dims} dimensions; got shape {np.shape(data)}")
     if numbers_of(data, name).dtype != data.dtype and data.dtype.itemsize <= 8:
@@ -101,9 +107,17 @@ def check_values(data, n_dims, name):
     return data
 
 
+def numbers_of_keys(keys, name):
+    """Row and column numbers of a matrix with a dictionary of entries (DOK)."""
+    try:
+        return np.array(list(keys), dtype=np.int64).reshape(-1, 2).T
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} has keys that are not two whole numbers ({error})") from None
+
+
 def integers(array, name):
     """Row pointers or column numbers as the look takes them: contiguous int32 or int64."""
-    array = np.asarray(array)
+    check_array(array, name)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ValueError(
             f"{name} must be a vector of whole numbers; got shape {array.shape}, dtype "
@@ -124,7 +138,7 @@ def check_compressed(indptr, indices, n_values, shape, name, *, words=("row", "c
     pointers, numbers = integers(indptr, f"{name}.indptr"), integers(indices, f"{name}.indices")
     if len(pointers) != n + 1:
         raise ValueError(
-            f"{name}.indptr must have {n + 1} values, one more than {name} has {row}s; got "
+            f"{name}.indptr must have {n + 1} values, one for each {row} and one more; got "
             f"{len(pointers)}"
         )
     n_stored = min(len(numbers), n_values)
@@ -189,6 +203,8 @@ def check_diagonals(offsets, data, shape, name):
 def check_lists(rows, data, shape, name):
     """Raises ValueError unless these are the lists of a matrix of lists (LIL)."""
     n, _ = shape
+    check_array(rows, f"{name}.rows")
+    check_array(data, f"{name}.data")
     if not len(rows) == len(data) == n:
         raise ValueError(f"{name} has {len(rows)} and {len(data)} lists for {n} rows")
     for i, (numbers, values) in enumerate(zip(rows, data, strict=True)):

@@ -28,7 +28,8 @@ def existing_file(path, what="a file"):
 def name_of(path):
     """What errors call a path, or an open file."""
     if isinstance(path, io.IOBase):
-        return str(getattr(path, "name", f"<{type(path).__name__}>"))
+        name = getattr(path, "name", f"<{type(path).__name__}>")
+        return f"file descriptor {name}" if isinstance(name, int) else str(name)
     return os.fsdecode(path)
 
 
