@@ -9,7 +9,6 @@ solve, all to second order in w - w* and in ρ:
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from fasthoag.inner.cg import CONVERGED, STALLED
 from fasthoag.inner.precond import SMALL
 from fasthoag.inner.problem import own_theta
+from fasthoag.threads import computed_once
 from fasthoag.types import Array, Block
 from fasthoag.units import column_dots
 
@@ -211,11 +211,11 @@ class Point:
     def n_tangents(self):
         return 0 if self.jac is None else self.jac.shape[1]
 
-    @cached_property
+    @computed_once
     def unit_gradient(self):
         return self.inner.penalty.shape.gradient(self.W)
 
-    @cached_property
+    @computed_once
     def cross(self):
         """∂²h/∂θ∂w, a block for each hyperparameter."""
         return [self.jac[:, j : j + 1] * self.unit_gradient for j in range(self.n_tangents)]

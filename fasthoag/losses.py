@@ -3,7 +3,6 @@ for. The formulas of the losses are in csrc/losses.hpp only."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from fasthoag import _core
 from fasthoag.arithmetic import our_arithmetic
 from fasthoag.options import is_number
+from fasthoag.threads import computed_once
 from fasthoag.types import Array, ArrayLike, Domain
 
 
@@ -102,7 +102,7 @@ class Loss:
     mixed: "tuple[Loss, ...] | None" = None  # the two losses of a mix
     link: str = "identity"
 
-    @cached_property
+    @computed_once
     def native(self) -> _core.Loss:
         if self.compiled is not None:
             return self.compiled.native

@@ -75,6 +75,25 @@ class PerThread:
         return vars(instance).setdefault(self._name, {})
 
 
+class computed_once:
+    """A property that is kept once it is known, as `functools.cached_property` without its lock:
+    before Python 3.12 that is one lock for all objects, held while a value is computed, and a
+    process that is forked meanwhile inherits it for ever. Two threads may compute the same."""
+
+    def __init__(self, function):
+        self._function, self.__doc__ = function, function.__doc__
+
+    def __set_name__(self, owner, name):
+        self._name = name
+
+    def __get__(self, instance, owner=None):
+        if instance is None:
+            return self
+        if self._name not in vars(instance):
+            vars(instance)[self._name] = self._function(instance)
+        return vars(instance)[self._name]
+
+
 # ---- the cores of this process ----
 
 

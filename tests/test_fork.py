@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support.tunings import threaded_problem
 
-from fasthoag import hoag, load_svmlight, threads
+from fasthoag import KFold, Problem, hoag, load_svmlight, threads
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork()"),
@@ -130,8 +130,7 @@ def test_forked_child_works_on_one_thread_by_default():
 
 
 def test_child_that_is_forked_while_a_thread_is_in_a_kernel_works():
-    """The lock of the matrix is held at most of the forks, by a thread that the child has not.
-    (Locks of Python's own, such as those of imports, are another matter: only kernels run here.)"""
+    """The lock of the matrix is held at most of the forks, by a thread that the child has not."""
     problem, _ = threaded_problem()
     design = problem.design.with_threads(1)
     V = np.ones((design.n_coef, 8))
@@ -149,3 +148,28 @@ def test_child_that_is_forked_while_a_thread_is_in_a_kernel_works():
     finally:
         is_over.set()
         busy.join()
+
+
+def test_child_that_is_forked_while_threads_search_searches_too():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 8))
+    y = np.sign(X[:, 0] + rng.normal(size=300))
+    is_over = threading.Event()
+
+    def search():
+        return hoag(Problem(X, y), KFold(3), n_threads=1)
+
+    def keep_busy():
+        while not is_over.is_set():
+            search()
+
+    expected, busy = search(), [threading.Thread(target=keep_busy) for _ in range(3)]
+    for one in busy:
+        one.start()
+    try:
+        for _ in range(5):
+            assert in_child(lambda: search().w.tobytes()) == expected.w.tobytes()
+    finally:
+        is_over.set()
+        for one in busy:
+            one.join()

@@ -704,7 +704,7 @@ def test_more_memory_than_there_are_bytes_is_no_limit(write, gigabytes):
 
 def test_too_many_threads_are_said_once(write):
     result = run("tune", write(some_rows()), "--threads", 10**6)
-    assert result.stderr.count("n_threads=1000000 is more than the number of cores") == 1
+    assert result.stderr.count("--threads 1000000 is more than the number of cores") == 1
 
 
 def test_labels_of_an_npz_of_any_name_are_not_replaced(tmp_path):

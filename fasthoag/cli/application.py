@@ -1,5 +1,6 @@
 """The program around the commands: how it starts, and how each of them ends."""
 
+import re
 import sys
 import warnings
 from enum import Enum
@@ -73,7 +74,7 @@ def command(function):
             # One sentence, also where reading, searching and fitting ask for the same: Python's own
             # "once" forgets what it showed whenever anybody changes a filter.
             say_once = cache(say)
-            warnings.showwarning = lambda message, *_: say_once(f"warning: {message}")
+            warnings.showwarning = lambda message, *_: say_once(f"warning: {option_of(message)}")
             try:
                 code = function(asked)
             except KeyboardInterrupt:
@@ -92,6 +93,11 @@ def command(function):
     run.__signature__ = signature(Options)
     run.__annotations__ = get_type_hints(Options, include_extras=True)
     return run
+
+
+def option_of(message):
+    """A warning with the name of the option in place of the argument that it becomes."""
+    return re.sub("^n_threads=", "--threads ", str(message))
 
 
 def describe(error):

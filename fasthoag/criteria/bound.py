@@ -1,7 +1,6 @@
 """A criterion together with the inner problem of a `Problem`: what the outer loop minimises."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from fasthoag.design.rows import HELD_OUT, Rows
 from fasthoag.hypergradient import Accuracy, Evaluation, evaluate
 from fasthoag.inner.problem import InnerProblem
 from fasthoag.losses import Loss, find_loss
+from fasthoag.threads import computed_once
 from fasthoag.types import Array, Block, Handle
 
 
@@ -51,7 +51,7 @@ class BoundCriterion:
         part = self.part
         return self.rows.reduce(lambda block: block.xp.sum(block.weights(part), axis=0))
 
-    @cached_property
+    @computed_once
     def null_value(self) -> float:
         """f of the null model."""
         return float(self.rows.sums(self.loss, self.part, self.rows.at_constant(self.null_b)).sum())

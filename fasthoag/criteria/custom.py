@@ -3,7 +3,6 @@ train."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from fasthoag.design.rows import TRAIN
 from fasthoag.free import settled
 from fasthoag.kinds import numbers_of
 from fasthoag.problem import Problem
+from fasthoag.threads import computed_once
 from fasthoag.types import Array, ArrayLike, Block, Handle, Matrix
 
 
@@ -122,11 +122,11 @@ class BoundCustom(BoundCriterion):
         """Predictions of the null model on the rows of φ."""
         return np.zeros((len(self.rows.y), self.inner.units.n_classes)) + self.null_b
 
-    @cached_property
+    @computed_once
     def null_value(self):
         return self.phi(self.null_z).value
 
-    @cached_property
+    @computed_once
     def spread(self):
         """How far predictions are apart, about."""
         loss, y = self.inner.loss, self.inner.rows.y

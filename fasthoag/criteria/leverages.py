@@ -9,7 +9,7 @@ when they are not."""
 
 import warnings
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from fasthoag.inner.newton import InnerResult
 from fasthoag.inner.precond import make_precond
 from fasthoag.null import row_weights
 from fasthoag.outer.start import default_box
+from fasthoag.threads import computed_once
 
 MOST_PROBES = 1 << 16
 FEW = f"{inverses.FEW_COEFFICIENTS} coefficients or {inverses.FEW_ROWS} rows"
@@ -136,7 +137,7 @@ class BoundLeverage(BoundCriterion):
     cache: dict  # what inverses keep between evaluations
     has_targets = is_of_w = False
 
-    @cached_property
+    @computed_once
     def null_value(self):
         inner, rows, null = self.inner, self.rows, self.inner.null
         lam = inner.strengths(inner.start(0.0))
@@ -173,7 +174,7 @@ class BoundLeverage(BoundCriterion):
         """The sum of the weights of all rows."""
         return float(self.rows.reduce(lambda block: block.xp.sum(block.weights(TRAIN))))
 
-    @cached_property
+    @computed_once
     def n_free(self):
         return n_determined(self.inner)
 

@@ -24,11 +24,13 @@ that does not hold `spread` raises ValueError.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import reduce
 from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
+
+from fasthoag.threads import computed_once
 
 SAME = 1e-12  # relative difference of equal strengths: they are products of exponentials
 
@@ -354,7 +356,7 @@ class Merge:
                 f"{norms[wrong[0]]}. Divide the factors of a group by their norm."
             )
 
-    @cached_property
+    @computed_once
     def basis(self):
         """E without the intercept, a CSR array with one entry a row."""
         entries = self.weight, self.index, np.arange(len(self.index) + 1)

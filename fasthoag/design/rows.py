@@ -19,12 +19,12 @@ product or one plain product is one pass.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from fasthoag.losses import Loss, find_loss
+from fasthoag.threads import computed_once
 from fasthoag.types import Array, ArrayLike, Block, Handle
 
 # Parts of the rows: bits of the mask. Every row with weight 1 is no part.
@@ -235,12 +235,12 @@ class PlacedRows:
     def n_folds(self):
         return 1 if self.mask is None else self.mask.shape[1]
 
-    @cached_property
+    @computed_once
     def data(self):
         """What the design's kernels take."""
         return self.design.put(self.there)
 
-    @cached_property
+    @computed_once
     def block(self):
         y, weight, mask, _ = self.there
         weight = None if weight is None else weight[:, None]

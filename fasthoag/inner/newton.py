@@ -3,7 +3,6 @@ algorithm in C++ calls the operations of its rows back where coefficients are Nu
 algorithm runs over its array namespace."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from fasthoag.inner.cg import (
     Hessian,
     cg_in_ball,
 )
+from fasthoag.threads import computed_once
 from fasthoag.units import Units, column_dots
 
 # as csrc/newton_cg.hpp: relative residuals of the linear systems
@@ -184,11 +184,11 @@ class Objective:
     def xp(self):
         return self.rows.design.xp
 
-    @cached_property
+    @computed_once
     def units(self):
         return Units(self.rows.n_folds, self.loss.n_classes)
 
-    @cached_property
+    @computed_once
     def lam(self):
         return self.strengths.of_columns(self.xp)
 

@@ -2,7 +2,6 @@
 cross-derivative."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from fasthoag.inner.precond import diagonal_precond, make_precond
 from fasthoag.inner.solve import NEWTON
 from fasthoag.null import feature_scales, null_model
 from fasthoag.penalties import InUnits
+from fasthoag.threads import computed_once
 from fasthoag.units import Units
 
 
@@ -57,7 +57,7 @@ class InnerProblem:
     def y(self):
         return self.rows.y
 
-    @cached_property
+    @computed_once
     def units(self):
         return Units(self.rows.n_folds, self.loss.n_classes)
 
@@ -145,12 +145,12 @@ class InnerProblem:
         lam = self.design.coefficients.spread(np.concatenate([lam, none]))
         return self.design.xp.asarray(np.ascontiguousarray(lam))
 
-    @cached_property
+    @computed_once
     def null(self):
         """The null model of every fold, see `fasthoag.null`."""
         return null_model(self)
 
-    @cached_property
+    @computed_once
     def has_equal_targets(self):
         """Whether every row has the same number as its target, which an intercept fits without
         features: the null model is the solution at every strength."""
@@ -159,7 +159,7 @@ class InnerProblem:
         is_fitted = self.design.has_intercept and not self.loss.is_classification
         return bool(is_fitted and not self.tuned and len(y) and np.ptp(y) == 0)
 
-    @cached_property
+    @computed_once
     def feature_scales(self):
         """Strengths at which the penalty weighs as much as the data, feature by feature,
         (n_features,), at λ = exp(θ) of about these θ matters; 0 for constants and features without
@@ -176,7 +176,7 @@ class InnerProblem:
         scales = self.feature_scales
         return scales[scales > 0] if (scales > 0).any() else np.ones(1)
 
-    @cached_property
+    @computed_once
     def curvature_scales(self):
         """Curvatures of the loss at the null model, feature by feature, see `fasthoag.null`."""
         return feature_scales(self)
