@@ -208,7 +208,7 @@ def test_set_up_allocates_no_more_than_it_said(has_transpose):
         ),
         shape=(2000, 3000),
     )
-    X.has_canonical_format = True
+    X.sum_duplicates()
     device = HostDevice()
     tracemalloc.start()
     try:

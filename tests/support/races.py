@@ -19,8 +19,6 @@ from fasthoag.io import load_svmlight
 
 FOUND = 66  # ThreadSanitizer's exit code
 N_THREADS = 3
-threads.n_cores = lambda: 2 * N_THREADS  # so that both callers get threads, on any machine
-_core.share_cores(2 * N_THREADS)
 
 
 def at_once(work):
@@ -117,6 +115,8 @@ def matrices():
 
 
 def main():
+    threads.n_cores = lambda: 2 * N_THREADS  # so that both callers get threads, on any machine
+    _core.share_cores(2 * N_THREADS)
     if sys.argv[1:]:
         return RACES[sys.argv[1]]()
     for race in RACES:
