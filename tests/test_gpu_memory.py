@@ -18,6 +18,7 @@ from fasthoag.design.gpu import GpuDesign
 from fasthoag.design.gpu.columns import Entries, count_columns, transpose
 from fasthoag.design.gpu.layout import LONG_ROW, cut_rows, share_rows
 from fasthoag.inner.cg import Hessian, cg, cg_in_ball
+from fasthoag.inner.problem import InnerProblem
 
 # ---- set-up ----
 
@@ -126,9 +127,7 @@ def test_what_rows_carry_is_uploaded_once_by_place_and_by_no_pass_after_it(uploa
             hess = Hessian(design, c, design.zeros(1) + 1.0)
             cg(hess, at.grad, tol=1e-8)
             cg_in_ball(hess, at.grad, np.full(m, 1e-8), precond, 10, np.full(m, 0.1))
-            problem = fasthoag.inner.problem.InnerProblem(
-                rows, fasthoag.find_loss("logistic"), None
-            )
+            problem = InnerProblem(rows, fasthoag.find_loss("logistic"), None)
             fasthoag.inner.solve.newton_cg(problem, hess.lam, W, tol=1e-6)
         assert design.n_passes > began + 10
         assert max(size for size, _ in uploads) < n
