@@ -203,6 +203,17 @@ def test_sound_matrices_of_every_format_are_the_same_rows(kind, as_array, index)
     np.testing.assert_allclose(loaded.predict(X), model.predict(expected), atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.int8, bool, ">f8", np.longdouble])
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "bsr", "dia"])
+def test_values_of_every_real_type_are_the_same_rows(kind, dtype):
+    X = sound(kind)
+    given = np.round(4 * X.data).astype(dtype)
+    X.data = given.astype(np.float64)
+    expected, X.data = X.toarray(), given  # SciPy itself refuses some of these types
+    design = fasthoag.Problem(X, labels(), fit_intercept=False).design
+    np.testing.assert_array_equal(design.matvec(design.encode(np.eye(P))), expected)
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
 @pytest.mark.parametrize("n_threads", [1, 3])
 def test_the_look_agrees_with_a_slow_one(dtype, n_threads):

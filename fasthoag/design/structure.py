@@ -59,8 +59,9 @@ def sound_csr(X, name="X"):
     int32 or int64 and no values beyond its last pointer."""
     check_structure(X, name)
     if X.format != "csr":
+        is_known = X.dtype in (np.float32, np.float64)
         try:
-            X = X.tocsr()
+            X = (X if is_known else X.astype(np.float64)).tocsr()  # SciPy converts no float16
         except (TypeError, ValueError, OverflowError) as error:  # lists, bytes in another order
             raise ValueError(f"{name} has entries that CSR cannot hold ({error})") from None
         check_structure(X, name)  # lists hold any numbers
