@@ -52,7 +52,7 @@ def minimise(bound, rule, begin, box, until, record):
         proposal = rule.propose(current, box, target)
         d = proposal.step
         # the model does not see beyond a kink
-        if proposal.error_after <= target and is_known and not bound.inner.has_kinks:
+        if proposal.error_after <= target and is_known and not bound.has_kinks:
             return moved(current, proposal), "converged", n_iter + 1
         # else adjoint and tangents are no better a start than 0, which saves a product
         is_near = np.linalg.norm(d) < 1.0
@@ -75,7 +75,7 @@ def minimise(bound, rule, begin, box, until, record):
         if is_accepted:
             n_iter, current = n_iter + bool(d.any()), trial
         n_tiny = n_tiny + 1 if 0 < np.linalg.norm(d) <= 1e-9 else 0
-        if bound.inner.has_kinks and (n_tiny == 3 or is_bracket(before, trial, target)):
+        if bound.has_kinks and (n_tiny == 3 or is_bracket(before, trial, target)):
             return current, "at_kink", n_iter
         is_still = np.linalg.norm(d) <= 1e-9 and trial.grad_error >= 0.95 * before.grad_error
         n_still = n_still + 1 if is_still else 0

@@ -1,0 +1,144 @@
+"""Pairs of rows: K, products and sums with it and its derivatives, from features or, where the kernel
+does not come from dense features, from a number of each pair that is made once."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fasthoag import _core
+from fasthoag.kernels.kernel import Kernel
+from fasthoag.threads import computed_once
+
+# features from which a number a pair is kept, for all widths: reading it takes less than adding up
+MANY_FEATURES = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Rows X (n, p), dense float64 or CSR (or whatever a function of the user takes), of a kernel."""
+
+    kernel: Kernel
+    X: Any
+    n_threads: int
+    n_widths: int = 1
+    keeps_pairs: bool = False  # whether there is room for a number a pair
+
+    @property
+    def n(self):
+        return self.X.shape[0]
+
+    def take(self, rows):
+        return replace(self, X=self.X[rows])
+
+    def pairs(self, other=None):
+        """Of all of these rows with each other, or with other ones."""
+        return RowPairs(self, other)
+
+
+@dataclass(frozen=True, eq=False)
+class RowPairs:
+    """Pairs of rows whatever the widths."""
+
+    rows: Samples
+    columns: Samples | None = None  # None: symmetric
+
+    @property
+    def other(self):
+        return self.rows if self.columns is None else self.columns
+
+    @computed_once
+    def given(self):
+        """Σ_k v_k of every pair at widths of 1, or None where features are read each time."""
+        kernel, X, Y = self.rows.kernel, self.rows.X, self.other.X
+        if kernel.function is not None:
+            return np.ascontiguousarray(kernel.function(X, Y), np.float64)
+        if not isinstance(X, np.ndarray):
+            return of_sparse(kernel, X, Y)
+        if X.shape[1] <= MANY_FEATURES or self.rows.n_widths > 1 or not self.rows.keeps_pairs:
+            return None
+        identity = replace(kernel, shape="power", shift=0.0, degree=1.0)
+        out = np.zeros((len(X), len(Y)))
+        pairs_of(identity, X, None if Y is X else Y, True).matrix(0, out, self.rows.n_threads)
+        return out
+
+    def at(self, widths):
+        """The `Pairs` at these widths γ (D,): none, one for all features, or one each."""
+        kernel, n_threads = self.rows.kernel, self.rows.n_threads
+        if len(widths) <= 1 and self.given is not None:
+            scale = float(widths[0]) if len(widths) else 1.0
+            found = pairs_of(kernel, self.given, None, True, self.columns is None, scale)
+            return Pairs(found, len(widths), n_threads)
+        X = scaled(self.rows, widths)
+        Y = None if self.columns is None else scaled(self.columns, widths)
+        return Pairs(pairs_of(kernel, X, Y, len(widths) <= 1), len(widths), n_threads)
+
+
+def scaled(samples, widths):
+    return np.ascontiguousarray(samples.X * widths**samples.kernel.power if len(widths) else samples.X)
+
+
+def pairs_of(kernel, X, Y, is_shared, is_symmetric=None, scale=None):
+    is_symmetric = Y is None if is_symmetric is None else is_symmetric
+    pair, scale = (kernel.pair, 1.0) if scale is None else ("given", scale)
+    form = pair, kernel.shape, kernel.shift, kernel.degree
+    return _core.Pairs(*form, X, Y, is_symmetric, is_shared, scale)
+
+
+def of_sparse(kernel, X, Y):
+    """Σ_k v_k of the pairs of rows of sparse matrices."""
+    from sklearn.metrics import pairwise
+
+    if kernel.pair == "products":
+        return np.ascontiguousarray((X @ Y.T).toarray())
+    if kernel.pair == "distances":
+        return pairwise.manhattan_distances(X, Y)
+    return pairwise.euclidean_distances(X, None if Y is X else Y, squared=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs at one θ: of rows (n) with columns (m), D directions of the width."""
+
+    native: Any
+    n_directions: int
+    n_threads: int
+
+    def matrix(self, out, order=0):
+        """K, or a derivative in the logarithm of the one width, into `out` (n, m); of symmetric
+        pairs its lower triangle."""
+        self.native.matrix(order, out, self.n_threads)
+        return out
+
+    def product(self, A):
+        """K A, (n, c)."""
+        return self.native.products(False, np.ascontiguousarray(A), None, self.n_threads)[0][0]
+
+    def back(self, B):
+        """Kᵀ B, (m, d)."""
+        return self._both(False, B)[0]
+
+    def derivatives(self, A):
+        """``∂K/∂log γ_k A``, (D, n, c)."""
+        if self.n_directions == 0:
+            return np.empty((0, len(A), A.shape[1]))
+        return self.native.products(True, np.ascontiguousarray(A), None, self.n_threads)[0]
+
+    def derivatives_back(self, B):
+        """``∂K/∂log γ_kᵀ B``, (D, m, d)."""
+        if self.n_directions == 0:
+            return np.empty((0, self.native.n_columns, B.shape[1]))
+        return self._both(True, B)
+
+    def _both(self, is_derivative, B):
+        none = np.empty((self.native.n_columns, 0))
+        B = np.ascontiguousarray(B)
+        return self.native.products(is_derivative, none, B, self.n_threads)[1]
+
+    def sums(self, P, Z, W=None, has_hess=True):
+        """``Σ_ij (P Zᵀ + W)_ij ∂K_ij/∂log γ_k``, (D,), and the same of second derivatives, (D, D);
+        W (n, n) is symmetric, its lower triangle is read."""
+        if self.n_directions == 0:
+            return np.zeros(0), np.zeros((0, 0))
+        P, Z = np.ascontiguousarray(P), np.ascontiguousarray(Z)
+        return self.native.sums(P, Z, W, has_hess, self.n_threads)
