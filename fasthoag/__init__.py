@@ -31,6 +31,7 @@ __all__ = [
     "HoagResult",
     "HuberRegressorCV",
     "KFold",
+    "KernelProblem",
     "LinearSVCCV",
     "LinearSVRCV",
     "LogisticRegressionCV",
@@ -79,6 +80,7 @@ _MODULES = {
     "HoagResult": "outer.result",
     "HuberRegressorCV": "estimators",
     "KFold": "criteria",
+    "KernelProblem": "kernels.problem",
     "LinearSVCCV": "estimators",
     "LinearSVRCV": "estimators",
     "LogisticRegressionCV": "estimators",
@@ -137,6 +139,7 @@ if TYPE_CHECKING:
     )
     from fasthoag.hoag import check_hypergrad, hoag
     from fasthoag.io import load_data, load_model, load_svmlight, save_liblinear, save_model
+    from fasthoag.kernels.problem import KernelProblem
     from fasthoag.losses import find_loss, mix_losses
     from fasthoag.outer.result import ConvergenceWarning, HoagResult
     from fasthoag.penalties import (

@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from fasthoag.outer.result import (
 from fasthoag.outer.search import Search, Settings, is_many
 from fasthoag.outer.trust_region import FEW
 from fasthoag.problem import Problem, check_theta
+from fasthoag.threads import stacklevel_of_user
 from fasthoag.types import ArrayLike, Callback, Scoring
 
 
@@ -52,7 +54,7 @@ def hoag(
 
     Parameters
     ----------
-    problem : Problem
+    problem : Problem or KernelProblem
     criterion : HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, Evidence or CustomCriterion
     theta0 : array, shape (n_hyper,), optional
         Start, log scale. Without it looks at strengths find one: up to 1,000,000 stored values on
@@ -133,39 +135,82 @@ def hoag(
     check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, callback)
     with our_arithmetic():
         problem = problem if n_threads is None else problem.with_threads(n_threads)
-        n_hyper = problem.n_hyper
-        theta0 = None if theta0 is None else check_theta(theta0, n_hyper, "theta0")
-        box = _box(bounds, n_hyper)
-        method = chosen_method(problem, criterion, method)
+        theta0 = None if theta0 is None else check_theta(theta0, problem.n_hyper, "theta0")
+        box = _box(bounds, problem.n_hyper)
+        search = Asked(method, schedule, tol, max_iter)
+        watch = Watched(stop_on, unseen, scoring, callback, time.perf_counter())
+        tuned = tuned_linear if isinstance(problem, Problem) else of_kernels()
+        return tuned(problem, criterion, theta0, box, search, watch)
+
+
+class Asked(NamedTuple):
+    """How the user wants the search."""
+
+    method: str
+    schedule: Any
+    tol: float
+    max_iter: int | None
+
+    def settings(self, method):
+        """The `Settings` of a method; a bad schedule is told before any work."""
         rule = METHODS[method]
-        settings = Settings(rule, schedule, tol, max_iter or rule.max_iter)
-        settings.new_rule()  # a bad schedule is told before any work
-        began = time.perf_counter()
-        whole = criterion.bind(problem)
-        bound, stop_on, holds_back = held_back(problem, criterion, whole, stop_on)
-        run = Run(bound, problem, stop_on, unseen, scoring, callback, began)
-        run.holds_back = holds_back
-        n_blocks = 2 + (n_hyper if rule.wants == "hessian" else 0)
-        problem.design.check_room(bound.inner.units.n_columns * n_blocks)
-        trivial = why_trivial(bound, problem)
-        if trivial is not None:
-            return null_result(run, method, theta0, box, MESSAGES[trivial])
-        seen = start.measured(bound, box is not None)
-        theta0, search_box, known = seen.given(theta0, box)
-        search = Search(seen, whole, run, settings, search_box)
-        run.for_user = partial(seen.for_user, known=known)
-        best, status = run.best_for_stop_on(*search.run_from(theta0))
-        if holds_back and search.is_small and status != "stopped":
-            best, status = search.on_all_rows(best, status)
-            run.judge_all_rows(whole, problem, scoring)
-        problem.design.check_unchanged()
-        theta = run.for_user(best.theta)
-        best, status, message = concluded(best, status, theta, search)
-        if status not in ("converged", "stopped", "stopped_early"):
-            warnings.warn(message, ConvergenceWarning, stacklevel=2)
-        w_all = search.solution_on_all_rows(best, best.predict(0 * best.theta))
-        best = seen.evaluation_for_user(best, theta)
-        return result_of(run, best, w_all, Outcome(status, message, search.n_iter, method))
+        settings = Settings(rule, self.schedule, self.tol, self.max_iter or rule.max_iter)
+        settings.new_rule()
+        return settings
+
+
+class Watched(NamedTuple):
+    """What is watched on the way, and since when."""
+
+    stop_on: Any
+    unseen: Any
+    scoring: Any
+    callback: Any
+    began: float
+
+
+def of_kernels():
+    """`tuned_kernel`, whose libraries take as long to import as all of fasthoag."""
+    from fasthoag.kernels.tuning import tuned_kernel
+
+    return tuned_kernel
+
+
+def tuned_linear(problem, criterion, theta0, box, asked, watch):
+    """The `HoagResult` for a `Problem`."""
+    stop_on, unseen, scoring, callback, began = watch
+    n_hyper = problem.n_hyper
+    method = chosen_method(problem, criterion, asked.method)
+    settings = asked.settings(method)
+    whole = problem.judged_by(criterion)
+    bound, stop_on, holds_back = held_back(problem, criterion, whole, stop_on)
+    run = Run(bound, problem, stop_on, unseen, scoring, callback, began)
+    run.holds_back = holds_back
+    n_blocks = 2 + (n_hyper if settings.rule.wants == "hessian" else 0)
+    problem.design.check_room(bound.inner.units.n_columns * n_blocks)
+    trivial = why_trivial(bound, problem)
+    if trivial is not None:
+        return null_result(run, method, theta0, box, MESSAGES[trivial])
+    seen = start.measured(bound, box is not None)
+    theta0, search_box, known = seen.given(theta0, box)
+    search = Search(seen, whole, run, settings, search_box)
+    run.for_user = partial(seen.for_user, known=known)
+    best, status = run.best_for_stop_on(*search.run_from(theta0))
+    if holds_back and search.is_small and status != "stopped":
+        best, status = search.on_all_rows(best, status)
+        run.judge_all_rows(whole, problem, scoring)
+    problem.design.check_unchanged()
+    theta = run.for_user(best.theta)
+    best, status, message = concluded(best, status, theta, search)
+    warn_unless_converged(status, message)
+    w_all = search.solution_on_all_rows(best, best.predict(0 * best.theta))
+    best = seen.evaluation_for_user(best, theta)
+    return result_of(run, best, w_all, Outcome(status, message, search.n_iter, method))
+
+
+def warn_unless_converged(status, message):
+    if status not in ("converged", "stopped", "stopped_early"):
+        warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel_of_user())
 
 
 def held_back(problem, criterion, whole, stop_on):
@@ -275,8 +320,10 @@ def check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, 
 
 def check_what_is_tuned(problem, criterion):
     """Raises TypeError for what is no problem and for what is no criterion."""
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem must be a fasthoag.Problem; got {type(problem).__name__}")
+    if not (isinstance(problem, Problem) or is_kernel_problem(problem)):
+        raise TypeError(
+            f"problem must be a fasthoag.Problem or KernelProblem; got {type(problem).__name__}"
+        )
     if isinstance(criterion, type):
         raise TypeError(
             f"criterion must be an instance such as {criterion.__name__}(...); got the class"
@@ -286,6 +333,12 @@ def check_what_is_tuned(problem, criterion):
             "criterion must be one of fasthoag.HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, "
             f"Evidence, CustomCriterion; got {type(criterion).__name__}"
         )
+
+
+def is_kernel_problem(problem):
+    from fasthoag.kernels.problem import KernelProblem
+
+    return isinstance(problem, KernelProblem)
 
 
 def check_options(method, tol, max_iter, callback):

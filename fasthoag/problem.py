@@ -253,6 +253,10 @@ class Problem:
         rows = self.design.place(self.y, self.sample_weight, mask)
         return InnerProblem(rows, self.loss, self.penalty, self.tuned, solver=self.solver)
 
+    def judged_by(self, criterion: Any) -> Any:
+        """The criterion bound to this problem: what the outer loop minimises."""
+        return criterion.bind(self)
+
     def with_threads(self, n_threads: int | None) -> "Problem":
         """The same problem on the same data whose kernels use this many threads."""
         check_n_threads(n_threads)

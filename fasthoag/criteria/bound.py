@@ -35,6 +35,10 @@ class BoundCriterion:
         return self.inner.n_folds
 
     @property
+    def has_kinks(self) -> bool:
+        return self.inner.has_kinks
+
+    @property
     def n_passes(self) -> float:
         """Passes over the training rows; other rows count by their stored entries."""
         return float(self.inner.design.n_passes) + self.other_passes

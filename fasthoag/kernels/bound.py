@@ -1,5 +1,5 @@
-"""A criterion together with a kernel problem: what the outer loop minimises. θ = (log γ, log λ), the
-widths first, of which a kernel may have none."""
+"""A criterion together with a kernel problem: what the outer loop minimises. θ = (log γ, log λ),
+the widths first, of which a kernel may have none."""
 
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -63,13 +63,14 @@ class Model(NamedTuple):
 
 
 class Found(NamedTuple):
-    """`Derivatives` of the sum over folds, values of the folds, (α, b) as a block (n + 1, m) and the
-    relative residual of the inner problem."""
+    """`Derivatives` of the sum over folds, values of the folds, (α, b) as a block (n + 1, m), the
+    relative residual of the inner problem and the number of factorisations."""
 
     derivatives: Any
     values: np.ndarray
     W: Any
     residual: float
+    n_factors: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +121,8 @@ class Apart:
             found = derivatives_of(pairs, train_of, judge_of, solution, lam, has_tangents)
             size = np.linalg.norm(lam * solution.alpha) + 1e-300
             W = np.concatenate([solution.alpha, solution.b[None]])
-            parts.append(Found(found, found.value, W, np.linalg.norm(solution.residual) / size))
+            residual = float(np.linalg.norm(solution.residual) / size)
+            parts.append(Found(found, found.value, W, residual, solution.n_factors))
         return joined(parts)
 
     def zeros(self):
@@ -209,7 +211,9 @@ def some_of(rows, n, loss):
         label = rows.y[rank, 0] > 0
         place = np.empty(rows.n)
         for value in (False, True):
-            place[label == value] = (np.arange((label == value).sum()) + 0.5) / (label == value).sum()
+            place[label == value] = (np.arange((label == value).sum()) + 0.5) / (
+                label == value
+            ).sum()
         rank = rank[np.argsort(place, kind="stable")]
     return rows.take(np.sort(rank[:n]))
 
@@ -229,7 +233,8 @@ def joined(parts):
     )
     values = np.array([one.value for one in each])
     W = np.concatenate([part.W for part in parts])
-    return Found(total, values, W, max(part.residual for part in parts))
+    residual, n_factors = max(one.residual for one in parts), sum(one.n_factors for one in parts)
+    return Found(total, values, W, residual, n_factors)
 
 
 def split(theta):
@@ -237,12 +242,28 @@ def split(theta):
     return np.exp(theta[:-1]), float(np.exp(theta[-1]))
 
 
+@dataclass
+class Work:
+    """What a run costs: factorisations, in units of n³/3 flops of all rows that train."""
+
+    n_train: int
+    n_factors: float = 0.0
+
+    def add(self, n_train, n_factors):
+        self.n_factors += n_factors * (n_train / self.n_train) ** 3
+
+
 @dataclass(frozen=True, eq=False)
 class BoundKernel:
     """A criterion of a kernel problem; `folds` are `Apart` or `OneFactor`."""
 
     folds: Any
+    work: Work
     has_kinks = False
+
+    @property
+    def n_passes(self):
+        return self.work.n_factors
 
     @computed_once
     def null_value(self):
@@ -262,7 +283,7 @@ class BoundKernel:
         return max(abs(value), 1e-8 * abs(self.null_value))
 
     def sample(self, n):
-        return BoundKernel(self.folds.sample(n))
+        return BoundKernel(self.folds.sample(n), self.work)
 
     def start(self):
         return self.folds.zeros()
@@ -276,6 +297,7 @@ class BoundKernel:
             found = self.folds.find(theta, W, tol, has_tangents)
         except Singular:
             return self.failed(theta, W, accuracy)
+        self.work.add(self.folds.n_train, found.n_factors)
         one = found.derivatives
         rounding = 1e-15 * len(W) * abs(one.value)
         return Evaluation(

@@ -1,8 +1,8 @@
 """The criterion of one fold and its derivatives in θ = (log γ, log λ), from one factor.
 
-With c = s ℓ' of the rows that judge, P = (-π, c) where ``λ π + D (K π + q_b - K_vᵀ c) = 0``, ``Σ π =
-Σ c`` is the adjoint, q = (K_vᵀ c - K π - q_b) / λ, and α̇_k, ż_k the tangents,
-    ∂f/∂θ_k      = H_k · α                       with H_k = ∂_k K P (of all rows, at those that train)
+With c = s ℓ' of the rows that judge, P = (-π, c) where ``λ π + D (K π + q_b - K_vᵀ c) = 0``, ``Σ π
+= Σ c`` is the adjoint, q = (K_vᵀ c - K π - q_b) / λ, and α̇_k, ż_k the tangents,
+    ∂f/∂θ_k      = H_k · α             with H_k = ∂_k K P (of all rows, at those that train)
     ∂²f/∂θ_k∂θ_l = Σ s ℓ'' ż_k ż_l + P·∂²K α + H_k · α̇_l + H_l · α̇_k - q · (s ℓ''' ż_k ż_l)
 where for λ itself ``H_λ = -λ q``. All sums over the targets.
 """

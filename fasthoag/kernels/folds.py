@@ -1,6 +1,7 @@
-"""Least squares on all folds from ONE factor: with B the inverse of ``A = K + λ S⁻¹`` (of A bordered
-by the intercept), a fold F that is held out has the errors ``e = y_F - z_F = B_FF⁻¹ (B y)_F``, its
-model the coefficients ``Z = B y - B_:F e``, and with c = -s e its adjoint is ``P = B_:F B_FF⁻¹ c``:
+"""Least squares on all folds from ONE factor: with B the inverse of ``A = K + λ S⁻¹`` (of A
+bordered by the intercept), a fold F that is held out has the errors ``e = y_F - z_F = B_FF⁻¹ (B
+y)_F``, its model the coefficients ``Z = B y - B_:F e``, and with c = -s e its adjoint is ``P = B_:F
+B_FF⁻¹ c``:
     ∂f/∂θ_k      = P · ∂_k A Z
     ∂²f/∂θ_k∂θ_l = Σ s ż_k ż_l + P · ∂_kl A Z + ∂_k A P · Ż_l + ∂_l A P · Ż_k
 with ``ż_k = B_FF⁻¹ B_F: ∂_k A Z`` and ``Ż_k = B_:F ż_k - B ∂_k A Z``.
@@ -137,4 +138,3 @@ def derivatives_of_folds(pairs, y, weight, tests, lam, has_intercept, has_tangen
     hess[D, D] += np.sum(flat[1] * ridge * flat[0])
     grad_error = float(np.linalg.norm(grad - grad_again))
     return Derivatives(values.sum(), error, grad, grad_error, hess, []), values, W, relative
-

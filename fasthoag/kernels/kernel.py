@@ -1,8 +1,9 @@
 """Kernel functions: what pairs of rows they look at, and their widths.
 
-k(x, y) = phi(s) with s = Σ_k v_k: ``v_k = γ_k (x_k - y_k)²`` and ``phi = exp(-s)`` for "rbf", ``v_k
-= γ_k |x_k - y_k|`` for "laplacian", ``v_k = γ_k x_k y_k`` and ``phi = (s + coef0)^degree`` for "poly",
-the same without widths and with degree 1 for "linear". The derivative in log γ_k is ``phi'(s) v_k``.
+k(x, y) = phi(s) with s = Σ_k v_k: ``v_k = γ_k (x_k - y_k)²`` and ``phi = exp(-s)`` for "rbf",
+``v_k = γ_k |x_k - y_k|`` for "laplacian", ``v_k = γ_k x_k y_k`` and ``phi = (s + coef0)^degree``
+for "poly", the same without widths and with degree 1 for "linear". The derivative in log γ_k is
+``phi'(s) v_k``.
 """
 
 from collections.abc import Callable

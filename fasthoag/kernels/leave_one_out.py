@@ -1,5 +1,6 @@
-"""Leave-one-out of least squares in closed form: with B the inverse of ``A = K + λ S⁻¹`` (of A bordered
-by the intercept), d its diagonal and α = B y, the error of a row that is left out is ``e = α / d``, and
+"""Leave-one-out of least squares in closed form: with B the inverse of ``A = K + λ S⁻¹`` (of A
+bordered by the intercept), d its diagonal and α = B y, the error of a row that is left out is ``e =
+α / d``, and
     ∂α = -B ∂A α,  ∂d = -diag(B ∂A B),  ∂f/∂θ = -(B u) · ∂A α + tr(∂A B V B)
 with ``u = s e / d`` and ``V = diag(s e² / d)``. (Folds of one row in `folds` are the same.)"""
 
@@ -70,7 +71,9 @@ def second_order(pairs, B, alpha, d, s, e, ridge):
         for j in range(k + 1):
             is_width, is_lam = has_width and k == 0, k == j == len(N) - 1
             # ∂_j A B ∂_k A α = -∂_j A ∂_k α
-            twice = sum(-(B @ along_of(pairs, ridge, a, d_alpha[c], len(N))) for a, c in ((j, k), (k, j)))
+            twice = sum(
+                -(B @ along_of(pairs, ridge, a, d_alpha[c], len(N))) for a, c in ((j, k), (k, j))
+            )
             twice_d = 2 * np.einsum("ij,ji->i", M[j], N[k])
             if is_width:
                 second = derivative_matrix(2)

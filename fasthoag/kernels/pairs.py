@@ -1,5 +1,5 @@
-"""Pairs of rows: K, products and sums with it and its derivatives, from features or, where the kernel
-does not come from dense features, from a number of each pair that is made once."""
+"""Pairs of rows: K, products and sums with it and its derivatives, from features or, where the
+kernel does not come from dense features, from a number of each pair that is made once."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fasthoag import _core
+from fasthoag.design.cpu import check_matrix
 from fasthoag.kernels.kernel import Kernel
 from fasthoag.threads import computed_once
 
@@ -16,7 +17,7 @@ MANY_FEATURES = 64
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Rows X (n, p), dense float64 or CSR (or whatever a function of the user takes), of a kernel."""
+    """Rows X (n, p) of a kernel: dense float64 or CSR."""
 
     kernel: Kernel
     X: Any
@@ -75,7 +76,9 @@ class RowPairs:
 
 
 def scaled(samples, widths):
-    return np.ascontiguousarray(samples.X * widths**samples.kernel.power if len(widths) else samples.X)
+    return np.ascontiguousarray(
+        samples.X * widths**samples.kernel.power if len(widths) else samples.X
+    )
 
 
 def pairs_of(kernel, X, Y, is_shared, is_symmetric=None, scale=None):
@@ -142,3 +145,24 @@ class Pairs:
             return np.zeros(0), np.zeros((0, 0))
         P, Z = np.ascontiguousarray(P), np.ascontiguousarray(Z)
         return self.native.sums(P, Z, W, has_hess, self.n_threads)
+
+
+def samples_of(X, name, n_features=None):
+    """X as a float64 array or CSR matrix, with as many features as there must be."""
+    X = check_matrix(X, name)
+    if n_features is not None and X.shape[1] != n_features:
+        raise ValueError(f"{name} must have {n_features} features; got shape {X.shape}")
+    if isinstance(X, np.ndarray):
+        return np.ascontiguousarray(X, np.float64)
+    return X.astype(np.float64)
+
+
+def like(X, other):
+    """X dense where `other` is, else sparse."""
+    if isinstance(X, np.ndarray) == isinstance(other, np.ndarray):
+        return X
+    if isinstance(other, np.ndarray):
+        return X.toarray()
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix(X)

@@ -1,22 +1,75 @@
 """The training side of a kernel model."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasthoag.criteria import ApproximateLOO, Criterion, HeldOut, KFold
-from fasthoag.kernels.bound import BoundFold, BoundFolds, BoundRows
+from fasthoag.arithmetic import our_arithmetic
+from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
+from fasthoag.criteria.folds import check_fold_classes, mask_of_folds
+from fasthoag.design.rows import HELD_OUT, TRAIN
+from fasthoag.kernels.bound import Apart, BoundKernel, Model, OneFactor, Rows, Work, split
 from fasthoag.kernels.kernel import find_kernel
-from fasthoag.kernels.pairs import Samples
+from fasthoag.kernels.model import KernelModel
+from fasthoag.kernels.pairs import Samples, like, samples_of
+from fasthoag.kinds import numbers_of
 from fasthoag.losses import find_loss
+from fasthoag.memory import memory_of_process
 from fasthoag.options import check_flag
-from fasthoag.threads import check_n_threads, n_threads_of
+from fasthoag.problem import check_theta, check_vector, check_weight
+from fasthoag.threads import n_threads_of
+from fasthoag.types import Array, ArrayLike, Matrix
+
+LOSSES = "squared", "logistic"
 
 
 @dataclass(frozen=True, eq=False)
 class KernelProblem:
+    """The training side of a kernel model, ``h(α, b) = Σ_i s_i ℓ(y_i, z_i) + ½ λ αᵀKα`` with ``z =
+    Kα + b`` and ``K_ij = k(x_i, x_j)``, whose widths and λ are tuned: θ = (log γ, log λ).
+
+    Parameters
+    ----------
+    X : array or sparse matrix, shape (n_rows, n_features)
+    y : array, shape (n_rows,) or, of ``"squared"``, (n_rows, n_targets)
+        -1 and +1 for ``"logistic"``.
+    kernel : {"rbf", "laplacian", "poly", "linear"} or callable
+        ``exp(-γ |x - y|²)``, ``exp(-γ |x - y|_1)``, ``(γ x·y + coef0)^degree``, ``x·y``; or a
+        function of two arrays of rows that returns their kernel matrix, without a width.
+    loss : {"squared", "logistic"}
+        ``(z - y)² / 2`` or ``log(1 + exp(-y z))``.
+    per_feature : bool
+        One width for each feature, ``Σ_k γ_k (x_k - y_k)²`` and so on. Not for "linear",
+        where that is `FeatureRidge`, nor for sparse X.
+    degree, coef0 : int and float
+        Of "poly".
+    fit_intercept : bool
+        Adds b, which is not penalised.
+    sample_weight : array, shape (n_rows,), optional
+    n_threads : int, optional
+
+    Raises
+    ------
+    ValueError, TypeError
+        For bad arguments, and where the kernel matrix (8 n² bytes) does not fit into memory.
+
+    References
+    ----------
+    Pedregosa (2016), "Hyperparameter optimization with approximate gradient", ICML, section 5.
+
+    Examples
+    --------
+    >>> import numpy as np, fasthoag
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-3, 3, size=(80, 1))
+    >>> y = np.sin(X[:, 0]) + 0.1 * rng.normal(size=80)
+    >>> result = fasthoag.hoag(fasthoag.KernelProblem(X, y), fasthoag.KFold(5))
+    >>> result.status, result.theta.shape
+    ('converged', (2,))
+    """
+
     X: Any
     y: Any
     kernel: Any = "rbf"
@@ -27,3 +80,214 @@ class KernelProblem:
     fit_intercept: bool = True
     sample_weight: Any = None
     n_threads: int | None = None
+
+    if TYPE_CHECKING:
+        rows: Rows = field(init=False)  # those with a positive weight
+        used: Array = field(init=False)  # their numbers
+
+        def __init__(
+            self,
+            X: Matrix,
+            y: ArrayLike,
+            kernel: Any = ...,
+            loss: str = ...,
+            per_feature: bool = ...,
+            degree: float = ...,
+            coef0: float = ...,
+            fit_intercept: bool = ...,
+            sample_weight: ArrayLike | None = ...,
+            n_threads: int | None = ...,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        set_field = setter_of(self)
+        for name in ("per_feature", "fit_intercept"):
+            set_field(name, check_flag(getattr(self, name), name))
+        set_field("loss", find_loss(self.loss))
+        is_smoothed = any((self.loss.parameters or {}).values())
+        if self.loss.name not in LOSSES or is_smoothed:
+            raise ValueError(
+                f"loss of a KernelProblem must be {' or '.join(map(repr, LOSSES))}; got "
+                f"{self.loss.name!r}"
+            )
+        set_field("kernel", find_kernel(self.kernel, degree=self.degree, coef0=self.coef0))
+        set_field("X", samples_of(self.X, "X"))
+        n, p = self.X.shape
+        check_widths(self.kernel, self.X, self.per_feature)
+        set_field("y", targets_of(self.y, n, "y", "X", self.loss))
+        set_field("sample_weight", check_weight(self.sample_weight, n))
+        n_threads = n_threads_of(self.n_threads)
+        weight = self.sample_weight
+        used = np.arange(n) if weight is None else np.flatnonzero(weight > 0)
+        if len(used) < 2:
+            raise ValueError(f"X must have 2 rows with a positive weight at least; got {len(used)}")
+        check_memory(len(used), self.X)
+        n_widths = self.kernel.n_widths(p, self.per_feature)
+        keeps_pairs = 3 * 8 * len(used) ** 2 < memory_of_process() // 2
+        samples = Samples(self.kernel, self.X, n_threads, n_widths, keeps_pairs)
+        y = self.y if self.y.ndim == 2 else self.y[:, None]
+        rows = Rows(samples, y, weight)
+        set_field("rows", rows if len(used) == n else rows.take(used))
+        set_field("used", used)
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.X.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        return int(self.X.shape[1])
+
+    @property
+    def n_hyper(self) -> int:
+        return self.rows.samples.n_widths + 1
+
+    @property
+    def model(self) -> Model:
+        return Model(self.loss, self.fit_intercept)
+
+    def read(self, theta: ArrayLike) -> dict[str, Any]:
+        """What θ means: ``"gamma"`` (n_widths,) and ``"alpha"``, which is λ.
+
+        Examples
+        --------
+        >>> import numpy as np, fasthoag
+        >>> fasthoag.KernelProblem(np.eye(2), [1.0, -1.0]).read(np.zeros(2))
+        {'gamma': array([1.]), 'alpha': 1.0}
+        """
+        theta = check_theta(theta, self.n_hyper, "theta")
+        gamma, alpha = split(theta)
+        return {"gamma": gamma, "alpha": alpha}
+
+    def with_threads(self, n_threads: int | None) -> "KernelProblem":
+        other, n_threads = copy.copy(self), n_threads_of(n_threads)
+        set_field, rows = setter_of(other), self.rows
+        set_field("n_threads", n_threads)
+        set_field("rows", replace(rows, samples=replace(rows.samples, n_threads=n_threads)))
+        return other
+
+    def judged_by(self, criterion: Any) -> BoundKernel:
+        """The criterion of `hoag` for this problem."""
+        work = Work(self.rows.n)
+        if isinstance(criterion, HeldOut):
+            return BoundKernel(self._held_out(criterion), work)
+        if isinstance(criterion, KFold):
+            return BoundKernel(self._k_fold(criterion), work)
+        if isinstance(criterion, ApproximateLOO) and self.loss.is_quadratic:
+            return BoundKernel(OneFactor(self.model, self.rows, None), work)
+        raise ValueError(
+            f"a KernelProblem with loss {self.loss.name!r} is judged by HeldOut or KFold"
+            f"{' or ApproximateLOO (which is exact)' if self.loss.is_quadratic else ''}; got "
+            f"{type(criterion).__name__}"
+        )
+
+    def _held_out(self, criterion):
+        X = samples_of(criterion.X_val, "X_val", self.n_features)
+        loss = self._criterion_loss(criterion.loss)
+        y = targets_of(criterion.y_val, X.shape[0], "y_val", "X_val", loss)
+        y = y if y.ndim == 2 else y[:, None]
+        if y.shape[1] != self.rows.y.shape[1]:
+            raise ValueError(
+                f"y_val must have the {self.rows.y.shape[1]} targets of y; got {y.shape[1]}"
+            )
+        weight = check_weight(criterion.sample_weight, X.shape[0], "X_val")
+        own = self.rows.samples
+        judge = Rows(replace(own, X=like(X, own.X)), y, weight)
+        return Apart(self.model, ((self.rows, judge),), loss)
+
+    def _k_fold(self, criterion):
+        loss, n = self._criterion_loss(criterion.loss), self.n_rows
+        weight = np.ones(n) if self.sample_weight is None else self.sample_weight
+        mask = mask_of_folds(criterion.splits(self), weight)
+        if self.loss.is_classification:
+            check_fold_classes(self.y, weight, mask)
+        mask = mask[self.used]
+        tests = [np.flatnonzero(column) for column in (mask & HELD_OUT).T]
+        is_rest = ((mask & TRAIN > 0) ^ (mask & HELD_OUT > 0)).all()
+        if not (is_rest and self.loss.is_quadratic and loss.name == self.loss.name):
+            trains = [np.flatnonzero(column) for column in (mask & TRAIN).T]
+            pairs = zip(trains, tests, strict=True)
+            folds = tuple((self.rows.take(a), self.rows.take(b)) for a, b in pairs)
+            return Apart(self.model, folds, loss)
+        is_one_each = len(tests) == len(self.used) and all(len(test) == 1 for test in tests)
+        order = np.argsort([test[0] for test in tests]) if is_one_each else ()
+        if is_one_each and (order == [test[0] for test in tests]).all():
+            return OneFactor(self.model, self.rows, None)
+        return OneFactor(self.model, self.rows, tests)
+
+    def _criterion_loss(self, loss):
+        loss = self.loss if loss is None else find_loss(loss)
+        if loss.is_classification != self.loss.is_classification or loss.n_classes > 1:
+            raise ValueError(
+                f"loss of the criterion must fit the targets of loss {self.loss.name!r}; got "
+                f"{loss.name!r}"
+            )
+        return loss
+
+    def fit(self, theta: ArrayLike) -> tuple[KernelModel, bool]:
+        """The model of all rows at θ, and whether its inner problem was solved; rows of weight 0
+        have coefficients of 0.
+
+        Examples
+        --------
+        >>> import numpy as np, fasthoag
+        >>> problem = fasthoag.KernelProblem(
+        ...     np.eye(2), [1.0, 3.0], kernel="linear", fit_intercept=False
+        ... )
+        >>> problem.fit(np.zeros(1))[0].dual_coef
+        array([0.5, 1.5])
+        """
+        theta = check_theta(theta, self.n_hyper, "theta")
+        with our_arithmetic():
+            widths, lam = split(theta)
+            rows, t = self.rows, self.rows.y.shape[1]
+            start = np.zeros((rows.n + 1, t))
+            found = self.model.solve(rows.samples.pairs().at(widths), rows, lam, start, 1e-10)
+        alpha = np.zeros((self.n_rows, t))
+        alpha[self.used] = found.alpha
+        size = np.linalg.norm(lam * found.alpha) + 1e-300
+        is_converged = bool(np.linalg.norm(found.residual) <= 1e-6 * size)
+        is_vector = self.y.ndim == 1
+        dual_coef, intercept = (alpha[:, 0], found.b[0]) if is_vector else (alpha, found.b)
+        return KernelModel(self.kernel, widths, self.X, dual_coef, intercept), is_converged
+
+
+def setter_of(record):
+    """Sets fields of a frozen record."""
+    return lambda name, value: object.__setattr__(record, name, value)
+
+
+def targets_of(y, n_rows, name, X_name, loss):
+    """Targets as (n,) or (n, t)."""
+    y = np.array(numbers_of(y, name), np.float64)
+    if y.ndim == 2 and y.shape[1] > 1 and loss.is_quadratic:
+        columns = [check_vector(column, n_rows, name, X_name) for column in y.T]
+        return np.stack(columns, axis=1)
+    y = check_vector(y, n_rows, name, X_name)
+    loss.check_y(y, name)
+    return y
+
+
+def check_widths(kernel, X, per_feature):
+    """Raises ValueError where there are no widths to tune one by one."""
+    if not per_feature:
+        return
+    if not kernel.has_width:
+        raise ValueError(
+            f"per_feature=True needs a kernel with widths; kernel {kernel.name!r} has none. (Of a "
+            "linear kernel that is fasthoag.FeatureRidge)"
+        )
+    if not isinstance(X, np.ndarray):
+        raise ValueError("per_feature=True needs dense X; pass X.toarray()")
+
+
+def check_memory(n, X):
+    """Raises ValueError unless the kernel matrix fits."""
+    room = memory_of_process()
+    n_matrices = 1.1 if isinstance(X, np.ndarray) else 2.2
+    if 8 * n_matrices * n**2 > room:
+        fits = int((room / (8 * n_matrices)) ** 0.5)
+        raise ValueError(
+            f"X has {n} rows, whose kernel matrix takes {8 * n_matrices * n**2 / 1e9:.0f} GB, and "
+            f"this process may use {room / 1e9:.0f}. About {fits} rows fit"
+        )

@@ -2,8 +2,8 @@
 b``, in its dual form ``λ α_i + s_i ℓ'(y_i, z_i) = 0`` and ``Σ α_i = 0``.
 
 Everything linear about it is one system: β and ḃ with ``λ β + D (K β + ḃ + G) = 0`` and ``Σ β =
-total``, D = diag(s ℓ''). It is solved by a Cholesky factor of ``λ I + D^½ K D^½``, whose eigenvalues
-are λ at least, whatever rows have no curvature.
+total``, D = diag(s ℓ''). It is solved by a Cholesky factor of ``λ I + D^½ K D^½``, whose
+eigenvalues are λ at least, whatever rows have no curvature.
 """
 
 from dataclasses import dataclass
@@ -70,8 +70,8 @@ def factorised(pairs, n, curvature, lam, has_intercept, room=None):
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """α (n, t), b (t,), predictions z = Kα + b, the residual ``R = λ α + s ℓ'(z)``, a factor for each
-    column of y (all the same for a quadratic loss) and the number of factorisations."""
+    """α (n, t), b (t,), predictions z = Kα + b, the residual ``R = λ α + s ℓ'(z)``, a factor for
+    each column of y (all the same for a quadratic loss) and the number of factorisations."""
 
     alpha: Any
     b: Any
@@ -92,8 +92,8 @@ def solve_quadratic(pairs, y, weight, lam, has_intercept):
 
 
 def solve_newton(pairs, y, weight, loss, lam, has_intercept, start, tol):
-    """Of any smooth convex loss, by Newton's method from `start`, (n + 1, t) with the intercept last;
-    ``|R| <= tol |λ α|`` for every column."""
+    """Of any smooth convex loss, by Newton's method from `start`, (n + 1, t) with the intercept
+    last; ``|R| <= tol |λ α|`` for every column."""
     parts = [
         newton_column(pairs, y[:, k], weight, loss, lam, has_intercept, start[:, k], tol)
         for k in range(y.shape[1])
@@ -109,7 +109,7 @@ def newton_column(pairs, y, weight, loss, lam, has_intercept, start, tol):
     n, weight = len(y), np.ones(len(y)) if weight is None else weight
     alpha, b = start[:-1].copy(), float(start[-1])
     alpha = alpha - alpha.mean() if has_intercept else alpha
-    K_alpha, room, factor, factor_at = pairs.product(alpha[:, None])[:, 0], None, None, None
+    K_alpha, room, factor = pairs.product(alpha[:, None])[:, 0], None, None
 
     def objective(alpha, K_alpha, b):
         return weight @ derivative(loss, 0, y, K_alpha + b) + 0.5 * lam * alpha @ K_alpha
@@ -121,9 +121,7 @@ def newton_column(pairs, y, weight, loss, lam, has_intercept, start, tol):
         size = np.linalg.norm(lam * alpha) + 1e-300
         is_done = np.linalg.norm(residual) <= tol * size
         room = np.empty((n, n)) if room is None else room
-        factor = factorised(
-            pairs, n, weight * derivative(loss, 2, y, z), lam, has_intercept, room
-        )
+        factor = factorised(pairs, n, weight * derivative(loss, 2, y, z), lam, has_intercept, room)
         if is_done and abs(slope.sum()) <= tol * size * n**0.5:
             return alpha, b, z, residual, factor, n_iter + 1
         # α + step solves λ α + slope + D (K step + db) = 0 with step = -R/λ + β

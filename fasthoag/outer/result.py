@@ -102,11 +102,16 @@ class Outcome(NamedTuple):
 
 def result_of(run, best, W_all, outcome):
     """The `HoagResult` of an evaluation at the user's θ, and of a solution on all rows."""
-    inner, judged = run.bound.inner, run.judged
-    design, units, W = inner.design, inner.units, best.predict(0 * best.theta)
+    inner, W = run.bound.inner, best.predict(0 * best.theta)
+    design, units = inner.design, inner.units
     # stopped before all folds were looked at: nothing to say
     last = run.look(W) if W.shape[1] == units.n_columns else {}
     w, w_all = (for_user(design, design.decode(block)) for block in (W, W_all))
+    return with_coefficients(run, best, units.apart(w), units.squeeze(w_all), last, outcome)
+
+
+def with_coefficients(run, best, w, w_all, last, outcome):
+    """The `HoagResult` with these coefficients, and what was watched at the end."""
     return HoagResult(
         theta=best.theta,
         lam=np.exp(best.theta),  # infinite for properties in tiny units
@@ -115,9 +120,9 @@ def result_of(run, best, W_all, outcome):
         grad=best.grad,
         grad_error=best.grad_error,
         fold_values=best.fold_values,
-        fold_weights=judged.fold_weights,
-        w=units.apart(w),
-        w_all=units.squeeze(w_all),
+        fold_weights=run.judged.fold_weights,
+        w=w,
+        w_all=w_all,
         inner_error=best.accuracy.inner,
         **outcome._asdict(),
         n_passes=run.n_passes(),

@@ -1,0 +1,155 @@
+"""The search of a kernel problem: a look at widths and strengths on some rows, steps on a part of
+the rows, the last steps on all. f has plateaus where a width is 0 or everything, so that a start is
+never taken for an optimum because f is flat there."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from fasthoag.outer.loop import From, Until, minimise
+from fasthoag.outer.rules import Box
+from fasthoag.outer.start import LOOSE
+
+LOOK_ROWS = 256  # of the looks at widths and strengths
+PILOT_SHARE = 4  # all rows over those of the pilot: it costs a 64th
+WIDTHS = np.array([-3.0, -1.5, 0.0, 1.5, 3.0])  # log units about the middle distance
+STRENGTHS = np.array([-9.0, -6.0, -3.0, 0.0, 3.0])
+MOST_VALLEYS = 3  # of the look that steps are taken in
+# λ over the mean of the diagonal of K: below n times this it is lost in rounding
+LEAST, MOST = 64 * np.finfo(np.float64).eps, 1e3
+
+
+class Scale:
+    """Where widths and strengths of a problem are: the logarithm of the width at which the middle
+    pair of rows has s = 1, (D,), and of the mean of the diagonal of K there."""
+
+    def __init__(self, rows):
+        samples = rows.samples
+        some = samples.take(np.sort(np.random.default_rng(0).permutation(rows.n)[:LOOK_ROWS]))
+        self.n, self.n_widths = rows.n, samples.n_widths
+        width = np.zeros(self.n_widths)
+        if self.n_widths > 1:  # each in the unit of its own feature
+            spread = some.X.std(axis=0)
+            power = 1.0 if samples.kernel.pair == "distances" else 2.0
+            width = -power * np.log(np.where(spread > 0, spread, 1.0))
+        if self.n_widths:
+            width = width - np.log(middle_pair(some, np.exp(width)))
+        self.width = width
+        diagonal = matrix_of(some, np.exp(width)).diagonal().mean()
+        self.diagonal = np.log(diagonal) if diagonal > 0 else 0.0
+
+    def theta(self, width, strength):
+        """θ at so many log units from there."""
+        return np.append(self.width + width, self.diagonal + strength)
+
+    def box(self):
+        """Bounds beyond which nothing changes, or λ is lost in rounding."""
+        low = np.append(self.width - 16.0, self.diagonal + np.log(LEAST * self.n))
+        return Box(low, np.append(self.width + 9.0, self.diagonal + np.log(MOST * self.n)))
+
+
+def matrix_of(samples, widths):
+    """The lower triangle of K."""
+    return samples.pairs().at(widths).matrix(np.zeros((samples.n, samples.n)))
+
+
+def middle_pair(samples, widths):
+    """The median of s over pairs of rows; of inner products, over rows with themselves."""
+    identity = replace(samples.kernel, shape="power", shift=0.0, degree=1.0)
+    s = matrix_of(replace(samples, kernel=identity), widths)
+    is_product = samples.kernel.pair == "products"
+    s = s.diagonal() if is_product else s[np.tril_indices(len(s), -1)]
+    s = s[s > 0]
+    return float(np.median(s)) if len(s) else 1.0
+
+
+class KernelSearch:
+    """The searches of one call of `hoag`."""
+
+    def __init__(self, problem, bound, run, settings, box):
+        self.problem, self.bound, self.run, self.settings = problem, bound, run, settings
+        self.scale = Scale(problem.rows)
+        default = self.scale.box()
+        self.box, self.is_default_box = Box(*(box or default)), box is None
+        self.n_iter, self.looks = 0, []
+
+    def run_from(self, theta0):
+        """(best evaluation, status) from θ, or from the best of a look."""
+        if theta0 is not None:
+            best, status = self.minimise("all", self.bound, np.clip(theta0, *self.box))
+            if status == "stopped" or not self.is_flat(best):
+                return best, status
+        theta, is_stopped = self.look()
+        if is_stopped:
+            return self.looks[-1], "stopped"
+        best, status = self.minimise("all", self.bound, theta)
+        if status == "stopped" or not self.is_flat(best):
+            return best, status
+        at_most = np.append(best.theta[:-1], self.box.upper[-1])
+        null, now = self.minimise("all", self.bound, at_most)
+        is_better = null.is_solved and not best.value <= null.value
+        return (null, now) if is_better else (best, status)
+
+    def null(self, theta):
+        """The evaluation where λ is everything, or at a θ that was given."""
+        theta = self.scale.theta(0.0, np.log(MOST * self.scale.n)) if theta is None else theta
+        theta = np.clip(theta, *self.box)
+        return self.bound.evaluate(theta, self.bound.start(), LOOSE, has_tangents=False)
+
+    def minimise(self, phase, bound, theta, tol=None, W=None):
+        rule, record = self.settings.new_rule(), partial(self.run.record, phase)
+        max_iter = max(1, self.settings.max_iter - self.n_iter)
+        until = Until(self.settings.tol if tol is None else tol, max_iter)
+        begin = From(theta, bound.start() if W is None else W)
+        best, status, n_iter = minimise(bound, rule, begin, self.box, until, record)
+        self.n_iter += n_iter
+        return best, status
+
+    def look(self):
+        """(θ, whether the callback stopped): the lowest valley on some rows, and its bottom on a
+        part of the rows."""
+        is_small = self.bound.folds.n_train <= 2 * LOOK_ROWS
+        some = self.bound if is_small else self.bound.sample(LOOK_ROWS)
+        widths = WIDTHS if self.scale.n_widths else np.zeros(1)
+        values = np.full((len(widths), len(STRENGTHS)), np.inf)
+        found = {}
+        for i, width in enumerate(widths):
+            for j, strength in enumerate(STRENGTHS):
+                theta = np.clip(self.scale.theta(width, strength), *self.box)
+                one = some.evaluate(theta, some.start(), LOOSE, has_tangents=False)
+                if one.is_solved:
+                    values[i, j], found[i, j] = one.value, one
+                    self.looks.append(one)
+                    if self.run.record("look", one, LOOSE, False):
+                        return theta, True
+        ends = []
+        for place in valleys(values)[:MOST_VALLEYS]:
+            best, status = self.minimise("look", some, found[place].theta, 0.03)
+            if status == "stopped":
+                return best.theta, True
+            if best.is_solved:
+                ends.append(best)
+        if not ends:
+            return np.clip(self.scale.theta(0.0, 0.0), *self.box), False
+        theta = min(ends, key=lambda one: one.value).theta
+        n_part = self.bound.folds.n_train // PILOT_SHARE
+        if n_part < LOOK_ROWS:
+            return theta, False
+        best, status = self.minimise("part", self.bound.sample(n_part), theta, 0.01)
+        return (best.theta if best.is_solved else theta), status == "stopped"
+
+    def is_flat(self, best):
+        """Whether f hardly depends on θ at an end that is no better than no features at all."""
+        allowed = 10 * self.settings.tol * self.bound.size(best.value)
+        return not (best.is_solved and best.value < self.bound.null_value - allowed)
+
+
+def valleys(values):
+    """Places of a table that are no higher than their neighbours, the lowest first."""
+    padded = np.pad(values, 1, constant_values=np.inf)
+    n, m = values.shape
+    around = [padded[1 + a : 1 + a + n, 1 + b : 1 + b + m] for a in (-1, 0, 1) for b in (-1, 0, 1)]
+    lowest = np.isfinite(values) & (values <= np.min(around, axis=0))
+    places = [tuple(place) for place in np.argwhere(lowest)]
+    return sorted(places, key=lambda place: values[place])

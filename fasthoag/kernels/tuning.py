@@ -1,0 +1,87 @@
+"""What `hoag` does for a kernel problem: the same loop and step rules, with a start of its own."""
+
+import numpy as np
+
+from fasthoag.hoag import warn_unless_converged
+from fasthoag.kernels.search import KernelSearch
+from fasthoag.outer import METHODS
+from fasthoag.outer.record import Run
+from fasthoag.outer.result import MESSAGES, Outcome, with_coefficients
+
+FEW = 128  # widths up to which their tangents are worth their columns
+
+
+def tuned_kernel(problem, criterion, theta0, box, asked, watch):
+    """The `HoagResult` for a `KernelProblem`."""
+    check_watched(watch)
+    bound = problem.judged_by(criterion)
+    method = chosen_method(problem, bound, asked.method)
+    settings = asked.settings(method)
+    run = Run(bound, problem, None, None, None, watch.callback, watch.began)
+    run.for_user = np.array
+    search = KernelSearch(problem, bound, run, settings, box)
+    if problem.fit_intercept and np.ptp(problem.rows.y, axis=0).max() == 0:
+        best, (status, message) = search.null(theta0), ("converged", MESSAGES["equal_targets"])
+    else:
+        best, status = search.run_from(theta0)
+        status, message = concluded(best, status, search)
+    warn_unless_converged(status, message)
+    W = best.predict(0 * best.theta)
+    W = W[:, 0] if problem.y.ndim == 1 else W
+    return with_coefficients(run, best, W, W, {}, Outcome(status, message, search.n_iter, method))
+
+
+def check_watched(watch):
+    """Raises ValueError for what a kernel problem cannot watch."""
+    given = {"unseen": watch.unseen, "scoring": watch.scoring}
+    given["stop_on"] = None if isinstance(watch.stop_on, str) else watch.stop_on
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"{name} is for a fasthoag.Problem; of a KernelProblem judge the model itself, "
+                "which problem.fit(result.theta) gives"
+            )
+
+
+def chosen_method(problem, bound, method):
+    """The method that "auto" stands for; raises ValueError where newton lacks the Hessian."""
+    has_hessian = bound.folds.has_hessian and problem.n_hyper <= FEW
+    if method == "auto":
+        return "newton" if has_hessian else "lbfgs"
+    if METHODS[method].wants == "hessian" and not has_hessian:
+        raise ValueError(
+            f"method 'newton' is for up to {FEW} hyperparameters of a KernelProblem, and for one "
+            f"width with leave-one-out; there are {problem.n_hyper}. Use method='lbfgs'"
+        )
+    return method
+
+
+def concluded(best, status, search):
+    """The status and its sentence."""
+    lower, upper = search.box
+    names = [f"log gamma[{k}]" for k in range(len(lower) - 1)] + ["log lambda"]
+    names = ["log gamma", "log lambda"] if len(names) == 2 else names
+    at_bound = np.flatnonzero((best.theta <= lower) | (best.theta >= upper))
+    if status == "at_bound" and len(lower) > 2 and at_bound.max(initial=0) < len(lower) - 1:
+        where = f"{len(at_bound)} of {len(lower) - 1} widths are at their bounds"
+        return "converged", f"The hypergradient is below its tolerance; {where}."
+    where = ", ".join(f"{names[k]} = {best.theta[k]:g}" for k in at_bound[:5])
+    message = MESSAGES[status].format(where=where)
+    null = search.bound.null_value
+    if status != "inner_failed" and search.is_flat(best):
+        message = (
+            f"No kernel model judges better than none: the criterion is {best.value:.6g}, that of "
+            f"the intercept alone {null:.6g}. The features, as this kernel sees them, do not help "
+            "on the rows that judge."
+        )
+    elif status == "at_bound" and best.theta[-1] <= lower[-1] and search.is_default_box:
+        message = (
+            f"λ is at {np.exp(lower[-1]):.2g}, below which it is lost in the rounding of the "
+            "kernel matrix; the criterion still falls. " + message
+        )
+    elif status == "inner_failed":
+        message = (
+            "The kernel matrix is singular in double precision at this λ (rows may be there "
+            "twice); raise the lower bound of log lambda."
+        )
+    return status, message
