@@ -65,6 +65,7 @@ void bind_kernel(py::module_& m) {
         .def(py::init(&pairs_of), py::arg("pair"), py::arg("shape"), py::arg("shift"),
              py::arg("degree"), py::arg("X").noconvert(), py::arg("Y").noconvert(),
              py::arg("is_symmetric"), py::arg("is_shared"), py::arg("scale") = 1.0)
+        .def_property_readonly("n_rows", [](const PyPairs& pairs) { return pairs.n; })
         .def_property_readonly("n_columns", [](const PyPairs& pairs) { return pairs.m; })
         .def("matrix",
              [](const PyPairs& pairs, int order, py::array out, int n_threads) {

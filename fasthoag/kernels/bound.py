@@ -30,8 +30,15 @@ class Rows:
         return len(self.y)
 
     def take(self, rows):
+        return self._with(self.samples.take(rows), rows)
+
+    def few(self, rows):
+        """Some rows, few enough for a factor of their K."""
+        return self._with(self.samples.few(rows), rows)
+
+    def _with(self, samples, rows):
         weight = None if self.weight is None else self.weight[rows]
-        return Rows(self.samples.take(rows), self.y[rows], weight)
+        return Rows(samples, self.y[rows], weight)
 
     @property
     def weights(self):
@@ -182,7 +189,7 @@ class OneFactor:
             others = np.setdiff1d(rows, judge, assume_unique=True)
             train = np.sort(np.random.default_rng(0).permutation(others)[:n])
             judge = np.sort(np.random.default_rng(0).permutation(judge)[:n])
-        parts = self.rows.take(train), self.rows.take(judge)
+        parts = self.rows.few(train), self.rows.few(judge)
         return Apart(self.model, (parts,), self.model.loss)
 
     @property
@@ -205,7 +212,7 @@ class OneFactor:
 def some_of(rows, n, loss):
     """At most n of the rows, of both classes alike."""
     if rows.n <= n:
-        return rows
+        return rows.few(np.arange(rows.n))
     rank = np.random.default_rng(0).permutation(rows.n)
     if loss.is_classification:
         label = rows.y[rank, 0] > 0
@@ -215,7 +222,7 @@ def some_of(rows, n, loss):
                 label == value
             ).sum()
         rank = rank[np.argsort(place, kind="stable")]
-    return rows.take(np.sort(rank[:n]))
+    return rows.few(np.sort(rank[:n]))
 
 
 def joined(parts):

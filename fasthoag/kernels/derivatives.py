@@ -57,23 +57,25 @@ def value_of(judge, solution):
 
 def derivatives_of(pairs, train, judge, solution, lam, has_tangents):
     """The `Derivatives` of a fold at its `Solution`; `train` are its rows as a `Judge`."""
-    alpha, factors = solution.alpha, solution.factors
-    has_intercept, t = factors[0].has_intercept, alpha.shape[1]
+    alpha, systems = solution.alpha, solution.systems
+    has_intercept, t = systems[0].has_intercept, alpha.shape[1]
     z = judge.pairs.product(alpha) + solution.b
     c = judge.terms(1, z)
     back = judge.pairs.back(c)
 
     def solve(G, totals):
-        """Columns (n, t) by the factors of their targets."""
-        found = [
-            f.solve(G[:, k : k + 1], totals[k] if has_intercept else 0.0)
-            for k, f in enumerate(factors)
-        ]
-        return np.concatenate([one[0] for one in found], axis=1), np.concatenate(
-            [one[1] for one in found]
+        """Blocks (n, k, t) and (k, t) by the systems of their targets."""
+        n, k, t = G.shape
+        totals = totals if has_intercept else np.zeros((k, t))
+        if all(one is systems[0] for one in systems):
+            beta, b = systems[0].solve(G.reshape(n, -1), totals.ravel())
+            return beta.reshape(G.shape), b.reshape(k, t)
+        found = [one.solve(G[:, :, i], totals[:, i]) for i, one in enumerate(systems)]
+        return np.stack([one[0] for one in found], axis=2), np.stack(
+            [one[1] for one in found], axis=1
         )
 
-    pi, q_b = solve(-back, c.sum(axis=0))
+    pi, q_b = (one[..., 0, :] for one in solve(-back[:, None], c.sum(axis=0)[None]))
     both = pairs.derivatives(np.concatenate([alpha, pi], axis=1))
     d_alpha, d_pi = both[:, :, :t], both[:, :, t:]
     q = (back - pairs.product(pi) - q_b) / lam
@@ -85,12 +87,9 @@ def derivatives_of(pairs, train, judge, solution, lam, has_tangents):
         scale = np.array([np.sum(np.abs(h * alpha)) for h in H])
         error = float(np.linalg.norm(scale)) * relative_residual(solution, lam)
         return Derivatives(value, value_error, grad, error, None, [])
-    none = np.zeros(t)
-    A, B = [], []
-    for G in (*d_alpha, -(solution.z - solution.b)):
-        a, b = solve(G, none)
-        A.append(a)
-        B.append(b)
+    G = np.stack([*d_alpha, -(solution.z - solution.b)], axis=1)
+    beta, B = solve(G, np.zeros((G.shape[1], t)))
+    A = list(np.ascontiguousarray(beta.transpose(1, 0, 2)))
     A[-1] = A[-1] - alpha
     moved = judge.pairs.product(np.concatenate(A, axis=1)).reshape(len(z), len(A), t)
     direct = [*judge.pairs.derivatives(alpha), 0.0]

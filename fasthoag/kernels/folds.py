@@ -65,7 +65,7 @@ def fill_upper(triangle, block=512):
 
 def inverse_of(pairs, n, lam, weight, has_intercept):
     """The `Inverse` and s = B0 1 over the root of its sum, or None."""
-    K = pairs.matrix(np.empty((n, n)))
+    K = pairs.matrix(np.zeros((n, n)))
     K.flat[:: n + 1] += lam if weight is None else lam / weight
     K, info = lapack.dpotrf(K.T, lower=0, clean=0, overwrite_a=1)
     if info != 0:

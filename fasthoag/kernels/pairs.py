@@ -2,13 +2,18 @@
 kernel does not come from dense features, from a number of each pair that is made once."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fasthoag import _core
 from fasthoag.design.cpu import check_matrix
+from fasthoag.kernels.iterative import Iterated, single_factor
 from fasthoag.kernels.kernel import Kernel
+from fasthoag.kernels.nystrom import NystromPairs
+from fasthoag.kernels.solve import Singular, cholesky
+from fasthoag.memory import memory_of_process
 from fasthoag.threads import computed_once
 
 # features from which a number a pair is kept, for all widths: reading it takes less than adding up
@@ -23,6 +28,8 @@ class Samples:
     X: Any
     n_threads: int
     n_widths: int = 1
+    solver: str = "cholesky"  # of the systems with K: "cholesky", "cg" or "nystrom"
+    centres: Any = None  # `Samples`: of "nystrom", and where they precondition "cg"
     keeps_pairs: bool = False  # whether there is room for a number a pair
 
     @property
@@ -31,6 +38,10 @@ class Samples:
 
     def take(self, rows):
         return replace(self, X=self.X[rows])
+
+    def few(self, rows):
+        """Some of these rows, few enough for a factor of their K."""
+        return replace(self, X=self.X[rows], solver="cholesky", centres=None)
 
     def pairs(self, other=None):
         """Of all of these rows with each other, or with other ones."""
@@ -64,15 +75,36 @@ class RowPairs:
         return out
 
     def at(self, widths):
-        """The `Pairs` at these widths γ (D,): none, one for all features, or one each."""
-        kernel, n_threads = self.rows.kernel, self.rows.n_threads
+        """The pairs at these widths γ (D,): none, one for all features, or one each."""
+        if self.rows.solver == "nystrom":
+            return self.through_centres(widths)
+        rows, kernel = self.rows, self.rows.kernel
         if len(widths) <= 1 and self.given is not None:
             scale = float(widths[0]) if len(widths) else 1.0
-            found = pairs_of(kernel, self.given, None, True, self.columns is None, scale)
-            return Pairs(found, len(widths), n_threads)
-        X = scaled(self.rows, widths)
-        Y = None if self.columns is None else scaled(self.columns, widths)
-        return Pairs(pairs_of(kernel, X, Y, len(widths) <= 1), len(widths), n_threads)
+            native = pairs_of(kernel, self.given, None, True, self.columns is None, scale)
+        else:
+            X = scaled(rows, widths)
+            Y = None if self.columns is None else scaled(self.columns, widths)
+            native = pairs_of(kernel, X, Y, len(widths) <= 1)
+        through = partial(self.through_centres, widths)
+        return Pairs(native, len(widths), rows.n_threads, rows.solver, through)
+
+    def through_centres(self, widths):
+        """The `NystromPairs` at these widths."""
+        left, right, middle = self.to_centres
+        left_at = left.at(widths)
+        right_at = left_at if right is left else right.at(widths)
+        return NystromPairs(left_at, right_at, middle.at(widths), middle.rows.n)
+
+    @computed_once
+    def to_centres(self):
+        """The pairs of rows, of columns, and of centres with centres."""
+        centres = self.rows.centres
+        left = replace(self.rows, solver="cholesky", centres=None).pairs(centres)
+        if self.columns is None:
+            return left, left, centres.pairs()
+        right = replace(self.columns, solver="cholesky", centres=None).pairs(centres)
+        return left, right, centres.pairs()
 
 
 def scaled(samples, widths):
@@ -106,6 +138,26 @@ class Pairs:
     native: Any
     n_directions: int
     n_threads: int
+    solver: str = "cholesky"
+    through_centres: Any = None  # makes the `NystromPairs` of the same rows
+
+    @property
+    def n_rows(self):
+        return self.native.n_rows
+
+    def factor(self, n, root, lam):
+        """What has the ``inverse`` of ``λ I + D^½ K D^½``, `root` = D^½ or None."""
+        if self.solver == "cholesky":
+            return cholesky(self, n, root, lam)
+        return Iterated(self, self.preconditioner(n, root, lam), root, lam)
+
+    def preconditioner(self, n, root, lam):
+        if 1.2 * 4 * n**2 < memory_of_process():
+            try:
+                return single_factor(self, n, root, lam)
+            except Singular:  # λ is lost in single precision, and another way is slower only
+                pass
+        return self.through_centres().factor(n, root, lam)
 
     def matrix(self, out, order=0):
         """K, or a derivative in the logarithm of the one width, into `out` (n, m); of symmetric
@@ -124,7 +176,7 @@ class Pairs:
     def derivatives(self, A):
         """``∂K/∂log γ_k A``, (D, n, c)."""
         if self.n_directions == 0:
-            return np.empty((0, len(A), A.shape[1]))
+            return np.empty((0, self.native.n_rows, A.shape[1]))
         return self.native.products(True, np.ascontiguousarray(A), None, self.n_threads)[0]
 
     def derivatives_back(self, B):

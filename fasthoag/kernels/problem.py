@@ -17,12 +17,14 @@ from fasthoag.kernels.pairs import Samples, like, samples_of
 from fasthoag.kinds import numbers_of
 from fasthoag.losses import find_loss
 from fasthoag.memory import memory_of_process
-from fasthoag.options import check_flag
+from fasthoag.options import check_flag, is_number
 from fasthoag.problem import check_theta, check_vector, check_weight
 from fasthoag.threads import n_threads_of
 from fasthoag.types import Array, ArrayLike, Matrix
 
 LOSSES = "squared", "logistic"
+SOLVERS = "cholesky", "cg", "nystrom"
+FEW_ROWS, MANY_ROWS, N_CENTRES = 6000, 50_000, 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,15 @@ class KernelProblem:
     fit_intercept : bool
         Adds b, which is not penalised.
     sample_weight : array, shape (n_rows,), optional
+    solver : {"auto", "cholesky", "cg", "nystrom"}
+        ``"cholesky"``: a factor of K in double precision, 8 n² bytes. ``"cg"``: to the same
+        precision by conjugate gradients, from a factor in single precision, 4 n² bytes, or one of
+        low rank. ``"nystrom"``: another model, with a kernel of low rank through `n_components` of
+        the rows; the message of the result says how far off it may be. "auto" takes the first up to
+        6,000 rows (to the memory for folds of least squares, of which one factor serves all), the
+        second up to 50,000, and the third beyond.
+    n_components : int, optional
+        Of "nystrom", drawn with a fixed seed; 2,000 by default.
     n_threads : int, optional
 
     Raises
@@ -79,6 +90,8 @@ class KernelProblem:
     coef0: float = 1
     fit_intercept: bool = True
     sample_weight: Any = None
+    solver: str = "auto"
+    n_components: int | None = None
     n_threads: int | None = None
 
     if TYPE_CHECKING:
@@ -96,6 +109,8 @@ class KernelProblem:
             coef0: float = ...,
             fit_intercept: bool = ...,
             sample_weight: ArrayLike | None = ...,
+            solver: str = ...,
+            n_components: int | None = ...,
             n_threads: int | None = ...,
         ) -> None: ...
 
@@ -121,10 +136,16 @@ class KernelProblem:
         used = np.arange(n) if weight is None else np.flatnonzero(weight > 0)
         if len(used) < 2:
             raise ValueError(f"X must have 2 rows with a positive weight at least; got {len(used)}")
-        check_memory(len(used), self.X)
+        check_solver(self.solver, self.n_components)
+        solver = chosen_solver(self.solver, len(used), self.X)
         n_widths = self.kernel.n_widths(p, self.per_feature)
         keeps_pairs = 3 * 8 * len(used) ** 2 < memory_of_process() // 2
-        samples = Samples(self.kernel, self.X, n_threads, n_widths, keeps_pairs)
+        samples = Samples(self.kernel, self.X, n_threads, n_widths, keeps_pairs=keeps_pairs)
+        n_centres = min(self.n_components or N_CENTRES, len(used))
+        if solver != "cholesky":
+            centres = np.random.default_rng(0).permutation(used)[:n_centres]
+            centres = samples.take(np.sort(centres))
+            samples = replace(samples, solver=solver, centres=centres)
         y = self.y if self.y.ndim == 2 else self.y[:, None]
         rows = Rows(samples, y, weight)
         set_field("rows", rows if len(used) == n else rows.take(used))
@@ -173,8 +194,9 @@ class KernelProblem:
             return BoundKernel(self._held_out(criterion), work)
         if isinstance(criterion, KFold):
             return BoundKernel(self._k_fold(criterion), work)
-        if isinstance(criterion, ApproximateLOO) and self.loss.is_quadratic:
-            return BoundKernel(OneFactor(self.model, self.rows, None), work)
+        rows = self._for_one_factor()
+        if isinstance(criterion, ApproximateLOO) and self.loss.is_quadratic and rows is not None:
+            return BoundKernel(OneFactor(self.model, rows, None), work)
         raise ValueError(
             f"a KernelProblem with loss {self.loss.name!r} is judged by HeldOut or KFold"
             f"{' or ApproximateLOO (which is exact)' if self.loss.is_quadratic else ''}; got "
@@ -204,7 +226,9 @@ class KernelProblem:
         mask = mask[self.used]
         tests = [np.flatnonzero(column) for column in (mask & HELD_OUT).T]
         is_rest = ((mask & TRAIN > 0) ^ (mask & HELD_OUT > 0)).all()
-        if not (is_rest and self.loss.is_quadratic and loss.name == self.loss.name):
+        is_rest &= self.loss.is_quadratic and loss.name == self.loss.name
+        rows = self._for_one_factor() if is_rest else None
+        if rows is None:
             trains = [np.flatnonzero(column) for column in (mask & TRAIN).T]
             pairs = zip(trains, tests, strict=True)
             folds = tuple((self.rows.take(a), self.rows.take(b)) for a, b in pairs)
@@ -212,8 +236,17 @@ class KernelProblem:
         is_one_each = len(tests) == len(self.used) and all(len(test) == 1 for test in tests)
         order = np.argsort([test[0] for test in tests]) if is_one_each else ()
         if is_one_each and (order == [test[0] for test in tests]).all():
-            return OneFactor(self.model, self.rows, None)
-        return OneFactor(self.model, self.rows, tests)
+            return OneFactor(self.model, rows, None)
+        return OneFactor(self.model, rows, tests)
+
+    def _for_one_factor(self):
+        """The rows with a factor in double precision, or None where that does not fit or is not
+        wanted."""
+        n = self.rows.n
+        is_wanted = self.solver == "cholesky" or (self.solver == "auto" and n <= MANY_ROWS)
+        if not is_wanted or 8.8 * n**2 > memory_of_process():
+            return None
+        return self.rows.few(np.arange(n))
 
     def _criterion_loss(self, loss):
         loss = self.loss if loss is None else find_loss(loss)
@@ -281,13 +314,34 @@ def check_widths(kernel, X, per_feature):
         raise ValueError("per_feature=True needs dense X; pass X.toarray()")
 
 
-def check_memory(n, X):
-    """Raises ValueError unless the kernel matrix fits."""
-    room = memory_of_process()
-    n_matrices = 1.1 if isinstance(X, np.ndarray) else 2.2
-    if 8 * n_matrices * n**2 > room:
-        fits = int((room / (8 * n_matrices)) ** 0.5)
+def check_solver(solver, n_components):
+    """Raises ValueError for what is no solver, or no number of centres for it."""
+    if not (isinstance(solver, str) and solver in ("auto", *SOLVERS)):
+        names = ", ".join(map(repr, ("auto", *SOLVERS)))
+        raise ValueError(f"solver must be one of {names}; got {solver!r}")
+    if n_components is None:
+        return
+    if not (is_number(n_components, 0) and float(n_components).is_integer()):
+        raise ValueError(f"n_components must be a positive integer; got {n_components!r}")
+    if solver not in ("auto", "nystrom"):
+        raise ValueError(f"n_components is for solver='nystrom'; solver is {solver!r}")
+
+
+def chosen_solver(solver, n, X):
+    """What "auto" stands for; raises ValueError where a matrix does not fit into memory."""
+    room, is_dense = memory_of_process(), isinstance(X, np.ndarray)
+    bytes_of = {"cholesky": 8.8 if is_dense else 17.6, "cg": 4.4 if is_dense else 13.0}
+    if solver == "auto":
+        if n > MANY_ROWS or bytes_of["cg"] * n**2 > room:
+            return "nystrom"
+        is_cheap = n <= FEW_ROWS or not is_dense
+        return "cholesky" if is_cheap and bytes_of["cholesky"] * n**2 <= room else "cg"
+    needed = bytes_of.get(solver, 0) * n**2
+    if solver == "cholesky" and needed > room:
+        fits = int((room / bytes_of[solver]) ** 0.5)
         raise ValueError(
-            f"X has {n} rows, whose kernel matrix takes {8 * n_matrices * n**2 / 1e9:.0f} GB, and "
-            f"this process may use {room / 1e9:.0f}. About {fits} rows fit"
+            f"X has {n} rows, whose kernel matrix takes {needed / 1e9:.0f} GB with solver="
+            f"{solver!r}, and this process may use {room / 1e9:.0f}. About {fits} rows fit; or use "
+            "solver='cg' or 'nystrom'"
         )
+    return solver

@@ -26,7 +26,7 @@ class Scale:
 
     def __init__(self, rows):
         samples = rows.samples
-        some = samples.take(np.sort(np.random.default_rng(0).permutation(rows.n)[:LOOK_ROWS]))
+        some = samples.few(np.sort(np.random.default_rng(0).permutation(rows.n)[:LOOK_ROWS]))
         self.n, self.n_widths = rows.n, samples.n_widths
         width = np.zeros(self.n_widths)
         if self.n_widths > 1:  # each in the unit of its own feature

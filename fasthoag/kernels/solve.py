@@ -17,20 +17,40 @@ from fasthoag.losses import derivative
 MAX_NEWTON = 100
 
 
-@dataclass(frozen=True, eq=False)
-class Factor:
-    """Of ``λ I + D^½ K D^½``; `root` is D^½ (n,), or None where D is the identity."""
+class Singular(ArithmeticError):
+    """``λ I + D^½ K D^½`` is not positive definite in the precision that it is factorised in."""
 
-    cholesky: Any  # (n, n), lower triangle of C order
+
+@dataclass(frozen=True, eq=False)
+class Cholesky:
+    """A factor of ``λ I + D^½ K D^½``."""
+
+    triangle: Any  # (n, n), lower triangle of C order
+
+    def inverse(self, block):
+        x, info = lapack.dpotrs(self.triangle.T, block, lower=0)
+        if info != 0:
+            raise ValueError(f"dpotrs: argument {-info}")
+        return np.ascontiguousarray(x)
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """The system of all that is linear. `factor` has the inverse of ``λ I + D^½ K D^½``; `root` is
+    D^½ (n,), or None for ones; `direction` (n,) is that of the intercept, or None."""
+
+    factor: Any
     root: Any
-    lam: float
-    has_intercept: bool
-    direction: Any  # of the intercept
+    direction: Any
+
+    @property
+    def has_intercept(self):
+        return self.direction is not None
 
     def solve(self, G, total=0.0):
         """β (n, c) and ḃ (c,) for G (n, c) and totals (c,) or one."""
-        a = self.inverse(-self.rooted(G))
-        if not self.has_intercept:
+        a = self.factor.inverse(-self.rooted(G))
+        if self.direction is None:
             return self.rooted(a), np.zeros(G.shape[1])
         root = np.ones(len(G)) if self.root is None else self.root
         b = (root @ a - total) / (root @ self.direction)
@@ -39,21 +59,20 @@ class Factor:
     def rooted(self, block):
         return block if self.root is None else self.root[:, None] * block
 
-    def inverse(self, block):
-        x, info = lapack.dpotrs(self.cholesky.T, block, lower=0)
-        if info != 0:
-            raise ValueError(f"dpotrs: argument {-info}")
-        return np.ascontiguousarray(x)
 
-
-class Singular(ArithmeticError):
-    """K + λ D⁻¹ is not positive definite in double precision."""
-
-
-def factorised(pairs, n, curvature, lam, has_intercept, room=None):
-    """The `Factor` at these curvatures (n,), or None for ones; `room` (n, n) is overwritten."""
-    K = pairs.matrix(np.empty((n, n)) if room is None else room)
+def system(pairs, n, curvature, lam, has_intercept):
+    """The `System` at these curvatures (n,), or None for ones."""
     root = None if curvature is None else np.sqrt(curvature)
+    factor = pairs.factor(n, root, lam)
+    if not has_intercept:
+        return System(factor, root, None)
+    ones = np.ones((n, 1)) if root is None else root[:, None]
+    return System(factor, root, factor.inverse(ones)[:, 0])
+
+
+def cholesky(pairs, n, root, lam):
+    """The `Cholesky` factor in double precision."""
+    K = pairs.matrix(np.zeros((n, n)))
     if root is not None:
         K *= root[:, None]
         K *= root
@@ -61,29 +80,25 @@ def factorised(pairs, n, curvature, lam, has_intercept, room=None):
     K, info = lapack.dpotrf(K.T, lower=0, clean=0, overwrite_a=1)
     if info != 0:
         raise Singular
-    factor = Factor(K.T, root, lam, has_intercept, None)
-    if not has_intercept:
-        return factor
-    ones = np.ones((n, 1)) if root is None else root[:, None]
-    return Factor(K.T, root, lam, True, factor.inverse(ones)[:, 0])
+    return Cholesky(K.T)
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """α (n, t), b (t,), predictions z = Kα + b, the residual ``R = λ α + s ℓ'(z)``, a factor for
+    """α (n, t), b (t,), predictions z = Kα + b, the residual ``R = λ α + s ℓ'(z)``, a `System` for
     each column of y (all the same for a quadratic loss) and the number of factorisations."""
 
     alpha: Any
     b: Any
     z: Any
     residual: Any
-    factors: list
+    systems: list
     n_factors: int
 
 
 def solve_quadratic(pairs, y, weight, lam, has_intercept):
     """Of the loss ``½ (y - z)²``."""
-    factor = factorised(pairs, len(y), weight, lam, has_intercept)
+    factor = system(pairs, len(y), weight, lam, has_intercept)
     alpha, b = factor.solve(-y)
     z = pairs.product(alpha) + b
     weights = 1.0 if weight is None else weight[:, None]
@@ -109,7 +124,7 @@ def newton_column(pairs, y, weight, loss, lam, has_intercept, start, tol):
     n, weight = len(y), np.ones(len(y)) if weight is None else weight
     alpha, b = start[:-1].copy(), float(start[-1])
     alpha = alpha - alpha.mean() if has_intercept else alpha
-    K_alpha, room, factor = pairs.product(alpha[:, None])[:, 0], None, None
+    K_alpha, factor = pairs.product(alpha[:, None])[:, 0], None
 
     def objective(alpha, K_alpha, b):
         return weight @ derivative(loss, 0, y, K_alpha + b) + 0.5 * lam * alpha @ K_alpha
@@ -120,8 +135,8 @@ def newton_column(pairs, y, weight, loss, lam, has_intercept, start, tol):
         residual = lam * alpha + slope
         size = np.linalg.norm(lam * alpha) + 1e-300
         is_done = np.linalg.norm(residual) <= tol * size
-        room = np.empty((n, n)) if room is None else room
-        factor = factorised(pairs, n, weight * derivative(loss, 2, y, z), lam, has_intercept, room)
+        factor = None  # before the next one takes as much memory
+        factor = system(pairs, n, weight * derivative(loss, 2, y, z), lam, has_intercept)
         if is_done and abs(slope.sum()) <= tol * size * n**0.5:
             return alpha, b, z, residual, factor, n_iter + 1
         # α + step solves λ α + slope + D (K step + db) = 0 with step = -R/λ + β
