@@ -227,6 +227,20 @@ void kernel_matrix(Team& team, const Pairs& pairs, int order, T* out, int64_t st
     });
 }
 
+// The diagonal of K of symmetric pairs, (n,)
+inline void kernel_diagonal(const Pairs& pairs, double* out) {
+    const KernelFunction& kernel = pairs.kernel;
+    for (int64_t i = 0; i < pairs.n; ++i) {
+        double s = 0.0;  // of squares and distances it is
+        if (kernel.pair == Pair::given) s = pairs.scale * pairs.X[i * pairs.stride + i];
+        if (kernel.pair == Pair::products)
+            for (int64_t k = 0; k < pairs.p; ++k)
+                s += pairs.X[i * pairs.p + k] * pairs.X[i * pairs.p + k];
+        const bool is_power = kernel.shape == Shape::power;
+        out[i] = is_power ? std::pow(s + kernel.shift, kernel.degree) : exp_neg(-s);
+    }
+}
+
 // Weights of a tile's pairs for a product or a sum over both halves of symmetric pairs from the
 // lower one: entries above the diagonal are not there, those on it must count once.
 inline void clear_upper(const Pairs& pairs, const Tile& t, double (*w)[tile_cols], bool halve) {

@@ -65,6 +65,13 @@ void bind_kernel(py::module_& m) {
         .def(py::init(&pairs_of), py::arg("pair"), py::arg("shape"), py::arg("shift"),
              py::arg("degree"), py::arg("X").noconvert(), py::arg("Y").noconvert(),
              py::arg("is_symmetric"), py::arg("is_shared"), py::arg("scale") = 1.0)
+        .def("diagonal",
+             [](const PyPairs& pairs) {
+                 require(pairs.is_symmetric, "only symmetric pairs have a diagonal");
+                 Doubles out(pairs.n);
+                 kernel_diagonal(pairs, out.mutable_data());
+                 return out;
+             })
         .def_property_readonly("n_rows", [](const PyPairs& pairs) { return pairs.n; })
         .def_property_readonly("n_columns", [](const PyPairs& pairs) { return pairs.m; })
         .def("matrix",
