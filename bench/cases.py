@@ -242,7 +242,17 @@ def kfold(options):
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it also returns
             return train(problem(y, X), parameter("-s 0 -C -v 5 -q"))[0]
 
+    def trials():
+        return fasthoag.LogisticRegressionCV(
+            cv=cv,
+            fit_intercept=False,
+            method="bayes",
+            n_trials=n_trials,
+            bounds=(-np.log(1e4), np.log(1e4)),
+        ).fit(X, y)
+
     slow_peers = [
+        Contender("fasthoag, trials of Optuna", trials, ALL, settings={"n_trials": n_trials}),
         Contender(
             "Optuna over LIBLINEAR",
             search,

@@ -20,6 +20,7 @@ __all__ = [
     "ApproximateLOO",
     "ClassWeights",
     "ConvergenceWarning",
+    "Curve",
     "CustomCriterion",
     "DaskDesign",
     "Evidence",
@@ -36,6 +37,7 @@ __all__ = [
     "LinearSVRCV",
     "LogisticRegressionCV",
     "LossParameter",
+    "Minimum",
     "MixingWeight",
     "Mixture",
     "PerClass",
@@ -46,10 +48,13 @@ __all__ = [
     "RidgeCV",
     "SampleWeights",
     "ShardedDesign",
+    "SharedRows",
+    "SharedRowsWarning",
     "StructuredRidge",
     "SumPenalty",
     "TweedieRegressorCV",
     "check_hypergrad",
+    "curve",
     "custom_loss",
     "find_loss",
     "hoag",
@@ -59,6 +64,7 @@ __all__ = [
     "mix_losses",
     "save_liblinear",
     "save_model",
+    "shared_rows",
 ]
 
 # Where a name is; the kernels are loaded by a module that says how.
@@ -68,6 +74,7 @@ _MODULES = {
     "BIC": "criteria",
     "ClassWeights": "tuned",
     "ConvergenceWarning": "outer.result",
+    "Curve": "curve",
     "CustomCriterion": "criteria",
     "DaskDesign": "design.dask",
     "Evidence": "criteria",
@@ -85,6 +92,7 @@ _MODULES = {
     "LinearSVRCV": "estimators",
     "LogisticRegressionCV": "estimators",
     "LossParameter": "tuned",
+    "Minimum": "outer.minima",
     "MixingWeight": "tuned",
     "Mixture": "tuned",
     "PerClass": "penalties",
@@ -95,11 +103,14 @@ _MODULES = {
     "RidgeCV": "estimators",
     "SampleWeights": "tuned",
     "ShardedDesign": "design.sharded",
+    "SharedRows": "criteria.shared",
+    "SharedRowsWarning": "criteria.shared",
     "StructuredRidge": "penalties",
     "SumPenalty": "penalties",
     "TweedieRegressorCV": "estimators",
     "_core": "openmp",
     "check_hypergrad": "hoag",
+    "curve": "curve",
     "custom_loss": "custom_loss",
     "find_loss": "losses",
     "hoag": "hoag",
@@ -109,6 +120,7 @@ _MODULES = {
     "mix_losses": "losses",
     "save_liblinear": "io",
     "save_model": "io",
+    "shared_rows": "shared_rows",
 }
 
 TYPE_CHECKING = False  # type checkers take it for that of typing, which takes a while to import
@@ -123,6 +135,8 @@ if TYPE_CHECKING:
         HeldOut,
         KFold,
     )
+    from fasthoag.criteria.shared import SharedRows, SharedRowsWarning
+    from fasthoag.curve import Curve, curve
     from fasthoag.custom_loss import custom_loss
     from fasthoag.design.dask import DaskDesign
     from fasthoag.design.sharded import ShardedDesign
@@ -141,6 +155,7 @@ if TYPE_CHECKING:
     from fasthoag.io import load_data, load_model, load_svmlight, save_liblinear, save_model
     from fasthoag.kernels.problem import KernelProblem
     from fasthoag.losses import find_loss, mix_losses
+    from fasthoag.outer.minima import Minimum
     from fasthoag.outer.result import ConvergenceWarning, HoagResult
     from fasthoag.penalties import (
         FeatureRidge,
@@ -152,6 +167,7 @@ if TYPE_CHECKING:
         SumPenalty,
     )
     from fasthoag.problem import Problem
+    from fasthoag.shared_rows import shared_rows
     from fasthoag.tuned import ClassWeights, LossParameter, MixingWeight, Mixture, SampleWeights
 else:
 
@@ -172,8 +188,8 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """The functions `hoag` and `custom_loss` are in modules of their names, which Python would put
-    in their place when they are imported."""
+    """Some functions, such as `hoag`, are in modules of their names, which Python would put in
+    their place when they are imported."""
 
     def __setattr__(self, name, value):
         if name not in __all__ or not isinstance(value, ModuleType):

@@ -11,12 +11,13 @@ import numpy as np
 
 from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria import Criterion, HeldOut
+from fasthoag.criteria.shared import warn_of_shared_rows
 from fasthoag.hypergradient import Accuracy, Evaluation
 from fasthoag.inner.precond import SMALL
 from fasthoag.kinds import numbers_of
 from fasthoag.null import row_weights
 from fasthoag.options import is_number
-from fasthoag.outer import METHODS, start
+from fasthoag.outer import METHODS, TRIALS, start
 from fasthoag.outer.record import Run
 from fasthoag.outer.result import (
     MESSAGES,
@@ -27,7 +28,8 @@ from fasthoag.outer.result import (
     concluded,
     result_of,
 )
-from fasthoag.outer.search import Search, Settings, is_many
+from fasthoag.outer.search import Settings, is_many
+from fasthoag.outer.trials import N_TRIALS, TrialSettings, check_trials
 from fasthoag.outer.trust_region import FEW
 from fasthoag.problem import Problem, check_theta
 from fasthoag.threads import stacklevel_of_user
@@ -44,6 +46,8 @@ def hoag(
     tol: float = 3e-4,
     max_iter: int | None = None,
     schedule: str | Callable[[int], float] | None = None,
+    n_trials: int | None = None,
+    random_state: int | None = None,
     stop_on: HeldOut | str | None = "auto",
     unseen: HeldOut | None = None,
     scoring: Scoring | None = None,
@@ -60,15 +64,20 @@ def hoag(
         Start, log scale. Without it looks at strengths find one: up to 1,000,000 stored values on
         all folds from where the penalty is everything to where it is nothing, else at three on one
         fold. Where a search ends no better than the null model others begin elsewhere.
-    method : {"auto", "newton", "lbfgs", "hoag"}
+    method : {"auto", "newton", "lbfgs", "hoag", "grid", "random", "bayes"}
         ``"newton"``: exact Newton steps in θ from tangents and adjoints of one block solve,
         accuracy adapted to the steps; what "auto" takes for up to 16 hyperparameters of the penalty
         (128 where there are no more coefficients). ``"lbfgs"``: projected quasi-Newton steps from
         one adjoint, whatever the number of hyperparameters. ``"hoag"``: the paper's gradient method
-        with its tolerance schedule.
+        with its tolerance schedule. ``"grid"``, ``"random"``, ``"bayes"``: the best of `n_trials`
+        points within `bounds`, to compare with: a product grid, points drawn evenly, or those that
+        Optuna's TPE proposes (``pip install 'fasthoag[bayes]'``). Their status is "searched": they
+        prove no optimum.
     bounds : (low, high), optional
         Of θ, scalars or arrays of shape (n_hyper,). Default: 1e-12 times the smallest to 1e6 times
-        the largest scale of a feature, its curvature at the null model over its penalty_factor.
+        the largest scale of a feature, its curvature at the null model over its penalty_factor. For
+        trials, where strengths matter: from 1e-4 S / min(n_rows, n_features) to 10 S, with S the
+        sum of these scales (of each hyperparameter's own features, where it has some).
     tol : float
         Stop when the 2-norm of the projected hypergradient plus its error is at most `tol` times
         the size of the criterion, and the error of the value a third of it. The size is the value;
@@ -78,6 +87,11 @@ def hoag(
         Outer steps at most; default 50, 500 for "lbfgs".
     schedule : {"exponential", "quadratic", "cubic", "exact"} or callable k -> ε_k, optional
         Tolerances of method "hoag".
+    n_trials : int, optional
+        Of "grid", "random" and "bayes"; default 20. A grid of k hyperparameters has the largest m
+        with m**k <= n_trials values of each, bounds included; m < 2 is refused.
+    random_state : int, optional
+        Seed of "random" and "bayes"; default 0. The same seed gives the same bits.
     stop_on : HeldOut, "auto" or None
         Rows that the criterion does not see. With many hyperparameters the criterion itself is
         overfitted: when the loss on these rows has not fallen for 5 steps the loop ends, and the
@@ -116,7 +130,9 @@ def hoag(
     Warns
     -----
     ConvergenceWarning
-        When the status is not "converged" (or "stopped").
+        When the status is not "converged" (or "stopped" or "searched").
+    SharedRowsWarning
+        When rows that judge train too; see `shared_rows`.
 
     References
     ----------
@@ -133,30 +149,36 @@ def hoag(
     ('converged', True)
     """
     check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, callback)
+    others = {"theta0": theta0, "schedule": schedule, "max_iter": max_iter}
+    rows = {"stop_on": stop_on if isinstance(stop_on, HeldOut) else None}
+    check_trials(method, n_trials, random_state, others | rows)
     with our_arithmetic():
         problem = problem if n_threads is None else problem.with_threads(n_threads)
         theta0 = None if theta0 is None else check_theta(theta0, problem.n_hyper, "theta0")
         box = _box(bounds, problem.n_hyper)
-        search = Asked(method, schedule, tol, max_iter)
-        watch = Watched(stop_on, unseen, scoring, callback, time.perf_counter())
+        asked = Asked(method, tol, max_iter, schedule, n_trials, random_state)
+        watched = Watched(stop_on, unseen, scoring, callback, time.perf_counter())
         tuned = tuned_linear if isinstance(problem, Problem) else of_kernels()
-        return tuned(problem, criterion, theta0, box, search, watch)
+        return tuned(problem, criterion, theta0, box, asked, watched)
 
 
 class Asked(NamedTuple):
     """How the user wants the search."""
 
     method: str
-    schedule: Any
     tol: float
     max_iter: int | None
+    schedule: Any
+    n_trials: int | None
+    random_state: int | None
 
     def settings(self, method):
-        """The `Settings` of a method; a bad schedule is told before any work."""
+        """The settings of a method, which make its search."""
+        if method in TRIALS:
+            seed = self.random_state or 0
+            return TrialSettings(method, self.n_trials or N_TRIALS, seed, self.tol)
         rule = METHODS[method]
-        settings = Settings(rule, self.schedule, self.tol, self.max_iter or rule.max_iter)
-        settings.new_rule()
-        return settings
+        return Settings(rule, self.schedule, self.tol, self.max_iter or rule.max_iter)
 
 
 class Watched(NamedTuple):
@@ -176,24 +198,26 @@ def of_kernels():
     return tuned_kernel
 
 
-def tuned_linear(problem, criterion, theta0, box, asked, watch):
+def tuned_linear(problem, criterion, theta0, box, asked, watched):
     """The `HoagResult` for a `Problem`."""
-    stop_on, unseen, scoring, callback, began = watch
-    n_hyper = problem.n_hyper
+    stop_on, unseen, scoring, callback, began = watched
     method = chosen_method(problem, criterion, asked.method)
     settings = asked.settings(method)
+    settings.check(problem)
     whole = problem.judged_by(criterion)
+    warn_of_shared_rows(criterion, whole)
+    stop_on = None if method in TRIALS else stop_on  # they follow no noise
     bound, stop_on, holds_back = held_back(problem, criterion, whole, stop_on)
     run = Run(bound, problem, stop_on, unseen, scoring, callback, began)
     run.holds_back = holds_back
-    n_blocks = 2 + (n_hyper if settings.rule.wants == "hessian" else 0)
+    n_blocks = settings.n_blocks(problem.n_hyper)
     problem.design.check_room(bound.inner.units.n_columns * n_blocks)
     trivial = why_trivial(bound, problem)
     if trivial is not None:
         return null_result(run, method, theta0, box, MESSAGES[trivial])
     seen = start.measured(bound, box is not None)
-    theta0, search_box, known = seen.given(theta0, box)
-    search = Search(seen, whole, run, settings, search_box)
+    theta0, search_box, known = seen.given(theta0, box, settings.default_box)
+    search = settings.search(seen, whole, run, search_box)
     run.for_user = partial(seen.for_user, known=known)
     best, status = run.best_for_stop_on(*search.run_from(theta0))
     if holds_back and search.is_small and status != "stopped":
@@ -204,12 +228,13 @@ def tuned_linear(problem, criterion, theta0, box, asked, watch):
     best, status, message = concluded(best, status, theta, search)
     warn_unless_converged(status, message)
     w_all = search.solution_on_all_rows(best, best.predict(0 * best.theta))
+    minima = [one._replace(theta=run.for_user(one.theta)) for one in search.minima(best, status)]
     best = seen.evaluation_for_user(best, theta)
-    return result_of(run, best, w_all, Outcome(status, message, search.n_iter, method))
+    return result_of(run, best, w_all, Outcome(status, message, search.n_iter, method, minima))
 
 
 def warn_unless_converged(status, message):
-    if status not in ("converged", "stopped", "stopped_early"):
+    if status not in ("converged", "stopped", "stopped_early", "searched"):
         warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel_of_user())
 
 
@@ -247,6 +272,8 @@ def chosen_method(problem, criterion, method):
         n_hyper <= SMALL and problem.design.n_coef * problem.loss.n_classes <= SMALL
     )
     is_few = is_few and not problem.penalty.is_per_class and problem.penalty.has_hessian
+    if method in TRIALS:
+        return method
     if method == "auto":
         return "newton" if is_few and has_hessian and not problem.tuned else "lbfgs"
     if METHODS[method].wants == "hessian" and not has_hessian:
@@ -306,7 +333,7 @@ def null_result(run, method, theta0, box, message):
 
 def check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, callback):
     """Raises for what `hoag` cannot use, before any work."""
-    check_what_is_tuned(problem, criterion)
+    check_what_is_tuned(problem, criterion, has_kernels=True)
     check_options(method, tol, max_iter, callback)
     if not (unseen is None or isinstance(unseen, HeldOut)):
         raise TypeError(f"unseen must be a fasthoag.HeldOut or None; got {unseen!r}")
@@ -318,12 +345,11 @@ def check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, 
         raise TypeError(f"stop_on must be a fasthoag.HeldOut, 'auto' or None; got {stop_on!r}")
 
 
-def check_what_is_tuned(problem, criterion):
+def check_what_is_tuned(problem, criterion, *, has_kernels=False):
     """Raises TypeError for what is no problem and for what is no criterion."""
-    if not (isinstance(problem, Problem) or is_kernel_problem(problem)):
-        raise TypeError(
-            f"problem must be a fasthoag.Problem or KernelProblem; got {type(problem).__name__}"
-        )
+    if not (isinstance(problem, Problem) or (has_kernels and is_kernel_problem(problem))):
+        kinds = "fasthoag.Problem or KernelProblem" if has_kernels else "fasthoag.Problem"
+        raise TypeError(f"problem must be a {kinds}; got {type(problem).__name__}")
     if isinstance(criterion, type):
         raise TypeError(
             f"criterion must be an instance such as {criterion.__name__}(...); got the class"
@@ -343,10 +369,9 @@ def is_kernel_problem(problem):
 
 def check_options(method, tol, max_iter, callback):
     """Raises for what is no option of `hoag`, whatever the problem."""
-    if not (isinstance(method, str) and method in ("auto", *METHODS)):
-        raise ValueError(
-            f"method must be 'auto', {' or '.join(map(repr, METHODS))}; got {method!r}"
-        )
+    if not (isinstance(method, str) and method in ("auto", *METHODS, *TRIALS)):
+        ways = " or ".join(map(repr, (*METHODS, *TRIALS)))
+        raise ValueError(f"method must be 'auto', {ways}; got {method!r}")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable; got {callback!r}")
     if not is_number(tol, 0):

@@ -176,15 +176,14 @@ def bound_of_energy(inner, lam, precond, residual):
 
 
 def beyond_expansion(bound, W, values, correction):
-    """How far the criterion at nearly the solutions `W` is from its expansion there, where that is
-    more than their error explains: a row that judges far outside of those that train is no part of
-    any expansion. One product, so of few coefficients only."""
+    """How far the criterion at nearly the solutions `W` is from its expansion there, (n_folds,),
+    where that is more than their error explains: a row that judges far outside of those that train
+    is no part of any expansion. One product, so of few coefficients only."""
     inner = bound.inner
     if inner.design.n_coef > SMALL:
-        return 0.0
+        return np.zeros(len(values))
     gap = np.abs(bound.values(W, inner.design.matvec(W)) - values)
-    gap = np.where(np.isfinite(gap), gap, 0.0)
-    return float(gap[gap > 0.5 * np.abs(correction)].sum())
+    return np.where(np.isfinite(gap) & (gap > 0.5 * np.abs(correction)), gap, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,7 +246,7 @@ class Solves:
     product: np.ndarray
     linear: np.ndarray
     n_cg: int
-    is_solved: bool
+    is_solved: np.ndarray  # (n_folds,)
 
 
 def block_solve(at, g_grad, accuracy, Q, T):
@@ -278,8 +277,9 @@ def block_solve(at, g_grad, accuracy, Q, T):
     product = energy * energy[1] * np.where(has_moved & has_moved[1], ALIGNMENT, 1.0)
     linear = (left / np.maximum(size, 1e-300)).reshape(2 + k, F).max(axis=1)
     is_solved = (solved.status == CONVERGED) | (solved.residual_norm <= 0.5 * units.repeat(size))
+    is_solved = units.of_units(is_solved).reshape(2 + k, F).all(axis=0)
     n_cg = int(solved.n_iter.max())
-    return Solves(V, Q, T, rho_q, energy, product, linear, n_cg, bool(is_solved.all()))
+    return Solves(V, Q, T, rho_q, energy, product, linear, n_cg, is_solved)
 
 
 def with_tangents(at, solves, M, reached):
@@ -338,24 +338,31 @@ def accuracy_reached(at, solves):
     )
 
 
-def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, precond=None):
-    """f, ∇f and (with tangents) ∇²f at `theta` of a criterion that is a function of w, the inner
-    solve starting from `W`. (``bound.evaluate`` does it for every criterion.)
+@dataclass(frozen=True, eq=False)
+class Corrected:
+    """f of every fold at a `Point`, corrected to second order: values, their errors from w - w* and
+    from the linear solves, and whether they are solved, (n_folds,). With what they were made of."""
 
-    Parameters
-    ----------
-    bound : BoundCriterion
-    theta : array, shape (n_hyper,)
-    W : array, shape (n_coef, n_folds)
-    accuracy : Accuracy
-    Q, T : array and list of arrays, shape (n_coef, n_folds), optional
-        Adjoint and tangents of a θ nearby to start the linear solves from.
+    at: Point
+    solves: Solves
+    g_grad: Any
+    M: Any  # entries of the Lagrangian's Hessian, (n_folds, k + 1, k + 1)
+    reached: Accuracy
+    fold_values: np.ndarray
+    inner_errors: np.ndarray
+    linear_errors: np.ndarray
+    n_inner: int
+    n_cg: int
+    is_solved: np.ndarray
 
-    References
-    ----------
-    Pedregosa (2016), "Hyperparameter optimization with approximate gradient", eq. 3; the
-    second-order terms are Newton's on L.
-    """
+    @property
+    def W(self):
+        """Inner solutions, to second order."""
+        return self.at.W - self.solves.V
+
+
+def corrected(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, precond=None):
+    """The `Corrected` values at `theta`; see `evaluate`."""
     bound = bound.at(theta)
     inner, dots = bound.inner, bound.inner.units.dots
     lam = inner.strengths(theta)
@@ -380,35 +387,70 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
     # 1.2 of this
     trust = min(1.0, 2 * float(solves.linear[0]) + 3 * reached.inner)
     trust = 1.0 if inner.has_kinks else trust  # what is beyond a kink is not in the expansion
-    size = float(np.abs(fold_values).sum() + np.abs(dots(Q, solution.grad)).sum())
-    rounding = 1024 * np.finfo(np.float64).eps * size
-    correction = -dots(Q, solution.grad) - dots(solves.rho_q, V) + second
+    along = dots(Q, solution.grad)
+    rounding = 1024 * np.finfo(np.float64).eps * (np.abs(fold_values) + np.abs(along))
+    correction = -along - dots(solves.rho_q, V) + second
     fold_values = np.asarray(fold_values + correction)
     missed = beyond_expansion(bound, solution.W - V, fold_values, correction)
-    if has_tangents:
-        grad, hess, inner_error, linear_error = with_tangents(at, solves, M, reached)
-    else:
-        grad, hess, inner_error, linear_error = with_adjoint(at, solves, g_grad, reached)
     # what rounding stops short is still a solution, with its residual in the errors
-    has_solution = np.isin(solution.status, (CONVERGED, STALLED)).all()
-    energy = solves.energy
+    has_solution = np.isin(inner.units.of_units(solution.status), (CONVERGED, STALLED))
+    return Corrected(
+        at=at,
+        solves=solves,
+        g_grad=g_grad,
+        M=M,
+        reached=reached,
+        fold_values=fold_values,
+        inner_errors=3 * trust * np.abs(second) + missed,
+        linear_errors=3 * solves.energy[0] * solves.energy[1] + rounding,
+        n_inner=n_inner,
+        n_cg=n_cg + solves.n_cg,
+        is_solved=has_solution & solves.is_solved,
+    )
+
+
+def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, precond=None):
+    """f, ∇f and (with tangents) ∇²f at `theta` of a criterion that is a function of w, the inner
+    solve starting from `W`. (``bound.evaluate`` does it for every criterion.)
+
+    Parameters
+    ----------
+    bound : BoundCriterion
+    theta : array, shape (n_hyper,)
+    W : array, shape (n_coef, n_folds)
+    accuracy : Accuracy
+    Q, T : array and list of arrays, shape (n_coef, n_folds), optional
+        Adjoint and tangents of a θ nearby to start the linear solves from.
+
+    References
+    ----------
+    Pedregosa (2016), "Hyperparameter optimization with approximate gradient", eq. 3; the
+    second-order terms are Newton's on L.
+    """
+    options = {"Q": Q, "T": T, "has_tangents": has_tangents, "precond": precond}
+    found = corrected(bound, theta, W, accuracy, **options)
+    at, solves, reached = found.at, found.solves, found.reached
+    if has_tangents:
+        grad, hess, inner_error, linear_error = with_tangents(at, solves, found.M, reached)
+    else:
+        grad, hess, inner_error, linear_error = with_adjoint(at, solves, found.g_grad, reached)
     return Evaluation(
         theta=theta,
-        value=float(fold_values.sum()),
-        value_inner_error=float(3 * trust * np.abs(second).sum() + missed),
-        value_linear_error=float(3 * (energy[0] * energy[1]).sum() + rounding),
-        fold_values=fold_values,
+        value=float(found.fold_values.sum()),
+        value_inner_error=float(found.inner_errors.sum()),
+        value_linear_error=float(found.linear_errors.sum()),
+        fold_values=found.fold_values,
         grad=grad,
         inner_error=inner_error,
         linear_error=linear_error,
         hess=hess,
-        W=solution.W,
-        Q=Q,
+        W=at.W,
+        Q=solves.Q,
         T=solves.T if has_tangents else None,
-        V=V,
+        V=solves.V,
         accuracy=reached,
-        n_inner=n_inner,
-        n_cg=n_cg + solves.n_cg,
-        is_solved=bool(has_solution and solves.is_solved),
-        precond=precond,
+        n_inner=found.n_inner,
+        n_cg=found.n_cg,
+        is_solved=bool(found.is_solved.all()),
+        precond=at.precond,
     )

@@ -68,6 +68,7 @@ def summary(result, n_held_out, unseen=None):
     ]
     if n_held_out:
         rows.append(("loss per row", f"{result.value / n_held_out:.6g}"))
+    steps = "trials" if any(one["phase"] == "trial" for one in result.trace) else "outer steps"
     if len(result.fold_values) > 1:
         rows.append(("folds", ", ".join(f"{value:.6g}" for value in result.fold_values)))
     if unseen is not None:
@@ -82,7 +83,7 @@ def summary(result, n_held_out, unseen=None):
         *rows,
         (
             "work",
-            f"{result.n_iter} outer steps, {result.n_passes:.0f} passes over the rows, "
+            f"{result.n_iter} {steps}, {result.n_passes:.0f} passes over the rows, "
             f"{result.seconds:.3f} s",
         ),
     ]

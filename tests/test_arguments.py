@@ -128,6 +128,12 @@ FUNCTIONS = {
     "check_hypergrad": lambda **a: fasthoag.check_hypergrad(
         **{"problem": labelled(), "criterion": KFold(3), "theta": [0.0]} | a
     ),
+    "curve": lambda **a: fasthoag.curve(
+        **{"problem": labelled(), "criterion": KFold(3), "thetas": [0.0, 1.0]} | a
+    ),
+    "shared_rows": lambda **a: fasthoag.shared_rows(
+        **{"problem": labelled(), "criterion": KFold(3)} | a
+    ),
     "HeldOut": lambda **a: judged(HeldOut(**{"X_val": X, "y_val": REAL} | a)),
     "KFold": lambda **a: judged(KFold(**{"cv": 3} | a)),
     "ApproximateLOO": lambda **a: judged(fasthoag.ApproximateLOO(**a)),
@@ -167,6 +173,7 @@ FUNCTIONS = {
 ELSEWHERE = {  # which have tests of their own, or no arguments of a user
     *("load_data", "load_model", "load_svmlight", "save_liblinear", "save_model"),
     *("ConvergenceWarning", "DaskDesign", "HoagResult"),
+    *("Curve", "Minimum", "SharedRows", "SharedRowsWarning"),
 }
 COMMON = set(signature(fasthoag.RidgeCV).parameters)
 # What a message may call an argument by another name.

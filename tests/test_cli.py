@@ -249,6 +249,8 @@ def test_options_reach_hoag(rows, monkeypatch):
         "max_iter": 7,
         "theta0": -1.5,
         "bounds": (-3.0, 4.0),
+        "n_trials": None,
+        "random_state": None,
         "n_threads": 1,
         "dtype": np.float32,
         "low_memory": True,
@@ -1221,3 +1223,48 @@ def test_label_smoothing_by_command_line_trains_with_it_and_judges_without(tmp_p
         run("tune", tmp_path / "two.txt", "--param", "smoothing=1"),
         "smoothing of loss 'logistic' must be a number between 0 and 1",
     )
+
+
+# ---- trials, and rows that judge and train ----
+
+
+@pytest.mark.parametrize("method", ["grid", "random", "bayes"])
+def test_tune_tries_points_and_its_exit_code_is_0(rows, method):
+    found = run_json("tune", rows(), "--method", method, "--n-trials", 6)
+    assert (found["status"], found["method"], found["n_iter"]) == ("searched", method, 6)
+    assert found["settings"]["n_trials"] == 6
+    result = run("tune", rows(), "--method", method, "--n-trials", 6)
+    assert "6 trials" in result.stdout
+    assert "best of 6 trials" in result.stderr
+    best = run_json("tune", rows())
+    assert best["value"] <= found["value"] + found["value_error"] + 3e-4 * best["value"]
+
+
+def test_the_seed_is_that_of_the_trials_too(rows):
+    arguments = ["tune", rows(), "--valid", rows("valid.txt", seed=1), "--n-trials", 4]
+    a, b, c, d = (
+        run_json(*arguments, "--method", "random", *more)["theta"]
+        for more in (["--seed", 3], ["--seed", 3], ["--seed", 4], [])
+    )
+    assert a == b != c
+    assert d not in (a, c)
+    result = run(*arguments[:-2], "--method", "grid", "--seed", 3)
+    assert result.exit_code == 2
+    assert "--seed" in result.stderr
+
+
+def test_trials_that_no_method_makes_are_a_sentence(rows):
+    assert_fails(run("tune", rows(), "--n-trials", 5), "n_trials=5", "'grid'")
+    assert_fails(run("tune", rows(), "--method", "grid", "--max-iter", 5), "max_iter=5")
+
+
+def test_without_optuna_tune_says_what_to_install(rows, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert_fails(run("tune", rows(), "--method", "bayes"), "fasthoag[bayes]")
+
+
+def test_tune_warns_of_validation_rows_that_train(rows):
+    path = rows()
+    result = run("tune", path, "--valid", path, "--bounds", "-3,3")
+    assert "warning: 160 of the 160 rows of HeldOut are training rows too" in result.stderr
+    assert "are training rows" not in run("tune", path, "--valid", rows("v.txt", seed=1)).stderr

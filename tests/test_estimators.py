@@ -302,7 +302,7 @@ def test_pandas_pipeline_grid_search_clone_pickle(Estimator):
         ({"tol": -1.0}, "tol"),
         ({"max_iter": 0}, "max_iter"),
         ({"bounds": (1, 0)}, "bounds"),
-        ({"method": "grid"}, "method"),
+        ({"method": "sweep"}, "method"),
         ({"method": ["newton"]}, "method"),
         ({"cv": 1}, "cv"),
         ({"cv": "5"}, "cv must be a whole number"),

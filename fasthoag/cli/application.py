@@ -106,7 +106,7 @@ def describe(error):
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, MemoryError):
         return str(error) or "out of memory; --float32 and --low-memory need less."
-    if isinstance(error, (ValueError, OSError)):
+    if isinstance(error, (ValueError, OSError, ImportError)):
         return " ".join(str(error).split())
     return (
         f"internal error, {type(error).__name__}: {error}. Please report it with what --debug "
@@ -117,6 +117,9 @@ def describe(error):
 def exit_code(result):
     """The exit code of a search, with a sentence where it is not 0."""
     if result.status == "converged":
+        return 0
+    if result.status == "searched":  # all that was asked for
+        say(result.message)
         return 0
     say(f"{result.status}: {result.message}")
     return NOT_CONVERGED

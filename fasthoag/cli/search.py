@@ -31,7 +31,7 @@ def fit(problem, criterion, *, keeps_trace=True, **settings):
     w, _, is_converged = refit(
         problem.with_threads(threads) if threads else problem, result.theta, result.w_all
     )
-    if not is_converged and result.status == "converged":
+    if not is_converged and result.status in ("converged", "searched"):
         message = "The last fit, on all rows, did not converge; scale the features."
         result = replace(result, status="inner_failed", message=message)
     return result, np.asarray(w)

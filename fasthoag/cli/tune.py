@@ -30,8 +30,9 @@ from fasthoag.cli.terminal import print_table, show
 from fasthoag.estimators.strengths import PER, penalty_for
 from fasthoag.io import liblinear
 from fasthoag.losses import LOSSES
-from fasthoag.outer import METHODS
+from fasthoag.outer import METHODS, TRIALS
 from fasthoag.outer.classic import SCHEDULES
+from fasthoag.outer.trials import DRAWING, check_trials
 
 DEFAULTS = fasthoag.hoag.__kwdefaults__
 IN_SAMPLE = {
@@ -45,7 +46,7 @@ SUMS_OF_LOSSES = "cv", "loo", "gcv"  # These criteria have a loss per row.
 
 Criterion = choice("Criterion", ["cv", *IN_SAMPLE])
 Loss, Per = choice("Loss", [*LOSSES, "multinomial"]), choice("Per", PER)
-Method, Schedule = choice("Method", ["auto", *METHODS]), choice("Schedule", SCHEDULES)
+Method, Schedule = choice("Method", ["auto", *METHODS, *TRIALS]), choice("Schedule", SCHEDULES)
 Device, Format = choice("Device", ["cpu", "gpu"]), choice("Format", ["fasthoag", "liblinear"])
 
 
@@ -93,8 +94,15 @@ class TuneOptions:
     method: option(
         Method,
         "--method",
-        help="newton: exact steps; lbfgs: many strengths; hoag: the method of the 2016 paper.",
+        help="newton: exact steps; lbfgs: many strengths; hoag: the method of the 2016 paper; "
+        "grid, random, bayes: the best of --n-trials points.",
     ) = DEFAULTS["method"]
+    n_trials: option(
+        int | None,
+        "--n-trials",
+        min=1,
+        help="Points that grid, random and bayes try within --bounds.  [default: 20]",
+    ) = DEFAULTS["n_trials"]
     schedule: option(Schedule | None, "--schedule", help="Tolerances of method hoag.") = None
     out: option(Path | None, "--out", help="Write the model here.") = None
     file_format: option(
@@ -128,7 +136,11 @@ class TuneOptions:
         help="Of θ; from the scale of the data by default.",
     ) = None
     seed: option(
-        int | None, "--seed", min=0, help="Of the shuffling before folds are cut.  [default: 0]"
+        int | None,
+        "--seed",
+        min=0,
+        help="Of the shuffling before folds are cut, and of methods random and bayes.  "
+        "[default: 0]",
     ) = None
     no_intercept: option(bool, "--no-intercept", help="Fit no intercept.") = False
     zero_based: option(
@@ -205,14 +217,21 @@ def checked(asked):
     said here, before any work."""
     bounds = None if asked.bounds is None else parse_bounds(asked.bounds)
     check_together(asked)
+    given = {"theta0": asked.theta0, "schedule": asked.schedule, "max_iter": asked.max_iter}
+    check_trials(asked.method, asked.n_trials, seed_of_trials(asked), given)
     for path in (asked.out, asked.html):
         check_target(path, asked.force, [*files_of(asked).values(), (asked.groups, None)])
     if asked.file_format == "liblinear":
         liblinear.solver_of(asked.loss)
     cv, seed = asked.cv or 5, asked.seed or 0
     if asked.valid is not None or asked.criterion != "cv":
-        cv, seed = None, None
+        cv, seed = None, seed_of_trials(asked)
     return replace(asked, bounds=bounds, cv=cv, seed=seed)
+
+
+def seed_of_trials(asked):
+    """The seed of a method that draws, else None."""
+    return (asked.seed or 0) if asked.method in DRAWING else None
 
 
 def parse_bounds(text):
@@ -227,7 +246,8 @@ def parse_bounds(text):
 
 def check_together(asked):
     """Options that would not be used are an error."""
-    has_valid, cuts_folds = asked.valid is not None, asked.cv is not None or asked.seed is not None
+    is_seed_of_folds = asked.seed is not None and asked.method not in DRAWING
+    has_valid, cuts_folds = asked.valid is not None, asked.cv is not None or is_seed_of_folds
     if asked.criterion != "cv" and (has_valid or cuts_folds):
         raise typer.BadParameter(
             f"--criterion {asked.criterion} holds no rows out; it excludes --valid, --cv and "
@@ -352,6 +372,8 @@ def search_settings(asked):
         "tol": asked.tol,
         "max_iter": asked.max_iter,
         "schedule": asked.schedule,
+        "n_trials": asked.n_trials,
+        "random_state": seed_of_trials(asked),
     }
 
 

@@ -27,6 +27,11 @@ class BoundCriterion:
     is_exact = True  # whether g comes without random probes
 
     @property
+    def can_stack(self) -> bool:
+        """Whether several θ can stand side by side, as more folds would."""
+        return self.is_of_w and not self.inner.tuned
+
+    @property
     def is_shared(self) -> bool:
         return self.part == HELD_OUT
 

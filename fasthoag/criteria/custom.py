@@ -112,6 +112,7 @@ class BoundCustom(BoundCriterion):
 
     value_and_grad_of: Callable[[Array], tuple[float, ArrayLike]]
     has_targets = False
+    can_stack = False  # φ is one number
 
     @property
     def fold_weights(self) -> Array:

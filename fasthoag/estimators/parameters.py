@@ -26,13 +26,19 @@ penalty_factor : array, shape (n_features,), optional
 one_se : bool, default False
     Choose the strongest penalty whose criterion is within one standard error (over folds) of the
     best. For ``penalty_per="all"``.
-method : {{"auto", "newton", "lbfgs", "hoag"}}, default "auto"
+method : {{"auto", "newton", "lbfgs", "hoag", "grid", "random", "bayes"}}, default "auto"
+    The last three try points, to compare with; see `fasthoag.hoag`.
 bounds : (low, high) or None
-    Of ``log λ``. None: {low} times the smallest to 1e6 times the largest scale of a feature.
+    Of ``log λ``. None: {low} times the smallest to 1e6 times the largest scale of a feature, or
+    those of `fasthoag.hoag` for trials.
 tol : float, default 3e-4
     Relative size of the hypergradient at which the search stops; see `fasthoag.hoag`.
 max_iter : int or None
     Outer steps at most; None: the method's own limit.
+n_trials : int or None
+    Of methods "grid", "random" and "bayes"; None: 20.
+random_state : int or None
+    Seed of methods "random" and "bayes", None: 0; nothing else is drawn.
 n_threads, n_jobs : int or None
     Threads of the kernels (`n_jobs` is scikit-learn's name for the same; None: all cores).
 low_memory, deterministic : bool, default False

@@ -25,6 +25,7 @@ from fasthoag.kinds import labels_of, numbers_of
 from fasthoag.options import check_flag
 from fasthoag.outer.result import ConvergenceWarning, HoagResult
 from fasthoag.outer.search import is_many
+from fasthoag.outer.trials import DRAWING, TRIALS, check_seed, check_trials
 from fasthoag.outer.trust_region import FEW
 from fasthoag.problem import Problem, refit
 from fasthoag.scoring import find_scorers
@@ -60,6 +61,8 @@ class TunedEstimator(BaseEstimator):
     bounds: tuple[float, float] | None = None
     tol: float = 3e-4
     max_iter: int | None = None
+    n_trials: int | None = None
+    random_state: int | None = None
     n_threads: int | None = None
     n_jobs: int | None = None
     low_memory: bool = False
@@ -129,6 +132,8 @@ class TunedEstimator(BaseEstimator):
         for name in ("n_threads", "n_jobs"):
             check_n_threads(getattr(self, name), name)
         check_options(self.method, self.tol, self.max_iter, self.callback)
+        check_seed(self.random_state)
+        check_trials(self.method, self.n_trials, self._seed(), {"max_iter": self.max_iter})
         check_is_cv(self.cv)
         if self.scoring is not None:
             find_scorers(self.scoring)
@@ -192,6 +197,12 @@ class TunedEstimator(BaseEstimator):
         with named("sample_weight"):
             return _check_sample_weight(weight, y, dtype=np.float64, ensure_non_negative=True)
 
+    def _seed(self):
+        """The seed of a method that draws. Whoever sets it of all his estimators, as scikit-learn's
+        tools do, means those that use it."""
+        draws = isinstance(self.method, str) and self.method in DRAWING
+        return self.random_state if draws else None
+
     # ---- the search ----
 
     @property
@@ -221,7 +232,8 @@ class TunedEstimator(BaseEstimator):
             n, p = X.shape
             n = n if weight is None else int((weight > 0).sum())
             asked = {"n_hyper": penalty.n_hyper(p), "n_used": n, "n_features": p, "loss": loss}
-            is_held_back = stop_on is None and is_many(SimpleNamespace(penalty=penalty, **asked))
+            steps = stop_on is None and self.method not in TRIALS
+            is_held_back = steps and is_many(SimpleNamespace(penalty=penalty, **asked))
             cv = self._checked_splits(y, codings, weight, is_held_back)
         first, *_ = codings
         problem = Problem(
@@ -256,6 +268,8 @@ class TunedEstimator(BaseEstimator):
             bounds=bounds,
             tol=self.tol,
             max_iter=self.max_iter,
+            n_trials=self.n_trials,
+            random_state=self._seed(),
             callback=self.callback,
             scoring=self.scoring,
             stop_on="auto" if stop_on is None else HeldOut(*stop_on),

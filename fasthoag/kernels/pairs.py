@@ -18,8 +18,9 @@ from fasthoag.threads import computed_once
 
 # features from which a number a pair is kept, for all widths: reading it takes less than adding up
 MANY_FEATURES = 64
-# A factor of low rank is enough where the eigenvalues that it leaves out add up to so many λ: CG
-# takes the root of that in steps at most. One in single precision is where its error is a tenth of λ.
+# A factor of low rank is enough where the eigenvalues that it leaves out add up to so many λ:
+# CG takes the root of that in steps at most. One in single precision is where its error is a tenth
+# of λ.
 NEARLY_ALL, SINGLE = 300.0, 6e-7
 
 

@@ -7,10 +7,15 @@ from functools import partial
 
 import numpy as np
 
+from fasthoag.hypergradient import Accuracy
+from fasthoag.outer import TRIALS
 from fasthoag.outer.loop import From, Until, minimise
+from fasthoag.outer.minima import Minimum, distinct
 from fasthoag.outer.rules import Box
 from fasthoag.outer.start import LOOSE
+from fasthoag.outer.trials import Tree
 
+EXACT = Accuracy(1e-8, 1e-8)  # of a trial
 LOOK_ROWS = 256  # of the looks at widths and strengths
 PILOT_SHARE = 4  # all rows over those of the pilot: it costs a 64th
 WIDTHS = np.array([-3.0, -1.5, 0.0, 1.5, 3.0])  # log units about the middle distance
@@ -72,7 +77,7 @@ class KernelSearch:
         self.scale = Scale(problem.rows)
         default = self.scale.box()
         self.box, self.is_default_box = Box(*(box or default)), box is None
-        self.n_iter, self.looks = 0, []
+        self.n_iter, self.looks, self.ends = 0, [], []
 
     def run_from(self, theta0):
         """(best evaluation, status) from θ, or from the best of a look."""
@@ -104,6 +109,8 @@ class KernelSearch:
         begin = From(theta, bound.start() if W is None else W)
         best, status, n_iter = minimise(bound, rule, begin, self.box, until, record)
         self.n_iter += n_iter
+        if phase == "all" and status == "converged":
+            self.ends.append(Minimum(best.theta, best.value))
         return best, status
 
     def look(self):
@@ -139,8 +146,59 @@ class KernelSearch:
         best, status = self.minimise("part", self.bound.sample(n_part), theta, 0.01)
         return (best.theta if best.is_solved else theta), status == "stopped"
 
+    def minima(self, best, status):
+        """The ends of the searches on all rows, the best first."""
+        first = [Minimum(best.theta, best.value)] if status != "inner_failed" else []
+        return distinct([*first, *self.ends])
+
     def is_flat(self, best):
         """Whether f hardly depends on θ at an end that is no better than no features at all."""
+        allowed = 10 * self.settings.tol * self.bound.size(best.value)
+        return not (best.is_solved and best.value < self.bound.null_value - allowed)
+
+
+class KernelTrials:
+    """The trials of one call of `hoag`, within 6 log units about the middle width and from
+    strengths of nearly nothing to nearly everything, unless bounds are given."""
+
+    def __init__(self, problem, bound, run, settings, box):
+        self.bound, self.run, self.settings = bound, run, settings
+        self.scale = Scale(problem.rows)
+        default = self.scale.theta(-3.0, STRENGTHS[0]), self.scale.theta(3.0, STRENGTHS[-1])
+        self.box, self.is_default_box = Box(*(box or default)), box is None
+        self.n_iter, self.lowest = 0, None
+
+    def run_from(self, theta0):
+        """(best evaluation, status)."""
+        method, n_trials, seed, _ = self.settings
+        points, tree = TRIALS[method].points, None
+        if points is None:
+            tree = Tree(self.box, seed)
+        every = None if points is None else points(self.box, n_trials, seed)
+        n_trials = n_trials if every is None else len(every)
+        for k in range(n_trials):
+            theta = tree.ask(1)[0] if every is None else every[k]
+            found = self.bound.evaluate(theta, self.bound.start(), EXACT, has_tangents=False)
+            if tree is not None:
+                tree.tell([found.value])
+            self.n_iter += 1
+            is_best = found.is_solved and not (
+                self.lowest is not None and self.lowest.value <= found.value
+            )
+            self.lowest = found if is_best or self.lowest is None else self.lowest
+            if self.run.record("trial", found, EXACT, is_best):
+                return self.lowest, "stopped"
+        return self.lowest, "searched" if self.lowest.is_solved else "inner_failed"
+
+    def null(self, theta):
+        """The evaluation where λ is everything."""
+        theta = self.box.upper
+        return self.bound.evaluate(theta, self.bound.start(), EXACT, has_tangents=False)
+
+    def minima(self, best, status):
+        return [Minimum(best.theta, best.value)] if status != "inner_failed" else []
+
+    def is_flat(self, best):
         allowed = 10 * self.settings.tol * self.bound.size(best.value)
         return not (best.is_solved and best.value < self.bound.null_value - allowed)
 

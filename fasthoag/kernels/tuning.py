@@ -3,23 +3,26 @@
 import numpy as np
 
 from fasthoag.hoag import warn_unless_converged
-from fasthoag.kernels.search import KernelSearch
-from fasthoag.outer import METHODS
+from fasthoag.kernels.search import KernelSearch, KernelTrials
+from fasthoag.outer import METHODS, TRIALS
 from fasthoag.outer.record import Run
 from fasthoag.outer.result import MESSAGES, Outcome, with_coefficients
 
 FEW = 128  # widths up to which their tangents are worth their columns
 
 
-def tuned_kernel(problem, criterion, theta0, box, asked, watch):
+def tuned_kernel(problem, criterion, theta0, box, asked, watched):
     """The `HoagResult` for a `KernelProblem`."""
-    check_watched(watch)
+    check_watched(watched)
     bound = problem.judged_by(criterion)
     method = chosen_method(problem, bound, asked.method)
     settings = asked.settings(method)
-    run = Run(bound, problem, None, None, None, watch.callback, watch.began)
+    settings.check(problem)
+    run = Run(bound, problem, None, None, None, watched.callback, watched.began)
     run.for_user = np.array
-    search = KernelSearch(problem, bound, run, settings, box)
+    search = (KernelTrials if method in TRIALS else KernelSearch)(
+        problem, bound, run, settings, box
+    )
     if problem.fit_intercept and np.ptp(problem.rows.y, axis=0).max() == 0:
         best, (status, message) = search.null(theta0), ("converged", MESSAGES["equal_targets"])
     else:
@@ -28,13 +31,14 @@ def tuned_kernel(problem, criterion, theta0, box, asked, watch):
     warn_unless_converged(status, message)
     W = best.predict(0 * best.theta)
     W = W[:, 0] if problem.y.ndim == 1 else W
-    return with_coefficients(run, best, W, W, {}, Outcome(status, message, search.n_iter, method))
+    outcome = Outcome(status, message, search.n_iter, method, search.minima(best, status))
+    return with_coefficients(run, best, W, W, {}, outcome)
 
 
-def check_watched(watch):
+def check_watched(watched):
     """Raises ValueError for what a kernel problem cannot watch."""
-    given = {"unseen": watch.unseen, "scoring": watch.scoring}
-    given["stop_on"] = None if isinstance(watch.stop_on, str) else watch.stop_on
+    given = {"unseen": watched.unseen, "scoring": watched.scoring}
+    given["stop_on"] = None if isinstance(watched.stop_on, str) else watched.stop_on
     for name, value in given.items():
         if value is not None:
             raise ValueError(
@@ -45,6 +49,8 @@ def check_watched(watch):
 
 def chosen_method(problem, bound, method):
     """The method that "auto" stands for; raises ValueError where newton lacks the Hessian."""
+    if method in TRIALS:
+        return method
     has_hessian = bound.folds.has_hessian and problem.n_hyper <= FEW
     if method == "auto":
         return "newton" if has_hessian else "lbfgs"
@@ -66,7 +72,7 @@ def concluded(best, status, search):
         where = f"{len(at_bound)} of {len(lower) - 1} widths are at their bounds"
         return "converged", f"The hypergradient is below its tolerance; {where}."
     where = ", ".join(f"{names[k]} = {best.theta[k]:g}" for k in at_bound[:5])
-    message = MESSAGES[status].format(where=where)
+    message = MESSAGES[status].format(where=where, n_iter=search.n_iter)
     null = search.bound.null_value
     if status != "inner_failed" and search.is_flat(best):
         message = (

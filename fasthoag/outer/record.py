@@ -80,7 +80,7 @@ class Run:
                 "is_accepted": bool(is_accepted),
             }
         )
-        if is_accepted and phase == "all":
+        if is_accepted and phase in ("all", "trial"):
             self.trace[-1] |= self.look(evaluation.predict(0 * evaluation.theta))
             value = self.trace[-1].get("stop_value")
             if value is not None and evaluation.is_solved:

@@ -1,6 +1,7 @@
 """What a run returns: the result, its statuses as sentences that say what to do, and what they add
 where that is known."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from fasthoag.inner.solve import CORNERS
 from fasthoag.null import weighted_quantile
+from fasthoag.outer.minima import Minimum
 from fasthoag.outer.search import FLAT, RARE
 from fasthoag.outer.trust_region import FEW
 from fasthoag.problem import for_user
@@ -49,21 +51,27 @@ class HoagResult:
         folds: about the error of θ that it stands for.
     status : str
         ``"converged"``, ``"at_bound"``, ``"max_iter"``, ``"stopped"`` (by the callback),
-        ``"stopped_early"`` (by `stop_on`), ``"stalled"`` or ``"inner_failed"``.
+        ``"stopped_early"`` (by `stop_on`), ``"searched"`` (the best of all trials, which prove no
+        optimum), ``"stalled"`` or ``"inner_failed"``.
     message : str
         The same as a sentence that says what to do, and which θ are as good where many are.
     n_iter, n_passes : int, float
-        Accepted outer steps; passes over the training rows (other rows in proportion).
+        Accepted outer steps, or trials; passes over the training rows (other rows in proportion).
     trace : list of dict
         One record an outer evaluation: phase ("look" at strengths, "one fold", "all" folds, "all
-        rows" with those that were held back), theta, value, value_error, grad_norm, grad_error,
-        inner_tol, linear_tol, n_inner, n_cg, n_passes, seconds, is_accepted; with `stop_on`,
-        `unseen` and `scoring` also stop_value, unseen_value and scores of the accepted ones on all
-        folds.
+        rows" with those that were held back, "trial"), theta, value, value_error, grad_norm,
+        grad_error (NaN of trials that are solved side by side), inner_tol, linear_tol, n_inner,
+        n_cg, n_passes, seconds, is_accepted (of a trial: the best so far); with `stop_on`, `unseen`
+        and `scoring` also stop_value, unseen_value and scores of the accepted ones on all folds.
     unseen_value : float
         Loss on the rows of `unseen`; NaN without.
     scores : dict
         Scores of every fold, (n_folds,), by the names of `scoring`.
+    minima : sequence of Minimum
+        Every local minimum that the looks at strengths and the searches of this call saw, pairs of
+        ``theta`` and ``value``, the best first: more than one where f has several valleys. Those
+        between two looks, or of trials, are places within about their distance. One at a bound
+        counts. Nothing was evaluated for them; `fasthoag.curve` looks everywhere.
     """
 
     theta: Array
@@ -86,6 +94,7 @@ class HoagResult:
     trace: list[Record] = field(repr=False)
     unseen_value: float = np.nan
     scores: dict[str, Any] = field(default_factory=dict)
+    minima: Sequence[Minimum] = ()
 
 
 SAFETY = 2.0  # of the reported error of f: an estimate, of which 99 of 100 shall hold
@@ -98,6 +107,7 @@ class Outcome(NamedTuple):
     message: str
     n_iter: int
     method: str
+    minima: Sequence[Minimum] = ()
 
 
 def result_of(run, best, W_all, outcome):
@@ -149,6 +159,8 @@ MESSAGES = {
     "least.",
     "no_better": "The best step for the rows of stop_on is no better on all rows than the best "
     "single strength, which is returned.",
+    "searched": "The best of {n_iter} trials within the bounds of theta, which prove no optimum: "
+    "method='newton' or 'lbfgs' goes on to it.",
     "stalled": "No step decreases the criterion by more than its own error; tol= asks for more "
     "than rounding allows.",
     "inner_failed": "An inner problem was not solved (non-finite values, or no progress); scale "
@@ -173,7 +185,7 @@ def concluded(best, status, theta, search):
     else:
         where = ", ".join(f"theta[{j}] = {theta[j]:g}" for j in at_bound[:5])
         where += f" and {len(at_bound) - 5} more" if len(at_bound) > 5 else ""
-        message = MESSAGES[status].format(where=where)
+        message = MESSAGES[status].format(where=where, n_iter=search.n_iter)
     status = {"at_kink": "converged", "no_better": "stopped_early"}.get(status, status)
     if status == "inner_failed":  # no number of it is one
         message = narrow_corner(inner) or message

@@ -10,6 +10,7 @@ from fasthoag.hypergradient import Accuracy
 from fasthoag.null import row_weights
 from fasthoag.outer import METHODS, start
 from fasthoag.outer.loop import From, Until, minimise
+from fasthoag.outer.minima import Minimum, distinct, in_other_valleys, local_minima
 from fasthoag.outer.rules import Box
 from fasthoag.outer.trust_region import FEW
 
@@ -58,8 +59,22 @@ class Settings(NamedTuple):
     tol: float
     max_iter: int
 
+    def check(self, problem):
+        """Raises ValueError for a bad schedule, before any work."""
+        self.new_rule()
+
+    def n_blocks(self, n_hyper):
+        """Blocks of all folds in a linear solve: adjoint, Newton correction, tangents."""
+        return 2 + (n_hyper if self.rule.wants == "hessian" else 0)
+
+    def default_box(self, inner, scales):
+        return start.default_box(inner, scales)
+
     def new_rule(self):
         return self.rule(self.schedule)
+
+    def search(self, seen, whole, run, box):
+        return Search(seen, whole, run, self, box)
 
 
 class Search:
@@ -78,7 +93,7 @@ class Search:
         self.piloted_from = None  # θ from which several were sought on one fold
         self.is_common = np.zeros(inner.n_hyper, bool)  # which keep the best single strength
         self.n_iter, self._all_rows = 0, None  # (θ, w) of all rows on the way, or None
-        self.looks = []
+        self.looks, self._ends = [], []  # the ends of searches on all folds that converged
 
     @property
     def tol(self):
@@ -154,7 +169,26 @@ class Search:
         record, begin = partial(self.run.record, "all"), From(theta, W, T, precond)
         best, status, n_iter = minimise(bound, rule, begin, self.box, until, record)
         self.n_iter += n_iter
+        if status in ("converged", "at_kink"):
+            self._ends.append(Minimum(best.theta, best.value))
         return best, status
+
+    def minima(self, best, status):
+        """Every local minimum that was seen, the best first: the ends of searches and, of a single
+        hyperparameter, those between looks."""
+        is_end = status in ("converged", "at_kink", "at_bound")
+        found = [Minimum(best.theta, best.value)] if is_end else []
+        if self.run.holds_back:  # others were seen on fewer rows
+            return found
+        levels = sorted(self.looks, key=lambda one: float(one.found.theta[0]))
+        if len(best.theta) == 1 and len(levels) > 1:
+            numbers = (
+                (one.theta[0], one.value, one.value_error, one.grad[0], one.grad_error)
+                for one in (level.found for level in levels)
+            )
+            x, *seen = (np.array(column) for column in zip(*numbers, strict=True))
+            found += in_other_valleys(local_minima(x, *seen), [*found, *self._ends], x)
+        return distinct([*found, *self._ends])
 
     def pilot(self, rule, theta, W):
         """θ is found on one fold; the others join for the last steps only. They start from the

@@ -72,11 +72,12 @@ class Measured:
         theta = theta if self.matrix is None else np.linalg.solve(self.matrix, theta)
         return theta - self.shift
 
-    def given(self, theta0, box):
-        """What the user gave as start and bounds, here: θ or None, the `Box`, and the pairs of his
-        θ here and as it was that `for_user` knows."""
+    def given(self, theta0, box, default):
+        """What the user gave as start and bounds, here: θ or None, the `Box`, that of
+        ``default(inner, scales)`` without, and the pairs of his θ here and as it was that
+        `for_user` knows."""
         if box is None:
-            here = Box(*default_box(self.inner, self.scales))
+            here = Box(*default(self.inner, self.scales))
             known = []
         else:
             here = Box(*map(self.from_user, box))
@@ -144,6 +145,20 @@ def default_box(inner, scales=None):
     them λ is nothing or everything."""
     scales = inner.scales if scales is None else scales
     return inner.box(np.log(scales.min()) - 12 * DECADE, np.log(scales.max()) + 6 * DECADE)
+
+
+def levels_of_trials(inner, scales=None):
+    """Log strengths between which something changes: from 1e-4 times what the features have of
+    curvature in a direction that the rows determine, to 10 times what they have in all. Beyond, λ
+    is nearly nothing, or everything."""
+    scales = inner.scales if scales is None else scales
+    total, n_directions = scales.sum(), max(1, min(len(scales), inner.n_used))
+    return np.log(total / n_directions) - 4 * DECADE, np.log(total) + DECADE
+
+
+def box_of_trials(inner, scales=None):
+    """Bounds of θ for searches that try points."""
+    return inner.box(*levels_of_trials(inner, scales))
 
 
 def is_small(inner):
