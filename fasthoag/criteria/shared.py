@@ -9,6 +9,7 @@ import numpy as np
 from fasthoag.criteria.bound import BoundCriterion
 from fasthoag.criteria.criterion import Criterion
 from fasthoag.design.rows import HELD_OUT, TRAIN
+from fasthoag.threads import stacklevel_of_user
 from fasthoag.types import Array
 
 ALIKE = 1e-11  # of products with random numbers, relative: sums of other designs round otherwise
@@ -135,7 +136,7 @@ def warn_of_shared_rows(criterion: Criterion, bound: Any) -> None:
                 "the criterion follows their noise, and the strength that it finds is too small. "
                 "Judge by rows that do not train (fasthoag.shared_rows names those that do)",
                 SharedRowsWarning,
-                stacklevel=3,
+                stacklevel=stacklevel_of_user(),
             )
     elif name == "KFold" and isinstance(bound, BoundCriterion) and bound.rows.mask is not None:
         mask = bound.rows.mask
@@ -147,5 +148,5 @@ def warn_of_shared_rows(criterion: Criterion, bound: Any) -> None:
                 "of the same fold: the criterion follows their noise. Give parts without common "
                 "rows to cv=",
                 SharedRowsWarning,
-                stacklevel=3,
+                stacklevel=stacklevel_of_user(),
             )
