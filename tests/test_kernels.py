@@ -447,3 +447,55 @@ def test_parkinsons_has_its_optimum(seed, theta, total):
     result = fasthoag.hoag(problem, fasthoag.HeldOut(*judge), tol=1e-7)
     np.testing.assert_allclose(result.theta, theta, atol=1e-5)
     np.testing.assert_allclose(2 * result.value, total, rtol=1e-9)
+
+
+# ---- on a device ----
+
+
+@pytest.mark.parametrize("criterion", ["held out", "folds", "one out"])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("name", "is_each"), WIDTHS)
+def test_a_device_finds_the_same(on_host, name, is_each, loss, criterion):
+    X, y = made_up(n=50, loss=loss)
+    judged = {
+        "held out": fasthoag.HeldOut(*made_up(n=20, loss=loss, seed=1)),
+        "folds": fasthoag.KFold(3),
+        "one out": fasthoag.ApproximateLOO(),
+    }[criterion]
+    if criterion == "one out" and loss == "logistic":
+        return
+    weight = np.random.default_rng(2).uniform(0.5, 2, 50)
+    here, there = (
+        at(problem.judged_by(judged), theta_of(problem))
+        for problem in (
+            fasthoag.KernelProblem(X, y, name, loss, is_each, sample_weight=weight, device=device)
+            for device in ("cpu", "gpu")
+        )
+    )
+    np.testing.assert_allclose(there.value, here.value, rtol=1e-9)
+    np.testing.assert_allclose(there.grad, here.grad, rtol=1e-6, atol=1e-8)
+    if here.hess is not None:
+        np.testing.assert_allclose(there.hess, here.hess, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"X": sp.csr_matrix(X)}, "dense X"),
+        ({"kernel": lambda A, B: A @ B.T}, "a kernel by name"),
+        ({"solver": "cg"}, "solver 'cholesky' only"),
+        ({"device": "tpu"}, "device must be 'cpu'"),
+    ],
+)
+def test_what_a_device_cannot_do_is_refused(on_host, options, message):
+    with pytest.raises(ValueError, match=message):
+        fasthoag.KernelProblem(**({"X": X, "y": Y, "device": "gpu"} | options))
+
+
+def test_a_search_on_a_device_ends_where_one_here_does(on_host):
+    X, y = wave()
+    here, there = (
+        fasthoag.hoag(fasthoag.KernelProblem(X, y, device=device), fasthoag.KFold(5))
+        for device in ("cpu", "gpu")
+    )
+    np.testing.assert_allclose(there.theta, here.theta, atol=1e-4)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import blas, cho_factor, cho_solve, lapack
+from scipy.linalg import blas, cho_factor, cho_solve
 
 from fasthoag.kernels.derivatives import Derivatives
-from fasthoag.kernels.solve import Singular
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,28 +62,20 @@ def fill_upper(triangle, block=512):
     return triangle
 
 
-def inverse_of(pairs, n, lam, weight, has_intercept):
-    """The `Inverse` and s = B0 1 over the root of its sum, or None."""
-    K = pairs.matrix(np.zeros((n, n)))
-    K.flat[:: n + 1] += lam if weight is None else lam / weight
-    K, info = lapack.dpotrf(K.T, lower=0, clean=0, overwrite_a=1)
-    if info != 0:
-        raise Singular
-    correction = None
-    if has_intercept:
-        s, _ = lapack.dpotrs(K, np.ones((n, 1)), lower=0)
-        correction = s[:, 0] / np.sqrt(s.sum())
-    K, info = lapack.dpotri(K, lower=0, overwrite_c=1)
-    if info != 0:
-        raise Singular
-    return Inverse(K.T, correction)
+def inverse_of(pairs, lam, weight, has_intercept):
+    """The `Inverse` of ``K + λ S⁻¹``, bordered by an intercept or not."""
+    triangle = pairs.inverse(lam if weight is None else lam / weight)
+    if not has_intercept:
+        return Inverse(triangle, None)
+    s = Inverse(triangle, None).product(np.ones((len(triangle), 1)))[:, 0]
+    return Inverse(triangle, s / np.sqrt(s.sum()))
 
 
 def derivatives_of_folds(pairs, y, weight, tests, lam, has_intercept, has_tangents):
     """(`Derivatives` of the sum over folds, values of every fold, α of all rows with b, relative
     residual). y is (n, t); `tests` are the rows of every fold, which trains on all others."""
     n, t = y.shape
-    B = inverse_of(pairs, n, lam, weight, has_intercept)
+    B = inverse_of(pairs, lam, weight, has_intercept)
     alpha = B.product(y)
     s = np.ones((n, 1)) if weight is None else weight[:, None]
     c, spread = np.zeros((n, len(tests), t)), np.zeros((n, len(tests), 2, t))

@@ -20,7 +20,7 @@ def derivatives_of_rows(pairs, y, weight, lam, has_intercept, has_tangents):
     y is (n, t). The Hessian is
     for one width at most."""
     n, t = y.shape
-    B = inverse_of(pairs, n, lam, weight, has_intercept).whole()
+    B = inverse_of(pairs, lam, weight, has_intercept).whole()
     d, alpha = B.diagonal()[:, None], B @ y
     s = np.ones((n, 1)) if weight is None else weight[:, None]
     ridge = np.full((n, 1), lam) if weight is None else (lam / weight)[:, None]
@@ -35,7 +35,7 @@ def derivatives_of_rows(pairs, y, weight, lam, has_intercept, has_tangents):
     relative = float(np.linalg.norm(residual) / (np.linalg.norm(ridge * alpha) + 1e-300))
     if not has_tangents or pairs.n_directions > 1:
         root = np.sqrt(np.sum(s * e**2, axis=1, keepdims=True) / d)
-        traces = blas.dsyrk(1.0, np.multiply(B, root).T, lower=0, trans=0).T
+        traces = fill_upper(blas.dsyrk(1.0, np.multiply(B, root).T, lower=0, trans=0).T)
         grad = pairs.sums(-u, alpha, traces, has_hess=False)[0]
         of_lam = -np.sum(u * ridge * alpha) + np.sum(ridge[:, 0] * traces.diagonal())
         grad = np.append(grad, of_lam)

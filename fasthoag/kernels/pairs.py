@@ -6,9 +6,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy.linalg import lapack
 
 from fasthoag import _core
 from fasthoag.design.cpu import check_matrix
+from fasthoag.kernels.device_pairs import DevicePairs
 from fasthoag.kernels.iterative import Iterated, single_factor
 from fasthoag.kernels.kernel import Kernel
 from fasthoag.kernels.nystrom import NystromPairs
@@ -35,6 +37,7 @@ class Samples:
     solver: str = "cholesky"  # of the systems with K: "cholesky", "cg" or "nystrom"
     centres: Any = None  # `Samples`: of "nystrom", and where they precondition "cg"
     keeps_pairs: bool = False  # whether there is room for a number a pair
+    device: Any = None  # where pairs are, or None for here
 
     @property
     def n(self):
@@ -83,6 +86,8 @@ class RowPairs:
         if self.rows.solver == "nystrom":
             return self.through_centres(widths)
         rows, kernel = self.rows, self.rows.kernel
+        if rows.device is not None:
+            return self.on_device(widths)
         if len(widths) <= 1 and self.given is not None:
             scale = float(widths[0]) if len(widths) else 1.0
             native = pairs_of(kernel, self.given, None, True, self.columns is None, scale)
@@ -92,6 +97,16 @@ class RowPairs:
             native = pairs_of(kernel, X, Y, len(widths) <= 1)
         through = partial(self.through_centres, widths)
         return Pairs(native, len(widths), rows.n_threads, rows.solver, through)
+
+    def on_device(self, widths):
+        """The `DevicePairs` at these widths, of rows about the middle of the first."""
+        rows, xp = self.rows, self.rows.device.xp
+        middle = 0.0 if rows.kernel.pair == "products" else self.other.X.mean(axis=0)
+        factor = widths**rows.kernel.power if len(widths) else 1.0
+        X, Y = ((one.X - middle) * factor for one in (rows, self.other))
+        X = xp.asarray(np.ascontiguousarray(X))
+        Y = X if self.columns is None else xp.asarray(np.ascontiguousarray(Y))
+        return DevicePairs(rows.device, rows.kernel, X, Y, len(widths))
 
     def through_centres(self, widths):
         """The `NystromPairs` at these widths."""
@@ -148,6 +163,18 @@ class Pairs:
     @property
     def n_rows(self):
         return self.native.n_rows
+
+    def inverse(self, ridge):
+        """The lower triangle of the inverse of ``K + diag(ridge)``."""
+        n = self.n_rows
+        K = self.matrix(np.zeros((n, n)))
+        K.flat[:: n + 1] += ridge
+        K, info = lapack.dpotrf(K.T, lower=0, clean=0, overwrite_a=1)
+        if info == 0:
+            K, info = lapack.dpotri(K, lower=0, overwrite_c=1)
+        if info != 0:
+            raise Singular
+        return K.T
 
     def factor(self, n, root, lam):
         """What has the ``inverse`` of ``λ I + D^½ K D^½``, `root` = D^½ or None."""

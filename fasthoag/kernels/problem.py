@@ -9,7 +9,8 @@ import numpy as np
 from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
 from fasthoag.criteria.folds import check_fold_classes, mask_of_folds
-from fasthoag.design.rows import HELD_OUT, TRAIN
+from fasthoag.design.gpu import find_device
+from fasthoag.design.rows import HELD_OUT, TRAIN, is_on_device
 from fasthoag.kernels.bound import Apart, BoundKernel, Model, OneFactor, Rows, Work, split
 from fasthoag.kernels.kernel import find_kernel
 from fasthoag.kernels.model import KernelModel
@@ -60,6 +61,9 @@ class KernelProblem:
     n_components : int, optional
         Of "nystrom", drawn with a fixed seed; 2,000 by default.
     n_threads : int, optional
+    device : {"cpu", "gpu"} or None
+        Where the kernel matrix is; "gpu" needs CuPy, dense X and a kernel by name. None: where X
+        is.
 
     Raises
     ------
@@ -93,6 +97,7 @@ class KernelProblem:
     solver: str = "auto"
     n_components: int | None = None
     n_threads: int | None = None
+    device: str | None = None
 
     if TYPE_CHECKING:
         rows: Rows = field(init=False)  # those with a positive weight
@@ -112,6 +117,7 @@ class KernelProblem:
             solver: str = ...,
             n_components: int | None = ...,
             n_threads: int | None = ...,
+            device: str | None = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -126,6 +132,7 @@ class KernelProblem:
                 f"{self.loss.name!r}"
             )
         set_field("kernel", find_kernel(self.kernel, degree=self.degree, coef0=self.coef0))
+        device = device_of(self.device, self.X, self.kernel)
         set_field("X", samples_of(self.X, "X"))
         n, p = self.X.shape
         check_widths(self.kernel, self.X, self.per_feature)
@@ -141,6 +148,9 @@ class KernelProblem:
         n_widths = self.kernel.n_widths(p, self.per_feature)
         keeps_pairs = 3 * 8 * len(used) ** 2 < memory_of_process() // 2
         samples = Samples(self.kernel, self.X, n_threads, n_widths, keeps_pairs=keeps_pairs)
+        if device is not None:
+            check_device(device, self.X, self.solver)
+            samples, solver = replace(samples, device=device), "cholesky"
         n_centres = min(self.n_components or N_CENTRES, len(used))
         if solver != "cholesky":
             centres = np.random.default_rng(0).permutation(used)[:n_centres]
@@ -312,6 +322,35 @@ def check_widths(kernel, X, per_feature):
         )
     if not isinstance(X, np.ndarray):
         raise ValueError("per_feature=True needs dense X; pass X.toarray()")
+
+
+def device_of(device, X, kernel):
+    """The device that was asked for, or where X is; None is here."""
+    if not (device is None or (isinstance(device, str) and device in ("cpu", "gpu"))):
+        raise ValueError(f"device must be 'cpu', 'gpu' or None for where X is; got {device!r}")
+    is_there = is_on_device(X)
+    if is_there and device == "cpu":
+        raise ValueError("X is on the GPU, and device='cpu'. Pass X.get(), or leave device out")
+    if not is_there and device != "gpu":
+        return None
+    if kernel.function is not None:
+        raise ValueError("device='gpu' needs a kernel by name; kernel is a function")
+    return find_device()
+
+
+def check_device(device, X, solver):
+    """Raises ValueError for what the GPU cannot do."""
+    if not isinstance(X, np.ndarray):
+        raise ValueError("device='gpu' needs dense X for a KernelProblem; pass X.toarray()")
+    if solver not in ("auto", "cholesky"):
+        raise ValueError(f"device='gpu' has solver 'cholesky' only; got {solver!r}")
+    free, needed = device.free_bytes(), 2.5 * 8 * len(X) ** 2
+    if free is not None and needed > free:
+        fits = int((free / 20) ** 0.5)
+        raise ValueError(
+            f"X has {len(X)} rows, whose kernel matrix and its factor take {needed / 1e9:.0f} GB, "
+            f"and the GPU has {free / 1e9:.0f} free. About {fits} rows fit; or use device='cpu'"
+        )
 
 
 def check_solver(solver, n_components):

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 
 import numpy as np
+import scipy.linalg
 
 from fasthoag.design import gpu
 from fasthoag.design.gpu import cuda
@@ -244,6 +245,14 @@ class HostDevice:
     def free_bytes(self):
         return self.free
 
+    def cholesky(self, matrix):
+        lower, info = scipy.linalg.lapack.dpotrf(matrix.array, lower=1, clean=1)
+        return DeviceArray(lower if info == 0 else np.full_like(lower, np.nan))
+
+    def solve_triangular(self, lower, block, is_transposed=False):
+        options = {"trans": int(is_transposed), "lower": True}
+        return DeviceArray(scipy.linalg.solve_triangular(lower.array, block.array, **options))
+
     def repeated(self, steps):
         """A function that does these launches; on a GPU they become a graph."""
         self.n_repeats += 1
@@ -255,5 +264,7 @@ class HostDevice:
 
 def use_host(monkeypatch):
     """The device of ``device="gpu"`` is this CPU."""
-    for module in (gpu, gpu_design):
+    from fasthoag.kernels import problem as kernel_problem
+
+    for module in (gpu, gpu_design, kernel_problem):
         monkeypatch.setattr(module, "find_device", HostDevice)

@@ -43,6 +43,16 @@ class CupyDevice:
             + self.xp.get_default_memory_pool().free_bytes()
         )
 
+    def cholesky(self, matrix):
+        """The lower Cholesky factor, by cuSOLVER; NaN where the matrix has none."""
+        return self.xp.linalg.cholesky(matrix)
+
+    def solve_triangular(self, lower, block, is_transposed=False):
+        """The solution with a lower triangle, or its transpose, by cuBLAS."""
+        from cupyx.scipy.linalg import solve_triangular
+
+        return solve_triangular(lower, block, trans=int(is_transposed), lower=True)
+
     def repeated(self, steps):
         """A function that does these launches as one, a CUDA graph. They must allocate nothing."""
         with self._stream:
