@@ -366,6 +366,38 @@ def test_trials_are_no_better_than_newton(method):
     assert best.value <= first.value + best.value_error
 
 
+def test_widths_of_features_do_not_depend_on_their_units():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-2, 2, size=(100, 3))
+    y = np.sin(2 * X[:, 0]) + 0.3 * X[:, 1] + 0.1 * rng.normal(size=100)
+    units = np.array([1.0, 1e3, 1e-2])
+    one, other = (
+        fasthoag.hoag(fasthoag.KernelProblem(X * u, y, per_feature=True), fasthoag.KFold(5))
+        for u in (np.ones(3), units)
+    )
+    np.testing.assert_allclose(one.value, other.value, rtol=1e-4)
+    shared = fasthoag.hoag(fasthoag.KernelProblem(X, y), fasthoag.KFold(5))
+    assert one.value < 0.5 * shared.value
+
+
+@pytest.mark.parametrize(("solver", "word"), [("cg", "residual"), ("nystrom", "half as many")])
+def test_a_result_says_how_it_was_solved(solver, word):
+    X, y = wave(200)
+    problem = fasthoag.KernelProblem(X, y, solver=solver)
+    result = fasthoag.hoag(problem, fasthoag.HeldOut(*wave(100, 1)))
+    assert word in result.message
+    exact = fasthoag.hoag(fasthoag.KernelProblem(X, y), fasthoag.HeldOut(*wave(100, 1)))
+    np.testing.assert_allclose(result.value, exact.value, rtol=1e-4)
+
+
+def test_little_is_said_to_be_little():
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(300, 1))
+    y = 0.08 * X[:, 0] + rng.normal(size=300)
+    result = fasthoag.hoag(fasthoag.KernelProblem(X, y), fasthoag.KFold(5))
+    assert "below the criterion of the intercept alone" in result.message
+
+
 # ---- what cannot be ----
 
 X, Y = made_up()
@@ -499,3 +531,13 @@ def test_a_search_on_a_device_ends_where_one_here_does(on_host):
         for device in ("cpu", "gpu")
     )
     np.testing.assert_allclose(there.theta, here.theta, atol=1e-4)
+
+
+def test_parkinsons_has_widths_of_its_features():
+    train, judge, test = parkinsons(0)
+    problem = fasthoag.KernelProblem(*train, per_feature=True, fit_intercept=False)
+    result = fasthoag.hoag(problem, fasthoag.HeldOut(*judge))
+    assert result.status == "converged"
+    assert 2 * result.value / 1958 <= 0.98  # one width for all has 23.886
+    model, _ = problem.fit(result.theta)
+    assert np.mean((model.predict(test[0]) - test[1]) ** 2) < 1.2

@@ -36,6 +36,10 @@ class Rows:
         """Some rows, few enough for a factor of their K."""
         return self._with(self.samples.few(rows), rows)
 
+    def of_one_width(self, units):
+        """The same with one width, over these of every feature (p,)."""
+        return replace(self, samples=self.samples.of_one_width(units))
+
     def _with(self, samples, rows):
         weight = None if self.weight is None else self.weight[rows]
         return Rows(samples, self.y[rows], weight)
@@ -110,6 +114,10 @@ class Apart:
         train, judge = self.folds[0]
         parts = (some_of(rows, n, self.model.loss) for rows in (train, judge))
         return replace(self, folds=(tuple(parts),))
+
+    def of_one_width(self, units):
+        pairs = ((a.of_one_width(units), b.of_one_width(units)) for a, b in self.folds)
+        return replace(self, folds=tuple(pairs))
 
     @property
     def n_train(self):
@@ -191,6 +199,9 @@ class OneFactor:
             judge = np.sort(np.random.default_rng(0).permutation(judge)[:n])
         parts = self.rows.few(train), self.rows.few(judge)
         return Apart(self.model, (parts,), self.model.loss)
+
+    def of_one_width(self, units):
+        return replace(self, rows=self.rows.of_one_width(units))
 
     @property
     def n_train(self):
@@ -291,6 +302,9 @@ class BoundKernel:
 
     def sample(self, n):
         return BoundKernel(self.folds.sample(n), self.work)
+
+    def of_one_width(self, units):
+        return BoundKernel(self.folds.of_one_width(units), self.work)
 
     def start(self):
         return self.folds.zeros()

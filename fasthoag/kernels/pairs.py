@@ -50,6 +50,12 @@ class Samples:
         """Some of these rows, few enough for a factor of their K."""
         return replace(self, X=self.X[rows], solver="cholesky", centres=None)
 
+    def of_one_width(self, units):
+        """The same with one width, over these of every feature (p,)."""
+        centres = None if self.centres is None else self.centres.of_one_width(units)
+        X = np.ascontiguousarray(self.X * units**self.kernel.power)
+        return replace(self, X=X, n_widths=1, centres=centres)
+
     def pairs(self, other=None):
         """Of all of these rows with each other, or with other ones."""
         return RowPairs(self, other)

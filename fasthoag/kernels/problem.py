@@ -197,6 +197,14 @@ class KernelProblem:
         set_field("rows", replace(rows, samples=replace(rows.samples, n_threads=n_threads)))
         return other
 
+    def with_centres(self, n: int) -> "KernelProblem":
+        """The same with n of the centres of its kernel of low rank."""
+        other, rows = copy.copy(self), self.rows
+        centres = rows.samples.centres.take(slice(None, None, -(-rows.samples.centres.n // n)))
+        samples = replace(rows.samples, centres=centres)
+        setter_of(other)("rows", replace(rows, samples=samples))
+        return other
+
     def judged_by(self, criterion: Any) -> BoundKernel:
         """The criterion of `hoag` for this problem."""
         work = Work(self.rows.n)

@@ -77,12 +77,12 @@ def middle_pair(samples, widths):
 class KernelSearch:
     """The searches of one call of `hoag`."""
 
-    def __init__(self, problem, bound, run, settings, box):
-        self.problem, self.bound, self.run, self.settings = problem, bound, run, settings
-        self.scale = Scale(problem.rows)
+    def __init__(self, rows, bound, record, settings, box):
+        self.rows, self.bound, self.record, self.settings = rows, bound, record, settings
+        self.scale = Scale(rows)
         default = self.scale.box()
         self.box, self.is_default_box = Box(*(box or default)), box is None
-        self.n_iter, self.looks, self.ends = 0, [], []
+        self.n_iter, self.ends = 0, []
 
     def run_from(self, theta0):
         """(best evaluation, status) from θ, or from the best of a look."""
@@ -90,9 +90,10 @@ class KernelSearch:
             best, status = self.minimise("all", self.bound, np.clip(theta0, *self.box))
             if status == "stopped" or not self.is_flat(best):
                 return best, status
-        theta, is_stopped = self.look()
+        theta, is_stopped = self.look() if self.scale.n_widths <= 1 else self.one_width()
         if is_stopped:
-            return self.looks[-1], "stopped"
+            found = self.bound.evaluate(theta, self.bound.start(), LOOSE, has_tangents=False)
+            return found, "stopped"
         best, status = self.minimise("all", self.bound, theta, radius=NEAR)
         if status == "stopped" or not self.is_flat(best):
             return best, status
@@ -107,8 +108,27 @@ class KernelSearch:
         theta = np.clip(theta, *self.box)
         return self.bound.evaluate(theta, self.bound.start(), LOOSE, has_tangents=False)
 
+    def one_width(self):
+        """(θ, whether the callback stopped): where all widths, in the units of their features, are
+        the best single one. Many widths that start elsewhere end in other valleys, and on some of
+        the rows they follow the noise."""
+        units = np.exp(self.scale.width - self.scale.width.mean())
+        rows, bound = self.rows.of_one_width(units), self.bound.of_one_width(units)
+
+        def many(theta):
+            return np.clip(np.append(np.log(units) + theta[0], theta[1]), *self.box)
+
+        def record(phase, found, accuracy, is_accepted):
+            phase = "one width" if phase == "all" else phase
+            return self.record(phase, replace(found, theta=many(found.theta)), accuracy, False)
+
+        settings = self.settings._replace(tol=max(self.settings.tol, PILOT_TOL))
+        search = KernelSearch(rows, bound, record, settings, None)
+        best, status = search.run_from(None)
+        return many(best.theta), status == "stopped"
+
     def minimise(self, phase, bound, theta, tol=None, radius=None):
-        rule, record = self.settings.new_rule(), partial(self.run.record, phase)
+        rule, record = self.settings.new_rule(), partial(self.record, phase)
         if radius is not None and rule.wants == "hessian":
             rule.restore({"radius": radius})
         max_iter = max(1, self.settings.max_iter - self.n_iter)
@@ -134,8 +154,7 @@ class KernelSearch:
                 one = some.evaluate(theta, some.start(), LOOSE, has_tangents=False)
                 if one.is_solved:
                     values[i, j], found[i, j] = one.value, one
-                    self.looks.append(one)
-                    if self.run.record("look", one, LOOSE, False):
+                    if self.record("look", one, LOOSE, False):
                         return theta, True
         ends = []
         for place in valleys(values)[:MOST_VALLEYS]:
@@ -173,9 +192,9 @@ class KernelTrials:
     """The trials of one call of `hoag`, within 6 log units about the middle width and from
     strengths of nearly nothing to nearly everything, unless bounds are given."""
 
-    def __init__(self, problem, bound, run, settings, box):
-        self.bound, self.run, self.settings = bound, run, settings
-        self.scale = Scale(problem.rows)
+    def __init__(self, rows, bound, record, settings, box):
+        self.bound, self.record, self.settings = bound, record, settings
+        self.scale = Scale(rows)
         default = self.scale.theta(-3.0, STRENGTHS[0]), self.scale.theta(3.0, STRENGTHS[-1])
         self.box, self.is_default_box = Box(*(box or default)), box is None
         self.n_iter, self.lowest = 0, None
@@ -198,7 +217,7 @@ class KernelTrials:
                 self.lowest is not None and self.lowest.value <= found.value
             )
             self.lowest = found if is_best or self.lowest is None else self.lowest
-            if self.run.record("trial", found, EXACT, is_best):
+            if self.record("trial", found, EXACT, is_best):
                 return self.lowest, "stopped"
         return self.lowest, "searched" if self.lowest.is_solved else "inner_failed"
 

@@ -3,11 +3,12 @@
 import numpy as np
 
 from fasthoag.hoag import warn_unless_converged
-from fasthoag.kernels.search import KernelSearch, KernelTrials
+from fasthoag.kernels.search import EXACT, KernelSearch, KernelTrials
 from fasthoag.outer import METHODS, TRIALS
 from fasthoag.outer.record import Run
 from fasthoag.outer.result import MESSAGES, Outcome, with_coefficients
 
+LITTLE = 0.05  # of the criterion of the intercept alone: an improvement that is worth a word
 FEW = 128  # widths up to which their tangents are worth their columns
 
 
@@ -21,13 +22,14 @@ def tuned_kernel(problem, criterion, theta0, box, asked, watched):
     run = Run(bound, problem, None, None, None, watched.callback, watched.began)
     run.for_user = np.array
     search = (KernelTrials if method in TRIALS else KernelSearch)(
-        problem, bound, run, settings, box
+        problem.rows, bound, run.record, settings, box
     )
     if problem.fit_intercept and np.ptp(problem.rows.y, axis=0).max() == 0:
         best, (status, message) = search.null(theta0), ("converged", MESSAGES["equal_targets"])
     else:
         best, status = search.run_from(theta0)
         status, message = concluded(best, status, search)
+        message += how_it_was_solved(problem, criterion, best)
     warn_unless_converged(status, message)
     W = best.predict(0 * best.theta)
     W = W[:, 0] if problem.y.ndim == 1 else W
@@ -80,6 +82,10 @@ def concluded(best, status, search):
             f"the intercept alone {null:.6g}. The features, as this kernel sees them, do not help "
             "on the rows that judge."
         )
+    elif status == "converged" and best.value > (1 - LITTLE) * null:
+        message += (
+            f" That is only {1 - best.value / null:.1%} below the criterion of the intercept alone."
+        )
     elif status == "at_bound" and best.theta[-1] <= lower[-1] and search.is_default_box:
         message = (
             f"λ is at {np.exp(lower[-1]):.2g}, below which it is lost in the rounding of the "
@@ -91,3 +97,20 @@ def concluded(best, status, search):
             "twice); raise the lower bound of log lambda."
         )
     return status, message
+
+
+def how_it_was_solved(problem, criterion, best):
+    """A sentence for what is not solved by a factor in double precision; of a kernel of low rank,
+    how much its rank matters."""
+    samples = problem.rows.samples
+    if samples.solver == "cholesky" or not best.is_solved:
+        return ""
+    if samples.solver == "cg":
+        return f" Solved by conjugate gradients, to a residual of {best.accuracy.inner:.1g}."
+    m = samples.centres.n
+    bound = problem.with_centres(max(1, m // 2)).judged_by(criterion)
+    half = bound.evaluate(best.theta, bound.start(), EXACT, has_tangents=False)
+    return (
+        f" Solved with a kernel of low rank (Nyström) through {m} of {problem.rows.n} rows; with "
+        f"half as many the criterion is {half.value / best.value - 1:+.2%}."
+    )
