@@ -13,7 +13,7 @@ IN_TWO_SPACES = tests/test_hypergradient.py tests/test_blocks.py
 ON_ONE_THREAD = tests/test_passes.py tests/test_linsolve.py tests/test_solvers.py tests/test_inner.py
 SOURCES = pyproject.toml setup.py $(wildcard csrc/* csrc/bind/* csrc/cuda/*)
 # Kernels and readers, built with sanitizers.
-SANITIZED = $(ON_ONE_THREAD) tests/test_io.py tests/test_structure.py
+SANITIZED = $(ON_ONE_THREAD) tests/test_io.py tests/test_structure.py tests/test_kernels.py
 SANITIZERS = address,undefined
 # What one fuzzer gets in seconds, and one test of tests/fuzz in cases.
 FUZZ_SECONDS ?= 60
