@@ -5,7 +5,7 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -35,9 +35,12 @@ from fasthoag.problem import Problem, check_theta
 from fasthoag.threads import stacklevel_of_user
 from fasthoag.types import ArrayLike, Callback, Scoring
 
+if TYPE_CHECKING:
+    from fasthoag.kernels.problem import KernelProblem
+
 
 def hoag(
-    problem: Problem,
+    problem: "Problem | KernelProblem",
     criterion: Criterion,
     theta0: ArrayLike | None = None,
     *,

@@ -124,6 +124,7 @@ def estimator(name):
 
 FUNCTIONS = {
     "Problem": real,
+    "KernelProblem": lambda **a: searched(fasthoag.KernelProblem(**{"X": X, "y": REAL} | a)),
     "hoag": lambda **a: hoag(**{"problem": labelled(), "criterion": KFold(3), "max_iter": 2} | a),
     "check_hypergrad": lambda **a: fasthoag.check_hypergrad(
         **{"problem": labelled(), "criterion": KFold(3), "theta": [0.0]} | a

@@ -25,6 +25,9 @@ class ConvergenceWarning(UserWarning):
 class HoagResult:
     """What `hoag` found.
 
+    Of a `KernelProblem` `theta` is (log γ, log λ), `w` and `w_all` are dual coefficients with the
+    intercept last, and `n_passes` counts factorisations of the kernel matrix of all rows.
+
     Attributes
     ----------
     theta : array, shape (n_hyper,)
