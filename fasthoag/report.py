@@ -50,16 +50,16 @@ def few(values, form):
     return shown if len(values) <= 4 else f"{shown}, ... ({len(values)} values)"
 
 
-def summary(result, n_held_out, unseen=None):
+def summary(result, n_held_out, unseen=None, tuned=None):
     """The result as (name, text) pairs.
 
     `n_held_out` is the number of rows that the criterion sums over, or None where it is no such
     sum. `unseen` is what the model is worth on other rows: a dict with ``n_rows``, ``mean_loss``
-    and, of a classifier, ``accuracy``."""
-    theta, lam, C = (few(values, ".6g") for values in (result.theta, result.lam, 1 / result.lam))
+    and, of a classifier, ``accuracy``. `tuned` are the widths and the strength of a kernel model,
+    of which passes are factorisations."""
     rows = [
         ("status", result.status),
-        ("strength λ", f"{lam} (θ = ln λ = {theta} ± {result.inner_error:.0e}, C = 1/λ = {C})"),
+        *(hyperparameters(result) if tuned is None else of_kernel(tuned)),
         (
             "criterion",
             f"{result.value:.8g} ± {result.value_error:.0e} "
@@ -69,7 +69,7 @@ def summary(result, n_held_out, unseen=None):
     if n_held_out:
         rows.append(("loss per row", f"{result.value / n_held_out:.6g}"))
     steps = "trials" if any(one["phase"] == "trial" for one in result.trace) else "outer steps"
-    if len(result.fold_values) > 1:
+    if 1 < len(result.fold_values) != n_held_out:  # leave-one-out has as many as rows
         rows.append(("folds", ", ".join(f"{value:.6g}" for value in result.fold_values)))
     if unseen is not None:
         accuracy = f", accuracy {unseen['accuracy']:.6g}" if "accuracy" in unseen else ""
@@ -83,9 +83,28 @@ def summary(result, n_held_out, unseen=None):
         *rows,
         (
             "work",
-            f"{result.n_iter} {steps}, {result.n_passes:.0f} passes over the rows, "
+            f"{result.n_iter} {steps}, {result.n_passes:.0f} "
+            f"{'passes over the rows' if tuned is None else 'factorisations'}, "
             f"{result.seconds:.3f} s",
         ),
+    ]
+
+
+def hyperparameters(result):
+    """Those of a linear model as (name, text) pairs."""
+    theta, lam, C = (few(values, ".6g") for values in (result.theta, result.lam, 1 / result.lam))
+    error = f"{result.inner_error:.0e}"
+    return [("strength λ", f"{lam} (θ = ln λ = {theta} ± {error}, C = 1/λ = {C})")]
+
+
+def of_kernel(tuned):
+    """Those of a kernel model as (name, text) pairs."""
+    gamma, alpha = tuned["gamma"], tuned["alpha"]
+    rows = [("width γ", f"{few(gamma, '.6g')} (ln γ = {few(np.log(gamma), '.6g')})")]
+    rows = rows if len(gamma) else []
+    return [
+        *rows,
+        ("strength λ", f"{alpha:.6g} (ln λ = {np.log(alpha):.6g}, C = 1/λ = {1 / alpha:.6g})"),
     ]
 
 
@@ -101,9 +120,13 @@ def versions():
     return found
 
 
-def to_dict(result, n_held_out, settings, unseen=None):
+def to_dict(result, n_held_out, settings, unseen=None, tuned=None):
     """The result for `dump`: the fields of `HoagResult` without coefficients, ``C``, the loss per
-    held-out row as ``mean_loss``, `unseen`, settings and versions."""
+    held-out row as ``mean_loss``, `unseen`, settings and versions; and the widths ``gamma`` of a
+    kernel model, whose ``lam`` is its strength."""
+    own = {}
+    if tuned is not None:
+        own = {"gamma": tuned["gamma"], "lam": [tuned["alpha"]], "C": [1 / tuned["alpha"]]}
     names = (
         "theta",
         "lam",
@@ -121,14 +144,18 @@ def to_dict(result, n_held_out, settings, unseen=None):
         "seconds",
         "trace",
     )
-    return {name: getattr(result, name) for name in names} | {
-        "C": 1 / result.lam,
-        "mean_loss": result.value / n_held_out if n_held_out else None,
-        "n_held_out": n_held_out,
-        "unseen": unseen,
-        "settings": settings,
-        "versions": versions(),
-    }
+    return (
+        {name: getattr(result, name) for name in names}
+        | {
+            "C": 1 / result.lam,
+            "mean_loss": result.value / n_held_out if n_held_out else None,
+            "n_held_out": n_held_out,
+            "unseen": unseen,
+            "settings": settings,
+            "versions": versions(),
+        }
+        | own
+    )
 
 
 def dump(content):
@@ -149,7 +176,7 @@ def dump(content):
     return json.dumps(plain(content), indent=2, allow_nan=False)
 
 
-def page(result, n_held_out, settings, unseen=None):
+def page(result, n_held_out, settings, unseen=None, tuned=None):
     """The result as one HTML page without outside parts: summary, settings, trace, and the
     criterion over θ as a drawing."""
 
@@ -164,7 +191,7 @@ def page(result, n_held_out, settings, unseen=None):
     return (
         f"<!doctype html><meta charset=utf-8><title>fasthoag</title><style>{style}</style>"
         f"<h1>{html.escape(result.status)}</h1><p>{html.escape(result.message)}</p>"
-        f"{table(summary(result, n_held_out, unseen))}{drawing(result.trace)}"
+        f"{table(summary(result, n_held_out, unseen, tuned))}{drawing(result.trace)}"
         f"<h2>Outer steps</h2>{table(map(trace_row, result.trace), TRACE_COLUMNS)}"
         f"<h2>Settings</h2>{table(settings.items())}<h2>Versions</h2>{table(versions().items())}\n"
     )

@@ -16,6 +16,8 @@ from support.problems import targets
 import fasthoag
 from fasthoag import ConvergenceWarning, KFold, Problem, hoag
 from fasthoag.criteria import CRITERIA, BoundCriterion
+from fasthoag.estimators.classification import LogLossClassifier
+from fasthoag.estimators.tuned import TunedEstimator
 from fasthoag.io import Model
 from fasthoag.losses import LOSSES
 from fasthoag.outer.result import MESSAGES
@@ -118,8 +120,10 @@ def test_settings_of_the_user_change_no_bit_of_an_estimator(name):
 
     def work():
         model = Estimator(cv=3, n_threads=1).fit(X, y, np.linspace(1e-40, 1, N))
-        found = [model.coef_, model.predict(far), model.score(X, y)]
-        if isinstance(model, fasthoag.LogisticRegressionCV):
+        is_linear = isinstance(model, TunedEstimator)
+        found = [model.coef_ if is_linear else model.dual_coef_]
+        found += [model.predict(far), model.score(X, y)]
+        if isinstance(model, LogLossClassifier):
             found += [model.predict_proba(far), model.predict_log_proba(far)]
         return found
 

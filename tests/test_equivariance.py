@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator
 from sklearn.model_selection import KFold as Splits
 from support.closed_form import minimiser, with_ones
 from support.designs import FEW_LOSSES
@@ -23,6 +22,7 @@ from support.problems import targets
 import fasthoag
 from fasthoag import HeldOut, KFold, Problem, find_loss, hoag
 from fasthoag.criteria import CRITERIA
+from fasthoag.estimators.tuned import TunedEstimator
 from fasthoag.hypergradient import Accuracy
 from fasthoag.losses import LOSSES, MULTINOMIAL, POSITIVE, derivative
 
@@ -379,10 +379,10 @@ def solved(loss, criterion, form, before=as_they_are):
 
 # ---- estimators --------------------------------------------------------------------------------
 
-ESTIMATORS = [
+ESTIMATORS = [  # of linear models
     E
     for E in (getattr(fasthoag, name) for name in fasthoag.__all__)
-    if isinstance(E, type) and issubclass(E, BaseEstimator)
+    if isinstance(E, type) and issubclass(E, TunedEstimator)
 ]
 
 # The loss of every estimator, and its parameters by those of the loss. (The smoothing of quantiles

@@ -26,10 +26,13 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fasthoag
 from fasthoag.criteria.folds import split_weight
+from fasthoag.estimators.tuned import TunedEstimator
 
 EVERY = [getattr(fasthoag, name) for name in fasthoag.estimators.ESTIMATORS]
+LINEAR = [E for E in EVERY if issubclass(E, TunedEstimator)]
 MULTICLASS = [fasthoag.LogisticRegressionCV, fasthoag.LinearSVCCV]
 every = pytest.mark.parametrize("Estimator", EVERY, ids=lambda E: E.__name__)
+linear = pytest.mark.parametrize("Estimator", LINEAR, ids=lambda E: E.__name__)
 every_multiclass = pytest.mark.parametrize("Estimator", MULTICLASS, ids=lambda E: E.__name__)
 
 
@@ -193,7 +196,7 @@ def test_strengths_of_logistic_regression_on_iris(per, shape):
     assert model.hoag_result_.theta.shape == (n_distinct,)
 
 
-@every
+@linear
 def test_a_strength_for_each_feature(Estimator):
     X, y = data(Estimator)
     with warnings.catch_warnings():
@@ -220,7 +223,7 @@ def test_a_strength_for_each_feature_of_three_classes(Estimator):
     assert model.score(X, y) > 0.9
 
 
-@every
+@linear
 def test_validation_and_stop_on(Estimator):
     X, y = data(Estimator, n=240)
     model = Estimator().fit(X[:120], y[:120], validation=(X[120:180], y[120:180]))
@@ -258,7 +261,7 @@ def test_validation_of_classifiers(Estimator, n_classes):
         Estimator().fit(X, names, validation=(X, np.full(len(y), "z")))
 
 
-@every
+@linear
 def test_one_standard_error_is_stronger(Estimator):
     X, y = data(Estimator)
     best, strong = Estimator(cv=5).fit(X, y), Estimator(cv=5, one_se=True).fit(X, y)
@@ -288,41 +291,54 @@ def test_pandas_pipeline_grid_search_clone_pickle(Estimator):
     assert np.isfinite(search.best_score_)
 
 
-@every
+BAD_ARGUMENTS = [
+    ({"penalty_per": "rows"}, "penalty_per"),
+    ({"penalty_per": None}, "penalty_per"),
+    ({"penalty_per": 3}, "penalty_per"),
+    ({"penalty_per": "class"}, "penalty_per"),
+    ({"penalty_per": "feature_class"}, "penalty_per"),
+    ({"penalty_per": [0, 1]}, "groups"),
+    ({"penalty_factor": [1.0]}, "penalty_factor"),
+    ({"tol": -1.0}, "tol"),
+    ({"max_iter": 0}, "max_iter"),
+    ({"bounds": (1, 0)}, "bounds"),
+    ({"method": "sweep"}, "method"),
+    ({"method": ["newton"]}, "method"),
+    ({"cv": 1}, "cv"),
+    ({"cv": "5"}, "cv must be a whole number"),
+    ({"cv": True}, "cv must be a whole number"),
+    ({"cv": 2.5}, "cv must be a whole number"),
+    ({"cv": [1, 2]}, "cv must give"),
+    ({"tol": "small"}, "tol must be"),
+    ({"tol": True}, "tol must be"),
+    ({"max_iter": True}, "max_iter must be"),
+    ({"n_threads": 0}, "n_threads must be"),
+    ({"n_threads": True}, "n_threads must be"),
+    ({"n_jobs": 0}, "n_jobs must be"),
+    ({"n_jobs": "all"}, "n_jobs must be"),
+    ({"penalty_factor": "one"}, "penalty_factor must be"),
+    ({"bounds": ("low", 1)}, "bounds must be"),
+    ({"callback": 3}, "callback must be"),
+    ({"scoring": 3}, "scoring must be"),
+    ({"device": "tpu"}, "device must be"),
+    ({"kernel": "sigmoid"}, "kernel must be"),
+    ({"kernel": np.ndarray}, "kernel must be"),
+    ({"kernel": "linear", "per_feature": True}, "per_feature=True needs a kernel with widths"),
+    ({"kernel": "poly", "degree": 1.5}, "degree must be"),
+    ({"kernel": "poly", "coef0": -1.0}, "coef0 must be"),
+    ({"solver": "svd"}, "solver must be"),
+    ({"n_components": 0}, "n_components must be"),
+]
+
+
+def takes(Estimator, names):
+    return {*names} <= Estimator().get_params().keys()
+
+
 @pytest.mark.parametrize(
-    ("arguments", "match"),
-    [
-        ({"penalty_per": "rows"}, "penalty_per"),
-        ({"penalty_per": None}, "penalty_per"),
-        ({"penalty_per": 3}, "penalty_per"),
-        ({"penalty_per": "class"}, "penalty_per"),
-        ({"penalty_per": "feature_class"}, "penalty_per"),
-        ({"penalty_per": [0, 1]}, "groups"),
-        ({"penalty_factor": [1.0]}, "penalty_factor"),
-        ({"tol": -1.0}, "tol"),
-        ({"max_iter": 0}, "max_iter"),
-        ({"bounds": (1, 0)}, "bounds"),
-        ({"method": "sweep"}, "method"),
-        ({"method": ["newton"]}, "method"),
-        ({"cv": 1}, "cv"),
-        ({"cv": "5"}, "cv must be a whole number"),
-        ({"cv": True}, "cv must be a whole number"),
-        ({"cv": 2.5}, "cv must be a whole number"),
-        ({"cv": [1, 2]}, "cv must give"),
-        ({"tol": "small"}, "tol must be"),
-        ({"tol": True}, "tol must be"),
-        ({"max_iter": True}, "max_iter must be"),
-        ({"n_threads": 0}, "n_threads must be"),
-        ({"n_threads": True}, "n_threads must be"),
-        ({"n_jobs": 0}, "n_jobs must be"),
-        ({"n_jobs": "all"}, "n_jobs must be"),
-        ({"penalty_factor": "one"}, "penalty_factor must be"),
-        ({"bounds": ("low", 1)}, "bounds must be"),
-        ({"callback": 3}, "callback must be"),
-        ({"scoring": 3}, "scoring must be"),
-        ({"device": "tpu"}, "device must be"),
-    ],
-    ids=str,
+    ("Estimator", "arguments", "match"),
+    [(E, *case) for E in EVERY for case in BAD_ARGUMENTS if takes(E, case[0])],
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_bad_arguments(Estimator, arguments, match):
     X, y = data(Estimator)
@@ -331,11 +347,13 @@ def test_bad_arguments(Estimator, arguments, match):
         Estimator(**{**work, **arguments}).fit(X, y)
 
 
-FLAGS = ["fit_intercept", "one_se", "low_memory", "deterministic", "store_folds"]
+FLAGS = ["fit_intercept", "one_se", "low_memory", "deterministic", "store_folds", "per_feature"]
 
 
-@pytest.mark.parametrize("name", FLAGS)
-@every
+@pytest.mark.parametrize(
+    ("Estimator", "name"),
+    [(E, name) for E in EVERY for name in FLAGS if takes(E, [name])],
+)
 def test_flags_are_true_or_false(Estimator, name):
     X, y = data(Estimator)
     for value in ("no", 0, 1, None, np.array([True, False])):
@@ -462,7 +480,7 @@ def test_a_pickle_of_many_strengths_is_hardly_larger_than_what_is_documented(nam
     assert len(pickle.dumps(model)) <= 1.5 * documented
 
 
-@every
+@linear
 def test_folds_are_kept_when_asked_for(Estimator):
     X, y = data(Estimator)
     model, other = Estimator(cv=4, store_folds=True).fit(X, y), Estimator(cv=4).fit(X, y)

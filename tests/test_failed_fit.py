@@ -11,7 +11,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
 
 import fasthoag
-from fasthoag.estimators import tuned
+from fasthoag.estimators import kernel, tuned
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 EVERY = [getattr(fasthoag, name) for name in fasthoag.estimators.ESTIMATORS]
@@ -19,12 +19,13 @@ every = pytest.mark.parametrize("Estimator", EVERY, ids=lambda E: E.__name__)
 
 
 def data(Estimator, n=60, p=4, seed=0, labels=("no", "perhaps", "yes")):
-    """Rows of an estimator: three classes, or targets > 0."""
+    """Rows of an estimator: three classes, two where it takes no more, or targets > 0."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, p))
     z = X[:, 0] - 0.5 * X[:, 1] + 0.3 * rng.normal(size=n)
     if is_classifier(Estimator()):
-        return X, np.array(labels)[np.digitize(z, np.quantile(z, [1 / 3, 2 / 3]))]
+        cuts = [1 / 3, 2 / 3] if Estimator().__sklearn_tags__().classifier_tags.multi_class else 0.5
+        return X, np.array(labels)[np.digitize(z, np.atleast_1d(np.quantile(z, cuts)))]
     return X, np.exp(0.5 * z)
 
 
@@ -98,25 +99,34 @@ def after(n):
     return replaced
 
 
-# The functions of `fasthoag.estimators.tuned` that the last steps of a fit call.
-LAST_STEPS = ["Problem", "hoag", "refit", "replace", "_without_folds", "to_host"]
+# The functions of their module that the last steps of a fit call.
+LAST_STEPS = {
+    tuned: ["Problem", "hoag", "refit", "replace", "_without_folds", "to_host"],
+    kernel: ["KernelProblem", "hoag", "replace", "find_kernel", "check_solver"],
+}
 
 
-@every
-@pytest.mark.parametrize("step", LAST_STEPS)
+def module_of(Estimator):
+    return kernel if issubclass(Estimator, kernel.KernelEstimator) else tuned
+
+
+@pytest.mark.parametrize(
+    ("Estimator", "step"), [(E, step) for E in EVERY for step in LAST_STEPS[module_of(E)]]
+)
 def test_no_memory_at_any_stage_leaves_the_old_model(Estimator, step, monkeypatch):
+    module = module_of(Estimator)
     model, X = fitted(Estimator)
     before, predicted = dict(vars(model)), model.predict(X)
     for n in (0, 1, 2):
         with monkeypatch.context() as patched:
-            patched.setattr(tuned, step, after(n)(getattr(tuned, step)))
+            patched.setattr(module, step, after(n)(getattr(module, step)))
             try:
                 clone(model).fit(*other_data(Estimator))
             except MemoryError:
                 pass
             else:
                 continue  # It is called so many times and no more.
-            patched.setattr(tuned, step, after(n)(getattr(tuned, step)))
+            patched.setattr(module, step, after(n)(getattr(module, step)))
             with pytest.raises(MemoryError):
                 model.fit(*other_data(Estimator))
         assert_unchanged(model, before, predicted, X)
@@ -150,11 +160,22 @@ BAD_PARAMETERS = [
     {"penalty_per": [0, 1]},
     {"scoring": "no such scorer"},
     {"scoring": lambda estimator, X, y: 1 / 0},
+    {"kernel": "sigmoid"},
+    {"kernel": lambda X, Y: np.full((len(X), 1), np.nan)},
+    {"per_feature": 2},
+    {"solver": "svd"},
 ]
 
 
-@every
-@pytest.mark.parametrize("name", BAD_ROWS)
+@pytest.mark.parametrize(
+    ("Estimator", "name"),
+    [
+        (E, name)
+        for E in EVERY
+        for name in BAD_ROWS
+        if "stop_on" not in name or module_of(E) is tuned
+    ],
+)
 def test_refused_rows_leave_the_old_model(Estimator, name):
     model, X = fitted(Estimator)
     before, predicted = dict(vars(model)), model.predict(X)
@@ -174,8 +195,11 @@ def test_refused_rows_leave_the_old_model(Estimator, name):
         never.predict(X)
 
 
-@every
-@pytest.mark.parametrize("parameters", BAD_PARAMETERS, ids=lambda bad: "+".join(bad))
+@pytest.mark.parametrize(
+    ("Estimator", "parameters"),
+    [(E, bad) for E in EVERY for bad in BAD_PARAMETERS if {*bad} <= E().get_params().keys()],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "+".join(value),
+)
 def test_refused_parameters_leave_the_old_model(Estimator, parameters):
     model, X = fitted(Estimator)
     model.set_params(**parameters)

@@ -9,8 +9,10 @@ from support.problems import sparse_problem
 
 import fasthoag
 from fasthoag.design import to_host
+from fasthoag.estimators.tuned import TunedEstimator
 
-ESTIMATORS = [getattr(fasthoag, name) for name in fasthoag.estimators.ESTIMATORS]
+EVERY = [getattr(fasthoag, name) for name in fasthoag.estimators.ESTIMATORS]
+LINEAR = [E for E in EVERY if issubclass(E, TunedEstimator)]
 
 
 def test_estimators_take_a_device(on_host):
@@ -26,7 +28,7 @@ def test_estimators_take_a_device(on_host):
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
 @pytest.mark.parametrize(
     "Estimator",
-    ESTIMATORS,
+    LINEAR,
     ids=lambda E: E.__name__,
 )
 def test_estimators_work_where_x_is(on_host, Estimator, kind):
@@ -82,3 +84,29 @@ def test_estimators_on_the_device_say_what_is_wrong(on_host):
         DeviceCsr(X), y, validation=(DeviceCsr(X_val[0]), X_val[1])
     )
     assert pytest.approx(expected.C_, rel=1e-3) == found.C_
+
+
+KERNEL = [E for E in EVERY if E not in LINEAR]
+
+
+@pytest.mark.parametrize("Estimator", KERNEL)
+def test_kernel_models_work_where_x_is(on_host, Estimator):
+    X, z = sparse_problem("squared", 0, 80, 6)
+    X, y = X.toarray(), (z > np.median(z)) + 0 if is_classifier(Estimator()) else z
+    here = Estimator(cv=3).fit(X, y)
+    there = Estimator(cv=3).fit(DeviceArray(X), DeviceArray(y))
+    asked = Estimator(cv=3, device="gpu").fit(X, y)
+    for model in (there, asked):
+        np.testing.assert_allclose(model.hoag_result_.theta, here.hoag_result_.theta, atol=1e-3)
+    found = there.predict(DeviceArray(X))
+    assert isinstance(found, DeviceArray)
+    np.testing.assert_allclose(found.get(), here.predict(X), atol=1e-3 * np.abs(z).max())
+    assert isinstance(there.predict(X), np.ndarray)
+    assert there.score(DeviceArray(X), DeviceArray(y)) == pytest.approx(here.score(X, y), abs=0.01)
+
+
+@pytest.mark.parametrize("Estimator", KERNEL)
+def test_kernel_models_of_sparse_rows_are_not_on_a_gpu(on_host, Estimator):
+    X, y = sparse_problem("logistic", 0, 80, 6)
+    with pytest.raises(ValueError, match=r"X is sparse and on the GPU; pass X.get\(\)"):
+        Estimator().fit(DeviceCsr(X), y)

@@ -75,6 +75,8 @@ def search(criterion: Criterion) -> None:
 def estimators() -> float:
     model = fasthoag.LogisticRegressionCV(cv=3, class_weight="balanced", bounds=(-3, 3))
     assert_type(model.fit(X, y), fasthoag.LogisticRegressionCV)
+    kernel = fasthoag.KernelRidgeCV(kernel="laplacian", per_feature=True, cv=None)
+    assert_type(kernel.fit(X, y, groups=[0, 0, 1, 1]), fasthoag.KernelRidgeCV)
     return fasthoag.QuantileRegressorCV(quantile=0.9).fit(X, y).score(X, y)
 
 

@@ -85,7 +85,7 @@ def as_text(fitted, X, predicted, is_proba):
         labels = predicted.astype(str) if is_date else predicted
         return "".join(f"{number(label)}\n" for label in labels.tolist())
     probabilities = fitted.predict_proba(X)
-    if len(fitted.coef) == 1:
+    if fitted.n_outputs == 1:
         probabilities = probabilities[:, 1:]
     return "".join(" ".join(map(number, row)) + "\n" for row in probabilities.tolist())
 
@@ -108,7 +108,7 @@ def judge(fitted, predicted, y):
 def read_rows(fitted, asked):
     """X with the model's number of features, and y or None."""
     path, zero_based = asked.data, asked.zero_based
-    n_features = fitted.coef.shape[1]
+    n_features = fitted.n_features
     if zero_based is None and fitted.zero_based is True and not is_archive(path):
         zero_based = True
     ((X, y, has_feature_0),), _ = read(

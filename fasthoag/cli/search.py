@@ -6,7 +6,7 @@ import numpy as np
 
 import fasthoag
 from fasthoag.cli.terminal import live_trace
-from fasthoag.io import Model
+from fasthoag.io import DualModel, Model
 from fasthoag.losses import derivative, find_loss, without_smoothing
 from fasthoag.problem import refit
 
@@ -21,38 +21,55 @@ def make_folds(n_folds, loss, seed):
 
 
 def fit(problem, criterion, *, keeps_trace=True, **settings):
-    """`hoag`, then coefficients for all training rows: the result, w (n_features +
-    fit_intercept,)."""
+    """`hoag`, then the model of all training rows: the result, and coefficients (n_features +
+    fit_intercept,), or a `KernelModel`."""
     with live_trace(keeps_trace) as callback:
         result = fasthoag.hoag(problem, criterion, callback=callback, **settings)
-    if isinstance(criterion, fasthoag.HeldOut):
+    is_kernel = isinstance(problem, fasthoag.KernelProblem)
+    if isinstance(criterion, fasthoag.HeldOut) and not is_kernel:
         return result, result.w[:, 0]  # The search trained on just these rows.
     threads = settings.get("n_threads")
-    w, _, is_converged = refit(
-        problem.with_threads(threads) if threads else problem, result.theta, result.w_all
-    )
+    problem = problem.with_threads(threads) if threads else problem
+    if is_kernel:
+        fitted, is_converged = problem.fit(result.theta)
+    else:
+        w, _, is_converged = refit(problem, result.theta, result.w_all)
+        fitted = np.asarray(w)
     if not is_converged and result.status in ("converged", "searched"):
         message = "The last fit, on all rows, did not converge; scale the features."
         result = replace(result, status="inner_failed", message=message)
-    return result, np.asarray(w)
+    return result, fitted
 
 
-def make_model(problem, result, w, classes, zero_based="auto"):
-    p = problem.n_features
+def make_model(problem, result, fitted, classes, zero_based="auto"):
+    """The model that is written, of what `fit` found."""
+    names = "theta", "value", "value_error", "status", "message"
+    search = {name: getattr(result, name) for name in names}
+    search |= {"classes": classes, "zero_based": zero_based}
+    if isinstance(problem, fasthoag.KernelProblem):
+        return DualModel(
+            problem.loss.name,
+            kernel=fitted.kernel.name,
+            gamma=fitted.gamma,
+            X=fitted.X,
+            dual_coef=fitted.dual_coef,
+            intercept=fitted.intercept,
+            degree=problem.degree,
+            coef0=problem.coef0,
+            alpha=problem.read(result.theta)["alpha"],
+            **search,
+        )
+    p, w = problem.n_features, fitted
     intercept = w[p] if problem.fit_intercept else np.zeros(w.shape[1:])
-    return Model(
-        problem.loss.name,
-        coef=w[:p].T,
-        intercept=intercept,
-        classes=classes,
-        theta=result.theta,
-        lam=result.lam,
-        value=result.value,
-        value_error=result.value_error,
-        status=result.status,
-        message=result.message,
-        zero_based=zero_based,
-    )
+    return Model(problem.loss.name, coef=w[:p].T, intercept=intercept, lam=result.lam, **search)
+
+
+def judge_rows(problem, fitted, X, y):
+    """What the model is worth on rows that nothing was fitted or tuned on."""
+    if isinstance(problem, fasthoag.KernelProblem):
+        return judge(problem.loss, fitted.predict(X), y)
+    p, w = problem.n_features, fitted
+    return judge(problem.loss, X @ w[:p] + (w[p] if problem.fit_intercept else 0.0), y)
 
 
 def judge(loss, z, y):

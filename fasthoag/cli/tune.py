@@ -25,10 +25,12 @@ from fasthoag.cli.options import (
 )
 from fasthoag.cli.outputs import STDOUT, check_space, check_target, write
 from fasthoag.cli.rows import load_rows
-from fasthoag.cli.search import fit, judge, make_folds, make_model
+from fasthoag.cli.search import fit, judge_rows, make_folds, make_model
 from fasthoag.cli.terminal import print_table, show
 from fasthoag.estimators.strengths import PER, penalty_for
 from fasthoag.io import liblinear
+from fasthoag.kernels import KERNELS
+from fasthoag.kernels.problem import LOSSES as KERNEL_LOSSES
 from fasthoag.losses import LOSSES
 from fasthoag.outer import METHODS, TRIALS
 from fasthoag.outer.classic import SCHEDULES
@@ -47,6 +49,7 @@ SUMS_OF_LOSSES = "cv", "loo", "gcv"  # These criteria have a loss per row.
 Criterion = choice("Criterion", ["cv", *IN_SAMPLE])
 Loss, Per = choice("Loss", [*LOSSES, "multinomial"]), choice("Per", PER)
 Method, Schedule = choice("Method", ["auto", *METHODS, *TRIALS]), choice("Schedule", SCHEDULES)
+Kernel = choice("Kernel", KERNELS)
 Device, Format = choice("Device", ["cpu", "gpu"]), choice("Format", ["fasthoag", "liblinear"])
 
 
@@ -85,7 +88,20 @@ class TuneOptions:
         help="Parameter of the loss, such as delta=2 of huber, or smoothing=0.1 of labels, for "
         "training only.",
     ) = None
-    per: option(Per, "--per", help="One strength for all coefficients, or one each.") = "all"
+    kernel: option(
+        Kernel | None,
+        "--kernel",
+        help="A kernel model, whose width is tuned too, for a few thousand rows; loss squared or "
+        "logistic.",
+    ) = None
+    degree: option(int | None, "--degree", min=1, help="Of --kernel poly.  [default: 3]") = None
+    coef0: option(float | None, "--coef0", min=0, help="Of --kernel poly.  [default: 1]") = None
+    per: option(
+        Per,
+        "--per",
+        help="One strength for all coefficients, or one each; with --kernel one width for each "
+        "feature.",
+    ) = "all"
     groups: option(
         Path | None,
         "--groups",
@@ -187,6 +203,11 @@ class Found(NamedTuple):
     n_held_out: Any
     settings: dict
     unseen: Any
+    tuned: Any  # of a kernel model
+
+    def shown(self):
+        """What the summary is of."""
+        return self.result, self.n_held_out, self.unseen, self.tuned
 
 
 @command
@@ -197,15 +218,16 @@ def tune(asked: TuneOptions):
     data = read_data(asked)
     problem = make_problem(asked, data)
     criterion = make_criterion(asked, data)
-    result, w = fit(problem, criterion, n_threads=asked.threads, **search_settings(asked))
+    result, fitted = fit(problem, criterion, n_threads=asked.threads, **search_settings(asked))
     _, y = data.valid or data.train
     found = Found(
         result,
         len(y) if asked.criterion in SUMS_OF_LOSSES else None,
         all_settings(asked, data),
-        None if data.test is None else judge_rows(problem, w, *data.test),
+        None if data.test is None else judge_rows(problem, fitted, *data.test),
+        None if asked.kernel is None else problem.read(result.theta),
     )
-    deliver(asked, (problem, result, w, data.classes, data.zero_based), found)
+    deliver(asked, (problem, result, fitted, data.classes, data.zero_based), found)
     return exit_code(result)
 
 
@@ -223,6 +245,9 @@ def checked(asked):
         check_target(path, asked.force, [*files_of(asked).values(), (asked.groups, None)])
     if asked.file_format == "liblinear":
         liblinear.solver_of(asked.loss)
+    if asked.kernel is not None:
+        degree = 3 if asked.degree is None else asked.degree
+        asked = replace(asked, degree=degree, coef0=1.0 if asked.coef0 is None else asked.coef0)
     cv, seed = asked.cv or 5, asked.seed or 0
     if asked.valid is not None or asked.criterion != "cv":
         cv, seed = None, seed_of_trials(asked)
@@ -253,6 +278,7 @@ def check_together(asked):
             f"--criterion {asked.criterion} holds no rows out; it excludes --valid, --cv and "
             "--seed."
         )
+    check_kernel(asked)
     if asked.test is None and asked.test_labels is not None:
         raise typer.BadParameter("--test-labels needs --test.")
     if has_valid and cuts_folds:
@@ -268,6 +294,32 @@ def check_together(asked):
     outputs = asked.out, asked.html
     if None not in outputs and len({os.path.realpath(path) for path in outputs}) == 1:
         raise typer.BadParameter("--out and --report are the same file.")
+
+
+def check_kernel(asked):
+    """Options that a kernel model would not use are an error, and those of one that is not asked
+    for."""
+    if asked.kernel != "poly" and (asked.degree is not None or asked.coef0 is not None):
+        raise typer.BadParameter("--degree and --coef0 are of --kernel poly.")
+    if asked.kernel is None:
+        return
+    for name, is_asked in (
+        ("--param", bool(asked.param)),
+        ("--groups", asked.groups is not None),
+        ("--theta0", asked.theta0 is not None),
+        ("--format liblinear", asked.file_format == "liblinear"),
+        ("--float32", asked.float32),
+        ("--low-memory", asked.low_memory),
+        ("--deterministic", asked.deterministic),
+        (f"--loss {asked.loss}", asked.loss not in KERNEL_LOSSES),
+        (f"--criterion {asked.criterion}", asked.criterion not in ("cv", "loo")),
+        ("--criterion loo", asked.criterion == "loo" and asked.loss != "squared"),
+        (f"--per {asked.per}", asked.per not in ("all", "feature")),
+        ("--per feature", asked.per == "feature" and not KERNELS[asked.kernel].has_width),
+    ):
+        if is_asked:
+            loss = " with loss logistic" if name == "--criterion loo" else ""
+            raise typer.BadParameter(f"--kernel {asked.kernel}{loss} excludes {name}.")
 
 
 def files_of(asked):
@@ -299,8 +351,7 @@ def read_data(asked):
     if asked.file_format == "liblinear" and classes.size:
         liblinear.whole_labels(classes)
     if asked.out is not None:
-        n_outputs = len(classes) if asked.loss == "multinomial" else 1
-        check_space(asked.out, 8 * n_outputs * (rows[0][0].shape[1] + 1))  # more as text
+        check_space(asked.out, bytes_of_model(asked, rows[0][0], classes))
     of_role = {"valid": None, "test": None} | dict(zip(files, rows, strict=True))
     return Data(**of_role, classes=classes, zero_based=is_zero_based)
 
@@ -314,7 +365,17 @@ def storage_settings(asked):
     }
 
 
+def bytes_of_model(asked, X, classes):
+    """What the model file takes at least; more as text."""
+    if asked.kernel is not None:
+        return 8 * (X.nnz + X.shape[0])
+    n_outputs = len(classes) if asked.loss == "multinomial" else 1
+    return 8 * n_outputs * (X.shape[1] + 1)
+
+
 def make_problem(asked, data):
+    if asked.kernel is not None:
+        return make_kernel_problem(asked, data)
     penalty = make_penalty(asked, len(data.classes))
     problem = fasthoag.Problem(
         *data.train,
@@ -327,6 +388,24 @@ def make_problem(asked, data):
         _, y = data.test
         problem.loss.check_y(y, f"the labels of {asked.test}")
     return problem
+
+
+def make_kernel_problem(asked, data):
+    X, y = data.train
+    n, p = X.shape
+    # Kernels of dense rows are much faster, and such rows take no more memory so.
+    is_dense = asked.per == "feature" or asked.device == "gpu" or 8 * n * p <= 12 * X.nnz
+    return fasthoag.KernelProblem(
+        X.toarray() if is_dense else X,
+        y,
+        kernel=asked.kernel,
+        loss=asked.loss,
+        per_feature=asked.per == "feature",
+        degree=asked.degree,
+        coef0=asked.coef0,
+        device=asked.device,
+        fit_intercept=not asked.no_intercept,
+    )
 
 
 def make_penalty(asked, n_classes):
@@ -380,12 +459,6 @@ def search_settings(asked):
 # ---- what comes of it ----
 
 
-def judge_rows(problem, w, X, y):
-    """What the model is worth on rows that nothing was fitted or tuned on."""
-    z = X @ w[: problem.n_features] + (w[problem.n_features] if problem.fit_intercept else 0.0)
-    return judge(problem.loss, z, y)
-
-
 def all_settings(asked, data):
     """The options as the report shows them, and the size of the data."""
     X, _ = data.train
@@ -402,6 +475,9 @@ def all_settings(asked, data):
             "seed": asked.seed,
             "loss": asked.loss,
             "param": asked.param,
+            "kernel": asked.kernel,
+            "degree": asked.degree if asked.kernel == "poly" else None,
+            "coef0": asked.coef0 if asked.kernel == "poly" else None,
             "per": asked.per,
             "groups": asked.groups and str(asked.groups),
             "threads": asked.threads,
@@ -436,4 +512,4 @@ def deliver(asked, parts, found):
         if asked.is_json:
             show(report.dump(report.to_dict(*found)))
         elif ("report", STDOUT) not in written:
-            print_table(report.summary(found.result, found.n_held_out, found.unseen) + written)
+            print_table(report.summary(*found.shown()) + written)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 _MODULES = {
     "GammaRegressorCV": "log_link",
     "HuberRegressorCV": "regression",
+    "KernelLogisticRegressionCV": "kernel",
+    "KernelRidgeCV": "kernel",
     "LinearSVCCV": "classification",
     "LinearSVRCV": "regression",
     "LogisticRegressionCV": "classification",
@@ -23,6 +25,8 @@ __all__ = [
     "ESTIMATORS",
     "GammaRegressorCV",
     "HuberRegressorCV",
+    "KernelLogisticRegressionCV",
+    "KernelRidgeCV",
     "LinearSVCCV",
     "LinearSVRCV",
     "LogisticRegressionCV",
@@ -35,6 +39,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from fasthoag.estimators.classification import LinearSVCCV, LogisticRegressionCV
+    from fasthoag.estimators.kernel import KernelLogisticRegressionCV, KernelRidgeCV
     from fasthoag.estimators.log_link import (
         GammaRegressorCV,
         PoissonRegressorCV,

@@ -10,9 +10,9 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from fasthoag.criteria import KFold
 from fasthoag.criteria.folds import check_fold_classes, mask_of_folds, split_weight
 from fasthoag.design import to_host
+from fasthoag.estimators.estimator import Estimator
 from fasthoag.estimators.kinds import named
 from fasthoag.estimators.parameters import find_loss_among, with_parameters
 from fasthoag.estimators.placement import beside
@@ -30,48 +30,34 @@ LOW = "1e-7"  # This is what TunedClassifier._bounds does.
 
 
 @with_parameters()
-class TunedClassifier(ClassifierMixin, TunedEstimator):
-    """What classifiers share. With more than two classes there is one multinomial model
-    (`_is_joint`) or a model for each class against the rest."""
+class Classifier(ClassifierMixin, Estimator):
+    """What classifiers share: labels become the numbers of their classes, and these labels."""
 
     class_weight: dict[Any, float] | str | None = None
-    score, _score = TunedEstimator.score, staticmethod(accuracy_score)
-    _strength = "C_"
-    _is_joint = False
+    score, _score = Estimator.score, staticmethod(accuracy_score)
 
-    def _fit(self, X, y, sample_weight, validation, stop_on):
+    def _set_classes(self, y):
+        """Sets ``classes_``; the numbers of the classes of y."""
         with named("y"):
             check_classification_targets(y)
         self.classes_, index = np.unique(y, return_inverse=True)
-        K = len(self.classes_)
-        if K < 2:
+        if len(self.classes_) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs at least 2 classes in y; got 1 class, "
                 f"{self.classes_[0]!r}"
             )
-        is_joint = self._is_joint and K > 2
-        loss = find_loss("multinomial", n_classes=K) if is_joint else self._make_loss()
-        others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
-        weight = self._weight(sample_weight, y)
+        return index
+
+    def _weigh(self, index, sample_weight, others):
+        """The weights of the rows, or None, and other rows with theirs."""
+        weight = self._weight(sample_weight, index)
         if self.class_weight is not None:
             by_class = self._weight_of_classes(index, weight)
             weight = (1.0 if weight is None else weight) * by_class[index]
             others = [_weighted(rows, by_class) for rows in others]
         if weight is not None:
             self._check_weight_of_classes(index, weight)
-
-        def against_rest(c):
-            return lambda index: np.where(index == c, 1.0, -1.0)
-
-        if is_joint:
-            codings = [lambda index: index.astype(np.float64)]
-        else:
-            codings = [against_rest(c) for c in ([1] if K == 2 else range(K))]
-        coef, intercept = self._tune(X, index, loss, weight, others, codings)
-        if is_joint:  # Only differences between classes count.
-            intercept = intercept - intercept.mean()
-        self.coef_ = beside(X, np.ascontiguousarray(coef.T))
-        self.intercept_ = beside(X, intercept)
+        return weight, others
 
     def _rows(self, pair, name):
         """Rows that do not train, (X, numbers of their classes), or None."""
@@ -122,14 +108,14 @@ class TunedClassifier(ClassifierMixin, TunedEstimator):
                 "leave the rows of the class out, or give it weight (sample_weight, class_weight)"
             )
 
-    def _checked_splits(self, y, codings, weight, is_held_back):
-        """The splits of the rows; y are the numbers of their classes. A class that is absent from a
-        training part raises ValueError here, before the first model is tuned."""
+    def _checked_splits(self, folds, y, codings, weight, is_held_back=False):
+        """The splits of the rows by a `KFold`; y are the numbers of their classes. A class that is
+        absent from a training part raises ValueError here, before the first model is tuned."""
         first, *_ = codings
         is_binary = len(self.classes_) == 2
         coded, loss = (first(y), "logistic") if is_binary else (y, "multinomial")
         rows = SimpleNamespace(n_rows=len(y), y=coded, loss=find_loss(loss))
-        splits = KFold(self.cv).splits(rows)
+        splits = folds.splits(rows)
         weight = np.ones(len(y)) if weight is None else weight
         if not (weight > 0).any():
             return splits  # Weights without a positive one are refused later, by name.
@@ -140,6 +126,45 @@ class TunedClassifier(ClassifierMixin, TunedEstimator):
             when = ", a fifth of the rows held back (stop_on= takes rows of your own instead)"
             check_fold_classes(y, weight, mask * (left > 0)[:, None], self.classes_, when=when)
         return splits
+
+    def decision_function(self, X: Matrix) -> Any:
+        raise NotImplementedError
+
+    def predict(self, X: Matrix) -> Any:
+        """Labels, (n_rows,)."""
+        numbers = likeliest(to_host(self.decision_function(X)))
+        labels = self.classes_[numbers]
+        return beside(X, labels) if labels.dtype.kind in "biuf" else labels
+
+
+@with_parameters()
+class TunedClassifier(Classifier, TunedEstimator):
+    """What classifiers of linear models share. With more than two classes there is one multinomial
+    model (`_is_joint`) or a model for each class against the rest."""
+
+    _strength = "C_"
+    _is_joint = False
+
+    def _fit(self, X, y, sample_weight, validation, stop_on):
+        index = self._set_classes(y)
+        K = len(self.classes_)
+        is_joint = self._is_joint and K > 2
+        loss = find_loss("multinomial", n_classes=K) if is_joint else self._make_loss()
+        others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
+        weight, others = self._weigh(index, sample_weight, others)
+
+        def against_rest(c):
+            return lambda index: np.where(index == c, 1.0, -1.0)
+
+        if is_joint:
+            codings = [lambda index: index.astype(np.float64)]
+        else:
+            codings = [against_rest(c) for c in ([1] if K == 2 else range(K))]
+        coef, intercept = self._tune(X, index, loss, weight, others, codings)
+        if is_joint:  # Only differences between classes count.
+            intercept = intercept - intercept.mean()
+        self.coef_ = beside(X, np.ascontiguousarray(coef.T))
+        self.intercept_ = beside(X, intercept)
 
     def _bounds(self, problem):
         """Classes that can be separated drive λ down to where double precision no longer tells
@@ -155,12 +180,6 @@ class TunedClassifier(ClassifierMixin, TunedEstimator):
         z = self._linear(X)
         return z[:, 0] if z.shape[1] == 1 else z
 
-    def predict(self, X: Matrix) -> Any:
-        """Labels, (n_rows,)."""
-        numbers = likeliest(to_host(self.decision_function(X)))
-        labels = self.classes_[numbers]
-        return beside(X, labels) if labels.dtype.kind in "biuf" else labels
-
 
 def _weighted(rows, by_class):
     """These rows, (X, numbers of their classes) or None, with the weights of their classes."""
@@ -168,6 +187,22 @@ def _weighted(rows, by_class):
         return None
     X, index = rows
     return X, index, by_class[index]
+
+
+@with_parameters()
+class LogLossClassifier(Classifier):
+    """What classifiers of log-losses have beside labels: probabilities."""
+
+    def predict_log_proba(self, X: Matrix) -> Any:
+        """Logarithms of `predict_proba`, without cancellation."""
+        return beside(X, log_probabilities(to_host(self.decision_function(X))))
+
+    def predict_proba(self, X: Matrix) -> Any:
+        """Probabilities of ``classes_``, (n_rows, n_classes)."""
+        z = to_host(self.decision_function(X))
+        return beside(
+            X, find_loss("logistic").inverse_link(z)
+        )  # The multinomial loss has the same.
 
 
 @with_parameters(
@@ -178,7 +213,7 @@ def _weighted(rows, by_class):
     shapes="an array, shape (n_features,) or (n_classes, n_features),",
     lam="1 / C_",
 )
-class LogisticRegressionCV(TunedClassifier):
+class LogisticRegressionCV(LogLossClassifier, TunedClassifier):
     """Logistic regression whose ℓ2 strength is tuned by hypergradient on the held-out log-loss.
 
     Two classes: minimises ``Σ_i s_i log(1 + exp(-y_i (x_i w + b))) + ||w||² / (2 C)`` and chooses C
@@ -203,15 +238,6 @@ class LogisticRegressionCV(TunedClassifier):
 
     def _make_loss(self):
         return find_loss("logistic")
-
-    def predict_log_proba(self, X: Matrix) -> Any:
-        """Logarithms of `predict_proba`, without cancellation."""
-        return beside(X, log_probabilities(to_host(self.decision_function(X))))
-
-    def predict_proba(self, X: Matrix) -> Any:
-        """Probabilities of ``classes_``, (n_rows, n_classes)."""
-        z = to_host(self.decision_function(X))
-        return beside(X, self._make_loss().inverse_link(z))  # The multinomial loss has the same.
 
 
 @with_parameters(

@@ -24,3 +24,14 @@ def check_there(X, name):
     from fasthoag.design.gpu.matrix import check_if_sparse
 
     check_if_sparse(X, name)
+
+
+def rows_here(X, name):
+    """X in this memory, where dense rows of a GPU are copied to."""
+    if not is_on_device(X):
+        return X
+    from fasthoag.design.gpu.matrix import Csr
+
+    if isinstance(X, Csr):
+        raise ValueError(f"{name} is sparse and on the GPU; pass {name}.get(), or {name}.toarray()")
+    return to_host(X)

@@ -12,6 +12,7 @@ from fasthoag.estimators.regression import TunedRegressor, robust_scale
 from fasthoag.losses import find_loss
 from fasthoag.null import weighted_quantile
 from fasthoag.options import is_number
+from fasthoag.threads import stacklevel_of_user
 
 # The corner is narrowed up to so many times, each time to this share of its width or less.
 MOST_NARROWED, NARROWER = 3, 0.25
@@ -113,7 +114,7 @@ class QuantileRegressorCV(TunedRegressor):
                 "than a standard error away: too few rows are there, or the penalty holds the "
                 "model back. Use a smaller smoothing or another quantile",
                 UserWarning,
-                stacklevel=5,  # It points to the call of `fit`.
+                stacklevel=stacklevel_of_user(),
             )
         return None
 

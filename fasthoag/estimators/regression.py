@@ -11,6 +11,7 @@ from fasthoag.criteria import ApproximateLOO
 from fasthoag.design import to_host
 from fasthoag.design.cpu import check_numbers
 from fasthoag.design.offsets import FAR
+from fasthoag.estimators.estimator import Estimator
 from fasthoag.estimators.parameters import find_loss_among, with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.tuned import TunedEstimator
@@ -24,7 +25,7 @@ from fasthoag.types import Matrix
 class TunedRegressor(RegressorMixin, TunedEstimator):
     """What regressors share. `_loss_name` is the loss, whose inverse link makes predictions."""
 
-    score, _score = TunedEstimator.score, staticmethod(r2_score)
+    score, _score = Estimator.score, staticmethod(r2_score)
     _strength = "alpha_"
 
     def _fit(self, X, y, sample_weight, validation, stop_on):
@@ -53,17 +54,24 @@ class TunedRegressor(RegressorMixin, TunedEstimator):
 
     def _level(self, y, weight):
         """What is taken from the targets while the model is sought and given to the intercept
-        after: the middle of targets that are far from 0 for their spread, whose rounding would
-        count."""
-        if not self.fit_intercept or self.scoring is not None or not np.isfinite(y).all():
+        after."""
+        if not self.fit_intercept or self.scoring is not None:
             return 0.0
-        middle = weighted_quantile(y, np.ones(len(y)) if weight is None else weight, 0.5)
-        return middle if abs(middle) > FAR * robust_scale(y, weight) else 0.0
+        return level_of(y, weight)
 
     def predict(self, X: Matrix) -> Any:
         """Predictions, (n_rows,)."""
         loss = find_loss(self._loss_name)
         return beside(X, loss.inverse_link(to_host(self._linear(X))))
+
+
+def level_of(y, weight):
+    """The middle of targets that are far from 0 for their spread, whose rounding would count; else
+    0."""
+    if not np.isfinite(y).all():
+        return 0.0
+    middle = weighted_quantile(y, np.ones(len(y)) if weight is None else weight, 0.5)
+    return middle if abs(middle) > FAR * robust_scale(y, weight) else 0.0
 
 
 def robust_scale(y, weight):

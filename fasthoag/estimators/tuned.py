@@ -1,5 +1,5 @@
-"""What the estimators share: their parameters, the call of `hoag`, the choice of the strength and
-the final fit on all rows."""
+"""What estimators of linear models share: the call of `hoag`, the choice of the strength and the
+final fit on all rows."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -8,35 +8,31 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, is_regressor
-from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
-from fasthoag.criteria.folds import check_is_cv
-from fasthoag.design import is_on_device, to_host
-from fasthoag.estimators.kinds import named, of_numbers
+from fasthoag.design import to_host
+from fasthoag.estimators.estimator import Estimator
+from fasthoag.estimators.kinds import named
 from fasthoag.estimators.parameters import with_parameters
-from fasthoag.estimators.placement import beside, check_there
+from fasthoag.estimators.placement import beside
 from fasthoag.estimators.strengths import penalty_for
-from fasthoag.hoag import check_options, hoag, one_standard_error
+from fasthoag.hoag import hoag, one_standard_error
 from fasthoag.inner.precond import SMALL
-from fasthoag.kinds import labels_of, numbers_of
-from fasthoag.options import check_flag
 from fasthoag.outer.result import ConvergenceWarning, HoagResult
 from fasthoag.outer.search import is_many
-from fasthoag.outer.trials import DRAWING, TRIALS, check_seed, check_trials
+from fasthoag.outer.trials import TRIALS
 from fasthoag.outer.trust_region import FEW
 from fasthoag.problem import Problem, refit
 from fasthoag.scoring import find_scorers
-from fasthoag.threads import check_n_threads
-from fasthoag.types import ArrayLike, Callback, Matrix, Scoring
+from fasthoag.threads import stacklevel_of_user
+from fasthoag.types import ArrayLike, Matrix, Scoring
 
 # About the relative error of the coefficients. Few coefficients are solved to more digits, which
 # cost next to nothing.
 REFIT_TOL, REFIT_TOL_FEW = 1e-4, 1e-6
 REFIT_WARNING = 1e-2
-MATRIX = {"accept_sparse": "csr", "accept_large_sparse": True, "dtype": [np.float64, np.float32]}
 
 
 class Tuned(NamedTuple):
@@ -48,29 +44,19 @@ class Tuned(NamedTuple):
 
 
 @with_parameters()
-class TunedEstimator(BaseEstimator):
-    """The base of all estimators. A class adds its loss (`_make_loss`), its score (`_score`) and
+class TunedEstimator(Estimator):
+    """What linear models share. A class adds its loss (`_make_loss`), its score (`_score`) and
     the name of the attribute that holds its strength, `_strength`: α = λ or C = 1/λ."""
 
-    cv: Any = 5  # of scikit-learn's kinds
-    fit_intercept: bool = True
     penalty_per: str | ArrayLike | Mapping[Any, ArrayLike] | Sequence[ArrayLike] = "all"
     penalty_factor: ArrayLike | None = None
     one_se: bool = False
-    method: str = "auto"
-    bounds: tuple[float, float] | None = None
-    tol: float = 3e-4
-    max_iter: int | None = None
-    n_trials: int | None = None
-    random_state: int | None = None
-    n_threads: int | None = None
-    n_jobs: int | None = None
     low_memory: bool = False
     deterministic: bool = False
     store_folds: bool = False
     scoring: Scoring | None = None
     device: str | None = None
-    callback: Callback | None = None
+    _flags = (*Estimator._flags, "one_se", "low_memory", "deterministic", "store_folds")
 
     def fit(
         self,
@@ -96,112 +82,12 @@ class TunedEstimator(BaseEstimator):
         Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
         with the model of an earlier fit.
         """
-        self._check_parameters()
-        fitted = object.__new__(type(self))
-        fitted.__dict__ = dict(self.__dict__)
-        with our_arithmetic():
-            X, y = fitted._training(X, y)
-            fitted._fit(X, y, sample_weight, validation, stop_on)
-        self.__dict__ = fitted.__dict__  # All attributes at once: none of two fits side by side.
-        return self
-
-    def _fit(self, X, y, sample_weight, validation, stop_on):
-        """Sets the attributes of the fitted model: regressors and classifiers read their targets in
-        their own way."""
-        raise NotImplementedError
-
-    def score(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """How good `predict` is for these rows: the accuracy of a classifier, R² of a regressor, D²
-        where targets are not negative; a float."""
-        y, predicted = self._targets(y, "y"), to_host(self.predict(X))
-        with named("y or sample_weight"), our_arithmetic():
-            weight = self._weight(sample_weight, predicted)
-            return self._score(y, predicted, sample_weight=weight)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
-    # ---- arguments ----
+        return self._fit_whole(X, y, sample_weight, validation, stop_on)
 
     def _check_parameters(self):
-        """Raises for parameters that no data can suit."""
-        for name in ("fit_intercept", "one_se", "low_memory", "deterministic", "store_folds"):
-            check_flag(getattr(self, name), name)
-        for name in ("n_threads", "n_jobs"):
-            check_n_threads(getattr(self, name), name)
-        check_options(self.method, self.tol, self.max_iter, self.callback)
-        check_seed(self.random_state)
-        check_trials(self.method, self.n_trials, self._seed(), {"max_iter": self.max_iter})
-        check_is_cv(self.cv)
+        super()._check_parameters()
         if self.scoring is not None:
             find_scorers(self.scoring)
-
-    def _training(self, X, y):
-        """X as it is read and y as NumPy."""
-        is_numeric, y = is_regressor(self), y if y is None else self._targets(y, "y")
-        if not is_on_device(X):
-            options = {"y_numeric": is_numeric, "ensure_min_samples": 2, **MATRIX}
-            with named("X or y"):
-                return validate_data(self, of_numbers(X, "X"), y, **options)
-        X, y = self._matrix(X, "X", reset=True), _check_y(y, y_numeric=is_numeric, estimator=self)
-        if len(y) != X.shape[0] or len(y) < 2:
-            raise ValueError(
-                f"y has {len(y)} values and X has {X.shape[0]} rows; they must be equal, and 2 at "
-                "least"
-            )
-        return X, y
-
-    def _rows(self, pair, name):
-        """Rows that do not train, (X, y), or None."""
-        if pair is None:
-            return None
-        try:
-            X, y = pair
-        except (TypeError, ValueError):
-            raise ValueError(f"{name} must be a pair (X, y) of rows and their targets") from None
-        X, y = self._matrix(X, f"X of {name}"), self._targets(y, f"y of {name}")
-        y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-        if y.shape != X.shape[:1]:
-            raise ValueError(f"y of {name} has shape {y.shape}, and its X has {X.shape[0]} rows")
-        return X, y
-
-    def _targets(self, y, name):
-        """Targets as an array in this memory: numbers of a regressor, labels of a classifier."""
-        return (numbers_of if is_regressor(self) else labels_of)(y, name)
-
-    def _matrix(self, X, name="X", reset=False):
-        """X as it is read. On a GPU it stays there, and the design checks its values."""
-        if not is_on_device(X):
-            with named(name):
-                return validate_data(self, of_numbers(X, name), reset=reset, **MATRIX)
-        check_there(X, name)
-        if len(X.shape) != 2:
-            raise ValueError(f"{name} must have 2 dimensions; got shape {X.shape}")
-        if reset:
-            self.n_features_in_ = X.shape[1]
-        elif X.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting "
-                f"{self.n_features_in_} features as input"
-            )
-        # CuPy's product would sum duplicates in the caller's matrix.
-        return X if getattr(X, "has_canonical_format", True) else X.copy()
-
-    def _weight(self, sample_weight, y):
-        if sample_weight is None:
-            return None
-        weight = numbers_of(sample_weight, "sample_weight")
-        weight = weight[:, 0] if weight.ndim == 2 and weight.shape[1] == 1 else weight
-        with named("sample_weight"):
-            return _check_sample_weight(weight, y, dtype=np.float64, ensure_non_negative=True)
-
-    def _seed(self):
-        """The seed of a method that draws. Whoever sets it of all his estimators, as scikit-learn's
-        tools do, means those that use it."""
-        draws = isinstance(self.method, str) and self.method in DRAWING
-        return self.random_state if draws else None
 
     # ---- the search ----
 
@@ -234,7 +120,7 @@ class TunedEstimator(BaseEstimator):
             asked = {"n_hyper": penalty.n_hyper(p), "n_used": n, "n_features": p, "loss": loss}
             steps = stop_on is None and self.method not in TRIALS
             is_held_back = steps and is_many(SimpleNamespace(penalty=penalty, **asked))
-            cv = self._checked_splits(y, codings, weight, is_held_back)
+            cv = self._checked_splits(KFold(cv), y, codings, weight, is_held_back)
         first, *_ = codings
         problem = Problem(
             X,
@@ -247,8 +133,7 @@ class TunedEstimator(BaseEstimator):
             deterministic=self.deterministic,
             device=self.device,
         )
-        n_threads = self.n_threads if self.n_threads is not None else self.n_jobs
-        problem = problem if n_threads is None else problem.with_threads(n_threads)
+        problem = problem if self._threads is None else problem.with_threads(self._threads)
         found = []
         for coding in codings:
             if found:
@@ -327,7 +212,7 @@ class TunedEstimator(BaseEstimator):
                 "the final model is not solved at the chosen strength: its gradient is "
                 f"{error:.1e} of the penalty's. Raise the lower bound of log lambda (bounds=)",
                 ConvergenceWarning,
-                stacklevel=6,  # It points to the call of `fit`.
+                stacklevel=stacklevel_of_user(),
             )
         return w
 
@@ -337,19 +222,8 @@ class TunedEstimator(BaseEstimator):
         results, lam, _ = zip(*found, strict=True)
         is_one = len(found) == 1
         kept = list(results) if self.store_folds else [_without_folds(one) for one in results]
-        scores = np.array([-result.fold_values / result.fold_weights for result in results])
-        means = np.array(
-            [-result.fold_values.sum() / result.fold_weights.sum() for result in results]
-        )
-        n_folds = scores.shape[1]
-        errors = np.full(len(scores), np.nan)
-        if n_folds > 1:
-            errors = scores.std(axis=1, ddof=1) / np.sqrt(n_folds)
         self.hoag_result_ = kept[0] if is_one else kept
-        self.n_iter_ = max(result.n_iter for result in results)
-        self.scores_ = scores[0] if is_one else scores
-        self.score_mean_ = float(means[0]) if is_one else means
-        self.score_se_ = float(errors[0]) if is_one else errors
+        self._keep_scores(results)
         self.lam_ = lam[0] if is_one else np.array(lam)
         setattr(self, self._strength, self.lam_ if self._strength == "alpha_" else 1.0 / self.lam_)
 

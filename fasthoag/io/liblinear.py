@@ -46,6 +46,11 @@ def save_liblinear(path: Path, model: Model, *, overwrite: bool = False) -> None
     ...     print(open(path).read().split("w\\n")[0].splitlines())
     ['solver_type L2R_LR', 'nr_class 2', 'label 1 -1', 'nr_feature 2', 'bias 1']
     """
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"LIBLINEAR has linear models only, and this is a {type(model).__name__}. Write the "
+            "format of fasthoag instead."
+        )
     solver, is_regression = solver_of(model.loss)
     n_outputs, n_features = model.coef.shape
     head = [f"solver_type {solver}"]

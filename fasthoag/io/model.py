@@ -87,15 +87,22 @@ class Model:
         for name, value in converted.items():
             object.__setattr__(self, name, value)
 
+    @property
+    def n_features(self) -> int:
+        return int(self.coef.shape[1])
+
+    @property
+    def n_outputs(self) -> int:
+        return len(self.coef)
+
     def decision_function(self, X: Any) -> Array:
         """Predictions ``z = X w + intercept``, shape (n_rows,) with one output, else (n_rows,
         n_outputs)."""
         is_sparse = scipy.sparse.issparse(X)
         X = sound_csr(X) if is_sparse else np.asarray(numbers_of(X, "X"), np.float64)
-        n_features = self.coef.shape[1]
-        if X.ndim != 2 or X.shape[1] != n_features:
+        if X.ndim != 2 or X.shape[1] != self.n_features:
             raise ValueError(
-                f"X must have {n_features} columns; found shape {X.shape}. Load it with that "
+                f"X must have {self.n_features} columns; found shape {X.shape}. Load it with that "
                 "n_features."
             )
         check_finite(numbers_of(X.data, "X") if is_sparse else X, "X")
@@ -106,23 +113,33 @@ class Model:
 
     def predict(self, X: Any) -> Any:
         """Labels of a classifier, means of a regression (`Loss.inverse_link`)."""
-        z, link = self.decision_function(X), link_of(self.loss)
-        if self.classes.size == 0:  # There are no labels that probabilities would be of.
-            with our_arithmetic():
-                return z if link == "logit" else INVERSE_LINKS[link](z)
-        return self.classes[likeliest(z)]
+        return answers(self.decision_function(X), self.loss, self.classes)
 
     def predict_proba(self, X: Any) -> Array:
         """Probabilities of the classes, in their order: shape (n_rows, 2) with loss "logistic" and
         one output, (n_rows, n_outputs) with loss "multinomial". Other models have none."""
-        if self.loss != MULTINOMIAL.name and (self.loss != "logistic" or len(self.coef) != 1):
-            raise ValueError(
-                "probabilities need loss 'logistic' with one output, or 'multinomial'; this model "
-                f"has loss {self.loss!r} and {len(self.coef)} outputs."
-            )
-        z = self.decision_function(X)
-        with our_arithmetic():
-            return INVERSE_LINKS["logit"](z)
+        return probabilities(self, X)
+
+
+def answers(z, loss, classes):
+    """What is predicted from z: labels where there are classes, else means."""
+    if classes.size:
+        return classes[likeliest(z)]
+    link = link_of(loss)
+    with our_arithmetic():  # There are no labels that probabilities would be of.
+        return z if link == "logit" else INVERSE_LINKS[link](z)
+
+
+def probabilities(model, X):
+    """Those of the classes of a model, in their order; raises ValueError where it has none."""
+    if model.loss != MULTINOMIAL.name and (model.loss != "logistic" or model.n_outputs != 1):
+        raise ValueError(
+            "probabilities need loss 'logistic' with one output, or 'multinomial'; this model "
+            f"has loss {model.loss!r} and {model.n_outputs} outputs."
+        )
+    z = model.decision_function(X)
+    with our_arithmetic():
+        return INVERSE_LINKS["logit"](z)
 
 
 def check_outputs(loss, coef, intercept):

@@ -7,36 +7,53 @@ import zipfile
 from dataclasses import fields
 from io import BytesIO
 from reprlib import repr as shown
+from typing import Any
 
 import numpy as np
+import scipy.sparse
 from numpy.lib import format as npy
 
+from fasthoag.io.dual_model import DualModel
 from fasthoag.io.inputs import existing_file, raise_unless_content
 from fasthoag.io.model import KINDS_OF_CLASSES, Model
 from fasthoag.io.replacement import replace_file
 from fasthoag.types import Path
 
-FORMAT, VERSION = "fasthoag-model", 2  # Version 1 had no zero_based.
+# What a file says that it is, of which record and by which version. (Version 1 of linear models had
+# no zero_based.)
+LINEAR, KERNEL = "fasthoag-model", "fasthoag-kernel-model"
+RECORDS: dict[str, type[Any]] = {LINEAR: Model, KERNEL: DualModel}
+VERSIONS = {LINEAR: 2, KERNEL: 1}
 
 # Of every array in the file: the kinds of NumPy that it may have, and its number of dimensions.
 HEAD = {"format": ("U", 0), "version": ("iu", 0)}
-FIELDS = {
-    "loss": ("U", 0),
-    "coef": ("f", 2),
-    "intercept": ("f", 1),
+SEARCH = {
     "classes": (KINDS_OF_CLASSES, 1),
     "theta": ("f", 1),
-    "lam": ("f", 1),
     "value": ("f", 0),
     "value_error": ("f", 0),
     "status": ("U", 0),
     "message": ("U", 0),
     "zero_based": ("bU", 0),
 }
+FIELDS = {"loss": ("U", 0), "coef": ("f", 2), "intercept": ("f", 1), "lam": ("f", 1)} | SEARCH
+KERNEL_FIELDS = {
+    "loss": ("U", 0),
+    "kernel": ("U", 0),
+    "gamma": ("f", 1),
+    "degree": ("f", 0),
+    "coef0": ("f", 0),
+    "dual_coef": ("f", 2),
+    "intercept": ("f", 1),
+    "alpha": ("f", 0),
+} | SEARCH
+DENSE = {"X": ("f", 2)}
+SPARSE = {"data": ("f", 1), "indices": ("i", 1), "indptr": ("i", 1), "shape": ("i", 1)}
+SPARSE = {f"X_{name}": kind for name, kind in SPARSE.items()}
 LONGEST_DIRECTORY = 2**16  # bytes, of which these arrays fill about a thousand
 
 
-def save_model(path: Path, model: Model, *, overwrite: bool = False) -> None:
+def save_model(path: Path, model: Model | DualModel, *, overwrite: bool = False) -> None:
     """Write a model file, which `load_model` reads: a NumPy ``.npz`` archive without pickles.
 
     The file appears under its name only when it is complete: after a full disk or a crash the old
@@ -48,6 +65,8 @@ def save_model(path: Path, model: Model, *, overwrite: bool = False) -> None:
         The file exists and `overwrite` is False.
     OSError
         Writing failed; names the path.
+    TypeError
+        It is no `Model` or `DualModel`.
 
     Examples
     --------
@@ -61,21 +80,31 @@ def save_model(path: Path, model: Model, *, overwrite: bool = False) -> None:
     >>> model.predict([[3.0, 5.0]]), model.status
     (array([7.]), 'CONVERGED')
     """
-    content = BytesIO()
-    arrays = {field.name: getattr(model, field.name) for field in fields(Model)}
-    np.savez(content, format=FORMAT, version=VERSION, **arrays)
+    found = [name for name, record in RECORDS.items() if isinstance(model, record)]
+    if not found:
+        raise TypeError(
+            "model must be a fasthoag.io.Model or DualModel, made of the attributes of an "
+            f"estimator; got {type(model).__name__}"
+        )
+    content, (form,) = BytesIO(), found
+    arrays = {field.name: getattr(model, field.name) for field in fields(model)}
+    if scipy.sparse.issparse(arrays.get("X")):
+        X = arrays.pop("X")
+        arrays |= {name: getattr(X, name.removeprefix("X_")) for name in SPARSE}
+    np.savez(content, format=form, version=VERSIONS[form], **arrays)
     replace_file(path, content.getbuffer(), overwrite)
 
 
-def load_model(path: Path) -> Model:
-    """The `Model` in a file that `save_model` wrote (see there for an example).
+def load_model(path: Path) -> Model | DualModel:
+    """The `Model`, or for a kernel the `DualModel`, in a file that `save_model` wrote (see there
+    for an example).
 
     Raises
     ------
     FileNotFoundError
     ValueError
         With the path: not a model file, truncated or corrupt, of a newer version, or what it holds
-        is no `Model`.
+        is no such model.
     """
     path = existing_file(path, "a model file")
     if not os.path.isfile(path):
@@ -85,9 +114,9 @@ def load_model(path: Path) -> Model:
             check_directory(file)
             with zipfile.ZipFile(file) as archive:
                 # The version comes first: what a newer one holds may not be readable here.
-                version = read_version(archive)
-                if version <= VERSION:
-                    return read_fields(archive, version)
+                form, version = read_version(archive)
+                if version <= VERSIONS[form]:
+                    return read_fields(archive, form, version)
     except Exception as error:
         # The place of a part may be a place where no file has one, which the system says.
         if not (isinstance(error, OSError) and error.errno == errno.EINVAL):
@@ -97,7 +126,7 @@ def load_model(path: Path) -> Model:
             f"{path}: not a model file of fasthoag, or truncated or corrupt ({why})."
         ) from error
     raise ValueError(
-        f"{path}: model file of version {version}; this fasthoag reads 1 to {VERSION}. "
+        f"{path}: model file of version {version}; this fasthoag reads 1 to {VERSIONS[form]}. "
         "Update fasthoag."
     )
 
@@ -116,19 +145,26 @@ def check_directory(file):
 
 
 def read_version(archive):
-    """The version of a model file of ours."""
-    head = {name: read_array(archive, name, *kind) for name, kind in HEAD.items()}
-    version = head["version"].item()
-    if head["format"] != FORMAT or version < 1:
-        raise ValueError(f"format {shown(head['format'].item())}, version {version}")
-    return version
+    """Of which format of ours a model file is, and its version."""
+    head = {name: read_array(archive, name, *kind).item() for name, kind in HEAD.items()}
+    form, version = head["format"], head["version"]
+    if form not in RECORDS or version < 1:
+        raise ValueError(f"format {shown(form)}, version {version}")
+    return form, version
 
 
-def read_fields(archive, version):
-    """The `Model`; the archive must hold all of its arrays, once, and nothing else."""
-    kinds = {name: FIELDS[name] for name in FIELDS if version > 1 or name != "zero_based"}
-    expected = sorted(f"{name}.npy" for name in (*HEAD, *kinds))
+def kinds_of(form, version, found):
+    """The arrays that a file of these parts has to hold."""
+    if form == KERNEL:
+        return KERNEL_FIELDS | (DENSE if "X.npy" in found else SPARSE)
+    return {name: kind for name, kind in FIELDS.items() if version > 1 or name != "zero_based"}
+
+
+def read_fields(archive, form, version):
+    """The model; the archive must hold all of its arrays, once, and nothing else."""
     found = sorted(archive.namelist())
+    kinds = kinds_of(form, version, found)
+    expected = sorted(f"{name}.npy" for name in (*HEAD, *kinds))
     if found != expected:
         absent = sorted({*expected} - {*found})
         raise ValueError(
@@ -137,7 +173,11 @@ def read_fields(archive, version):
             else f"it holds {len(found)} parts in place of {len(expected)}, some unknown or twice"
         )
     content = {name: read_array(archive, name, *kind) for name, kind in kinds.items()}
-    return Model(**{name: v if v.ndim else v.item() for name, v in content.items()})
+    if SPARSE.keys() <= content.keys():
+        data, indices, indptr, shape = (content.pop(name) for name in SPARSE)
+        content["X"] = scipy.sparse.csr_matrix((data, indices, indptr), shape=tuple(shape.tolist()))
+    is_array = {"X", *(name for name, value in content.items() if value.ndim)}
+    return RECORDS[form](**{k: v if k in is_array else v.item() for k, v in content.items()})
 
 
 def read_array(archive, name, kinds, ndim):

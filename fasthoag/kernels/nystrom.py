@@ -54,8 +54,12 @@ class NystromPairs:
         K = self.left.matrix(np.empty((self.left.n_rows, self.n_centres)))
         return solve_triangular(self.triangle, K.T, lower=True, overwrite_b=True).T
 
+    def through(self, A):
+        """The coefficients of the centres, (m, c), for those of the columns."""
+        return self.inner(self.right.back(A))
+
     def product(self, A):
-        return self.left.product(self.inner(self.right.back(A)))
+        return self.left.product(self.through(A))
 
     def back(self, B):
         return self.right.product(self.inner(self.left.back(B)))

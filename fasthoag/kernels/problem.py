@@ -277,7 +277,7 @@ class KernelProblem:
 
     def fit(self, theta: ArrayLike) -> tuple[KernelModel, bool]:
         """The model of all rows at θ, and whether its inner problem was solved; rows of weight 0
-        have coefficients of 0.
+        have coefficients of 0, and with solver "nystrom" the centres have them.
 
         Examples
         --------
@@ -293,14 +293,19 @@ class KernelProblem:
             widths, lam = split(theta)
             rows, t = self.rows, self.rows.y.shape[1]
             start = np.zeros((rows.n + 1, t))
-            found = self.model.solve(rows.samples.pairs().at(widths), rows, lam, start, 1e-10)
-        alpha = np.zeros((self.n_rows, t))
-        alpha[self.used] = found.alpha
+            pairs = rows.samples.pairs().at(widths)
+            found = self.model.solve(pairs, rows, lam, start, 1e-10)
+            X, alpha = self.X, np.zeros((self.n_rows, t))
+            alpha[self.used] = found.alpha
+            if rows.samples.solver == "nystrom":  # the model is one of the centres
+                X, alpha = rows.samples.centres.X, pairs.through(found.alpha)
         size = np.linalg.norm(lam * found.alpha) + 1e-300
-        is_converged = bool(np.linalg.norm(found.residual) <= 1e-6 * size)
+        # of targets that are equal, which leave nothing but it
+        rounding = 64 * np.finfo(np.float64).eps * np.linalg.norm(rows.y)
+        is_converged = bool(np.linalg.norm(found.residual) <= 1e-6 * size + rounding)
         is_vector = self.y.ndim == 1
         dual_coef, intercept = (alpha[:, 0], found.b[0]) if is_vector else (alpha, found.b)
-        return KernelModel(self.kernel, widths, self.X, dual_coef, intercept), is_converged
+        return KernelModel(self.kernel, widths, X, dual_coef, intercept), is_converged
 
 
 def setter_of(record):

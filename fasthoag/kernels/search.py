@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from fasthoag.hypergradient import Accuracy
+from fasthoag.null import weighted_quantile
 from fasthoag.outer import TRIALS
 from fasthoag.outer.loop import From, Until, minimise
 from fasthoag.outer.minima import Minimum, distinct
@@ -26,7 +27,7 @@ NEAR = 1.0
 WIDTHS = np.array([-3.0, -1.5, 0.0, 1.5, 3.0])  # log units about the middle distance
 STRENGTHS = np.array([-9.0, -6.0, -3.0, 0.0, 3.0])
 MOST_VALLEYS = 3  # of the look that steps are taken in
-# λ over the mean of the diagonal of K: below n times this it is lost in rounding
+# λ over the mean of the diagonal of K and the sum of the weights: below it is lost in rounding
 LEAST, MOST = 64 * np.finfo(np.float64).eps, 1e3
 
 
@@ -35,18 +36,21 @@ class Scale:
     pair of rows has s = 1, (D,), and of the mean of the diagonal of K there."""
 
     def __init__(self, rows):
-        samples = rows.samples
-        some = samples.few(np.sort(np.random.default_rng(0).permutation(rows.n)[:LOOK_ROWS]))
-        self.n, self.n_widths = rows.n, samples.n_widths
+        rank = np.random.default_rng(0).permutation(rows.n)
+        some = np.sort(rank[:LOOK_ROWS])
+        samples, weight = rows.samples.few(some), rows.weights[some]
+        self.total, self.n_widths = rows.weights.sum(), samples.n_widths
         width = np.zeros(self.n_widths)
         if self.n_widths > 1:  # each in the unit of its own feature
-            spread = some.X.std(axis=0)
+            mean = np.average(samples.X, axis=0, weights=weight)
+            spread = np.average(abs(samples.X - mean) ** 2, axis=0, weights=weight) ** 0.5
             power = 1.0 if samples.kernel.pair == "distances" else 2.0
             width = -power * np.log(np.where(spread > 0, spread, 1.0))
         if self.n_widths:
-            width = width - np.log(middle_pair(some, np.exp(width)))
+            width = width - np.log(middle_pair(samples, np.exp(width), weight))
         self.width = width
-        diagonal = matrix_of(some, np.exp(width)).diagonal().mean()
+        diagonal = matrix_of(samples, np.exp(width)).diagonal()
+        diagonal = np.average(diagonal, weights=weight)
         self.diagonal = np.log(diagonal) if diagonal > 0 else 0.0
 
     def theta(self, width, strength):
@@ -55,8 +59,8 @@ class Scale:
 
     def box(self):
         """Bounds beyond which nothing changes, or λ is lost in rounding."""
-        low = np.append(self.width - 16.0, self.diagonal + np.log(LEAST * self.n))
-        return Box(low, np.append(self.width + 9.0, self.diagonal + np.log(MOST * self.n)))
+        low = np.append(self.width - 16.0, self.diagonal + np.log(LEAST * self.total))
+        return Box(low, np.append(self.width + 9.0, self.diagonal + np.log(MOST * self.total)))
 
 
 def matrix_of(samples, widths):
@@ -64,14 +68,17 @@ def matrix_of(samples, widths):
     return samples.pairs().at(widths).matrix(np.zeros((samples.n, samples.n)))
 
 
-def middle_pair(samples, widths):
-    """The median of s over pairs of rows; of inner products, over rows with themselves."""
+def middle_pair(samples, widths, weight):
+    """The median of s over pairs of rows; of inner products, over rows with themselves. A weight
+    counts as copies of its row."""
     identity = replace(samples.kernel, shape="power", shift=0.0, degree=1.0)
-    s = matrix_of(replace(samples, kernel=identity), widths)
-    is_product = samples.kernel.pair == "products"
-    s = s.diagonal() if is_product else s[np.tril_indices(len(s), -1)]
-    s = s[s > 0]
-    return float(np.median(s)) if len(s) else 1.0
+    s, weights = matrix_of(replace(samples, kernel=identity), widths), np.outer(weight, weight)
+    if samples.kernel.pair == "products":
+        s, weights = s.diagonal(), weight
+    else:
+        pairs = np.tril_indices(len(s), -1)
+        s, weights = s[pairs], weights[pairs]
+    return weighted_quantile(s[s > 0], weights[s > 0], 0.5) if (s > 0).any() else 1.0
 
 
 class KernelSearch:
@@ -104,7 +111,7 @@ class KernelSearch:
 
     def null(self, theta):
         """The evaluation where λ is everything, or at a θ that was given."""
-        theta = self.scale.theta(0.0, np.log(MOST * self.scale.n)) if theta is None else theta
+        theta = self.scale.theta(0.0, np.log(MOST * self.scale.total)) if theta is None else theta
         theta = np.clip(theta, *self.box)
         return self.bound.evaluate(theta, self.bound.start(), LOOSE, has_tangents=False)
 

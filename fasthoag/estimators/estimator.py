@@ -1,0 +1,174 @@
+"""What all estimators share: how their arguments are read, their score, and what is kept of a
+search."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, is_regressor
+from sklearn.utils.validation import _check_sample_weight, _check_y, validate_data
+
+from fasthoag.arithmetic import our_arithmetic
+from fasthoag.criteria.folds import check_is_cv
+from fasthoag.design import is_on_device, to_host
+from fasthoag.estimators.kinds import named, of_numbers
+from fasthoag.estimators.parameters import with_parameters
+from fasthoag.estimators.placement import check_there
+from fasthoag.hoag import check_options
+from fasthoag.kinds import labels_of, numbers_of
+from fasthoag.options import check_flag
+from fasthoag.outer.trials import DRAWING, check_seed, check_trials
+from fasthoag.threads import check_n_threads
+from fasthoag.types import ArrayLike, Callback, Matrix
+
+MATRIX = {"accept_sparse": "csr", "accept_large_sparse": True, "dtype": [np.float64, np.float32]}
+
+
+@with_parameters()
+class Estimator(BaseEstimator):
+    """What all estimators share. A class adds its fit (`_fit`) and its score (`_score`)."""
+
+    cv: Any = 5  # of scikit-learn's kinds
+    fit_intercept: bool = True
+    method: str = "auto"
+    bounds: tuple[ArrayLike, ArrayLike] | None = None
+    tol: float = 3e-4
+    max_iter: int | None = None
+    n_trials: int | None = None
+    random_state: int | None = None
+    n_threads: int | None = None
+    n_jobs: int | None = None
+    callback: Callback | None = None
+    _flags: ClassVar[tuple[str, ...]] = ("fit_intercept",)
+    _has_columns = False  # whether y may be a column for each target
+
+    def _fit_whole(self, X, y, *others):
+        """``_fit(X, y, *others)``. Whatever ends it before its time leaves this estimator as it
+        was."""
+        self._check_parameters()
+        fitted = object.__new__(type(self))
+        fitted.__dict__ = dict(self.__dict__)
+        with our_arithmetic():
+            X, y = fitted._training(X, y)
+            fitted._fit(X, y, *others)
+        self.__dict__ = fitted.__dict__  # All attributes at once: none of two fits side by side.
+        return self
+
+    def _fit(self, X, y, *others):
+        """Sets the attributes of the fitted model: regressors and classifiers read their targets in
+        their own way."""
+        raise NotImplementedError
+
+    def score(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """How good `predict` is for these rows: the accuracy of a classifier, R² of a regressor, D²
+        where targets are not negative; a float."""
+        y, predicted = self._targets(y, "y"), to_host(self.predict(X))
+        with named("y or sample_weight"), our_arithmetic():
+            weight = self._weight(sample_weight, predicted)
+            return self._score(y, predicted, sample_weight=weight)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    # ---- arguments ----
+
+    def _check_parameters(self):
+        """Raises for parameters that no data can suit."""
+        for name in self._flags:
+            check_flag(getattr(self, name), name)
+        for name in ("n_threads", "n_jobs"):
+            check_n_threads(getattr(self, name), name)
+        check_options(self.method, self.tol, self.max_iter, self.callback)
+        check_seed(self.random_state)
+        check_trials(self.method, self.n_trials, self._seed(), {"max_iter": self.max_iter})
+        check_is_cv(self.cv)
+
+    def _training(self, X, y):
+        """X as it is read and y as NumPy."""
+        y = y if y is None else self._targets(y, "y")
+        kind = {"y_numeric": is_regressor(self), "multi_output": self._has_columns}
+        if not is_on_device(X):
+            options = {"ensure_min_samples": 2, **kind, **MATRIX}
+            with named("X or y"):
+                return validate_data(self, of_numbers(X, "X"), y, **options)
+        X, y = self._matrix(X, "X", reset=True), _check_y(y, **kind, estimator=self)
+        if len(y) != X.shape[0] or len(y) < 2:
+            raise ValueError(
+                f"y has {len(y)} values and X has {X.shape[0]} rows; they must be equal, and 2 at "
+                "least"
+            )
+        return X, y
+
+    def _rows(self, pair, name):
+        """Rows that do not train, (X, y), or None."""
+        if pair is None:
+            return None
+        try:
+            X, y = pair
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} must be a pair (X, y) of rows and their targets") from None
+        X, y = self._matrix(X, f"X of {name}"), self._targets(y, f"y of {name}")
+        y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+        if (y.shape[:1] if self._has_columns else y.shape) != X.shape[:1]:
+            raise ValueError(f"y of {name} has shape {y.shape}, and its X has {X.shape[0]} rows")
+        return X, y
+
+    def _targets(self, y, name):
+        """Targets as an array in this memory: numbers of a regressor, labels of a classifier."""
+        return (numbers_of if is_regressor(self) else labels_of)(y, name)
+
+    def _matrix(self, X, name="X", reset=False):
+        """X as it is read. On a GPU it stays there, and the design checks its values."""
+        if not is_on_device(X):
+            with named(name):
+                return validate_data(self, of_numbers(X, name), reset=reset, **MATRIX)
+        check_there(X, name)
+        if len(X.shape) != 2:
+            raise ValueError(f"{name} must have 2 dimensions; got shape {X.shape}")
+        if reset:
+            self.n_features_in_ = X.shape[1]
+        elif X.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        # CuPy's product would sum duplicates in the caller's matrix.
+        return X if getattr(X, "has_canonical_format", True) else X.copy()
+
+    def _weight(self, sample_weight, y):
+        if sample_weight is None:
+            return None
+        weight = numbers_of(sample_weight, "sample_weight")
+        weight = weight[:, 0] if weight.ndim == 2 and weight.shape[1] == 1 else weight
+        with named("sample_weight"):
+            return _check_sample_weight(weight, y, dtype=np.float64, ensure_non_negative=True)
+
+    def _seed(self):
+        """The seed of a method that draws. Whoever sets it of all his estimators, as scikit-learn's
+        tools do, means those that use it."""
+        draws = isinstance(self.method, str) and self.method in DRAWING
+        return self.random_state if draws else None
+
+    # ---- the search ----
+
+    @property
+    def _threads(self):
+        return self.n_threads if self.n_threads is not None else self.n_jobs
+
+    def _keep_scores(self, results):
+        """Sets the attributes that tell how good the best strengths of these searches are; of
+        several arrays with a row for each."""
+        is_one = len(results) == 1
+        scores = np.array([-result.fold_values / result.fold_weights for result in results])
+        means = np.array(
+            [-result.fold_values.sum() / result.fold_weights.sum() for result in results]
+        )
+        n_folds = scores.shape[1]
+        errors = np.full(len(scores), np.nan)
+        if n_folds > 1:
+            errors = scores.std(axis=1, ddof=1) / np.sqrt(n_folds)
+        self.n_iter_ = max(result.n_iter for result in results)
+        self.scores_ = scores[0] if is_one else scores
+        self.score_mean_ = float(means[0]) if is_one else means
+        self.score_se_ = float(errors[0]) if is_one else errors
