@@ -44,6 +44,11 @@ class BoundCriterion:
         return self.inner.has_kinks
 
     @property
+    def is_foreseen(self) -> bool:
+        """Whether the quadratic model tells of a small step: it does not see beyond a kink."""
+        return not self.inner.has_kinks
+
+    @property
     def n_passes(self) -> float:
         """Passes over the training rows; other rows count by their stored entries."""
         return float(self.inner.design.n_passes) + self.other_passes

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasthoag.hypergradient import Accuracy, Evaluation
+from fasthoag.kernels.blas import blas_threads
 from fasthoag.kernels.derivatives import Judge, derivatives_of
 from fasthoag.kernels.folds import derivatives_of_folds
 from fasthoag.kernels.leave_one_out import derivatives_of_rows
@@ -103,6 +104,10 @@ class Apart:
     def has_hessian(self):
         return True
 
+    @property
+    def n_threads(self):
+        return self.folds[0][0].samples.n_threads
+
     def judges(self):
         return [judge for _, judge in self.folds]
 
@@ -165,6 +170,10 @@ class OneFactor:
     @property
     def n_widths(self):
         return self.rows.samples.n_widths
+
+    @property
+    def n_threads(self):
+        return self.rows.samples.n_threads
 
     @property
     def loss(self):
@@ -278,6 +287,7 @@ class BoundKernel:
     folds: Any
     work: Work
     has_kinks = False
+    is_foreseen = False  # a last step is evaluated too: that is exact, and what the result says
 
     @property
     def n_passes(self):
@@ -315,7 +325,8 @@ class BoundKernel:
         tol = float(np.clip(accuracy.inner, TIGHTEST, LOOSEST))
         has_tangents = has_tangents and self.folds.has_hessian
         try:
-            found = self.folds.find(theta, W, tol, has_tangents)
+            with blas_threads(self.folds.n_train, self.folds.n_threads):
+                found = self.folds.find(theta, W, tol, has_tangents)
         except Singular:
             return self.failed(theta, W, accuracy)
         self.work.add(self.folds.n_train, found.n_factors)

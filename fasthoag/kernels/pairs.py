@@ -9,7 +9,8 @@ import numpy as np
 from scipy.linalg import lapack
 
 from fasthoag import _core
-from fasthoag.design.cpu import check_matrix
+from fasthoag.design.cpu import SIZES, check_matrix
+from fasthoag.design.rows import is_on_device
 from fasthoag.kernels.device_pairs import DevicePairs
 from fasthoag.kernels.iterative import Iterated, single_factor
 from fasthoag.kernels.kernel import Kernel
@@ -20,6 +21,7 @@ from fasthoag.threads import computed_once
 
 # features from which a number a pair is kept, for all widths: reading it takes less than adding up
 MANY_FEATURES = 64
+FEW_ROWS = 6000  # up to which a factor in double precision takes less than other ways
 # A factor of low rank is enough where the eigenvalues that it leaves out add up to so many λ:
 # CG takes the root of that in steps at most. One in single precision is where its error is a tenth
 # of λ.
@@ -47,7 +49,9 @@ class Samples:
         return replace(self, X=self.X[rows])
 
     def few(self, rows):
-        """Some of these rows, few enough for a factor of their K."""
+        """Some of these rows, with a factor of their K where they are few enough."""
+        if self.solver == "cg" and len(rows) > FEW_ROWS:
+            return self.take(rows)
         return replace(self, X=self.X[rows], solver="cholesky", centres=None)
 
     def of_one_width(self, units):
@@ -243,7 +247,7 @@ class Pairs:
 
 def samples_of(X, name, n_features=None):
     """X as a float64 array or CSR matrix, with as many features as there must be."""
-    X = check_matrix(X, name)
+    X = check_matrix(X.get() if is_on_device(X) else X, name, **SIZES)
     if n_features is not None and X.shape[1] != n_features:
         raise ValueError(f"{name} must have {n_features} features; got shape {X.shape}")
     if isinstance(X, np.ndarray):

@@ -11,10 +11,11 @@ from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
 from fasthoag.criteria.folds import check_fold_classes, mask_of_folds
 from fasthoag.design.gpu import find_device
 from fasthoag.design.rows import HELD_OUT, TRAIN, is_on_device
+from fasthoag.kernels.blas import blas_threads
 from fasthoag.kernels.bound import Apart, BoundKernel, Model, OneFactor, Rows, Work, split
 from fasthoag.kernels.kernel import find_kernel
 from fasthoag.kernels.model import KernelModel
-from fasthoag.kernels.pairs import Samples, like, samples_of
+from fasthoag.kernels.pairs import FEW_ROWS, Samples, like, samples_of
 from fasthoag.kinds import numbers_of
 from fasthoag.losses import find_loss
 from fasthoag.memory import memory_of_process
@@ -25,7 +26,7 @@ from fasthoag.types import Array, ArrayLike, Matrix
 
 LOSSES = "squared", "logistic"
 SOLVERS = "cholesky", "cg", "nystrom"
-FEW_ROWS, MANY_ROWS, N_CENTRES = 6000, 50_000, 2000
+MANY_ROWS, N_CENTRES = 50_000, 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,7 +265,8 @@ class KernelProblem:
         is_wanted = self.solver == "cholesky" or (self.solver == "auto" and n <= MANY_ROWS)
         if not is_wanted or 8.8 * n**2 > memory_of_process():
             return None
-        return self.rows.few(np.arange(n))
+        samples = replace(self.rows.samples, solver="cholesky", centres=None)
+        return replace(self.rows, samples=samples)
 
     def _criterion_loss(self, loss):
         loss = self.loss if loss is None else find_loss(loss)
@@ -289,7 +291,8 @@ class KernelProblem:
         array([0.5, 1.5])
         """
         theta = check_theta(theta, self.n_hyper, "theta")
-        with our_arithmetic():
+        samples = self.rows.samples
+        with our_arithmetic(), blas_threads(samples.n, samples.n_threads):
             widths, lam = split(theta)
             rows, t = self.rows, self.rows.y.shape[1]
             start = np.zeros((rows.n + 1, t))

@@ -28,7 +28,7 @@ WIDTHS = np.array([-3.0, -1.5, 0.0, 1.5, 3.0])  # log units about the middle dis
 STRENGTHS = np.array([-9.0, -6.0, -3.0, 0.0, 3.0])
 MOST_VALLEYS = 3  # of the look that steps are taken in
 # λ over the mean of the diagonal of K and the sum of the weights: below it is lost in rounding
-LEAST, MOST = 64 * np.finfo(np.float64).eps, 1e3
+LEAST, MOST = 2.0**16 * np.finfo(np.float64).eps, 1e3
 
 
 class Scale:

@@ -51,8 +51,7 @@ def minimise(bound, rule, begin, box, until, record):
             return lowest, "max_iter", n_iter
         proposal = rule.propose(current, box, target)
         d = proposal.step
-        # the model does not see beyond a kink
-        if proposal.error_after <= target and is_known and not bound.has_kinks:
+        if proposal.error_after <= target and is_known and bound.is_foreseen:
             return moved(current, proposal), "converged", n_iter + 1
         # else adjoint and tangents are no better a start than 0, which saves a product
         is_near = np.linalg.norm(d) < 1.0
