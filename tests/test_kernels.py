@@ -13,6 +13,7 @@ from sklearn.model_selection import KFold, LeaveOneOut
 
 import fasthoag
 from fasthoag import _core
+from fasthoag.criteria.shared import SharedRowsWarning
 from fasthoag.hypergradient import Accuracy
 from fasthoag.kernels import KERNELS
 from fasthoag.kernels.bound import Apart, BoundKernel, OneFactor, Work
@@ -396,6 +397,12 @@ def test_little_is_said_to_be_little():
     y = 0.08 * X[:, 0] + rng.normal(size=300)
     result = fasthoag.hoag(fasthoag.KernelProblem(X, y), fasthoag.KFold(5))
     assert "below the criterion of the intercept alone" in result.message
+
+
+def test_rows_that_judge_and_train_are_warned_of():
+    X, y = wave()
+    with pytest.warns(SharedRowsWarning, match="80 of the 80 rows"):
+        fasthoag.hoag(fasthoag.KernelProblem(X, y), fasthoag.HeldOut(X, y), max_iter=1)
 
 
 # ---- what cannot be ----

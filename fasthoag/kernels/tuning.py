@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from fasthoag.criteria import HeldOut
+from fasthoag.criteria.shared import warn_of_shared_rows
 from fasthoag.hoag import warn_unless_converged
 from fasthoag.kernels.search import EXACT, KernelSearch, KernelTrials
 from fasthoag.outer import METHODS, TRIALS
 from fasthoag.outer.record import Run
 from fasthoag.outer.result import MESSAGES, Outcome, with_coefficients
+from fasthoag.problem import Problem
 
 LITTLE = 0.05  # of the criterion of the intercept alone: an improvement that is worth a word
 FEW = 128  # widths up to which their tangents are worth their columns
@@ -16,6 +19,8 @@ def tuned_kernel(problem, criterion, theta0, box, asked, watched):
     """The `HoagResult` for a `KernelProblem`."""
     check_watched(watched)
     bound = problem.judged_by(criterion)
+    if isinstance(criterion, HeldOut):
+        warn_of_shared_rows(*as_linear(problem, criterion))
     method = chosen_method(problem, bound, asked.method)
     settings = asked.settings(method)
     settings.check(problem)
@@ -35,6 +40,15 @@ def tuned_kernel(problem, criterion, theta0, box, asked, watched):
     W = W[:, 0] if problem.y.ndim == 1 else W
     outcome = Outcome(status, message, search.n_iter, method, search.minima(best, status))
     return with_coefficients(run, best, W, W, {}, outcome)
+
+
+def as_linear(problem, criterion):
+    """The criterion, and as it is bound to a linear problem with the same rows and the first of the
+    targets: what tells which rows are the same."""
+    y, y_val = (np.reshape(y, (len(y), -1))[:, 0] for y in (problem.y, criterion.y_val))
+    linear = Problem(problem.X, y, problem.loss, sample_weight=problem.sample_weight)
+    criterion = HeldOut(criterion.X_val, y_val, criterion.sample_weight)
+    return criterion, criterion.bind(linear)
 
 
 def check_watched(watched):
