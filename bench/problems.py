@@ -166,3 +166,28 @@ def write_text(path, is_quick):
         ).read_bytes()
     )
     return Path(path).write_bytes(text)
+
+
+def parkinsons_whole():
+    """All rows with z-scores, and motor UPDRS."""
+    X, y = read("parkinsons/parkinsons.motor_UPDRS.bz2")
+    return scale(X.toarray()), y
+
+
+def parkinsons(seed):
+    """(X, y) of the thirds of 1,958 rows: features and targets in the scale of the first."""
+    X, y = read("parkinsons/parkinsons.motor_UPDRS.bz2")
+    X, rows = X.toarray(), np.random.RandomState(seed).permutation(len(y))
+    n = len(y) // 3
+    thirds = [rows[k * n : (k + 1) * n] for k in range(3)]
+    mean, std, level = X[thirds[0]].mean(0), X[thirds[0]].std(0), y[thirds[0]].mean()
+    return [((X[part] - mean) / std, y[part] - level) for part in thirds]
+
+
+def friedman(n, seed=0):
+    """Friedman's first regression problem with noise of 1, its ten features in units of their
+    spread."""
+    from sklearn.datasets import make_friedman1
+
+    X, y = make_friedman1(n, noise=1.0, random_state=seed)
+    return (X - 0.5) * np.sqrt(12), y
