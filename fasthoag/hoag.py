@@ -2,7 +2,6 @@
 Arithmetic on θ only, always in NumPy on the host."""
 
 import time
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,17 +21,16 @@ from fasthoag.outer.record import Run
 from fasthoag.outer.result import (
     MESSAGES,
     SAFETY,
-    ConvergenceWarning,
     HoagResult,
     Outcome,
     concluded,
     result_of,
+    warn_unless_converged,
 )
 from fasthoag.outer.search import Settings, is_many
 from fasthoag.outer.trials import N_TRIALS, TrialSettings, check_trials
 from fasthoag.outer.trust_region import FEW
 from fasthoag.problem import Problem, check_theta
-from fasthoag.threads import stacklevel_of_user
 from fasthoag.types import ArrayLike, Callback, Scoring
 
 if TYPE_CHECKING:
@@ -234,11 +232,6 @@ def tuned_linear(problem, criterion, theta0, box, asked, watched):
     minima = [one._replace(theta=run.for_user(one.theta)) for one in search.minima(best, status)]
     best = seen.evaluation_for_user(best, theta)
     return result_of(run, best, w_all, Outcome(status, message, search.n_iter, method, minima))
-
-
-def warn_unless_converged(status, message):
-    if status not in ("converged", "stopped", "stopped_early", "searched"):
-        warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel_of_user())
 
 
 def held_back(problem, criterion, whole, stop_on):

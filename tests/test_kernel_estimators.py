@@ -150,7 +150,7 @@ def test_the_model_of_low_rank_predicts_what_it_was_fitted_with(Estimator):
         found = np.linalg.solve(system, np.append(K.T @ y, y.sum()))
         expected = K @ found[:-1] + found[-1]
         np.testing.assert_allclose(model.predict(X), expected, atol=1e-5)
-    z = model._predicted(X)
+    z = model.linear_predictor(X)
     np.testing.assert_allclose(z, K @ model.dual_coef_ + model.intercept_, atol=1e-9)
 
 
@@ -319,7 +319,7 @@ def test_integer_weights_are_repeated_rows(Estimator):
     other = Estimator(cv=pairs(fold[again])).fit(X[again], y[again])
     assert one.hoag_result_.status == other.hoag_result_.status == "converged"
     np.testing.assert_allclose(one.hoag_result_.theta, other.hoag_result_.theta, atol=1e-4)
-    np.testing.assert_allclose(one._predicted(X), other._predicted(X), atol=1e-4)
+    np.testing.assert_allclose(one.linear_predictor(X), other.linear_predictor(X), atol=1e-4)
     assert (one.dual_coef_[weight == 0] == 0).all()
     assert one.X_fit_.shape == X.shape
 
@@ -359,7 +359,7 @@ def test_of_constant_columns_the_intercept_is_the_model(Estimator, cv):
         model = Estimator(cv=cv).fit(np.full((len(y), 2), 3.0), y)
     assert "No kernel model judges better than none" in model.hoag_result_.message
     expected = y.mean() if Estimator is KernelRidgeCV else 0.0
-    np.testing.assert_allclose(model._predicted(np.full((1, 2), 3.0)), expected, atol=1e-6)
+    np.testing.assert_allclose(model.linear_predictor(np.full((1, 2), 3.0)), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("cv", [None, 3])

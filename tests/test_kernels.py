@@ -17,7 +17,8 @@ from fasthoag.criteria.shared import SharedRowsWarning
 from fasthoag.hypergradient import Accuracy
 from fasthoag.kernels import KERNELS
 from fasthoag.kernels.bound import Apart, BoundKernel, OneFactor, Work
-from fasthoag.kernels.problem import LOSSES, SOLVERS
+from fasthoag.kernels.kernel import LOSSES
+from fasthoag.kernels.problem import SOLVERS
 
 EXACT = Accuracy(1e-13, 1e-13)
 DATA = Path(__file__).parents[2] / "shared" / "data" / "parkinsons"
@@ -83,7 +84,7 @@ def test_products_and_sums_are_those_of_the_matrix(pair, shape, is_shared, is_sy
     Y = X if is_symmetric else 0.3 * rng.normal(size=(m, p))
     K, dK, first, second, v = dense(pair, shape, X, Y, is_shared)
     native = _core.Pairs(
-        pair, shape, 1.0, 3.0, X, None if is_symmetric else Y, is_symmetric, is_shared
+        (pair, shape, 1.0, 3.0), X, None if is_symmetric else Y, is_symmetric, is_shared
     )
     out = np.zeros(K.shape)
     native.matrix(0, out, 2)
@@ -110,7 +111,7 @@ def test_products_and_sums_are_those_of_the_matrix(pair, shape, is_shared, is_sy
 
 def test_bits_do_not_depend_on_the_threads():
     X = np.random.default_rng(0).normal(size=(700, 5))
-    native = _core.Pairs("squares", "exponential", 0.0, 1.0, X, None, True, False)
+    native = _core.Pairs(("squares", "exponential", 0.0, 1.0), X, None, True, False)
     A = np.random.default_rng(1).normal(size=(700, 2))
     one, four = (native.products(True, A, None, n)[0] for n in (1, 4))
     np.testing.assert_array_equal(one, four)

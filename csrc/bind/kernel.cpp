@@ -10,9 +10,12 @@ struct PyPairs : Pairs {
     MaybeDoubles Y_array;
 };
 
-PyPairs pairs_of(const std::string& pair, const std::string& shape, double shift, double degree,
-                 const Doubles& X, const MaybeDoubles& Y, bool is_symmetric, bool is_shared,
+// name of the pair, name of the shape, shift and degree
+using Form = std::tuple<std::string, std::string, double, double>;
+
+PyPairs pairs_of(const Form& form,                  const Doubles& X, const MaybeDoubles& Y, bool is_symmetric, bool is_shared,
                  double scale) {
+    const auto& [pair, shape, shift, degree] = form;
     require(X.ndim() == 2 && (!Y || Y->ndim() == 2), "X and Y must have 2 dimensions");
     PyPairs out;
     out.X_array = X;
@@ -62,8 +65,7 @@ Doubles block(int64_t k, int64_t n, int64_t c) {
 
 void bind_kernel(py::module_& m) {
     py::class_<PyPairs>(m, "Pairs")
-        .def(py::init(&pairs_of), py::arg("pair"), py::arg("shape"), py::arg("shift"),
-             py::arg("degree"), py::arg("X").noconvert(), py::arg("Y").noconvert(),
+        .def(py::init(&pairs_of), py::arg("form"), py::arg("X").noconvert(), py::arg("Y").noconvert(),
              py::arg("is_symmetric"), py::arg("is_shared"), py::arg("scale") = 1.0)
         .def("diagonal",
              [](const PyPairs& pairs) {

@@ -11,6 +11,7 @@ import typer
 import fasthoag
 from fasthoag import report
 from fasthoag.cli.application import command, exit_code
+from fasthoag.cli.kernel import check_kernel, make_kernel_problem
 from fasthoag.cli.options import (
     COUNTED_FROM,
     Debug,
@@ -30,7 +31,6 @@ from fasthoag.cli.terminal import print_table, show
 from fasthoag.estimators.strengths import PER, penalty_for
 from fasthoag.io import liblinear
 from fasthoag.kernels import KERNELS
-from fasthoag.kernels.problem import LOSSES as KERNEL_LOSSES
 from fasthoag.losses import LOSSES
 from fasthoag.outer import METHODS, TRIALS
 from fasthoag.outer.classic import SCHEDULES
@@ -296,32 +296,6 @@ def check_together(asked):
         raise typer.BadParameter("--out and --report are the same file.")
 
 
-def check_kernel(asked):
-    """Options that a kernel model would not use are an error, and those of one that is not asked
-    for."""
-    if asked.kernel != "poly" and (asked.degree is not None or asked.coef0 is not None):
-        raise typer.BadParameter("--degree and --coef0 are of --kernel poly.")
-    if asked.kernel is None:
-        return
-    for name, is_asked in (
-        ("--param", bool(asked.param)),
-        ("--groups", asked.groups is not None),
-        ("--theta0", asked.theta0 is not None),
-        ("--format liblinear", asked.file_format == "liblinear"),
-        ("--float32", asked.float32),
-        ("--low-memory", asked.low_memory),
-        ("--deterministic", asked.deterministic),
-        (f"--loss {asked.loss}", asked.loss not in KERNEL_LOSSES),
-        (f"--criterion {asked.criterion}", asked.criterion not in ("cv", "loo")),
-        ("--criterion loo", asked.criterion == "loo" and asked.loss != "squared"),
-        (f"--per {asked.per}", asked.per not in ("all", "feature")),
-        ("--per feature", asked.per == "feature" and not KERNELS[asked.kernel].has_width),
-    ):
-        if is_asked:
-            loss = " with loss logistic" if name == "--criterion loo" else ""
-            raise typer.BadParameter(f"--kernel {asked.kernel}{loss} excludes {name}.")
-
-
 def files_of(asked):
     """(path, labels) of the rows by their role; a path is None where a file is not given."""
     return {
@@ -388,24 +362,6 @@ def make_problem(asked, data):
         _, y = data.test
         problem.loss.check_y(y, f"the labels of {asked.test}")
     return problem
-
-
-def make_kernel_problem(asked, data):
-    X, y = data.train
-    n, p = X.shape
-    # Kernels of dense rows are much faster, and such rows take no more memory so.
-    is_dense = asked.per == "feature" or asked.device == "gpu" or 8 * n * p <= 12 * X.nnz
-    return fasthoag.KernelProblem(
-        X.toarray() if is_dense else X,
-        y,
-        kernel=asked.kernel,
-        loss=asked.loss,
-        per_feature=asked.per == "feature",
-        degree=asked.degree,
-        coef0=asked.coef0,
-        device=asked.device,
-        fit_intercept=not asked.no_intercept,
-    )
 
 
 def make_penalty(asked, n_classes):

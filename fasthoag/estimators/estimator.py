@@ -38,7 +38,7 @@ class Estimator(BaseEstimator):
     n_threads: int | None = None
     n_jobs: int | None = None
     callback: Callback | None = None
-    _flags: ClassVar[tuple[str, ...]] = ("fit_intercept",)
+    flags: ClassVar[tuple[str, ...]] = ("fit_intercept",)
     _has_columns = False  # whether y may be a column for each target
 
     def _fit_whole(self, X, y, *others):
@@ -75,7 +75,7 @@ class Estimator(BaseEstimator):
 
     def _check_parameters(self):
         """Raises for parameters that no data can suit."""
-        for name in self._flags:
+        for name in self.flags:
             check_flag(getattr(self, name), name)
         for name in ("n_threads", "n_jobs"):
             check_n_threads(getattr(self, name), name)

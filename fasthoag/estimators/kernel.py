@@ -42,7 +42,7 @@ class KernelEstimator(Estimator):
     solver: str = "auto"
     n_components: int | None = None
     device: str | None = None
-    _flags = (*Estimator._flags, "per_feature")
+    flags = (*Estimator.flags, "per_feature")
 
     def fit(
         self,
@@ -146,7 +146,7 @@ class KernelEstimator(Estimator):
             return None
         return model.gamma if self.per_feature else float(model.gamma[0])
 
-    def _predicted(self, X):
+    def linear_predictor(self, X):
         """z of these rows, beside them."""
         check_is_fitted(self)
         rows = self._matrix(X)
@@ -217,7 +217,7 @@ class KernelRidgeCV(RegressorMixin, KernelEstimator):
 
     def predict(self, X: Matrix) -> Any:
         """Predictions, (n_rows,) or (n_rows, n_targets)."""
-        return self._predicted(X)
+        return self.linear_predictor(X)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -293,7 +293,7 @@ class KernelLogisticRegressionCV(LogLossClassifier, KernelEstimator):
 
     def decision_function(self, X: Matrix) -> Any:
         """Log-odds of the second class, (n_rows,)."""
-        return self._predicted(X)
+        return self.linear_predictor(X)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -56,7 +56,7 @@ class TunedEstimator(Estimator):
     store_folds: bool = False
     scoring: Scoring | None = None
     device: str | None = None
-    _flags = (*Estimator._flags, "one_se", "low_memory", "deterministic", "store_folds")
+    flags = (*Estimator.flags, "one_se", "low_memory", "deterministic", "store_folds")
 
     def fit(
         self,

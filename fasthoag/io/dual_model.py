@@ -19,7 +19,7 @@ from fasthoag.io.model import (
 from fasthoag.kernels.kernel import KERNELS, Kernel, find_kernel
 from fasthoag.kernels.model import KernelModel
 from fasthoag.kernels.pairs import samples_of
-from fasthoag.kernels.problem import LOSSES
+from fasthoag.kernels.kernel import LOSSES
 from fasthoag.options import is_number
 from fasthoag.types import Array
 

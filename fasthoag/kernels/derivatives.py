@@ -100,7 +100,7 @@ def derivatives_of(pairs, train, judge, solution, lam, has_tangents):
     cross = np.array([[np.sum(h * a) for a in A] for h in H])
     hess += cross + cross.T
     D = len(d_alpha)
-    hess[:D, :D] += judge.pairs.sums(c, alpha)[1] - pairs.sums(pi, alpha)[1]
+    hess[:D, :D] += judge.pairs.sums(c, alpha).hess - pairs.sums(pi, alpha).hess
     hess[D, D] -= lam * np.sum(q * alpha)
     if not train.loss.is_quadratic:
         hess -= third_order(pairs, train, solution, d_alpha, A, B, q)

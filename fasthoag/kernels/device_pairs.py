@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fasthoag.kernels.solve import Singular
+from fasthoag.kernels.solve import Singular, Sums
 
 N_BLOCKS = 8  # of the size of a block of pairs that are there at a time
 
@@ -93,7 +93,8 @@ class DevicePairs:
         return self.joined([self.phi(s, 0) @ A for _, s in self.blocks()])
 
     def back(self, B):
-        return self._back(B, lambda rows, s: [self.phi(s, 0)])[0]
+        [out] = self._back(B, lambda rows, s: [self.phi(s, 0)])
+        return out
 
     def derivatives(self, A):
         A, D = self.xp.asarray(np.ascontiguousarray(A)), self.n_directions
@@ -135,7 +136,7 @@ class DevicePairs:
                     other = s if self.is_shared else self.feature(rows, j)
                     hess[k, j] += float(xp.sum(second * v * other))
         hess = np.tril(hess) + np.tril(hess, -1).T
-        return grad, hess + np.diag(grad)
+        return Sums(grad, hess + np.diag(grad))
 
     def system_matrix(self, root, ridge):
         """``D^½ K D^½ + diag(ridge)`` on the device."""

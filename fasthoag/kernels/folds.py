@@ -125,7 +125,7 @@ def derivatives_of_folds(pairs, y, weight, tests, lam, has_intercept, has_tangen
     cross = np.array([[np.sum(h * a) for a in moved] for h in dP])
     hess += cross + cross.T
     D = len(both)
-    hess[:D, :D] += pairs.sums(flat[1], flat[0])[1]
+    hess[:D, :D] += pairs.sums(flat[1], flat[0]).hess
     hess[D, D] += np.sum(flat[1] * ridge * flat[0])
     grad_error = float(np.linalg.norm(grad - grad_again))
     return Derivatives(values.sum(), error, grad, grad_error, hess, []), values, W, relative

@@ -107,4 +107,5 @@ class Iterated:
             K_p = self.pairs.product(scaled)
             return self.lam * p + (K_p if self.root is None else self.root[:, None] * K_p)
 
-        return conjugate_gradients(product, np.ascontiguousarray(block), self.precond.inverse)[0]
+        x, _ = conjugate_gradients(product, np.ascontiguousarray(block), self.precond.inverse)
+        return x

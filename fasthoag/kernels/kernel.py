@@ -12,6 +12,8 @@ from typing import Any
 
 from fasthoag.options import is_number
 
+LOSSES = "squared", "logistic"  # of kernel models
+
 
 @dataclass(frozen=True)
 class Kernel:

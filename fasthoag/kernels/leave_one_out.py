@@ -36,7 +36,7 @@ def derivatives_of_rows(pairs, y, weight, lam, has_intercept, has_tangents):
     if not has_tangents or pairs.n_directions > 1:
         root = np.sqrt(np.sum(s * e**2, axis=1, keepdims=True) / d)
         traces = fill_upper(blas.dsyrk(1.0, np.multiply(B, root).T, lower=0, trans=0).T)
-        grad = pairs.sums(-u, alpha, traces, has_hess=False)[0]
+        grad = pairs.sums(-u, alpha, traces, has_hess=False).grad
         of_lam = -np.sum(u * ridge * alpha) + np.sum(ridge[:, 0] * traces.diagonal())
         grad = np.append(grad, of_lam)
         scale = np.linalg.norm(grad) + abs(float(np.sum(u * ridge * alpha)))

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import cho_solve, lapack, solve_triangular
 
 from fasthoag.kernels.iterative import low_rank
-from fasthoag.kernels.solve import Singular
+from fasthoag.kernels.solve import Singular, Sums
 from fasthoag.threads import computed_once
 
 JITTER = 1e-10  # over the mean of the diagonal of K_mm
@@ -83,7 +83,7 @@ class NystromPairs:
             inner_a = np.stack([self.inner(one) for one in a]) if len(a) else a
             cross = np.einsum("kmc,lmc->kl", b, inner_a)
             hess = hess + cross + cross.T
-        return grad, hess
+        return Sums(grad, hess)
 
     def factor(self, n, root, lam):
         features = self.features()

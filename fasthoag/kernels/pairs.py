@@ -15,7 +15,7 @@ from fasthoag.kernels.device_pairs import DevicePairs
 from fasthoag.kernels.iterative import Iterated, single_factor
 from fasthoag.kernels.kernel import Kernel
 from fasthoag.kernels.nystrom import NystromPairs
-from fasthoag.kernels.solve import Singular, cholesky
+from fasthoag.kernels.solve import Singular, Sums, cholesky
 from fasthoag.memory import memory_of_process
 from fasthoag.threads import computed_once
 
@@ -146,7 +146,7 @@ def pairs_of(kernel, X, Y, is_shared, is_symmetric=None, scale=None):
     is_symmetric = Y is None if is_symmetric is None else is_symmetric
     pair, scale = (kernel.pair, 1.0) if scale is None else ("given", scale)
     form = pair, kernel.shape, kernel.shift, kernel.degree
-    return _core.Pairs(*form, X, Y, is_symmetric, is_shared, scale)
+    return _core.Pairs(form, X, Y, is_symmetric, is_shared, scale)
 
 
 def of_sparse(kernel, X, Y):
@@ -213,36 +213,43 @@ class Pairs:
 
     def product(self, A):
         """K A, (n, c)."""
-        return self.native.products(False, np.ascontiguousarray(A), None, self.n_threads)[0][0]
+        [out] = self._forth(False, A)
+        return out
 
     def back(self, B):
         """Kᵀ B, (m, d)."""
-        return self._both(False, B)[0]
+        [out] = self._back(False, B)
+        return out
 
     def derivatives(self, A):
         """``∂K/∂log γ_k A``, (D, n, c)."""
         if self.n_directions == 0:
             return np.empty((0, self.native.n_rows, A.shape[1]))
-        return self.native.products(True, np.ascontiguousarray(A), None, self.n_threads)[0]
+        return self._forth(True, A)
 
     def derivatives_back(self, B):
         """``∂K/∂log γ_kᵀ B``, (D, m, d)."""
         if self.n_directions == 0:
             return np.empty((0, self.native.n_columns, B.shape[1]))
-        return self._both(True, B)
+        return self._back(True, B)
 
-    def _both(self, is_derivative, B):
-        none = np.empty((self.native.n_columns, 0))
-        B = np.ascontiguousarray(B)
-        return self.native.products(is_derivative, none, B, self.n_threads)[1]
+    def _forth(self, is_derivative, A):
+        A = np.ascontiguousarray(A)
+        out, _ = self.native.products(is_derivative, A, None, self.n_threads)
+        return out
+
+    def _back(self, is_derivative, B):
+        none, B = np.empty((self.native.n_columns, 0)), np.ascontiguousarray(B)
+        _, out = self.native.products(is_derivative, none, B, self.n_threads)
+        return out
 
     def sums(self, P, Z, W=None, has_hess=True):
         """``Σ_ij (P Zᵀ + W)_ij ∂K_ij/∂log γ_k``, (D,), and the same of second derivatives, (D, D);
         W (n, n) is symmetric, its lower triangle is read."""
         if self.n_directions == 0:
-            return np.zeros(0), np.zeros((0, 0))
+            return Sums(np.zeros(0), np.zeros((0, 0)))
         P, Z = np.ascontiguousarray(P), np.ascontiguousarray(Z)
-        return self.native.sums(P, Z, W, has_hess, self.n_threads)
+        return Sums(*self.native.sums(P, Z, W, has_hess, self.n_threads))
 
 
 def samples_of(X, name, n_features=None):

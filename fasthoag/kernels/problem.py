@@ -13,7 +13,7 @@ from fasthoag.design.gpu import find_device
 from fasthoag.design.rows import HELD_OUT, TRAIN, is_on_device
 from fasthoag.kernels.blas import blas_threads
 from fasthoag.kernels.bound import Apart, BoundKernel, Model, OneFactor, Rows, Work, split
-from fasthoag.kernels.kernel import find_kernel
+from fasthoag.kernels.kernel import LOSSES, find_kernel
 from fasthoag.kernels.model import KernelModel
 from fasthoag.kernels.pairs import FEW_ROWS, Samples, like, samples_of
 from fasthoag.kinds import numbers_of
@@ -24,7 +24,6 @@ from fasthoag.problem import check_theta, check_vector, check_weight
 from fasthoag.threads import n_threads_of
 from fasthoag.types import Array, ArrayLike, Matrix
 
-LOSSES = "squared", "logistic"
 SOLVERS = "cholesky", "cg", "nystrom"
 MANY_ROWS, N_CENTRES = 50_000, 2000
 

@@ -215,7 +215,7 @@ class KernelTrials:
         every = None if points is None else points(self.box, n_trials, seed)
         n_trials = n_trials if every is None else len(every)
         for k in range(n_trials):
-            theta = tree.ask(1)[0] if every is None else every[k]
+            [theta] = tree.ask(1) if every is None else [every[k]]
             found = self.bound.evaluate(theta, self.bound.start(), EXACT, has_tangents=False)
             if tree is not None:
                 tree.tell([found.value])

@@ -7,7 +7,7 @@ eigenvalues are λ at least, whatever rows have no curvature.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import lapack
@@ -15,6 +15,13 @@ from scipy.linalg import lapack
 from fasthoag.losses import derivative
 
 MAX_NEWTON = 100
+
+
+class Sums(NamedTuple):
+    """Sums over pairs of rows with first derivatives of K, (D,), and with second ones, (D, D)."""
+
+    grad: Any
+    hess: Any
 
 
 class Singular(ArithmeticError):

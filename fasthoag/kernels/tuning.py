@@ -4,11 +4,15 @@ import numpy as np
 
 from fasthoag.criteria import HeldOut
 from fasthoag.criteria.shared import warn_of_shared_rows
-from fasthoag.hoag import warn_unless_converged
 from fasthoag.kernels.search import EXACT, KernelSearch, KernelTrials
 from fasthoag.outer import METHODS, TRIALS
 from fasthoag.outer.record import Run
-from fasthoag.outer.result import MESSAGES, Outcome, with_coefficients
+from fasthoag.outer.result import (
+    MESSAGES,
+    Outcome,
+    warn_unless_converged,
+    with_coefficients,
+)
 from fasthoag.problem import Problem
 
 LITTLE = 0.05  # of the criterion of the intercept alone: an improvement that is worth a word

@@ -1,6 +1,7 @@
 """What a run returns: the result, its statuses as sentences that say what to do, and what they add
 where that is known."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from fasthoag.outer.minima import Minimum
 from fasthoag.outer.search import FLAT, RARE
 from fasthoag.outer.trust_region import FEW
 from fasthoag.problem import for_user
+from fasthoag.threads import stacklevel_of_user
 from fasthoag.types import Array, Record
 
 
@@ -201,6 +203,11 @@ def concluded(best, status, theta, search):
     elif search.is_common.any():
         message += common_classes(inner, search.is_common)
     return best, status, message
+
+
+def warn_unless_converged(status, message):
+    if status not in ("converged", "stopped", "stopped_early", "searched"):
+        warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel_of_user())
 
 
 def common_classes(inner, is_common):
