@@ -1,5 +1,6 @@
 # make demo: build and run the main job on real data.  make test: build and run the tests.
 # make lint: check form and habits.  make format: mend the form.  make bench: the table of the README.
+# make paper: the paper's comparison again, and its figures in docs/figures (see docs/paper.md).
 # make sanitize: the tests of the kernels, built to find reads and writes of foreign memory.
 # make fuzz: broken files and matrices for as long as FUZZ_SECONDS and FUZZ_EXAMPLES say.
 PYTHON ?= python3
@@ -20,7 +21,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_EXAMPLES ?= 5000
 FUZZ_TARGETS = text structure
 
-.PHONY: demo test tsan lint format bench sanitize fuzz clean
+.PHONY: demo test tsan lint format bench paper sanitize fuzz clean
 
 demo: $(VENV)/.built
 	$(BIN)/fasthoag demo
@@ -56,6 +57,9 @@ format: $(VENV)/.built-lint
 
 bench: $(VENV)/.built-bench
 	$(BIN)/python bench/run.py --all
+
+paper: $(VENV)/.built-paper build/hoag-2016/hoag
+	$(BIN)/python bench/paper.py
 
 # The interpreter itself is not built with the sanitizers: their libraries have to be there first.
 # What it still holds at its end is no leak of ours. Reports go past the capture of pytest.
@@ -93,6 +97,18 @@ $(VENV)/.built-lint: $(BIN)/python Makefile
 $(VENV)/.built-bench: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	touch $@ $(VENV)/.built
+
+$(VENV)/.built-paper: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --editable ".[bench,plot]"
+	touch $@ $(VENV)/.built $(VENV)/.built-bench
+
+# The paper's own code beside libraries of its time. Where these are not to be had, as for a Python
+# beyond 3.12, the figures go without it.
+HOAG_2016 ?= https://github.com/fabianp/hoag/archive/9b3c82b22c16816a39937934e9f787d0ba00a5e7.zip
+build/hoag-2016/hoag: | $(BIN)/python
+	-$(BIN)/python -m pip install --quiet --target build/hoag-2016 \
+	    --only-binary numpy,scipy,scikit-learn \
+	    numpy==1.26.4 scipy==1.11.4 scikit-learn==1.3.2 $(HOAG_2016)
 
 build/sanitize/.built: $(SOURCES)
 	$(PYTHON) -m venv build/sanitize

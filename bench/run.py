@@ -151,7 +151,7 @@ def row(r):
             short(r["ratio"], ".3g"),
             short(r["ratio_to"]),
             short(r["settings"]),
-            short(r["extra"]),
+            short({name: value for name, value in r["extra"].items() if name != "trace"}),
         )
     )
 

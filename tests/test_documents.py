@@ -16,6 +16,7 @@ from scipy.optimize import check_grad
 import fasthoag
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = "README.md", "CONTRIBUTING.md", "docs/how_it_works.md", "docs/paper.md"
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
@@ -123,7 +124,7 @@ def test_the_loss_of_the_contributing_page_has_the_values_that_it_says(tmp_path)
 # ---- names of files and functions ----
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/how_it_works.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_files_that_a_page_names_exist(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     paths = re.findall(r"`((?:fasthoag|csrc|tests|bench|docs)/[\w/]*\w\.\w+)`", text)
@@ -145,7 +146,7 @@ def test_functions_that_the_tour_names_are_in_the_files_that_it_names():
 
 def test_lines_of_the_pages_are_short():
     """All but tables, which cannot be broken."""
-    for page in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/how_it_works.md"):
+    for page in (*PAGES, "CHANGELOG.md"):
         lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
         long = [line for line in lines if len(line) > 100 and not line.startswith("|")]
         assert long == [], page

@@ -17,8 +17,6 @@ from fasthoag.io.model import (
     single_number,
 )
 from fasthoag.kernels.kernel import KERNELS, Kernel, find_kernel
-from fasthoag.kernels.model import KernelModel
-from fasthoag.kernels.pairs import samples_of
 from fasthoag.kernels.kernel import LOSSES
 from fasthoag.options import is_number
 from fasthoag.types import Array
@@ -86,6 +84,8 @@ class DualModel:
         dual_coef = dual_coef[:, None] if dual_coef.ndim == 1 else dual_coef
         intercept = np.atleast_1d(finite_numbers("intercept", self.intercept))
         check_outputs(self.loss, dual_coef, intercept)
+        from fasthoag.kernels.pairs import samples_of  # SciPy's LAPACK takes a while to import
+
         X = samples_of(self.X, "X")
         if X.shape[0] != len(dual_coef):
             raise ValueError(
@@ -113,6 +113,8 @@ class DualModel:
     def decision_function(self, X: Any) -> Array:
         """Predictions z, shape (n_rows,) with one output, else (n_rows, n_outputs)."""
         kernel = find_kernel(self.kernel, degree=self.degree, coef0=self.coef0)
+        from fasthoag.kernels.model import KernelModel
+
         model = KernelModel(kernel, self.gamma, self.X, self.dual_coef, self.intercept)
         with our_arithmetic():
             z = model.predict(X)
