@@ -154,19 +154,15 @@ def parkinson(is_quick):
     ridge: thirds by RandomState(0), z-scores from the training rows, no intercept, from gamma 1/19
     and lambda 1. Criterion: sum of squares in closed form; gap: to the best known one; unseen:
     mean square."""
-    X, y = problems.read("parkinsons/parkinsons.motor_UPDRS.bz2")
-    n = 200 if is_quick else len(y) // 3
-    order = np.random.RandomState(0).permutation(len(y))
-    train, judge, unseen = (order[k * n : (k + 1) * n] for k in range(3))
-    X = X.toarray()
-    X, y = (X - X[train].mean(axis=0)) / X[train].std(axis=0), y - y[train].mean()
+    n = 200 if is_quick else None
+    train, judge, unseen = ((X[:n], y[:n]) for X, y in problems.parkinsons(0))
     return Comparison(
         name="parkinson",
-        train=(X[train], y[train]),
-        judge=(X[judge], y[judge]),
-        unseen=(X[unseen], y[unseen]),
+        train=train,
+        judge=judge,
+        unseen=unseen,
         problem_of=lambda X, y: fasthoag.KernelProblem(X, y, fit_intercept=False),
-        theta0=np.array([-np.log(X.shape[1]), 0.0]),
+        theta0=np.array([-np.log(19), 0.0]),
         seconds=2.0 if is_quick else 20.0,
         original="KernelRidgeCV",
         n_trials={"grid": 25, "random": 30, "bayes": 30},

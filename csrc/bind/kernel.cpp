@@ -13,8 +13,8 @@ struct PyPairs : Pairs {
 // name of the pair, name of the shape, shift and degree
 using Form = std::tuple<std::string, std::string, double, double>;
 
-PyPairs pairs_of(const Form& form,                  const Doubles& X, const MaybeDoubles& Y, bool is_symmetric, bool is_shared,
-                 double scale) {
+PyPairs pairs_of(const Form& form, const Doubles& X, const MaybeDoubles& Y, bool is_symmetric,
+                 bool is_shared, double scale) {
     const auto& [pair, shape, shift, degree] = form;
     require(X.ndim() == 2 && (!Y || Y->ndim() == 2), "X and Y must have 2 dimensions");
     PyPairs out;
@@ -65,8 +65,9 @@ Doubles block(int64_t k, int64_t n, int64_t c) {
 
 void bind_kernel(py::module_& m) {
     py::class_<PyPairs>(m, "Pairs")
-        .def(py::init(&pairs_of), py::arg("form"), py::arg("X").noconvert(), py::arg("Y").noconvert(),
-             py::arg("is_symmetric"), py::arg("is_shared"), py::arg("scale") = 1.0)
+        .def(py::init(&pairs_of), py::arg("form"), py::arg("X").noconvert(),
+             py::arg("Y").noconvert(), py::arg("is_symmetric"), py::arg("is_shared"),
+             py::arg("scale") = 1.0)
         .def("diagonal",
              [](const PyPairs& pairs) {
                  require(pairs.is_symmetric, "only symmetric pairs have a diagonal");

@@ -16,8 +16,7 @@ from fasthoag.io.model import (
     probabilities,
     single_number,
 )
-from fasthoag.kernels.kernel import KERNELS, Kernel, find_kernel
-from fasthoag.kernels.kernel import LOSSES
+from fasthoag.kernels.kernel import KERNELS, LOSSES, Kernel, find_kernel
 from fasthoag.options import is_number
 from fasthoag.types import Array
 
