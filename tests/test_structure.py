@@ -147,6 +147,11 @@ def by_model(X):
     return lambda: model.predict(X)
 
 
+def by_kernel_model(X):
+    model, _ = fasthoag.KernelProblem(sound(), labels()).fit([0.0, 0.0])
+    return lambda: model.predict(X)
+
+
 ENTRANCES = {
     "Problem": lambda X: lambda: fasthoag.Problem(X, labels()),
     "Problem, low_memory": lambda X: lambda: fasthoag.Problem(X, labels(), low_memory=True),
@@ -161,6 +166,13 @@ ENTRANCES = {
     "predict": predicting,
     "score": scoring,
     "Model": by_model,
+    "KernelProblem": lambda X: lambda: fasthoag.KernelProblem(X, labels()),
+    "KernelProblem, HeldOut": lambda X: (
+        lambda: fasthoag.hoag(
+            fasthoag.KernelProblem(sound(), labels()), fasthoag.HeldOut(X, labels())
+        )
+    ),
+    "KernelModel": by_kernel_model,
 }
 
 
