@@ -72,7 +72,7 @@ def rows(loss, units=1.0):
 def criterion_of(name, X, y):
     """A criterion by name, on these rows."""
     if name == "held_out":
-        return fasthoag.HeldOut(X[:20], y[:20])
+        return fasthoag.HeldOut(2.0 * X[:20], y[:20])
     if name == "custom":
         return fasthoag.CustomCriterion(X[:20], lambda z: ((z**2).sum(), 2 * z))
     return CRITERIA[name]()

@@ -297,7 +297,9 @@ def test_flags_of_numpy_are_taken(flag):
 
 
 def test_problem_of_another_type_is_refused():
-    with pytest.raises(TypeError, match="problem must be a fasthoag.Problem; got tuple"):
+    with pytest.raises(
+        TypeError, match="problem must be a fasthoag.Problem or KernelProblem; got tuple"
+    ):
         hoag((X, Y), KFold(3))
 
 

@@ -25,7 +25,7 @@ from fasthoag.inner.newton import InnerResult
 from fasthoag.inner.precond import make_precond
 from fasthoag.null import row_weights
 from fasthoag.outer.start import default_box
-from fasthoag.threads import computed_once
+from fasthoag.threads import computed_once, stacklevel_of_user
 
 MOST_PROBES = 1 << 16
 FEW = f"{inverses.FEW_COEFFICIENTS} coefficients or {inverses.FEW_ROWS} rows"
@@ -60,7 +60,7 @@ def checked_counts(bound):
             "weight for the number of copies of its row. Scale the weights so that they add up to "
             "the number of rows, or use GCV, ApproximateLOO or KFold, where only ratios count",
             UserWarning,
-            stacklevel=4,
+            stacklevel=stacklevel_of_user(),
         )
     return bound
 

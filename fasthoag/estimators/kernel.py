@@ -146,8 +146,8 @@ class KernelEstimator(Estimator):
             return None
         return model.gamma if self.per_feature else float(model.gamma[0])
 
-    def linear_predictor(self, X):
-        """z of these rows, beside them."""
+    def linear_predictor(self, X: Matrix) -> Any:
+        """``z = Σ_i k(x, x_i) α_i + b`` of these rows, (n_rows,) or (n_rows, n_targets)."""
         check_is_fitted(self)
         rows = self._matrix(X)
         gamma = np.empty(0) if self.gamma_ is None else np.atleast_1d(self.gamma_)

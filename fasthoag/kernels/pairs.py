@@ -252,9 +252,11 @@ class Pairs:
         return Sums(*self.native.sums(P, Z, W, has_hess, self.n_threads))
 
 
-def samples_of(X, name, n_features=None):
-    """X as a float64 array or CSR matrix, with as many features as there must be."""
-    X = check_matrix(X.get() if is_on_device(X) else X, name, **SIZES)
+def samples_of(X, name, n_features=None, *, trains=False):
+    """X as a float64 array or CSR matrix, with as many features as there must be; of rows that
+    train with sizes whose squares double precision holds."""
+    X = X.get() if is_on_device(X) else X
+    X = check_matrix(X, name, **(SIZES if trains else {}))
     if n_features is not None and X.shape[1] != n_features:
         raise ValueError(f"{name} must have {n_features} features; got shape {X.shape}")
     if isinstance(X, np.ndarray):

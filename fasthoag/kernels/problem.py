@@ -133,7 +133,7 @@ class KernelProblem:
             )
         set_field("kernel", find_kernel(self.kernel, degree=self.degree, coef0=self.coef0))
         device = device_of(self.device, self.X, self.kernel)
-        set_field("X", samples_of(self.X, "X"))
+        set_field("X", samples_of(self.X, "X", trains=True))
         n, p = self.X.shape
         check_widths(self.kernel, self.X, self.per_feature)
         set_field("y", targets_of(self.y, n, "y", "X", self.loss))

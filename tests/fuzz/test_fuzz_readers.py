@@ -11,7 +11,7 @@ from fuzzing import try_cases
 from mutations import archive, broken_array, npy, parts, scrambled
 
 from fasthoag.io import Model
-from fasthoag.io.model_file import FORMAT, VERSION
+from fasthoag.io.model_file import LINEAR, VERSIONS
 
 COMPRESS = {".bz2": bz2.compress, ".gz": gzip.compress, ".xz": lzma.compress}
 TOKENS = "1 -1 +1.5e3 1:2 2:0.5 3:-1e-5 7:0 0:1 qid:3 1e999 nan 2:inf 2147483648:1 : 1: 1:1:1 -3:1"
@@ -44,7 +44,7 @@ def saved_labels(rng):
 def fields_of(**fields):
     model = Model(**fields)
     arrays = {name: np.asarray(value) for name, value in vars(model).items()}
-    return arrays | {"format": np.array(FORMAT), "version": np.array(VERSION)}
+    return arrays | {"format": np.array(LINEAR), "version": np.array(VERSIONS[LINEAR])}
 
 
 MODELS = [
