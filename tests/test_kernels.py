@@ -549,3 +549,18 @@ def test_parkinsons_has_widths_of_its_features():
     assert 2 * result.value / 1958 <= 0.98  # one width for all has 23.886
     model, _ = problem.fit(result.theta)
     assert np.mean((model.predict(test[0]) - test[1]) ** 2) < 1.2
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_factor_by_blocks_is_that_of_lapack(monkeypatch, dtype):
+    from fasthoag.kernels import cholesky
+
+    X = np.random.default_rng(0).normal(size=(130, 40))
+    K = (X @ X.T + 10 * np.eye(130)).astype(dtype)
+    expected = np.linalg.cholesky(K)
+    monkeypatch.setattr(cholesky, "LARGEST", 16)
+    monkeypatch.setattr(cholesky, "BLOCK", 16)
+    found = K.copy()
+    assert cholesky.factorise(found)
+    np.testing.assert_allclose(np.tril(found), expected, rtol=0, atol=1e3 * np.finfo(dtype).eps)
+    assert not cholesky.factorise(K - 30 * np.eye(130, dtype=dtype))

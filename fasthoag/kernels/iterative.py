@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import lapack
 
+from fasthoag.kernels.cholesky import factorise
 from fasthoag.kernels.solve import Singular
 
 TOL, MAX_STEPS = 1e-12, 300
@@ -53,10 +54,9 @@ def single_factor(pairs, n, root, lam):
         K *= root[:, None].astype(np.float32)
         K *= root.astype(np.float32)
     K.flat[:: n + 1] += np.float32(lam)
-    K, info = lapack.spotrf(K.T, lower=0, clean=0, overwrite_a=1)
-    if info != 0:
+    if not factorise(K):
         raise Singular
-    return SingleFactor(K.T)
+    return SingleFactor(K)
 
 
 def low_rank(features, lam):

@@ -11,6 +11,7 @@ from scipy.linalg import lapack
 from fasthoag import _core
 from fasthoag.design.cpu import SIZES, check_matrix
 from fasthoag.design.rows import is_on_device
+from fasthoag.kernels.cholesky import factorise
 from fasthoag.kernels.device_pairs import DevicePairs
 from fasthoag.kernels.iterative import Iterated, single_factor
 from fasthoag.kernels.kernel import Kernel
@@ -179,12 +180,12 @@ class Pairs:
         n = self.n_rows
         K = self.matrix(np.zeros((n, n)))
         K.flat[:: n + 1] += ridge
-        K, info = lapack.dpotrf(K.T, lower=0, clean=0, overwrite_a=1)
-        if info == 0:
-            K, info = lapack.dpotri(K, lower=0, overwrite_c=1)
+        if not factorise(K):
+            raise Singular
+        inverse, info = lapack.dpotri(K.T, lower=0, overwrite_c=1)
         if info != 0:
             raise Singular
-        return K.T
+        return inverse.T
 
     def factor(self, n, root, lam):
         """What has the ``inverse`` of ``λ I + D^½ K D^½``, `root` = D^½ or None."""

@@ -26,6 +26,8 @@ from fasthoag.types import Array, ArrayLike, Matrix
 
 SOLVERS = "cholesky", "cg", "nystrom"
 MANY_ROWS, N_CENTRES = 50_000, 2000
+# rows up to which all folds come from one factor, whose inverse LAPACK makes
+MOST_FOR_FOLDS = 12_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,7 +263,7 @@ class KernelProblem:
         """The rows with a factor in double precision, or None where that does not fit or is not
         wanted."""
         n = self.rows.n
-        is_wanted = self.solver == "cholesky" or (self.solver == "auto" and n <= MANY_ROWS)
+        is_wanted = self.solver == "cholesky" or (self.solver == "auto" and n <= MOST_FOR_FOLDS)
         if not is_wanted or 8.8 * n**2 > memory_of_process():
             return None
         samples = replace(self.rows.samples, solver="cholesky", centres=None)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import lapack
 
+from fasthoag.kernels.cholesky import factorise
 from fasthoag.losses import derivative
 
 MAX_NEWTON = 100
@@ -84,10 +85,9 @@ def cholesky(pairs, n, root, lam):
         K *= root[:, None]
         K *= root
     K.flat[:: n + 1] += lam
-    K, info = lapack.dpotrf(K.T, lower=0, clean=0, overwrite_a=1)
-    if info != 0:
+    if not factorise(K):
         raise Singular
-    return Cholesky(K.T)
+    return Cholesky(K)
 
 
 @dataclass(frozen=True, eq=False)

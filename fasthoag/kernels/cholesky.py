@@ -1,0 +1,39 @@
+"""Cholesky factors in place, block by block where matrices are large: LAPACK's own, as OpenBLAS has
+it on several threads, ended the process at 20,000 rows. (At 6,000 it takes less than half of the
+time of blocks, on a quiet machine.)"""
+
+import numpy as np
+from scipy.linalg import blas, lapack
+
+LARGEST, BLOCK = 8192, 2048
+
+
+def factorise(K):
+    """The lower triangle of K (n, n), C order, becomes its Cholesky factor; returns whether K is
+    positive definite."""
+    if len(K) <= LARGEST:
+        return is_factorised(K)
+    n = len(K)
+    for first in range(0, n, BLOCK):
+        end = min(first + BLOCK, n)
+        corner = np.ascontiguousarray(K[first:end, first:end])
+        if not is_factorised(corner):
+            return False
+        K[first:end, first:end] = corner
+        if end == n:
+            break
+        # the rows below: P L' = K
+        (trsm,) = blas.get_blas_funcs(("trsm",), (K,))
+        panel = trsm(1.0, corner.T, K[end:, first:end].T, side=0, lower=0, trans_a=1).T
+        K[end:, first:end] = panel
+        for i in range(0, n - end, BLOCK):
+            rows = panel[i : i + BLOCK]
+            K[end + i : end + i + BLOCK, end : end + i + BLOCK] -= rows @ panel[: i + BLOCK].T
+    return True
+
+
+def is_factorised(K):
+    """The same by LAPACK."""
+    (potrf,) = lapack.get_lapack_funcs(("potrf",), (K,))
+    _, info = potrf(K.T, lower=0, clean=0, overwrite_a=1)
+    return info == 0
