@@ -16,6 +16,7 @@ from fasthoag.threads import computed_once
 
 # relative residual of Newton's method, from the tolerance that the outer loop has at the moment
 TIGHTEST, LOOSEST = 1e-13, 1e-4
+UNKNOWN = 0.01  # an error of f over its size, from which the inner problem was not solved
 
 
 @dataclass(frozen=True, eq=False)
@@ -349,7 +350,8 @@ class BoundKernel:
             accuracy=Accuracy(max(float(found.residual), 1e-15), 1e-15, tangents=1e-10),
             n_inner=1,
             n_cg=0,
-            is_solved=bool(np.isfinite(one.value)),
+            # else Newton's method or CG ended before, and f is not known
+            is_solved=bool(one.value_error <= UNKNOWN * self.size(one.value)),
             precond=None,
         )
 

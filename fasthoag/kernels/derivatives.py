@@ -50,11 +50,6 @@ class Derivatives:
     tangents: list
 
 
-def value_of(judge, solution):
-    z = judge.pairs.product(solution.alpha) + solution.b
-    return judge.value(z)
-
-
 def derivatives_of(pairs, train, judge, solution, lam, has_tangents):
     """The `Derivatives` of a fold at its `Solution`; `train` are its rows as a `Judge`."""
     alpha, systems = solution.alpha, solution.systems
@@ -96,7 +91,7 @@ def derivatives_of(pairs, train, judge, solution, lam, has_tangents):
     Z = [moved[:, k] + direct[k] + B[k] for k in range(len(A))]
     grad_again = np.array([np.sum(c * zk) for zk in Z])
     second = judge.terms(2, z)
-    hess = np.array([[np.sum(second * a * b) + 0.0 for a in Z] for b in Z])
+    hess = np.array([[np.sum(second * a * b) for a in Z] for b in Z])
     cross = np.array([[np.sum(h * a) for a in A] for h in H])
     hess += cross + cross.T
     D = len(d_alpha)

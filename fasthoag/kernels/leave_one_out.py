@@ -16,9 +16,8 @@ FEW_ROWS = 2500
 
 
 def derivatives_of_rows(pairs, y, weight, lam, has_intercept, has_tangents):
-    """(`Derivatives`, values (n,) of the rows, α of all rows with b, relative residual),
-    y is (n, t). The Hessian is
-    for one width at most."""
+    """(`Derivatives`, values (n,) of the rows, α of all rows with b, relative residual), y is
+    (n, t). The Hessian is for one width at most."""
     n, t = y.shape
     B = inverse_of(pairs, lam, weight, has_intercept).whole()
     d, alpha = B.diagonal()[:, None], B @ y

@@ -11,7 +11,8 @@ from scipy.linalg import lapack
 from fasthoag import _core
 from fasthoag.design.cpu import SIZES, check_matrix
 from fasthoag.design.rows import is_on_device
-from fasthoag.kernels.cholesky import factorise
+from fasthoag.kernels.blas import blas_threads
+from fasthoag.kernels.cholesky import LARGEST, factorise
 from fasthoag.kernels.device_pairs import DevicePairs
 from fasthoag.kernels.iterative import Iterated, single_factor
 from fasthoag.kernels.kernel import Kernel
@@ -182,7 +183,9 @@ class Pairs:
         K.flat[:: n + 1] += ridge
         if not factorise(K):
             raise Singular
-        inverse, info = lapack.dpotri(K.T, lower=0, overwrite_c=1)
+        # on several threads it may end the process where n is large, see cholesky.py
+        with blas_threads(n if n <= LARGEST else 0, self.n_threads):
+            inverse, info = lapack.dpotri(K.T, lower=0, overwrite_c=1)
         if info != 0:
             raise Singular
         return inverse.T
