@@ -393,7 +393,8 @@ def chosen_solver(solver, n, X):
         is_cheap = n <= FEW_ROWS or not is_dense
         return "cholesky" if is_cheap and bytes_of["cholesky"] * n**2 <= room else "cg"
     needed = bytes_of.get(solver, 0) * n**2
-    if solver == "cholesky" and needed > room:
+    needs_pairs = solver == "cholesky" or (solver == "cg" and not is_dense)
+    if needs_pairs and needed > room:
         fits = int((room / bytes_of[solver]) ** 0.5)
         raise ValueError(
             f"X has {n} rows, whose kernel matrix takes {needed / 1e9:.0f} GB with solver="
