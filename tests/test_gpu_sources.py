@@ -16,7 +16,13 @@ SCATTER = [
     ("scatter.cu", (("FH_VALUE", value), ("FH_INDEX", index)))
     for value, index in (("double", "int"), ("float", "i64"))
 ]
-SOURCES = [*PASSES, *SCATTER, ("rows.cu", (("FH_LOSS", "logistic"),)), ("cg.cu", ())]
+SOURCES = [
+    *PASSES,
+    *SCATTER,
+    ("rows.cu", (("FH_LOSS", "logistic"),)),
+    ("cg.cu", ()),
+    ("fingerprint.cu", ()),
+]
 needs_nvrtc = pytest.mark.skipif(
     nvrtc.library() is None,
     reason="the wheel nvidia-cuda-nvrtc-cu12 is not installed; it is part of the extra 'test'",

@@ -147,7 +147,8 @@ class GpuDesign:
 
     def _fingerprint(self):
         """Of what came on the device, and may be read in place."""
-        return fingerprint(self.stored.rows.data) if self.is_given_on_device else None
+        values = self.stored.rows.data
+        return fingerprint(self.device, values) if self.is_given_on_device else None
 
     def check_unchanged(self):
         """Raises ValueError where X, given on the device, was changed since."""

@@ -13,7 +13,7 @@ from fasthoag.design.rows import is_on_device
 # of the free memory that X may take: blocks of coefficients and predictions need room too
 SHARE = 0.9
 SCRATCH = 80  # bytes for an entry that is sorted
-PIECE = 1 << 25  # numbers of a large array that are copied to the device at a time
+PIECE = 1 << 22  # numbers of a large array that are copied to the device at a time
 MOST_KEPT = 64  # short arrays that stay on the device
 
 
