@@ -1,7 +1,8 @@
-"""The five numbers of the GPU path, in one command of at most 8 minutes: `python3 bench/gpu.py`.
+"""The six numbers of the GPU path, in one command of at most 8 minutes: `python3 bench/gpu.py`.
 
 It builds the package in the checkout when it has to, and appends its records to records/gpu.jsonl.
-It needs CuPy, NumPy, SciPy, pybind11, setuptools and g++, but no network.
+It needs CuPy, NumPy, SciPy, pybind11, setuptools, threadpoolctl and g++, but
+no network.
 
 `--nnz 1e8` takes a smaller large problem, `--skip-cpu` leaves out the slow comparison on it.
 `--emulate` runs everything at tiny sizes with the kernels on the CPU, which shows that it works.
@@ -12,7 +13,6 @@ import argparse
 import datetime
 import gc
 import importlib.util
-import itertools
 import json
 import os
 import platform
@@ -31,6 +31,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE.parent / "tests")]
 
 import numpy as np  # noqa: E402
 import scipy.sparse as sp  # noqa: E402
+from lookalikes import a9a_like, friedman, read_news, text_like  # noqa: E402
+from parity import folds, parity  # noqa: E402
 from run import FIELDS, commit, cpu, plain  # noqa: E402
 
 BEGAN = perf_counter()
@@ -149,165 +151,6 @@ class Bench:
         from fasthoag.design.gpu import GpuDesign
 
         return GpuDesign(X, device=self.device, **options)
-
-
-# ---- 1: parity ----
-
-
-def small_problem(loss, seed, n=80, p=12):
-    from support.problems import targets
-
-    rng = np.random.default_rng(seed)
-    X = sp.csr_matrix(rng.normal(size=(n, p)) * (rng.random((n, p)) < 0.4))
-    return X, targets(loss, 0.3 + X @ rng.normal(size=p), rng)
-
-
-def folds(n, F=3):
-    """A KFold without scikit-learn, which a bare machine does not have."""
-    import fasthoag
-
-    class Folds(fasthoag.KFold):
-        def splits(self, problem):
-            return self.cv
-
-    part = np.arange(n) % F
-    return Folds([(np.flatnonzero(part != f), np.flatnonzero(part == f)) for f in range(F)])
-
-
-class Differences:
-    """The largest relative differences of the device from the CPU, and of how many cases. NaN
-    stays, so that it is no success."""
-
-    def __init__(self):
-        self.worst, self.n_cases = {"value": 0.0, "hypergradient": 0.0, "theta": 0.0}, 0
-
-    def see(self, name, difference):
-        self.worst[name] = np.maximum(self.worst[name], difference)
-
-    def see_value(self, here, there):
-        self.see("value", abs(there.value - here.value) / abs(here.value))
-
-    def see_theta(self, here, there):
-        self.see("theta", np.abs(there.theta - here.theta).max())
-
-    def see_grad(self, here, there, least=0.0):
-        size = max(np.abs(here.grad).max(), least * abs(here.value))
-        self.see("hypergradient", np.abs(there.grad - here.grad).max() / size)
-
-
-def evaluated(problem, criterion, **options):
-    """The criterion and its hypergradient at one θ, solved to rounding."""
-    from fasthoag.hypergradient import Accuracy
-
-    bound = criterion.bind(problem)
-    zero = problem.design.zeros(bound.inner.units.n_columns)
-    theta = np.full(problem.n_hyper, 0.5)
-    return bound.evaluate(theta, zero, Accuracy(1e-11, 1e-11), **options)
-
-
-def parity(bench):
-    """Criterion, hypergradient and tuned θ of every loss x penalty x criterion, on the device and
-    on the CPU."""
-    import fasthoag
-
-    # an optimum at the bound is as good for this
-    warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)
-    found, began = Differences(), perf_counter()
-    for part in (parity_of_losses, parity_of_multinomial, parity_without_rows):
-        part(bench, found)
-    worst, n = found.worst, found.n_cases
-    text = ", ".join(f"{name} {value:.0e}" for name, value in worst.items())
-    bench.record(
-        "gpu-parity",
-        "every loss x penalty x criterion",
-        [perf_counter() - began],
-        gap=worst["value"],
-        extra=worst | {"n_cases": n},
-    )
-    is_met = worst["value"] <= 1e-6 and worst["theta"] <= 1e-6 and worst["hypergradient"] <= 1e-8
-    bench.say(
-        "1",
-        f"largest relative difference from the CPU, {n} cases",
-        text,
-        "1e-6, hypergradient 1e-8",
-        is_met,
-    )
-
-
-def both(bench, X):
-    """X on the CPU and on the device."""
-    from fasthoag.design.cpu import CpuDesign
-
-    return CpuDesign(X, fit_intercept=True), bench.design(X, fit_intercept=True)
-
-
-def parity_of_losses(bench, found):
-    """Every loss, penalty and criterion with held-out rows."""
-    import fasthoag
-    from fasthoag.losses import LOSSES
-
-    p = 12
-    penalties = {
-        "ridge": fasthoag.Ridge(),
-        "group": fasthoag.GroupRidge(np.arange(p) % 3),
-        "feature": fasthoag.FeatureRidge(),
-        "structured": fasthoag.StructuredRidge(np.column_stack([np.ones(p), np.arange(p) / p])),
-        "sum": fasthoag.Ridge() + fasthoag.GroupRidge(np.arange(p) % 2),
-    }
-    for loss, (name, penalty) in itertools.product(LOSSES, penalties.items()):
-        (X, y), (X_val, y_val) = small_problem(loss, 0), small_problem(loss, 1)
-        for criterion in (fasthoag.HeldOut(X_val, y_val), folds(len(y))):
-            problems = [
-                fasthoag.Problem(design, y, loss=loss, penalty=penalty) for design in both(bench, X)
-            ]
-            here, there = (evaluated(problem, criterion) for problem in problems)
-            found.see_value(here, there)
-            found.see_grad(here, there, least=1e-3)
-            # the search itself, to the rounding of its steps
-            if name == "ridge" and not LOSSES[loss].has_kinks:
-                found.see_theta(
-                    *(fasthoag.hoag(one, criterion, tol=1e-7, bounds=(-6, 6)) for one in problems)
-                )
-            found.n_cases += 1
-
-
-def parity_of_multinomial(bench, found):
-    """One strength for all classes, and one for each."""
-    import fasthoag
-
-    X, y = small_problem("squared", 0)
-    y = np.digitize(y, np.quantile(y, [0.3, 0.7])).astype(float)
-    one = fasthoag.Ridge()
-    for penalty, has_tangents in ((one, True), (fasthoag.PerClass(one, 3), False)):
-        here, there = (
-            evaluated(
-                fasthoag.Problem(design, y, loss="multinomial", penalty=penalty),
-                folds(len(y)),
-                has_tangents=has_tangents,
-            )
-            for design in both(bench, X)
-        )
-        found.see_value(here, there)
-        found.see_grad(here, there)
-        found.n_cases += 1
-
-
-def parity_without_rows(bench, found):
-    """Whole tunings by the criteria that have no rows of their own."""
-    import fasthoag
-    from fasthoag.criteria import CRITERIA
-
-    X, y = small_problem("squared", 0)
-    for rule in CRITERIA.values():
-        if "hessian" in rule.gives:
-            continue
-        here, there = (
-            fasthoag.hoag(fasthoag.Problem(design, y, loss="squared"), rule(), tol=1e-7)
-            for design in both(bench, X)
-        )
-        found.see_value(here, there)
-        found.see_theta(here, there)
-        found.n_cases += 1
 
 
 # ---- 2: one Hessian product ----
@@ -462,60 +305,6 @@ def product(bench, n_rows, n_features, per_row, dtype, name, bandwidth):
 
 
 # ---- 3 and 4: whole tunings ----
-
-
-def read_news():
-    """20 newsgroups where the files are, else a look-alike; (X, y, X_val, y_val, name)."""
-    from fasthoag import load_svmlight
-
-    folder = (
-        Path(os.environ.get("FASTHOAG_DATA") or HERE.parents[1] / "shared" / "data")
-        / "20newsgroups"
-    )
-    paths = [folder / f"20news-bydate.counts.{part}.bz2" for part in ("train", "test")]
-    if all(path.exists() for path in paths):
-        X, y = load_svmlight(str(paths[0]))
-        X_val, y_val = load_svmlight(str(paths[1]), n_features=X.shape[1])
-        return (
-            unit_rows(X),
-            np.where(y > 10, 1.0, -1.0),
-            unit_rows(X_val),
-            np.where(y_val > 10, 1.0, -1.0),
-            "20 newsgroups",
-        )
-    X, y = text_like(18846, 130107, 150)
-    return X[:11314], y[:11314], X[11314:], y[11314:], "look-alike of 20 newsgroups"
-
-
-def unit_rows(X):
-    norms = np.sqrt(np.asarray(X.multiply(X).sum(axis=1)).ravel())
-    return sp.diags(1 / np.where(norms > 0, norms, 1)) @ X.tocsr()
-
-
-def text_like(n_rows, n_features, n_words, seed=0):
-    """Rows of unit norm of `n_words` draws with frequency ~ 1/rank, and labels of a logistic
-    model."""
-    rng = np.random.default_rng(seed)
-    rank = np.exp(np.log(n_features + 1) * rng.random(n_rows * n_words)).astype(np.int64) - 1
-    where = np.repeat(np.arange(n_rows), n_words), rng.permutation(n_features)[rank % n_features]
-    X = sp.csr_matrix((np.ones(len(rank)), where), shape=(n_rows, n_features))
-    X = sp.csr_matrix(unit_rows(X))
-    z = X @ rng.normal(size=n_features)
-    return X, np.where(rng.random(n_rows) < 1 / (1 + np.exp(-3 * z / z.std())), 1.0, -1.0)
-
-
-def a9a_like(n_rows, seed=0):
-    """14 of 123 binary features a row, as a9a."""
-    rng = np.random.default_rng(seed)
-    columns = np.column_stack(
-        [rng.integers(9 * g, 9 * g + min(9, 123 - 9 * g), n_rows) for g in range(14)]
-    )
-    X = sp.csr_matrix(
-        (np.ones(columns.size), columns.ravel(), np.arange(0, columns.size + 1, 14)),
-        shape=(n_rows, 123),
-    )
-    z = X @ rng.normal(size=123)
-    return X, np.where(rng.random(n_rows) < 1 / (1 + np.exp(-z)), 1.0, -1.0)
 
 
 def tune(bench, X, y, criterion, device, repeats):
@@ -738,6 +527,75 @@ def memory(bench):
         del design
 
 
+# ---- 6: kernel models ----
+
+
+def kernels(bench):
+    """Whole tunings of kernel ridge, one width and the strength, on the device and on the CPU."""
+    import fasthoag
+
+    tiny = bench.options.emulate
+    sizes = [("hold-out", 60)] if tiny else [("hold-out", 2000), ("5-fold", 5000)]
+    for kind, n in sizes:
+        X, y = friedman(n)
+        criterion = folds(n, 5) if kind == "5-fold" else fasthoag.HeldOut(*friedman(n, 1))
+        tuned = {}
+        for device in ("gpu", "cpu"):
+            seconds, result = tune_kernel(bench, (X, y), criterion, device, 1 if tiny else 3)
+            tuned[device] = median(seconds), result
+            bench.record(
+                "gpu-kernel",
+                f"{kind} of {n} rows, {device}",
+                seconds,
+                n_passes=result.n_passes,
+                criterion=result.value,
+                gap=abs(result.value / tuned["gpu"][1].value - 1),
+                status=result.status,
+                extra={"theta": result.theta},
+            )
+        (here, first), (there, second) = tuned["gpu"], tuned["cpu"]
+        gap = abs(first.value / second.value - 1)
+        shown = f"{here:.3g} s against {there:.3g} s, gap {gap:.0e}"
+        bench.say("6", f"kernel ridge, {kind} of {n} rows", shown, "gap 1e-8", gap <= 1e-8)
+    if not tiny:
+        n = 20_000
+        held_out = fasthoag.HeldOut(*friedman(5000, 1))
+        seconds, result = tune_kernel(bench, friedman(n), held_out, "gpu", 2)
+        bench.record(
+            "gpu-kernel",
+            f"hold-out of {n} rows, gpu",
+            seconds,
+            n_passes=result.n_passes,
+            criterion=result.value,
+            status=result.status,
+            extra={"theta": result.theta},
+        )
+        shown = f"{median(seconds):.3g} s, {result.status}"
+        bench.say("6", f"kernel ridge, hold-out of {n} rows", shown, "", None)
+
+
+def tune_kernel(bench, rows, criterion, device, repeats):
+    """Seconds of whole tunings, warm, and the result."""
+    import fasthoag
+    from fasthoag.kernels import problem
+
+    results = []
+    find = problem.find_device
+    problem.find_device = lambda: bench.device  # the emulated one too
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            seconds = bench.times(
+                lambda: results.append(
+                    fasthoag.hoag(fasthoag.KernelProblem(*rows, device=device), criterion)
+                ),
+                repeats,
+            )
+    finally:
+        problem.find_device = find
+    return seconds, results[-1]
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -778,6 +636,7 @@ def main():
         ]
     bench.attempt(tunings)
     bench.attempt(memory)
+    bench.attempt(kernels)
     found = None
     for size in sizes:
         del found

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from support.designs import needs_gpu
+from support.designs import DEVICE, NO_GPU, needs_gpu
 from support.host_device import DeviceArray, HostDevice
 from support.made_up_cupy import ArrayOf, DeviceCsr, MadeUpCupy, cupy_reporting
 from support.problems import sparse_problem
@@ -16,6 +16,7 @@ from support.problems import sparse_problem
 import fasthoag
 from fasthoag.design.cpu import CpuDesign
 from fasthoag.design.gpu import CupyDevice, GpuDesign, describe_device
+from fasthoag.design.gpu.matrix import fingerprint
 
 BENCH = pathlib.Path(__file__).resolve().parents[1] / "bench" / "gpu.py"
 
@@ -127,12 +128,32 @@ def test_values_on_the_device_that_change_are_told(on_host, kind):
         fasthoag.hoag(problem, fasthoag.KFold(3))
 
 
+@pytest.mark.parametrize("n", [1, 255, 256, 70_001])
+def test_a_fingerprint_sees_every_word_and_its_place(n):
+    rng = np.random.default_rng(0)
+    words = rng.integers(-(2**31), 2**31, n, dtype=np.int32)
+    devices = [HostDevice(), HostDevice(8, 4), *([] if NO_GPU else [DEVICE])]
+
+    def seen(words):
+        [one] = {fingerprint(device, device.xp.asarray(words)) for device in devices}
+        return one
+
+    before = seen(words)
+    for at in {0, n // 2, n - 1}:
+        for bit in (0, 15, 31):
+            changed = words.copy()
+            changed.view(np.uint32)[at] ^= np.uint32(1 << bit)
+            assert seen(changed) != before
+    if n > 1:
+        assert seen(np.roll(words, 35)) != before
+
+
 def test_the_benchmark_runs_where_only_its_few_needs_are(tmp_path):
     """Emulated, and without scikit-learn, Numba and what else a bare machine lacks; every number
     has its line and its record."""
     code = (
         "import runpy, sys\nsys.modules.update(dict.fromkeys(('sklearn', 'numba', 'pytest', "
-        "'threadpoolctl', 'joblib', 'typer', 'rich', 'hypothesis')))\nsys.argv = ['gpu.py', "
+        "'joblib', 'typer', 'rich', 'hypothesis')))\nsys.argv = ['gpu.py', "
         f"'--emulate', '--records', {str(tmp_path)!r}]\nrunpy.run_path({str(BENCH)!r}, "
         "run_name='__main__')"
     )
@@ -140,7 +161,7 @@ def test_the_benchmark_runs_where_only_its_few_needs_are(tmp_path):
     assert ran.returncode == 0, ran.stderr
     assert "emulated on the CPU" in ran.stdout
     assert " met" in ran.stdout
-    for number in "12345":
+    for number in "123456":
         assert any(line.startswith(number) for line in ran.stdout.splitlines()), number
     records = [json.loads(line) for line in (tmp_path / "gpu.jsonl").read_text().splitlines()]
     assert {record["case"] for record in records} == {
@@ -150,6 +171,7 @@ def test_the_benchmark_runs_where_only_its_few_needs_are(tmp_path):
         "gpu-small",
         "gpu-kfold-large",
         "gpu-memory",
+        "gpu-kernel",
     }
 
 
