@@ -417,10 +417,10 @@ def _box(bounds, n_hyper):
     if bounds is None:
         return None
     try:
-        low, high = (
-            np.broadcast_to(numbers_of(side, "bounds"), (n_hyper,)).astype(np.float64)
-            for side in bounds
-        )
+        sides = [numbers_of(side, "bounds") for side in bounds]
+        if any(side.dtype == bool for side in sides):
+            raise TypeError("booleans are no bounds")
+        low, high = (np.broadcast_to(side, (n_hyper,)).astype(np.float64) for side in sides)
     except (TypeError, ValueError):
         raise ValueError(
             f"bounds must be a pair (low, high) of numbers or of arrays of shape ({n_hyper},); got "

@@ -1,6 +1,8 @@
 """What is taken for numbers and what for labels: every array of the user passes here, so that no
 kind of array is read as something else than it says."""
 
+import re
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,18 @@ import numpy as np
 from fasthoag.design.rows import is_on_device
 
 REAL_KINDS = "fiub"  # of NumPy's types: floats, integers and bools
+
+
+@contextmanager
+def named(argument):
+    """Errors of checks inside, with the name of the argument where they have none."""
+    try:
+        yield
+    except (TypeError, ValueError, ArithmeticError) as error:
+        if any(re.search(rf"\b{word}\b", str(error)) for word in argument.split(" or ")):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{argument}: {error}") from error
 
 
 def array_of(values: Any, name: str) -> Any:

@@ -263,6 +263,10 @@ FLAGS_FOR_NUMBERS = {
     "max_iter of hoag": lambda: hoag(real(), KFold(3), max_iter=True),
     "step of check_hypergrad": lambda: fasthoag.check_hypergrad(real(), KFold(3), [0.0], step=True),
     "fit_intercept of ShardedDesign": lambda: fasthoag.ShardedDesign([X], fit_intercept=1),
+    "layout of ShardedDesign": lambda: fasthoag.ShardedDesign([X], layout=3),
+    "theta0 of hoag": lambda: hoag(real(), KFold(3), True),
+    "theta of check_hypergrad": lambda: fasthoag.check_hypergrad(real(), KFold(3), [True]),
+    "bounds of hoag": lambda: hoag(real(), KFold(3), bounds=(False, 5.0)),
     "low_memory of ShardedDesign": lambda: fasthoag.ShardedDesign([X], low_memory="no"),
 }
 
@@ -281,6 +285,12 @@ NOTHING = {
     "parts": lambda: fasthoag.SumPenalty(()),
     "schedule": lambda: hoag(real(), KFold(3), method="hoag", schedule=""),
 }
+
+
+@pytest.mark.parametrize("argument", ["stop_on", "unseen"])
+def test_rows_that_are_watched_are_refused_by_the_name_of_their_argument(argument):
+    with pytest.raises(ValueError, match=f"{argument}: X_val must have"):
+        hoag(real(), KFold(3), **{argument: fasthoag.HeldOut(X[:, :-1], REAL)})
 
 
 @pytest.mark.parametrize("case", NOTHING)

@@ -172,6 +172,8 @@ class ShardedDesign:
         flags = (options.get(name, False) for name in ("low_memory", "deterministic"))
         check_options(fit_intercept, *flags)
         # of sums in this process; a place may have more cores
+        if not (layout is None or isinstance(layout, Layout)):
+            raise TypeError(f"layout must be the layout of another design, or None; got {layout!r}")
         self.n_threads = n_threads_of(options.get("n_threads"), warns=not isinstance(blocks, Place))
         if not isinstance(blocks, Place):
             if not isinstance(blocks, (list, tuple)) or len(blocks) == 0:

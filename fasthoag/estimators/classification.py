@@ -13,11 +13,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from fasthoag.criteria.folds import check_fold_classes, mask_of_folds, split_weight
 from fasthoag.design import to_host
 from fasthoag.estimators.estimator import Estimator
-from fasthoag.estimators.kinds import named
 from fasthoag.estimators.parameters import find_loss_among, with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.tuned import TunedEstimator
-from fasthoag.kinds import numbers_of
+from fasthoag.kinds import named, numbers_of
 from fasthoag.losses import find_loss, likeliest, log_probabilities
 from fasthoag.outer.start import default_box
 from fasthoag.types import Matrix

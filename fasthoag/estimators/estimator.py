@@ -10,11 +10,11 @@ from sklearn.utils.validation import _check_sample_weight, _check_y, validate_da
 from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria.folds import check_is_cv
 from fasthoag.design import is_on_device, to_host
-from fasthoag.estimators.kinds import named, of_numbers
+from fasthoag.estimators.kinds import of_numbers
 from fasthoag.estimators.parameters import with_parameters
 from fasthoag.estimators.placement import check_there
 from fasthoag.hoag import check_options
-from fasthoag.kinds import labels_of, numbers_of
+from fasthoag.kinds import labels_of, named, numbers_of
 from fasthoag.options import check_flag
 from fasthoag.outer.trials import DRAWING, check_seed, check_trials
 from fasthoag.threads import check_n_threads

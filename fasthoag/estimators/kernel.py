@@ -17,7 +17,6 @@ from fasthoag.design import is_on_device
 from fasthoag.design.cpu import check_numbers
 from fasthoag.estimators.classification import CLASS_WEIGHT, LogLossClassifier
 from fasthoag.estimators.estimator import Estimator
-from fasthoag.estimators.kinds import named
 from fasthoag.estimators.parameters import KERNEL, with_parameters
 from fasthoag.estimators.placement import beside, rows_here
 from fasthoag.estimators.regression import level_of

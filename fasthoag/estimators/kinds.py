@@ -1,7 +1,5 @@
 """What scikit-learn's checks of arrays let pass, or refuse without the name of the argument."""
 
-import re
-from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import scipy.sparse as sp
@@ -16,18 +14,6 @@ class Table(Protocol):
 
     dtypes: Any
     iloc: Any
-
-
-@contextmanager
-def named(argument):
-    """Errors of checks inside, with the name of the argument where they have none."""
-    try:
-        yield
-    except (TypeError, ValueError, ArithmeticError) as error:
-        if any(re.search(rf"\b{word}\b", str(error)) for word in argument.split(" or ")):
-            raise
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{argument}: {error}") from error
 
 
 def of_numbers(X, name):

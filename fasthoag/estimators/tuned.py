@@ -14,12 +14,12 @@ from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
 from fasthoag.design import to_host
 from fasthoag.estimators.estimator import Estimator
-from fasthoag.estimators.kinds import named
 from fasthoag.estimators.parameters import with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.strengths import penalty_for
 from fasthoag.hoag import hoag, one_standard_error
 from fasthoag.inner.precond import SMALL
+from fasthoag.kinds import named
 from fasthoag.outer.result import ConvergenceWarning, HoagResult
 from fasthoag.outer.search import is_many
 from fasthoag.outer.trials import TRIALS

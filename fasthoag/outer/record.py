@@ -6,6 +6,7 @@ import time
 import numpy as np
 
 from fasthoag.arithmetic import arithmetic_of_user
+from fasthoag.kinds import named
 
 PATIENCE = 5  # steps without a lower loss on the rows of stop_on
 
@@ -25,11 +26,14 @@ class Run:
             [],
             began,
         )
-        self._watched = {
-            name: rule.bind(problem)
-            for name, rule in (("stop_value", stop_on), ("unseen_value", unseen))
-            if rule is not None
-        }
+        self._watched = {}
+        for argument, name, rule in (
+            ("stop_on", "stop_value", stop_on),
+            ("unseen", "unseen_value", unseen),
+        ):
+            if rule is not None:
+                with named(argument):
+                    self._watched[name] = rule.bind(problem)
         self._apart = {
             id(w.rows.design): w
             for w in self._watched.values()
