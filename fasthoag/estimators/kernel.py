@@ -25,6 +25,7 @@ from fasthoag.kernels.kernel import find_kernel
 from fasthoag.kernels.model import KernelModel
 from fasthoag.kernels.problem import KernelProblem, check_solver
 from fasthoag.kernels.search import Scale
+from fasthoag.kinds import named
 from fasthoag.outer.result import ConvergenceWarning
 from fasthoag.threads import stacklevel_of_user
 from fasthoag.types import ArrayLike, Matrix
