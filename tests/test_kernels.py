@@ -564,3 +564,30 @@ def test_a_factor_by_blocks_is_that_of_lapack(monkeypatch, dtype):
     assert cholesky.factorise(found)
     np.testing.assert_allclose(np.tril(found), expected, rtol=0, atol=1e3 * np.finfo(dtype).eps)
     assert not cholesky.factorise(K - 30 * np.eye(130, dtype=dtype))
+
+
+def test_cg_does_not_go_on_against_rounding():
+    from fasthoag.kernels.iterative import MAX_STEPS, conjugate_gradients
+
+    rng = np.random.default_rng(0)
+    Q = np.linalg.qr(rng.normal(size=(60, 60)))[0]
+    A = (Q * np.logspace(8, 0, 60)) @ Q.T
+    b = rng.normal(size=(60, 2))
+    rough = np.linalg.inv((Q * (np.logspace(8, 0, 60) * rng.uniform(1, 30, 60))) @ Q.T)
+    x, n_steps = conjugate_gradients(lambda p: A @ p, b, lambda r: rough @ r, 1e-11)
+    assert 10 < n_steps < MAX_STEPS
+    assert np.linalg.norm(b - A @ x) <= 1e-7 * np.linalg.norm(b)
+
+
+def test_where_low_rank_is_singular_another_factor_is_taken(monkeypatch):
+    from fasthoag.kernels import nystrom
+
+    monkeypatch.setattr(nystrom, "JITTER", -1.0)
+    X, y = made_up()
+    held_out = fasthoag.HeldOut(*made_up(n=30, seed=1))
+    theta = np.array([-0.4, -1.0])
+    one, other = (
+        at(fasthoag.KernelProblem(X, y, solver=solver).judged_by(held_out), theta)
+        for solver in ("cg", "cholesky")
+    )
+    np.testing.assert_allclose(one.value, other.value, rtol=1e-8)

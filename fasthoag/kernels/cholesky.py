@@ -5,7 +5,7 @@ time of blocks, on a quiet machine.)"""
 import numpy as np
 from scipy.linalg import blas, lapack
 
-LARGEST, BLOCK = 8192, 2048
+LARGEST, BLOCK = 8192, 1024
 
 
 def factorise(K):
@@ -20,16 +20,22 @@ def factorise(K):
         if not is_factorised(corner):
             return False
         K[first:end, first:end] = corner
-        if end == n:
-            break
-        # the rows below: P L' = K
-        (trsm,) = blas.get_blas_funcs(("trsm",), (K,))
-        panel = trsm(1.0, corner.T, K[end:, first:end].T, side=0, lower=0, trans_a=1).T
-        K[end:, first:end] = panel
-        for i in range(0, n - end, BLOCK):
-            rows = panel[i : i + BLOCK]
-            K[end + i : end + i + BLOCK, end : end + i + BLOCK] -= rows @ panel[: i + BLOCK].T
+        eliminate(K, first, end, corner)
     return True
+
+
+def eliminate(K, first, end, corner):
+    """What is left of K without the columns whose factor is `corner`; their rows below it become
+    P with P L' = K. One panel and one tile are all that is held beside K."""
+    (trsm,) = blas.get_blas_funcs(("trsm",), (K,))
+    panel = np.asfortranarray(K[end:, first:end].T)
+    panel = trsm(1.0, corner.T, panel, side=0, lower=0, trans_a=1, overwrite_b=1).T
+    K[end:, first:end] = panel
+    rest, n = K[end:, end:], len(panel)
+    tiles = [slice(i, min(i + BLOCK, n)) for i in range(0, n, BLOCK)]
+    for i, rows in enumerate(tiles):
+        for columns in tiles[: i + 1]:
+            rest[rows, columns] -= panel[rows] @ panel[columns].T
 
 
 def is_factorised(K):

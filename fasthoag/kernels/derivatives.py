@@ -70,9 +70,14 @@ def derivatives_of(pairs, train, judge, solution, lam, has_tangents):
             [one[1] for one in found], axis=1
         )
 
-    pi, q_b = (one[..., 0, :] for one in solve(-back[:, None], c.sum(axis=0)[None]))
-    both = pairs.derivatives(np.concatenate([alpha, pi], axis=1))
-    d_alpha, d_pi = both[:, :, :t], both[:, :, t:]
+    # adjoint and tangents in one block: CG makes K once for all of its columns
+    d_alpha = pairs.derivatives(alpha) if has_tangents else ()
+    moving = [*d_alpha, -(solution.z - solution.b)] if has_tangents else []
+    totals = np.zeros((1 + len(moving), t))
+    totals[0] = c.sum(axis=0)
+    beta, B = solve(np.stack([-back, *moving], axis=1), totals)
+    pi, q_b, B = np.ascontiguousarray(beta[:, 0]), B[0], B[1:]
+    d_pi = pairs.derivatives(pi)
     q = (back - pairs.product(pi) - q_b) / lam
     H = [*(judge.pairs.derivatives_back(c) - d_pi), -lam * q]
     grad = np.array([np.sum(h * alpha) for h in H])
@@ -82,9 +87,7 @@ def derivatives_of(pairs, train, judge, solution, lam, has_tangents):
         scale = np.array([np.sum(np.abs(h * alpha)) for h in H])
         error = float(np.linalg.norm(scale)) * relative_residual(solution, lam)
         return Derivatives(value, value_error, grad, error, None, [])
-    G = np.stack([*d_alpha, -(solution.z - solution.b)], axis=1)
-    beta, B = solve(G, np.zeros((G.shape[1], t)))
-    A = list(np.ascontiguousarray(beta.transpose(1, 0, 2)))
+    A = list(np.ascontiguousarray(beta[:, 1:].transpose(1, 0, 2)))
     A[-1] = A[-1] - alpha
     moved = judge.pairs.product(np.concatenate(A, axis=1)).reshape(len(z), len(A), t)
     direct = [*judge.pairs.derivatives(alpha), 0.0]

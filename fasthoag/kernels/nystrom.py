@@ -87,7 +87,9 @@ class NystromPairs:
 
     def factor(self, n, root, lam):
         features = self.features()
-        return low_rank(features if root is None else root[:, None] * features, lam)
+        if root is not None:
+            features *= root[:, None]
+        return low_rank(features, lam)
 
 
 def derivatives(pairs, left, right, A):

@@ -14,7 +14,7 @@ from fasthoag.design.rows import is_on_device
 from fasthoag.kernels.blas import blas_threads
 from fasthoag.kernels.cholesky import LARGEST, factorise
 from fasthoag.kernels.device_pairs import DevicePairs
-from fasthoag.kernels.iterative import Iterated, single_factor
+from fasthoag.kernels.iterative import Iterated, single_factor, unless_singular
 from fasthoag.kernels.kernel import Kernel
 from fasthoag.kernels.nystrom import NystromPairs
 from fasthoag.kernels.solve import Singular, Sums, cholesky
@@ -24,10 +24,10 @@ from fasthoag.threads import computed_once
 # features from which a number a pair is kept, for all widths: reading it takes less than adding up
 MANY_FEATURES = 64
 FEW_ROWS = 6000  # up to which a factor in double precision takes less than other ways
-# A factor of low rank is enough where the eigenvalues that it leaves out add up to so many λ:
-# CG takes the root of that in steps at most. One in single precision is where its error is a tenth
-# of λ.
-NEARLY_ALL, SINGLE = 300.0, 6e-7
+# What a factor of low rank leaves out of the trace of K is at most (n / N_A_STEP)² λ: the steps of
+# CG, n² operations each, grow with its root, and a full factor takes n³ / 3.
+N_A_STEP = 250
+SINGLE = 2e-8  # λ over the trace, from which CG takes up to 20 steps with a factor in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,20 +194,30 @@ class Pairs:
         """What has the ``inverse`` of ``λ I + D^½ K D^½``, `root` = D^½ or None."""
         if self.solver == "cholesky":
             return cholesky(self, n, root, lam)
-        diagonal, room = self.native.diagonal(), memory_of_process()
-        weight = 1.0 if root is None else root**2
-        low_rank = self.through_centres().factor(n, root, lam)
-        tail = np.sum(weight * diagonal) - np.sum(low_rank.features**2)
-        if tail <= NEARLY_ALL * lam:
-            return Iterated(self, low_rank, root, lam)
-        is_single = SINGLE * np.sum(weight * diagonal) <= lam and 4.8 * n**2 < room
-        if not is_single and 9.6 * n**2 < room:
+        precond = self.preconditioner(n, root, lam)
+        if precond is None:
             return cholesky(self, n, root, lam)
-        try:
-            precond = single_factor(self, n, root, lam) if is_single else low_rank
-        except Singular:  # the other one is slower, and no less exact
-            precond = low_rank
         return Iterated(self, precond, root, lam)
+
+    def preconditioner(self, n, root, lam):
+        """What CG takes fewer operations with than a factor in double precision does, or None. A
+        full factor is made when that of low rank is gone: both are large."""
+        weight = 1.0 if root is None else root**2
+        trace = float(np.sum(weight * self.native.diagonal()))
+        bytes_a_pair = memory_of_process() / n**2
+        low_rank = unless_singular(self.through_centres().factor, n, root, lam)
+        if low_rank is not None:
+            is_near = trace - low_rank.trace <= (n / N_A_STEP) ** 2 * lam
+            if is_near or bytes_a_pair < 4.8:
+                return low_rank
+        del low_rank
+        if SINGLE * trace <= lam and bytes_a_pair >= 4.8:
+            single = unless_singular(single_factor, self, n, root, lam)
+            if single is not None:
+                return single
+        if bytes_a_pair >= 9.6:
+            return None
+        return self.through_centres().factor(n, root, lam)  # slower, and no less exact
 
     def matrix(self, out, order=0):
         """K, or a derivative in the logarithm of the one width, into `out` (n, m); of symmetric

@@ -42,25 +42,28 @@ class Cholesky:
         return np.ascontiguousarray(x)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class System:
     """The system of all that is linear. `factor` has the inverse of ``λ I + D^½ K D^½``; `root` is
-    D^½ (n,), or None for ones; `direction` (n,) is that of the intercept, or None."""
+    D^½ (n,), or None for ones; `direction` (n,), the inverse times `root`, is that of the
+    intercept."""
 
     factor: Any
     root: Any
-    direction: Any
-
-    @property
-    def has_intercept(self):
-        return self.direction is not None
+    has_intercept: bool
+    direction: Any = None  # from the first call of `solve`, of whose block it is a column
 
     def solve(self, G, total=0.0):
         """β (n, c) and ḃ (c,) for G (n, c) and totals (c,) or one."""
-        a = self.factor.inverse(-self.rooted(G))
-        if self.direction is None:
-            return self.rooted(a), np.zeros(G.shape[1])
+        a = -self.rooted(G)
+        if not self.has_intercept:
+            return self.rooted(self.factor.inverse(a)), np.zeros(G.shape[1])
         root = np.ones(len(G)) if self.root is None else self.root
+        if self.direction is None:
+            a = self.factor.inverse(np.column_stack([a, root]))
+            a, self.direction = a[:, :-1], a[:, -1]
+        else:
+            a = self.factor.inverse(a)
         b = (root @ a - total) / (root @ self.direction)
         return self.rooted(a - self.direction[:, None] * b), b
 
@@ -71,11 +74,7 @@ class System:
 def system(pairs, n, curvature, lam, has_intercept):
     """The `System` at these curvatures (n,), or None for ones."""
     root = None if curvature is None else np.sqrt(curvature)
-    factor = pairs.factor(n, root, lam)
-    if not has_intercept:
-        return System(factor, root, None)
-    ones = np.ones((n, 1)) if root is None else root[:, None]
-    return System(factor, root, factor.inverse(ones)[:, 0])
+    return System(pairs.factor(n, root, lam), root, has_intercept)
 
 
 def cholesky(pairs, n, root, lam):
