@@ -48,6 +48,7 @@ __all__ = [
     "QuantileRegressorCV",
     "Ridge",
     "RidgeCV",
+    "RidgeClassifierCV",
     "SampleWeights",
     "ShardedDesign",
     "SharedRows",
@@ -105,6 +106,7 @@ _MODULES = {
     "QuantileRegressorCV": "estimators",
     "Ridge": "penalties",
     "RidgeCV": "estimators",
+    "RidgeClassifierCV": "estimators",
     "SampleWeights": "tuned",
     "ShardedDesign": "design.sharded",
     "SharedRows": "criteria.shared",
@@ -154,6 +156,7 @@ if TYPE_CHECKING:
         LogisticRegressionCV,
         PoissonRegressorCV,
         QuantileRegressorCV,
+        RidgeClassifierCV,
         RidgeCV,
         TweedieRegressorCV,
     )

@@ -137,23 +137,37 @@ def mean_curvature(inner):
 def check_finite_fit(inner, free, trains):
     """Raises ValueError where a fold's training rows drive coefficients without a penalty to
     infinity: these alone tell classes apart, or counts of 0 from others."""
-    sides = sides_of(inner.loss, inner.rows.y)
     for fold in (None, *range(trains.shape[1] if inner.rows.mask is not None else 0)):
-        rows = trains.any(axis=1) if fold is None else trains[:, fold]
-        for what, side in sides:
-            args = free.columns[rows], side[rows], inner.design.has_intercept
-            several = inner.loss.n_classes > 1 and what == "classes"
-            direction = between_classes(*args) if several else separation(*args)
-            if direction is None:
-                continue
-            names = ", ".join(map(str, free.features[np.abs(direction) > 1e-6][:5]))
-            where = "" if fold is None else f" in the training part of fold {fold}"
-            raise ValueError(
-                f"X has features without a penalty (penalty_factor 0), {names}, that separate "
-                f"{what} from other rows{where}, as a level does that is seen with one class only: "
-                "the loss falls for ever as their coefficients grow, so that no finite ones are "
-                "best. Give them a positive penalty_factor, join rare levels or drop the features"
-            )
+        found = separated(inner, free, trains.any(axis=1) if fold is None else trains[:, fold])
+        if found is None:
+            continue
+        where = "" if fold is None else f" in the training part of fold {fold}"
+        raise ValueError(
+            f"X has features without a penalty (penalty_factor 0), {found[0]}, that separate "
+            f"{found[1]} from other rows{where}, as a level does that is seen with one class only: "
+            "the loss falls for ever as their coefficients grow, so that no finite ones are best. "
+            "Give them a positive penalty_factor or strength, join rare levels or drop the features"
+        )
+
+
+def separated(inner, free, rows):
+    """Which of these features tell what apart in these rows, as two phrases, or None."""
+    for what, side in sides_of(inner.loss, inner.rows.y):
+        args = free.columns[rows], side[rows], inner.design.has_intercept
+        several = inner.loss.n_classes > 1 and what == "classes"
+        direction = between_classes(*args) if several else separation(*args)
+        if direction is not None:
+            features = free.features[np.abs(direction) > 1e-6][:5]
+            return ", ".join(map(str, features)), what
+    return None
+
+
+def separated_at_once(inner):
+    """The same of all features without a penalty and of all rows that train."""
+    features = free_features(inner.penalty, inner.n_features)
+    trains = (row_weights(inner.rows) > 0).any(axis=1)
+    found = (separated(inner, free, trains) for free in blocks(inner.design, features))
+    return next((one for one in found if one is not None), None)
 
 
 def between_classes(columns, y, has_intercept):
@@ -188,7 +202,7 @@ def sides_of(loss, y):
         every = [(f"class {c}", np.where(y == c, 1, -1)) for c in range(loss.n_classes)]
         return [] if is_smoothed else [*every, ("classes", y)]
     if loss.is_classification:
-        has_tail = any(not one.has_kinks for one in parts)
+        has_tail = any(not (one.has_kinks or one.is_quadratic) for one in parts)
         is_smoothed &= any(one.name == "logistic" for one in parts)
         return [("the classes", np.sign(y))] if has_tail and not is_smoothed else []
     if loss.has_log_link and (y == 0).any() and (y > 0).any():

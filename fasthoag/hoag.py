@@ -42,6 +42,7 @@ def hoag(
     criterion: Criterion,
     theta0: ArrayLike | None = None,
     *,
+    w0: ArrayLike | None = None,
     method: str = "auto",
     bounds: tuple[ArrayLike, ArrayLike] | None = None,
     tol: float = 3e-4,
@@ -65,6 +66,9 @@ def hoag(
         Start, log scale. Without it looks at strengths find one: up to 1,000,000 stored values on
         all folds from where the penalty is everything to where it is nothing, else at three on one
         fold. Where a search ends no better than the null model others begin elsewhere.
+    w0 : array, shape (n_features + fit_intercept, n_folds), optional
+        Coefficients of all folds near those at `theta0`, such as ``w`` of an earlier result; (...,
+        n_classes) with the multinomial loss. For a Problem.
     method : {"auto", "newton", "lbfgs", "hoag", "grid", "random", "bayes"}
         ``"newton"``: exact Newton steps in θ from tangents and adjoints of one block solve,
         accuracy adapted to the steps; what "auto" takes for up to 16 hyperparameters of the penalty
@@ -150,14 +154,15 @@ def hoag(
     ('converged', True)
     """
     check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, callback)
-    others = {"theta0": theta0, "schedule": schedule, "max_iter": max_iter}
+    check_start(problem, theta0, w0)
+    others = {"theta0": theta0, "w0": w0, "schedule": schedule, "max_iter": max_iter}
     rows = {"stop_on": stop_on if isinstance(stop_on, HeldOut) else None}
     check_trials(method, n_trials, random_state, others | rows)
     with our_arithmetic():
         problem = problem if n_threads is None else problem.with_threads(n_threads)
         theta0 = None if theta0 is None else check_theta(theta0, problem.n_hyper, "theta0")
         box = _box(bounds, problem.n_hyper)
-        asked = Asked(method, tol, max_iter, schedule, n_trials, random_state)
+        asked = Asked(method, tol, max_iter, schedule, n_trials, random_state, w0)
         watched = Watched(stop_on, unseen, scoring, callback, time.perf_counter())
         tuned = tuned_linear if isinstance(problem, Problem) else of_kernels()
         return tuned(problem, criterion, theta0, box, asked, watched)
@@ -172,6 +177,7 @@ class Asked(NamedTuple):
     schedule: Any
     n_trials: int | None
     random_state: int | None
+    w0: Any
 
     def settings(self, method):
         """The settings of a method, which make its search."""
@@ -213,6 +219,7 @@ def tuned_linear(problem, criterion, theta0, box, asked, watched):
     run.holds_back = holds_back
     n_blocks = settings.n_blocks(problem.n_hyper)
     problem.design.check_room(bound.inner.units.n_columns * n_blocks)
+    W0 = None if asked.w0 is None else coefficients_of_folds(bound, asked.w0)
     trivial = why_trivial(bound, problem)
     if trivial is not None:
         return null_result(run, method, theta0, box, MESSAGES[trivial])
@@ -220,7 +227,7 @@ def tuned_linear(problem, criterion, theta0, box, asked, watched):
     theta0, search_box, known = seen.given(theta0, box, settings.default_box)
     search = settings.search(seen, whole, run, search_box)
     run.for_user = partial(seen.for_user, known=known)
-    best, status = run.best_for_stop_on(*search.run_from(theta0))
+    best, status = run.best_for_stop_on(*search.run_from(theta0, W0))
     if holds_back and search.is_small and status != "stopped":
         best, status = search.on_all_rows(best, status)
         run.judge_all_rows(whole, problem, scoring)
@@ -232,6 +239,17 @@ def tuned_linear(problem, criterion, theta0, box, asked, watched):
     minima = [one._replace(theta=run.for_user(one.theta)) for one in search.minima(best, status)]
     best = seen.evaluation_for_user(best, theta)
     return result_of(run, best, w_all, Outcome(status, message, search.n_iter, method, minima))
+
+
+def coefficients_of_folds(bound, w0):
+    """`w0` as coefficients of the design, (n_coef, n_folds * n_classes)."""
+    design, units = bound.inner.design, bound.inner.units
+    shape = (bound.inner.n_features + int(design.has_intercept), units.n_folds)
+    shape += () if units.n_classes == 1 else (units.n_classes,)
+    w0 = numbers_of(w0, "w0").astype(np.float64)
+    if w0.shape != shape or not np.isfinite(w0).all():
+        raise ValueError(f"w0 must have shape {shape} and finite values; got shape {w0.shape}")
+    return design.encode(w0.reshape(len(w0), -1))
 
 
 def held_back(problem, criterion, whole, stop_on):
@@ -339,6 +357,15 @@ def check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, 
         or (isinstance(stop_on, str) and stop_on == "auto")
     ):
         raise TypeError(f"stop_on must be a fasthoag.HeldOut, 'auto' or None; got {stop_on!r}")
+
+
+def check_start(problem, theta0, w0):
+    """Raises ValueError for coefficients that no search starts from."""
+    if w0 is not None and (theta0 is None or not isinstance(problem, Problem)):
+        raise ValueError(
+            "w0 is where a search of a Problem starts together with theta0; pass theta0 too, or "
+            "leave w0 out"
+        )
 
 
 def check_what_is_tuned(problem, criterion, *, has_kernels=False):

@@ -1,7 +1,11 @@
-"""scikit-learn's scorers on predictions of the criterion's rows: reported, never differentiated."""
+"""scikit-learn's scorers on predictions of the criterion's rows: reported and compared, never
+differentiated."""
 
 import warnings
+from dataclasses import dataclass
 from inspect import signature
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -13,10 +17,11 @@ from fasthoag.losses import likeliest
 
 class _Predicted(BaseEstimator):
     """What a scorer takes for a fitted model. It reads no X, since it has the predictions already:
-    z (n,), or (n, n_classes) of the multinomial loss."""
+    z (n,), or (n, n_classes) of the multinomial loss. Labels are -1 and +1, or class numbers,
+    unless they are given."""
 
-    def __init__(self, z, loss):
-        self.z, self.loss = z if loss.n_classes > 1 else z[:, 0], loss
+    def __init__(self, z, loss, labels=None):
+        self.z, self.loss, self.labels = z if loss.n_classes > 1 else z[:, 0], loss, labels
 
     def __sklearn_is_fitted__(self):
         return True
@@ -30,8 +35,7 @@ class _PredictedNumbers(RegressorMixin, _Predicted):
 class _PredictedLabels(ClassifierMixin, _Predicted):
     @property
     def classes_(self):
-        K = self.loss.n_classes
-        return np.arange(float(K)) if K > 1 else np.array([-1.0, 1.0])
+        return numbers_of_classes(self.loss) if self.labels is None else self.labels
 
     def decision_function(self, X):
         return self.z
@@ -43,6 +47,12 @@ class _PredictedLabels(ClassifierMixin, _Predicted):
 class _PredictedProbabilities(_PredictedLabels):
     def predict_proba(self, X):
         return self.loss.inverse_link(self.z)
+
+
+def numbers_of_classes(loss):
+    """What the targets of a loss for classes are: -1 and +1, or class numbers."""
+    K = loss.n_classes
+    return np.arange(float(K)) if K > 1 else np.array([-1.0, 1.0])
 
 
 def _kind(loss):
@@ -76,14 +86,52 @@ def find_scorers(scoring):
         raise ValueError(f"scoring: {error}") from None
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """A scorer that is shown the labels of the user where targets are -1 and +1, or class
+    numbers."""
+
+    scorer: Any
+    labels: Any  # sorted, (n_classes,)
+
+    def __call__(self, model, X, y, **options):
+        shown = type(model)(np.reshape(model.z, (len(y), -1)), model.loss, self.labels)
+        y = self.labels[np.searchsorted(numbers_of_classes(model.loss), y)]
+        return self.scorer(shown, X, y, **options)
+
+
+def chooses(scoring):
+    """Whether `scoring` is one scorer, which chooses; several are reported."""
+    return isinstance(scoring, str) or callable(scoring)
+
+
+def for_labels(scoring, labels):
+    """`scoring` by name, whose callables are shown these labels; a name of scikit-learn's means the
+    same whatever classes are called."""
+    return {
+        name: Labelled(scorer, labels) if is_own(scoring, name) else scorer
+        for name, scorer in find_scorers(scoring).items()
+    }
+
+
+def is_own(scoring, name):
+    """Whether the scorer of this name was given as a callable."""
+    return callable(scoring) or (isinstance(scoring, dict) and callable(scoring[name]))
+
+
+def asked_of(scorer):
+    """The scorer as the user gave it."""
+    return scorer.scorer if isinstance(scorer, Labelled) else scorer
+
+
 def metric_of(scorer):
     """The function that scikit-learn made the scorer of; None for a function of the user's own."""
-    return getattr(scorer, "_score_func", None)
+    return getattr(asked_of(scorer), "_score_func", None)
 
 
 def takes_weights(scorer):
     """Whether the scorer, or the metric that it was made of, has the argument sample_weight."""
-    return "sample_weight" in signature(metric_of(scorer) or scorer).parameters
+    return "sample_weight" in signature(metric_of(scorer) or asked_of(scorer)).parameters
 
 
 def ask(scorer, model, y, weight):
@@ -140,14 +188,26 @@ def score_function(bound, problem, scoring):
 
     A fold that a scorer cannot judge (it may have one class only, or one row) has NaN, with a
     warning. A scorer that can judge no fold of this loss is refused here, before any work."""
-    if not bound.has_targets:
+    scores = scores_of_models([bound], problem.loss, scoring, bound.rows.weight)
+    return lambda W: scores([W])
+
+
+def scores_of_models(bounds, loss, scoring, weight):
+    """The same as a function of the W of several models, one for each class against the rest, that
+    are judged together; `bounds` are their criteria, `weight` that of the rows or None."""
+    first, *_ = bounds
+    if not first.has_targets:
         raise ValueError(
             "scoring needs a criterion with rows and targets of its own, HeldOut or KFold"
         )
-    scorers, loss, units = find_scorers(scoring), problem.loss, bound.inner.units
-    judged = bound.rows
-    y, weight, mask = judged.y, judged.weight, judged.mask
-    is_judged = np.ones((len(y), 1), bool) if mask is None else mask & bound.part > 0
+    scorers, judged = find_scorers(scoring), first.rows
+    y, mask = judged.y, judged.mask
+    if len(bounds) > 1:  # to a scorer they look like one model with a column for each class
+        y = np.argmax([bound.rows.y for bound in bounds], axis=0).astype(np.float64)
+        loss = SimpleNamespace(
+            name=loss.name, n_classes=len(bounds), link=loss.link, is_classification=True
+        )
+    is_judged = np.ones((len(y), 1), bool) if mask is None else mask & first.part > 0
     if weight is not None:
         is_judged = is_judged & (weight > 0)[:, None]
 
@@ -156,13 +216,17 @@ def score_function(bound, problem, scoring):
         check_scorer(name, scorer, loss, folds)
     warned = set()
 
-    def scores(W):
-        Z = units.split(judged.to_host(judged.design.matvec(W)))
-        found = {name: np.empty(bound.n_folds) for name in scorers}
+    def scores(Ws):
+        Z = [
+            bound.inner.units.split(bound.rows.to_host(bound.rows.design.matvec(W)))
+            for bound, W in zip(bounds, Ws, strict=True)
+        ]
+        found = {name: np.empty(first.n_folds) for name in scorers}
         for name, scorer in scorers.items():
             failed = {}
             for fold, (y_fold, weight_fold) in enumerate(folds):
-                model = _kind(loss)(Z[fold][is_judged[:, fold]], loss)
+                z = np.concatenate([of_model[fold] for of_model in Z], axis=1)
+                model = _kind(loss)(z[is_judged[:, fold]], loss)
                 found[name][fold], reason = ask(scorer, model, y_fold, weight_fold)
                 if reason is not None and (name, fold) not in warned:
                     warned.add((name, fold))

@@ -396,6 +396,7 @@ LOSS_OF = {
     "PoissonRegressorCV": ("poisson", {}),
     "QuantileRegressorCV": ("quantile", {"quantile": "quantile"}),
     "RidgeCV": ("squared", {}),
+    "RidgeClassifierCV": ("squared_hinge", {}),  # of labels too
     "TweedieRegressorCV": ("tweedie", {"power": "power"}),
 }
 

@@ -163,7 +163,7 @@ BAD_PARAMETERS = [
     {"kernel": "sigmoid"},
     {"kernel": lambda X, Y: np.full((len(X), 1), np.nan)},
     {"per_feature": 2},
-    {"solver": "svd"},
+    {"solver": "of its own"},
 ]
 
 

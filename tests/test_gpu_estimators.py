@@ -86,6 +86,41 @@ def test_estimators_on_the_device_say_what_is_wrong(on_host):
     assert pytest.approx(expected.C_, rel=1e-3) == found.C_
 
 
+@pytest.mark.parametrize("is_given_there", [True, False])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    "Estimator", [fasthoag.LogisticRegressionCV, fasthoag.LinearSVCCV, fasthoag.RidgeCV]
+)
+def test_given_strengths_scorers_and_warm_starts(on_host, Estimator, n_classes, is_given_there):
+    X, z = sparse_problem("squared", 0, 80, 6)
+    y = np.digitize(z, np.quantile(z, np.arange(1, n_classes) / n_classes))
+    is_ridge = Estimator is fasthoag.RidgeCV
+    points = {"alphas" if is_ridge else "Cs": [0.1, 1.0, 10.0]}
+    scoring = "neg_mean_absolute_error" if is_ridge else "balanced_accuracy"
+    options = {"cv": 3, "scoring": scoring, "store_cv_results": True, "warm_start": True, **points}
+    if Estimator is fasthoag.LogisticRegressionCV:
+        options |= {"refit": False}
+    here = Estimator(**options).fit(X, y)
+    device = {} if is_given_there else {"device": "gpu"}
+    there = Estimator(**options, **device)
+    rows = (DeviceCsr(X), DeviceArray(y)) if is_given_there else (X, y)
+    for _ in range(2):
+        there.fit(*rows)
+        assert isinstance(there.coefs_paths_, np.ndarray)
+        scale = np.abs(here.coefs_paths_).max()
+        np.testing.assert_allclose(there.coefs_paths_, here.coefs_paths_, atol=1e-3 * scale)
+        assert there.best_score_ == pytest.approx(here.best_score_, abs=0.02)
+
+
+def test_errors_of_rows_left_out(on_host):
+    X, y = sparse_problem("squared", 0, 80, 6)
+    here, there = (
+        fasthoag.RidgeCV([0.1, 1.0], store_cv_results=True).fit(rows, y)
+        for rows in (X, DeviceCsr(X))
+    )
+    np.testing.assert_allclose(there.cv_results_, here.cv_results_, rtol=1e-6, atol=1e-9)
+
+
 KERNEL = [E for E in EVERY if E not in LINEAR]
 
 

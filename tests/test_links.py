@@ -146,3 +146,31 @@ def test_pickle_without_a_link_has_that_of_its_name(loss):
     old = Loss.__new__(Loss)
     old.__setstate__(state)
     assert old == loss
+
+
+@pytest.mark.parametrize(
+    ("power", "other"),
+    [
+        (0, fasthoag.RidgeCV(cv=5)),
+        (1, fasthoag.PoissonRegressorCV()),
+        (2.0, fasthoag.GammaRegressorCV()),
+    ],
+)
+def test_powers_that_have_a_name_are_the_same_to_the_bit(power, other):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 4))
+    y = np.exp(X[:, 0]) + 1e9 * (power == 0)
+    model = fasthoag.TweedieRegressorCV(power=power).fit(X, y)
+    other.fit(X, y)
+    assert model.alpha_ == other.alpha_
+    np.testing.assert_array_equal(model.coef_, other.coef_)
+    np.testing.assert_array_equal(model.predict(X), other.predict(X))
+    assert model.score(X, y) == pytest.approx(other.score(X, y))
+
+
+def test_a_normal_mean_may_be_negative():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 4))
+    assert fasthoag.TweedieRegressorCV(power=0).fit(X, X[:, 0]).score(X, X[:, 0]) > 0.9
+    with pytest.raises(ValueError, match="y must contain"):
+        fasthoag.TweedieRegressorCV(power=1).fit(X, X[:, 0])

@@ -72,9 +72,16 @@ class ApproximateLOO:
     def hold_back(self, problem: Problem) -> None:
         return None
 
-    def terms(self, fit: Any, hat: Any, lam: Block, W: Block) -> Terms:
-        rows, judge = fit.rows, without_smoothing(fit.loss)
-        l1, l2, l3 = (fit.terms(order, UNWEIGHTED) for order in (1, 2, 3))
+    def left_out(self, fit: Any, hat: Any) -> Any:
+        """Predictions of every row by the model without it, a handle (n_rows, 1)."""
+        found, *_ = self._left_out(fit, hat)
+        return found
+
+    def _left_out(self, fit, hat):
+        """These, ℓ' and ℓ'' at the predictions of the model with all rows, and what 1 / (1 - a) - 1
+        becomes."""
+        rows = fit.rows
+        l1, l2 = (fit.terms(order, UNWEIGHTED) for order in (1, 2))
         shares = rows.map(
             lambda block, *known: block.xp.concat(leaving_out(block.xp, *known), axis=1),
             *(hat.a, hat.e, hat.v),
@@ -82,7 +89,13 @@ class ApproximateLOO:
 
         # never 0
         l2 = rows.map(lambda block, l2: block.xp.maximum(l2, block.xp.full_like(l2, 1e-200)), l2)
-        left_out = rows.map(lambda _, u, l1, l2, s: u + l1 * (s[:, :1] / l2), fit.u, l1, l2, shares)
+        found = rows.map(lambda _, u, l1, l2, s: u + l1 * (s[:, :1] / l2), fit.u, l1, l2, shares)
+        return found, l1, l2, shares
+
+    def terms(self, fit: Any, hat: Any, lam: Block, W: Block) -> Terms:
+        rows, judge = fit.rows, without_smoothing(fit.loss)
+        left_out, l1, l2, shares = self._left_out(fit, hat)
+        l3 = fit.terms(3, UNWEIGHTED)
         g = rows.terms(judge, 1, TRAIN, left_out)
 
         def in_u(_, g, l1, l2, l3, s):

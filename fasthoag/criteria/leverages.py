@@ -28,6 +28,7 @@ from fasthoag.outer.start import default_box
 from fasthoag.threads import computed_once, stacklevel_of_user
 
 MOST_PROBES = 1 << 16
+LEFT_OUT = Accuracy(1e-6, 1e-6)  # of predictions that are shown
 FEW = f"{inverses.FEW_COEFFICIENTS} coefficients or {inverses.FEW_ROWS} rows"
 
 
@@ -191,17 +192,11 @@ class BoundLeverage(BoundCriterion):
         no tangents."""
         inner, rows = self.inner, self.rows
         design, units = inner.design, inner.units
-        lam = inner.strengths(theta)
-        way = inverses.exact_way(inner, theta, lam)
-        if way is not None and self.loss.is_quadratic:  # the solution comes with the inverse
-            solution, hat, norm = self._solve_with_inverse(way, lam, W)
-            n_inner, n_cg = solution.n_iter, 0
-        else:
-            solution, hat, n_inner, n_cg, precond = self._solve(way, theta, W, accuracy, precond, Q)
-            norm = partial(precond.norms, units)
+        lam, solution, hat, norm, n_inner, n_cg, precond = self._solved(
+            theta, W, accuracy, Q, precond
+        )
         W = solution.W
-        fit = self.fit(solution.Z)
-        terms = self.criterion.terms(fit, hat, lam, W)
+        terms = self.criterion.terms(self.fit(solution.Z), hat, lam, W)
         third = rows.terms(self.loss, 3, TRAIN, solution.Z)
         if terms.in_u is None:  # a function of log det H alone
             in_lam, omega = 0.0, rows.map(lambda _, h, third: 0.5 * h * third, hat.h, third)
@@ -239,6 +234,25 @@ class BoundLeverage(BoundCriterion):
             is_solved=bool(is_solved and hat.is_solved),
             precond=precond,
         )
+
+    def left_out(self, theta, W):
+        """The prediction of every row by the model without it, (n_rows,), of a criterion that
+        leaves rows out; the solves start from `W`."""
+        _, solution, hat, *_ = self._solved(theta, W, LEFT_OUT, None, None)
+        found = self.criterion.left_out(self.fit(solution.Z), hat)
+        return self.rows.to_host(found)[:, 0]
+
+    def _solved(self, theta, W, accuracy, Q, precond):
+        """Strengths, the inner solution, the inverse of its Hessian, the norm of its gradients,
+        inner and CG iterations, and the preconditioner for the next time."""
+        inner = self.inner
+        lam = inner.strengths(theta)
+        way = inverses.exact_way(inner, theta, lam)
+        if way is not None and self.loss.is_quadratic:  # the solution comes with the inverse
+            solution, hat, norm = self._solve_with_inverse(way, lam, W)
+            return lam, solution, hat, norm, solution.n_iter, 0, precond
+        solution, hat, n_inner, n_cg, precond = self._solve(way, theta, W, accuracy, precond, Q)
+        return lam, solution, hat, partial(precond.norms, inner.units), n_inner, n_cg, precond
 
     def _solve_with_inverse(self, way, lam, W):
         """The solution of least squares and the inverse that gave it."""

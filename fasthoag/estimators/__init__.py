@@ -17,6 +17,7 @@ _MODULES = {
     "PoissonRegressorCV": "log_link",
     "QuantileRegressorCV": "quantile",
     "RidgeCV": "regression",
+    "RidgeClassifierCV": "classification",
     "TweedieRegressorCV": "log_link",
 }
 ESTIMATORS = tuple(_MODULES)
@@ -33,12 +34,17 @@ __all__ = [
     "PoissonRegressorCV",
     "QuantileRegressorCV",
     "RidgeCV",
+    "RidgeClassifierCV",
     "TweedieRegressorCV",
 ]
 
 
 if TYPE_CHECKING:
-    from fasthoag.estimators.classification import LinearSVCCV, LogisticRegressionCV
+    from fasthoag.estimators.classification import (
+        LinearSVCCV,
+        LogisticRegressionCV,
+        RidgeClassifierCV,
+    )
     from fasthoag.estimators.kernel import KernelLogisticRegressionCV, KernelRidgeCV
     from fasthoag.estimators.log_link import (
         GammaRegressorCV,

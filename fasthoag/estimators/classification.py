@@ -1,6 +1,7 @@
 """Classifiers."""
 
 from collections.abc import Mapping
+from dataclasses import field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,17 +14,37 @@ from sklearn.utils.multiclass import check_classification_targets
 from fasthoag.criteria.folds import check_fold_classes, mask_of_folds, split_weight
 from fasthoag.design import to_host
 from fasthoag.estimators.estimator import Estimator
-from fasthoag.estimators.parameters import find_loss_among, with_parameters
+from fasthoag.estimators.given import default_points
+from fasthoag.estimators.legacy import attributes_of_scikit_learn, mean_of_best
+from fasthoag.estimators.parameters import Strengths, find_loss_among, with_parameters
 from fasthoag.estimators.placement import beside
-from fasthoag.estimators.tuned import TunedEstimator
+from fasthoag.estimators.scikit_learn import (
+    OfLogisticRegression,
+    OfRidge,
+    OfSupportVectorClassifier,
+)
+from fasthoag.estimators.tuned import CV_OF_RIDGE, Tuned, TunedEstimator, leave_one_out
 from fasthoag.kinds import named, numbers_of
-from fasthoag.losses import find_loss, likeliest, log_probabilities
+from fasthoag.losses import LABELS, find_loss, likeliest, log_probabilities
+from fasthoag.options import check_flag
 from fasthoag.outer.start import default_box
+from fasthoag.scoring import for_labels
 from fasthoag.types import Matrix
 
 CLASS_WEIGHT = """\
 class_weight : dict, "balanced" or None
     Multiplies the sample weights, in the fits and in the criterion.
+"""
+LIKE_SCIKIT_LEARN = """\
+refit : bool, default True
+    False: the mean of the folds' coefficients instead of a fit on all rows, those of every fold at
+    the one of ``Cs`` that it likes best and ``C_`` the mean of these, as in scikit-learn; without
+    ``Cs`` those at the strength that was chosen.
+use_legacy_attributes : bool or None
+    None: the attributes below. True or False: ``C_``, ``scores_``, ``n_iter_``, ``l1_ratio_``,
+    ``l1_ratios_`` and ``coefs_paths_`` have the shapes of scikit-learn's LogisticRegressionCV, old
+    or new style, for ``Cs`` (by default ten). Scores are those of ``scoring``, by default minus the
+    loss.
 """
 LOW = "1e-7"  # This is what TunedClassifier._bounds does.
 
@@ -151,6 +172,7 @@ class TunedClassifier(Classifier, TunedEstimator):
         loss = find_loss("multinomial", n_classes=K) if is_joint else self._make_loss()
         others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
         weight, others = self._weigh(index, sample_weight, others)
+        judged_weight = self._weight(sample_weight, index)  # Scorers know no weights of classes.
 
         def against_rest(c):
             return lambda index: np.where(index == c, 1.0, -1.0)
@@ -159,7 +181,7 @@ class TunedClassifier(Classifier, TunedEstimator):
             codings = [lambda index: index.astype(np.float64)]
         else:
             codings = [against_rest(c) for c in ([1] if K == 2 else range(K))]
-        coef, intercept = self._tune(X, index, loss, weight, others, codings)
+        coef, intercept = self._tune(X, index, loss, weight, others, codings, judged_weight)
         if is_joint:  # Only differences between classes count.
             intercept = intercept - intercept.mean()
         self.coef_ = beside(X, np.ascontiguousarray(coef.T))
@@ -168,16 +190,21 @@ class TunedClassifier(Classifier, TunedEstimator):
     def _bounds(self, problem):
         """Classes that can be separated drive λ down to where double precision no longer tells
         models apart: 1e-7 is as good as 0."""
-        if self.bounds is not None:
-            return self.bounds
+        bounds = super()._bounds(problem)
+        if bounds is not None:
+            return bounds
         low, high = default_box(problem.inner())
         return low + np.log(1e5), high
+
+    @property
+    def _scoring(self):
+        return None if self.scoring is None else for_labels(self.scoring, self.classes_)
 
     def decision_function(self, X: Matrix) -> Any:
         """``X w + b``: (n_rows,) for two classes, positive for the second, else (n_rows,
         n_classes)."""
         z = self._linear(X)
-        return z[:, 0] if z.shape[1] == 1 else z
+        return z[:, 0] if z.shape[1:] == (1,) else z
 
 
 def _weighted(rows, by_class):
@@ -205,14 +232,14 @@ class LogLossClassifier(Classifier):
 
 
 @with_parameters(
-    own=CLASS_WEIGHT,
+    own=CLASS_WEIGHT + LIKE_SCIKIT_LEARN,
     low=LOW,
     per='"all", "feature", "class", "feature_class" or groups',
     strength="C_",
     shapes="an array, shape (n_features,) or (n_classes, n_features),",
     lam="1 / C_",
 )
-class LogisticRegressionCV(LogLossClassifier, TunedClassifier):
+class LogisticRegressionCV(LogLossClassifier, TunedClassifier, OfLogisticRegression):
     """Logistic regression whose ℓ2 strength is tuned by hypergradient on the held-out log-loss.
 
     Two classes: minimises ``Σ_i s_i log(1 + exp(-y_i (x_i w + b))) + ||w||² / (2 C)`` and chooses C
@@ -231,18 +258,81 @@ class LogisticRegressionCV(LogLossClassifier, TunedClassifier):
     >>> model = fasthoag.LogisticRegressionCV(cv=5).fit(scale(X), y)
     >>> bool(0.1 < model.C_ < 10)
     True
+    >>> model = fasthoag.LogisticRegressionCV(Cs=[0.01, 0.1, 1, 10], scoring="roc_auc", cv=5)
+    >>> bool(model.fit(scale(X), y).best_score_ > 0.99)
+    True
     """
 
+    Cs: Strengths = None
+    refit: bool = True
+    use_legacy_attributes: bool | None = None
+    flags = (*TunedClassifier.flags, "refit")
     _is_joint = True
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        if self.use_legacy_attributes is not None:
+            check_flag(self.use_legacy_attributes, "use_legacy_attributes")
+        if not self.refit and self.one_se:
+            raise ValueError(
+                "refit=False takes the best strength of every fold, and one_se=True one that is "
+                "nearly as good; pass one of them"
+            )
+        if self.use_legacy_attributes is not None and not self._has_one_strength:
+            raise ValueError(
+                f"use_legacy_attributes={self.use_legacy_attributes!r} gives the attributes of "
+                "scikit-learn's LogisticRegressionCV, which has one strength; leave it out, or use "
+                'penalty_per="all"'
+            )
 
     def _make_loss(self):
         return find_loss("logistic")
+
+    @property
+    def _averages_folds(self):
+        """Whether the model is what scikit-learn takes without a refit: of every fold its best
+        point."""
+        return not self.refit and self._given is not None and self._has_one_strength
+
+    @property
+    def _points(self):
+        if self.use_legacy_attributes is None and not self._averages_folds:
+            return super()._points
+        return default_points("Cs") if self._given is None else self._given
+
+    def _chooser(self, tasks, weight):
+        chooser = super()._chooser(tasks, weight)
+        return replace(chooser, has_w=chooser.has_w or self._averages_folds)
+
+    def _models(self, chooser, chosen, results):
+        if self.refit:
+            return super()._models(chooser, chosen, results)
+        if self._averages_folds:
+            strength, w = mean_of_best(chosen.points)
+            lam = 1.0 / strength
+        else:
+            lam = self._lam(chooser.tasks[0].problem, *chosen.thetas)
+            w = chooser.coefficients_at(results, chosen.thetas).mean(axis=0).T
+        return [Tuned(*results, lam, w[:, 0] if w.shape[1] == 1 else w)]
+
+    def _keep_points(self, points):
+        if points is not None and not (self.store_cv_results or self.warm_start):
+            points = replace(points, w=None)
+        super()._keep_points(points)
+        for name in ("l1_ratio_", "l1_ratios_"):  # those of an earlier fit
+            self.__dict__.pop(name, None)
+        if self.use_legacy_attributes is not None:
+            is_legacy = bool(self.use_legacy_attributes)
+            args = points, self.C_, self.classes_
+            self.__dict__.update(attributes_of_scikit_learn(*args, is_legacy=is_legacy))
 
 
 @with_parameters(
     own="""\
 loss : {"squared_hinge", "smoothed_hinge"}, default "squared_hinge"
-    "smoothed_hinge" is ``log(1 + exp(2 (1 - y z))) / 2``, the hinge with a smooth corner.
+    "smoothed_hinge" is ``log(1 + exp(2 (1 - y z))) / 2``, the hinge with a smooth corner: above it
+    by at most 0.35, at ``y z = 1``. The hinge itself (scikit-learn's "hinge") has no gradient
+    there, nor a curvature anywhere, and is refused.
 """
     + CLASS_WEIGHT,
     low=LOW,
@@ -252,7 +342,7 @@ loss : {"squared_hinge", "smoothed_hinge"}, default "squared_hinge"
     lam="1 / C_",
     folds="(n_folds,), with more than 2 classes (n_classes, n_folds)",
 )
-class LinearSVCCV(TunedClassifier):
+class LinearSVCCV(TunedClassifier, OfSupportVectorClassifier):
     """Linear support vector classifier whose strength is tuned by hypergradient on its own held-out
     loss.
 
@@ -275,7 +365,63 @@ class LinearSVCCV(TunedClassifier):
     True
     """
 
+    Cs: Strengths = None
     loss: str = "squared_hinge"
 
     def _make_loss(self):
-        return find_loss_among(self.loss, "squared_hinge", "smoothed_hinge")
+        return find_loss_among(
+            self.loss,
+            "squared_hinge",
+            "smoothed_hinge",
+            instead=". The hinge itself has a corner, which a search by gradient needs smooth: "
+            "write loss='smoothed_hinge', which is above it by at most 0.35",
+        )
+
+
+@with_parameters(
+    own=CLASS_WEIGHT,
+    cv=CV_OF_RIDGE,
+    shapes="with more than 2 classes an array, shape (n_classes,); with a last axis of the "
+    "features",
+    folds="(n_folds,), with more than 2 classes (n_classes, n_folds)",
+)
+class RidgeClassifierCV(TunedClassifier, OfRidge):
+    """Least squares on labels -1 and +1 whose ℓ2 strength is tuned by hypergradient on the held-out
+    squared error.
+
+    Minimises ``Σ_i s_i (y_i - x_i w - b)² + alpha ||w||²``, as scikit-learn's RidgeClassifier does,
+    and chooses alpha, a continuous value. Rows are of the class on whose side of 0 ``x w + b`` is,
+    or where it is largest. With more than two classes each against the rest has an alpha of its own
+    (scikit-learn's has one for all). As there ``coef_`` of two classes is (n_features,).
+
+    {parameters}
+        With more than 2 classes a list of them, and n_iter_ the largest.
+    classes_ : array, shape (n_classes,)
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> import fasthoag
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = fasthoag.RidgeClassifierCV().fit(X, y)
+    >>> model.score(X, y) > 0.95
+    True
+    """
+
+    alphas: Strengths = field(default=None, kw_only=False)
+    cv: Any = None
+    _strength = "alpha_"
+    _leave_one_out = leave_one_out
+
+    def _fit(self, X, y, *others):
+        super()._fit(X, y, *others)
+        if len(self.classes_) == 2:
+            self.coef_ = self.coef_[0]
+
+    def _make_loss(self):
+        # It is that of labels, so that folds are stratified and scorers are asked about labels.
+        return replace(find_loss("squared"), domain=LABELS, is_classification=True)
+
+    def _bounds(self, problem):
+        """Those of `hoag`: this loss has an optimum for classes that can be separated too."""
+        return TunedEstimator._bounds(self, problem)

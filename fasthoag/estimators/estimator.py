@@ -12,6 +12,7 @@ from fasthoag.criteria.folds import check_is_cv
 from fasthoag.design import is_on_device, to_host
 from fasthoag.estimators.kinds import of_numbers
 from fasthoag.estimators.parameters import with_parameters
+from fasthoag.estimators.passive import check_passive
 from fasthoag.estimators.placement import check_there
 from fasthoag.hoag import check_options
 from fasthoag.kinds import labels_of, named, numbers_of
@@ -34,7 +35,7 @@ class Estimator(BaseEstimator):
     tol: float = 3e-4
     max_iter: int | None = None
     n_trials: int | None = None
-    random_state: int | None = None
+    random_state: int | np.random.RandomState | None = None
     n_threads: int | None = None
     n_jobs: int | None = None
     callback: Callback | None = None
@@ -79,8 +80,10 @@ class Estimator(BaseEstimator):
             check_flag(getattr(self, name), name)
         for name in ("n_threads", "n_jobs"):
             check_n_threads(getattr(self, name), name)
+        check_passive(self)
         check_options(self.method, self.tol, self.max_iter, self.callback)
-        check_seed(self.random_state)
+        if not isinstance(self.random_state, np.random.RandomState):
+            check_seed(self.random_state)
         check_trials(self.method, self.n_trials, self._seed(), {"max_iter": self.max_iter})
         check_is_cv(self.cv)
 
@@ -147,8 +150,11 @@ class Estimator(BaseEstimator):
     def _seed(self):
         """The seed of a method that draws. Whoever sets it of all his estimators, as scikit-learn's
         tools do, means those that use it."""
-        draws = isinstance(self.method, str) and self.method in DRAWING
-        return self.random_state if draws else None
+        state = self.random_state
+        if not (isinstance(self.method, str) and self.method in DRAWING):
+            return None
+        is_seed = not isinstance(state, np.random.RandomState)
+        return state if is_seed else int(state.randint(2**31))
 
     # ---- the search ----
 

@@ -1,6 +1,5 @@
 """Estimators of kernel models."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
@@ -26,8 +25,7 @@ from fasthoag.kernels.model import KernelModel
 from fasthoag.kernels.problem import KernelProblem, check_solver
 from fasthoag.kernels.search import Scale
 from fasthoag.kinds import named
-from fasthoag.outer.result import ConvergenceWarning
-from fasthoag.threads import stacklevel_of_user
+from fasthoag.outer.result import warn_of_convergence
 from fasthoag.types import ArrayLike, Matrix
 
 
@@ -125,11 +123,9 @@ class KernelEstimator(Estimator):
         )
         model, is_converged = problem.fit(result.theta)
         if not is_converged:
-            warnings.warn(
+            warn_of_convergence(
                 "the final model is not solved at the chosen strength; raise the lower bound of "
-                "log lambda (bounds=)",
-                ConvergenceWarning,
-                stacklevel=stacklevel_of_user(),
+                "log lambda (bounds=)"
             )
         self._keep_scores([result])
         self.hoag_result_ = replace(result, w=None, w_all=None)

@@ -1,14 +1,15 @@
 """Quantile regression, which looks for the width of the corner of its loss too."""
 
 import warnings
-from dataclasses import replace
+from dataclasses import field, replace
 
 import numpy as np
 
 from fasthoag.design import to_host
-from fasthoag.estimators.parameters import with_parameters
+from fasthoag.estimators.parameters import Strengths, with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.regression import TunedRegressor, robust_scale
+from fasthoag.estimators.scikit_learn import OfQuantileRegression
 from fasthoag.losses import find_loss
 from fasthoag.null import weighted_quantile
 from fasthoag.options import is_number
@@ -29,7 +30,7 @@ smoothing : float, default 0.1
     most a quarter of h is tried, up to three times.
 """
 )
-class QuantileRegressorCV(TunedRegressor):
+class QuantileRegressorCV(TunedRegressor, OfQuantileRegression):
     """Quantile regression whose ℓ2 strength is tuned by hypergradient on the held-out smoothed
     pinball loss.
 
@@ -56,6 +57,7 @@ class QuantileRegressorCV(TunedRegressor):
     True
     """
 
+    alphas: Strengths = field(default=None, kw_only=False)
     quantile: float = 0.5
     smoothing: float = 0.1
     _loss_name = "quantile"

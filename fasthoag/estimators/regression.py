@@ -1,20 +1,20 @@
 """Regressors whose predictions are the linear function itself, and what all regressors share."""
 
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
-from fasthoag.criteria import ApproximateLOO
 from fasthoag.design import to_host
 from fasthoag.design.cpu import check_numbers
 from fasthoag.design.offsets import FAR
 from fasthoag.estimators.estimator import Estimator
-from fasthoag.estimators.parameters import find_loss_among, with_parameters
+from fasthoag.estimators.parameters import Strengths, find_loss_among, with_parameters
 from fasthoag.estimators.placement import beside
-from fasthoag.estimators.tuned import TunedEstimator
+from fasthoag.estimators.scikit_learn import OfRidgeCV, OfSupportVectorRegression
+from fasthoag.estimators.tuned import CV_OF_RIDGE, TunedEstimator, leave_one_out
 from fasthoag.losses import find_loss
 from fasthoag.null import weighted_quantile
 from fasthoag.options import is_number
@@ -35,14 +35,17 @@ class TunedRegressor(RegressorMixin, TunedEstimator):
         others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
 
         def tune(loss):
-            return self._tune(X, y, loss, weight, others, [lambda y: y - level])
+            return self._tune(X, y, loss, weight, others, [lambda y: y - level], weight)
 
         coef, intercept = self._search(X, y, weight, level, tune)
         if level and self.store_folds:
             w, w_all = self.hoag_result_.w.copy(), self.hoag_result_.w_all.copy()
             w[-1], w_all[-1] = w[-1] + level, w_all[-1] + level
             self.hoag_result_ = replace(self.hoag_result_, w=w, w_all=w_all)
-        self.coef_, self.intercept_ = beside(X, coef[:, 0]), float(intercept[0]) + level
+        if level and self._keeps_coefficients:
+            self.coefs_paths_[..., -1] += level
+        self.coef_ = beside(X, coef[:, 0])
+        self.intercept_ = np.float64(float(intercept[0]) + level)
 
     def _search(self, X, y, weight, level, tune):
         """Coefficients (n_features, 1) and intercept (1,) for targets less `level`; ``tune(loss)``
@@ -86,19 +89,18 @@ def robust_scale(y, weight):
 
 
 @with_parameters(
-    cv="""int, splitter, iterable of (train, test) pairs or None, default None
-    None is leave-one-out as in scikit-learn: exact up to 2,000 features or 1,000 rows, beyond by
-    probes, without a matrix of either size squared; see `fasthoag.ApproximateLOO`. It has no folds
-    for ``one_se`` and ``scoring``. With more strengths than one, which overfit it, None is 5
-    folds."""
+    cv=CV_OF_RIDGE,
+    best_score="; without ``scoring`` minus the mean squared error, twice the loss",
 )
-class RidgeCV(TunedRegressor):
+class RidgeCV(TunedRegressor, OfRidgeCV):
     """Least squares whose ℓ2 strength is tuned by hypergradient on the held-out squared error.
 
     Minimises ``Σ_i s_i (y_i - x_i w - b)² + alpha ||w||²``, as scikit-learn's Ridge does, and
     chooses alpha, a continuous value.
 
     {parameters}
+    cv_results_ : array, shape (n_rows, n_points), with ``store_cv_results`` and ``cv=None``
+        The squared error of every row by the model without it, times its weight.
 
     Examples
     --------
@@ -108,13 +110,26 @@ class RidgeCV(TunedRegressor):
     >>> model = fasthoag.RidgeCV().fit(X, y)
     >>> bool(0 < model.alpha_ < 0.1)
     True
+    >>> fasthoag.RidgeCV(alphas=[0.1, 1.0, 10.0], store_cv_results=True).fit(X, y).cv_results_.shape
+    (442, 3)
     """
 
+    alphas: Strengths = field(default=None, kw_only=False)
     cv: Any = None
     _loss_name = "squared"
 
-    def _leave_one_out(self):
-        return ApproximateLOO() if self._has_one_strength else super()._leave_one_out()
+    _leave_one_out = leave_one_out
+
+    def _keep_points(self, points):
+        super()._keep_points(points)
+        self.__dict__.pop("cv_results_", None)
+        if points is not None and points.squared_errors is not None:
+            self.cv_results_ = points.squared_errors
+
+    def _keep_scorer(self, results, chosen):
+        super()._keep_scorer(results, chosen)
+        if chosen.scores is None:
+            self.best_score_ *= 2  # The loss is half the squared error.
 
 
 @with_parameters(
@@ -122,11 +137,12 @@ class RidgeCV(TunedRegressor):
 epsilon : float, default 0
     Errors up to it cost nothing; in units of y.
 loss : {"squared_epsilon_insensitive"}
+    scikit-learn's "epsilon_insensitive" has corners, and is refused.
 """,
     strength="C_",
     lam="1 / C_",
 )
-class LinearSVRCV(TunedRegressor):
+class LinearSVRCV(TunedRegressor, OfSupportVectorRegression):
     """Linear support vector regression whose strength is tuned by hypergradient on its own held-out
     loss.
 
@@ -145,13 +161,20 @@ class LinearSVRCV(TunedRegressor):
     True
     """
 
+    Cs: Strengths = None
     epsilon: float = 0.0
     loss: str = "squared_epsilon_insensitive"
     _strength = "C_"
     _loss_name = "squared_epsilon_insensitive"
 
     def _make_loss(self, y, weight):
-        return find_loss(find_loss_among(self.loss, self._loss_name), epsilon=self.epsilon)
+        loss = find_loss_among(
+            self.loss,
+            self._loss_name,
+            instead=". Where errors shall count without a square, a search by gradient needs "
+            "smooth corners: write HuberRegressorCV(), or QuantileRegressorCV() for the median",
+        )
+        return find_loss(loss, epsilon=self.epsilon)
 
 
 @with_parameters(
@@ -183,6 +206,7 @@ class HuberRegressorCV(TunedRegressor):
     True
     """
 
+    alphas: Strengths = field(default=None, kw_only=False)
     epsilon: float | str = "auto"
     _loss_name = "huber"
 

@@ -1,7 +1,6 @@
 """What estimators of linear models share: the call of `hoag`, the choice of the strength and the
 final fit on all rows."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
@@ -13,26 +12,40 @@ from sklearn.utils.validation import check_is_fitted
 from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
 from fasthoag.design import to_host
+from fasthoag.estimators.choice import Task, chooser_for
 from fasthoag.estimators.estimator import Estimator
+from fasthoag.estimators.given import MOST_COMPARED, default_points, strengths_given
 from fasthoag.estimators.parameters import with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.strengths import penalty_for
-from fasthoag.hoag import hoag, one_standard_error
+from fasthoag.free import separated_at_once
+from fasthoag.hoag import hoag
 from fasthoag.inner.precond import SMALL
 from fasthoag.kinds import named
-from fasthoag.outer.result import ConvergenceWarning, HoagResult
+from fasthoag.options import is_number
+from fasthoag.outer.result import HoagResult, warn_of_convergence
 from fasthoag.outer.search import is_many
 from fasthoag.outer.trials import TRIALS
 from fasthoag.outer.trust_region import FEW
+from fasthoag.path import hoag_among, result_at
+from fasthoag.penalties import NoPenalty
 from fasthoag.problem import Problem, refit
-from fasthoag.scoring import find_scorers
-from fasthoag.threads import stacklevel_of_user
+from fasthoag.scoring import chooses, find_scorers
 from fasthoag.types import ArrayLike, Matrix, Scoring
 
 # About the relative error of the coefficients. Few coefficients are solved to more digits, which
 # cost next to nothing.
 REFIT_TOL, REFIT_TOL_FEW = 1e-4, 1e-6
 REFIT_WARNING = 1e-2
+
+
+CV_OF_RIDGE = """int, splitter, iterable of (train, test) pairs or None, default None
+    None is leave-one-out as in scikit-learn: exact up to 2,000 features or 1,000 rows, beyond by
+    probes, without a matrix of either size squared; see `fasthoag.ApproximateLOO`. It has no folds
+    for ``one_se`` and ``scoring``. With more strengths than one, which overfit it, None is 5
+    folds."""
+GIVEN_BY = {"C_": "Cs", "alpha_": "alphas"}  # the parameter of strengths by their attribute
+ONLY_KEPT = "coefs_paths_"  # the coefficients of folds at strengths that are reported
 
 
 class Tuned(NamedTuple):
@@ -54,9 +67,21 @@ class TunedEstimator(Estimator):
     low_memory: bool = False
     deterministic: bool = False
     store_folds: bool = False
+    store_cv_results: bool = False
+    warm_start: bool = False
     scoring: Scoring | None = None
     device: str | None = None
-    flags = (*Estimator.flags, "one_se", "low_memory", "deterministic", "store_folds")
+    refit_tol: float | None = None
+    flags = (
+        *Estimator.flags,
+        "one_se",
+        "low_memory",
+        "deterministic",
+        "store_folds",
+        "store_cv_results",
+        "warm_start",
+    )
+    _last = None  # (θ, coefficients of the folds) of every model, for ``warm_start``
 
     def fit(
         self,
@@ -86,8 +111,28 @@ class TunedEstimator(Estimator):
 
     def _check_parameters(self):
         super()._check_parameters()
+        if not (self.refit_tol is None or is_number(self.refit_tol, 0, 1)):
+            raise ValueError(
+                f"refit_tol must be a number between 0 and 1 or None; got {self.refit_tol!r}"
+            )
         if self.scoring is not None:
             find_scorers(self.scoring)
+        given, name = self._given, GIVEN_BY[self._strength]
+        if given is not None and self.bounds is not None:
+            raise ValueError(
+                f"{name} and bounds= both say where strengths are searched for; pass one of them, "
+                f"bounds= in log lambda or {name} from the smallest to the largest"
+            )
+        if given is not None and not given.is_fixed and not given.lam.all():
+            raise ValueError(
+                f"{name}={getattr(self, name)!r} asks for no penalty at all, and a strength is "
+                "positive; pass a small one, or penalty_factor=0 for some features"
+            )
+        if given is not None and given.is_fixed and self.one_se:
+            raise ValueError(
+                f"one_se=True chooses among strengths and {name}={getattr(self, name)!r} is one; "
+                "pass more of them or one_se=False"
+            )
 
     # ---- the search ----
 
@@ -103,18 +148,20 @@ class TunedEstimator(Estimator):
             penalty.check(n_features)
         return penalty
 
-    def _tune(self, X, y, loss, weight, others, codings):
+    def _tune(self, X, y, loss, weight, others, codings, judged_weight):
         """Coefficients (n_features, n_models) and intercepts (n_models,), a model for every coding
         of the targets; of the multinomial loss, whose coding is one, (n_features, n_classes).
 
         `others` are the rows of ``validation`` and of ``stop_on``, each of them None, (X, y) or
-        (X, y, weight)."""
+        (X, y, weight). Scorers weigh the rows of all by `judged_weight`."""
         for rows, name in zip(others, ("validation", "stop_on"), strict=True):
             if rows is not None and not loss.is_classification:
                 loss.check_y(rows[1], f"y of {name}")
         validation, stop_on = others
         penalty, cv = self._penalty(loss.n_classes, X.shape[1]), self.cv
-        if loss.is_classification and validation is None:  # All codings have the same folds.
+        if (
+            loss.is_classification and validation is None and self._has_folds
+        ):  # All codings have the same folds.
             n, p = X.shape
             n = n if weight is None else int((weight > 0).sum())
             asked = {"n_hyper": penalty.n_hyper(p), "n_used": n, "n_features": p, "loss": loss}
@@ -134,43 +181,97 @@ class TunedEstimator(Estimator):
             device=self.device,
         )
         problem = problem if self._threads is None else problem.with_threads(self._threads)
-        found = []
+        tasks, bounds = [], None
         for coding in codings:
-            if found:
+            if tasks:
                 problem = replace(problem, X=problem.design, y=coding(y))
-            found.append(self._tune_one(problem, cv, *(_coded(rows, coding) for rows in others)))
-        self._keep(found)
+            validation, stop_on = (_coded(rows, coding) for rows in others)
+            criterion, bounds = self._criterion(cv, validation), self._bounds(problem)
+            tasks.append(Task(problem, criterion, stop_on, bounds))
+        chooser = self._chooser(tasks, judged_weight if validation is None else None)
+        starts = self._starts(chooser)
+        scoring = self._scoring if len(tasks) == 1 or not chooses(self.scoring) else None
+        results = [
+            self._search_one(task, start, scoring)
+            for task, start in zip(tasks, starts, strict=True)
+        ]
+        chosen = chooser.chosen(results)
+        found = self._models(chooser, chosen, results)
+        self._keep(found, chosen)
         w, n = np.column_stack([to_host(one.w) for one in found]), X.shape[1]
         return w[:n], w[n] if self.fit_intercept else np.zeros(w.shape[1])
 
-    def _tune_one(self, problem, cv, validation, stop_on):
-        criterion = self._criterion(cv, validation)
-        bounds = self._bounds(problem)
-        result = hoag(
-            problem,
-            criterion,
-            method=self.method,
-            bounds=bounds,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            n_trials=self.n_trials,
-            random_state=self._seed(),
-            callback=self.callback,
-            scoring=self.scoring,
-            stop_on="auto" if stop_on is None else HeldOut(*stop_on),
-        )
-        theta = result.theta
-        if self.one_se:
-            if len(result.fold_values) < 2:
-                raise ValueError(
-                    "one_se=True needs cross-validation: there is one criterion value only with "
-                    "validation= or leave-one-out"
-                )
-            theta = one_standard_error(problem, criterion, result, bounds=bounds)
-        w = self._refit(problem, theta, result.w_all)
+    def _search_one(self, task, start, scoring):
+        problem, criterion, stop_on, bounds = task
+        given = self._given
+        options = {"tol": self.tol, "callback": self.callback, "scoring": scoring}
+        if given is not None and given.is_fixed:
+            theta = problem.inner().start(given.ends[0])
+            return result_at(problem, criterion, theta, **options)
+        options |= {
+            "method": self.method,
+            "max_iter": self.max_iter,
+            "n_trials": self.n_trials,
+            "random_state": self._seed(),
+            "stop_on": "auto" if stop_on is None else HeldOut(*stop_on),
+        }
+        if given is not None and not given.is_range:
+            return hoag_among(problem, criterion, given.lam, **options, **start)
+        return hoag(problem, criterion, bounds=bounds, **options, **start)
+
+    def _models(self, chooser, chosen, results):
+        """The `Tuned` of every model, fitted on all rows."""
+        problems = [task.problem for task in chooser.tasks]
+        return [
+            Tuned(result, self._lam(problem, theta), self._refit(problem, theta, result.w_all))
+            for problem, theta, result in zip(problems, chosen.thetas, results, strict=True)
+        ]
+
+    def _lam(self, problem, theta):
+        """The strengths λ at θ, one number where there is one."""
         if not self._has_one_strength:
-            return Tuned(result, problem.penalty.strengths(theta, problem.n_features).T, w)
-        return Tuned(result, float(np.exp(theta[0])), w)
+            return problem.penalty.strengths(theta, problem.n_features).T
+        return float(np.exp(theta[0]))
+
+    # ---- which strengths ----
+
+    @property
+    def _given(self):
+        """The `Given` strengths of ``Cs`` or ``alphas``, or None."""
+        name = GIVEN_BY[self._strength]
+        return strengths_given(getattr(self, name), name)
+
+    @property
+    def _scoring(self):
+        """The scorers, which see targets as `fit` got them."""
+        return self.scoring
+
+    @property
+    def _points(self):
+        """Strengths whose folds are compared or reported, or None."""
+        given = self._given
+        if self.store_cv_results:
+            return default_points(GIVEN_BY[self._strength]) if given is None else given
+        is_compared = given is not None and len(given.lam) <= MOST_COMPARED
+        return given if is_compared and chooses(self.scoring) else None
+
+    def _chooser(self, tasks, weight):
+        scoring = self._scoring if chooses(self.scoring) else None
+        has_w = self.store_cv_results or self.warm_start
+        options = {"one_se": self.one_se, "is_warm": self.warm_start, "has_w": has_w}
+        return chooser_for(tasks, scoring, weight, self._points, **options)
+
+    def _starts(self, chooser):
+        """Where the searches begin: with ``warm_start`` where those of the last fit ended, as far
+        as its models have the same shape."""
+        cold = [{} for _ in chooser.tasks]
+        is_searched = self._given is None or not self._given.is_fixed
+        if not (self.warm_start and self._last and is_searched and self.method not in TRIALS):
+            return cold
+        fits = len(self._last) == len(cold) and all(
+            walk.fits(*last) for walk, last in zip(chooser.walks, self._last, strict=True)
+        )
+        return [{"theta0": theta, "w0": w} for theta, w in self._last] if fits else cold
 
     def _criterion(self, cv, validation):
         """What is minimised over the strength: the loss on `validation`, else that of `cv`."""
@@ -195,28 +296,62 @@ class TunedEstimator(Estimator):
         """What cv=None means."""
         return KFold(5)
 
+    @property
+    def _has_folds(self):
+        return self.cv is not None or isinstance(self._leave_one_out(), KFold)
+
     def _bounds(self, problem):
-        return self.bounds
+        given = self._given
+        return self.bounds if given is None else given.ends
 
     def _refit(self, problem, theta, w_all):
-        """The model on all rows, with a warning where it is not solved."""
+        """The model on all rows, with a warning where it is not solved. θ of -inf is strength 0."""
+        if np.isneginf(theta).all():
+            return self._refit_without_penalty(problem)
+        asked = self.refit_tol
         tol = REFIT_TOL_FEW if problem.design.n_coef <= SMALL else REFIT_TOL
+        tol = tol if asked is None else asked / 1.5  # a refit ends at 1.5 tol
         w, error, is_converged = refit(problem, theta, w_all, tol=tol)
         if not is_converged:
             # There is nearly no penalty, and there the null model is the better start.
             w_again, error_again, is_converged = refit(problem, theta, tol=tol)
             if is_converged or not error_again >= error:
                 w, error = w_again, error_again
-        if not (is_converged or error <= REFIT_WARNING):
-            warnings.warn(
+        if asked is None and not (is_converged or error <= REFIT_WARNING):
+            warn_of_convergence(
                 "the final model is not solved at the chosen strength: its gradient is "
-                f"{error:.1e} of the penalty's. Raise the lower bound of log lambda (bounds=)",
-                ConvergenceWarning,
-                stacklevel=stacklevel_of_user(),
+                f"{error:.1e} of the penalty's. Raise the lower bound of log lambda (bounds=)"
+            )
+        if asked is not None and not error <= asked:
+            warn_of_convergence(
+                f"refit_tol={asked:g} is not reached: the gradient of the final model is "
+                f"{error:.1e} of the penalty's, as rounding may not allow less. Loosen refit_tol=, "
+                "or raise the lower bound of log lambda (bounds=)"
             )
         return w
 
-    def _keep(self, found):
+    def _refit_without_penalty(self, problem):
+        """The model of strength 0 on all rows, with a warning where it is not solved, or where no
+        finite coefficients are best."""
+        problem = without_penalty(problem)
+        tol = REFIT_TOL_FEW if self.refit_tol is None else self.refit_tol
+        w, _, is_converged = refit(problem, np.zeros(problem.n_hyper), tol=tol)
+        found = separated_at_once(problem.inner())
+        if found is not None:
+            features, what = found
+            warn_of_convergence(
+                f"strength 0: the features {features} separate {what} from other rows, so that the "
+                "loss falls for ever as their coefficients grow. No finite ones are best, and "
+                "these are where the fit ended; a positive strength has a best model"
+            )
+        elif not is_converged:
+            warn_of_convergence(
+                f"strength 0: the final model is not solved to {tol:g} of its first gradient; "
+                "loosen refit_tol=, or use a positive strength"
+            )
+        return w
+
+    def _keep(self, found, chosen):
         """Sets the attributes that tell of the search; of several models lists, or arrays with a
         row for each."""
         results, lam, _ = zip(*found, strict=True)
@@ -225,7 +360,52 @@ class TunedEstimator(Estimator):
         self.hoag_result_ = kept[0] if is_one else kept
         self._keep_scores(results)
         self.lam_ = lam[0] if is_one else np.array(lam)
-        setattr(self, self._strength, self.lam_ if self._strength == "alpha_" else 1.0 / self.lam_)
+        is_alpha, given = self._strength == "alpha_", self._given
+        strength = self.lam_ if is_alpha else inverse(self.lam_)
+        if given is not None and self._has_one_strength:
+            strength = given.as_given(strength)
+            self.lam_ = strength if is_alpha else self.lam_
+        setattr(self, self._strength, strength)
+        if self.warm_start:
+            self._last = [(one.theta, one.w) for one in results]
+        self._keep_scorer(results, chosen)
+        self._keep_points(chosen.points)
+
+    def _keep_points(self, points):
+        """Sets the attributes that tell of given strengths."""
+        given = self._given if points is None else points.given
+        for name in (f"{GIVEN_BY[self._strength]}_", ONLY_KEPT):  # those of an earlier fit
+            self.__dict__.pop(name, None)
+        if given is not None:
+            setattr(self, f"{GIVEN_BY[self._strength]}_", given.shown)
+        if points is not None and points.w is not None:
+            # (n_folds, n_l1_ratios, n_points, n_models, n_dof) as in scikit-learn.
+            self.coefs_paths_ = np.swapaxes(points.w, 0, 1)[:, None]
+
+    def _keep_scorer(self, results, chosen):
+        """Sets the attributes that tell of what a scorer chose."""
+        self.best_score_ = float(np.mean(self.score_mean_))
+        self.__dict__.pop("lam_by_loss_", None)
+        if chosen.scores is None:
+            return
+        by_loss = [one.lam if len(one.theta) > 1 else float(one.lam[0]) for one in results]
+        self.lam_by_loss_ = by_loss[0] if len(by_loss) == 1 else np.array(by_loss)
+        self.scores_, known = chosen.scores, chosen.scores[np.isfinite(chosen.scores)]
+        self.score_mean_ = self.best_score_ = float(known.mean())
+        n = len(known)
+        self.score_se_ = float(known.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
+
+    @property
+    def _keeps_coefficients(self):
+        return ONLY_KEPT in self.__dict__
+
+    def __getattr__(self, name):
+        if name == ONLY_KEPT and "coef_" in self.__dict__:
+            raise AttributeError(
+                f"{ONLY_KEPT} are large and not kept; pass store_cv_results=True (with "
+                "warm_start=True those of compared strengths are kept too)"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # ---- predictions ----
 
@@ -235,6 +415,24 @@ class TunedEstimator(Estimator):
         X = self._matrix(X)
         with our_arithmetic():
             return X @ beside(X, self.coef_).T + beside(X, self.intercept_)
+
+
+def without_penalty(problem):
+    """The same problem at strength 0, which no logarithm has, whatever its θ: least squares, plain
+    logistic regression and so on."""
+    return replace(problem, X=problem.design, penalty=NoPenalty())
+
+
+def leave_one_out(estimator):
+    """What cv=None means for ridge regression and classification."""
+    return ApproximateLOO() if estimator._has_one_strength else KFold(5)
+
+
+def inverse(lam):
+    """1 / λ, infinite for no penalty; a float of a float."""
+    with np.errstate(divide="ignore"):
+        found = np.divide(1.0, lam)
+    return float(found) if np.ndim(lam) == 0 else found
 
 
 def _coded(rows, coding):

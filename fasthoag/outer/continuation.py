@@ -30,8 +30,11 @@ class Start(NamedTuple):
 class Continuation:
     """The last evaluations of a bound criterion, and where others start from them."""
 
-    def __init__(self, bound):
+    def __init__(self, bound, accuracy=None):
         self.bound, self._kept = bound, deque(maxlen=MOST_KEPT)
+        is_few = bound.inner.design.n_coef <= SMALL
+        # Of a first look; of few coefficients digits cost next to nothing.
+        self.accuracy = accuracy or (USUAL_FEW if is_few else USUAL)
         self._made_at = {}  # θ that the data of preconditioners are of, by their identity
 
     def keep(self, found):
@@ -65,11 +68,6 @@ class Continuation:
         W = W + t * (W - (other.W - other.V))
         Q = None if Q is None or other.Q is None else Q + t * (Q - other.Q)
         return Start(W, Q, precond)
-
-    @property
-    def accuracy(self):
-        """Of a first look; of few coefficients digits cost next to nothing."""
-        return USUAL_FEW if self.bound.inner.design.n_coef <= SMALL else USUAL
 
     def evaluate(self, theta, share):
         """The `Evaluation` at θ, with its slope and an error of at most this share of the size of

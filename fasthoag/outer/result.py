@@ -1,9 +1,11 @@
 """What a run returns: the result, its statuses as sentences that say what to do, and what they add
 where that is known."""
 
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +22,8 @@ from fasthoag.types import Array, Record
 
 class ConvergenceWarning(UserWarning):
     """The result is not what was asked for; its ``status`` and ``message`` say why and what to
-    do."""
+    do. Estimators warn by a subclass that is one of ``sklearn.exceptions.ConvergenceWarning``
+    too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +60,8 @@ class HoagResult:
     status : str
         ``"converged"``, ``"at_bound"``, ``"max_iter"``, ``"stopped"`` (by the callback),
         ``"stopped_early"`` (by `stop_on`), ``"searched"`` (the best of all trials, which prove no
-        optimum), ``"stalled"`` or ``"inner_failed"``.
+        optimum), ``"given"`` (an estimator was given one strength), ``"stalled"`` or
+        ``"inner_failed"``.
     message : str
         The same as a sentence that says what to do, and which θ are as good where many are.
     n_iter, n_passes : int, float
@@ -151,8 +155,8 @@ def with_coefficients(run, best, w, w_all, last, outcome):
 MESSAGES = {
     "converged": "The hypergradient is below its tolerance.",
     "at_bound": "The optimum is at the bound of theta ({where}); the criterion still falls beyond "
-    "it. Widen bounds=, or doubt the data: at the upper bound the features do not help, at the "
-    "lower one no penalty is needed.",
+    "it. Widen bounds= (Cs=, alphas=), or doubt the data: at the upper bound the features do not "
+    "help, at the lower one no penalty is needed.",
     "at_kink": "The criterion has a kink here, where a row enters or leaves the curved part of the "
     "loss, and falls on neither side.",
     "featureless": "No feature tells rows apart, all are constants or 0: the intercept is the "
@@ -166,6 +170,7 @@ MESSAGES = {
     "single strength, which is returned.",
     "searched": "The best of {n_iter} trials within the bounds of theta, which prove no optimum: "
     "method='newton' or 'lbfgs' goes on to it.",
+    "given": "The strength was given; nothing was searched for.",
     "stalled": "No step decreases the criterion by more than its own error; tol= asks for more "
     "than rounding allows.",
     "inner_failed": "An inner problem was not solved (non-finite values, or no progress); scale "
@@ -207,7 +212,18 @@ def concluded(best, status, theta, search):
 
 def warn_unless_converged(status, message):
     if status not in ("converged", "stopped", "stopped_early", "searched"):
-        warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel_of_user())
+        warn_of_convergence(message)
+
+
+def warn_of_convergence(message):
+    """A `ConvergenceWarning` at the user's line.
+
+    Where scikit-learn is loaded it is one of scikit-learn's too, which its users filter by. Else
+    nobody has such a filter, and loading it for that would take a second."""
+    category = ConvergenceWarning
+    if "sklearn.exceptions" in sys.modules:
+        category = import_module("fasthoag.estimators.convergence").ConvergenceWarning
+    warnings.warn(message, category, stacklevel=stacklevel_of_user())
 
 
 def common_classes(inner, is_common):

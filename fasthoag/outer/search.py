@@ -99,10 +99,15 @@ class Search:
     def tol(self):
         return self.settings.tol
 
-    def run_from(self, theta):
-        """(best evaluation, status) from θ, or without from the best of a look at strengths."""
+    def run_from(self, theta, W=None):
+        """(best evaluation, status) from θ, and from coefficients of all folds where they are known
+        there; without θ from the best of a look at strengths."""
         bound, inner, rule = self.bound, self.bound.inner, self.settings.new_rule()
         is_tuned = inner.penalty.n_hyper(inner.n_features) > 0
+        if W is not None:  # where a search ended: no plateau
+            best, status = self.minimise(rule, theta, W)
+            is_open = status == "inner_failed" or self.finds_nothing(best)
+            return self.improved(best, status, None) if is_tuned and is_open else (best, status)
         theta, W, look, is_stopped = self.begin(theta, is_tuned)
         if is_stopped:
             return look[0], "stopped"
@@ -276,9 +281,9 @@ class Search:
     def improved(self, best, status, look):
         """The best of this evaluation and of searches from what a look promises to be better; f may
         have more than one valley, and a start on a plateau is no optimum."""
-        bound = self.bound
-        nothing_found = not best.value < bound.null_value - 10 * self.tol * bound.size(best.value)
-        is_open = nothing_found or status == "inner_failed" or self.is_plateau(best, status)
+        is_open = (
+            self.finds_nothing(best) or status == "inner_failed" or self.is_plateau(best, status)
+        )
         if look is None and (is_open or len(self.far(best))):
             look, is_stopped = self.look()
             status = "stopped" if is_stopped else status
@@ -299,6 +304,11 @@ class Search:
             if best is before:
                 break
         return best, status
+
+    def finds_nothing(self, best):
+        """Whether f is no lower than that of the null model."""
+        bound = self.bound
+        return not best.value < bound.null_value - 10 * self.tol * bound.size(best.value)
 
     def of_other_rays(self):
         """The best look of every ray but that of the best of all: where units of strengths differ

@@ -225,8 +225,9 @@ class TrialSearch:
         self.looks, self.n_iter, self.trials = [], 0, []
         self._continuation, self._best = Continuation(self.bound), None
 
-    def run_from(self, theta):
-        """(evaluation of the best trial, status); `theta` is None, nothing to start from."""
+    def run_from(self, theta, W=None):
+        """(evaluation of the best trial, status); `theta` and `W` are None, nothing to start
+        from."""
         method, n_trials, seed, _ = self.settings
         points = TRIALS[method].points
         if points is not None:

@@ -12,6 +12,7 @@ from fasthoag.penalties.shapes import QUADRATIC, Quadratic, Shape
 from fasthoag.penalties.strengths import (
     FeatureRidge,
     GroupRidge,
+    NoPenalty,
     Ridge,
     StructuredRidge,
     SumPenalty,
@@ -34,6 +35,7 @@ __all__ = [
     "Fixed",
     "GroupRidge",
     "InUnits",
+    "NoPenalty",
     "OwnPenalty",
     "Penalty",
     "PerClass",

@@ -138,6 +138,22 @@ class Ridge(LogLinear):
 
 
 @dataclass(frozen=True, eq=False)
+class NoPenalty(Ridge):
+    """Strength 0 at every θ, which no logarithm has.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fasthoag.penalties import NoPenalty
+    >>> NoPenalty().strengths(np.zeros(1), 2)
+    array([0., 0.])
+    """
+
+    def strengths(self, theta: Array, n_features: int) -> Array:
+        return np.zeros(n_features)
+
+
+@dataclass(frozen=True, eq=False)
 class FeatureRidge(LogLinear):
     """A strength for each feature: λ_j = penalty_factor_j exp(θ_j). Features that do not help are
     taken out by λ_j → ∞ (relevance determination).
