@@ -31,6 +31,7 @@ __all__ = [
     "HeldOut",
     "HoagResult",
     "HuberRegressorCV",
+    "Interrupted",
     "KFold",
     "KernelLogisticRegressionCV",
     "KernelProblem",
@@ -89,6 +90,7 @@ _MODULES = {
     "HeldOut": "criteria",
     "HoagResult": "outer.result",
     "HuberRegressorCV": "estimators",
+    "Interrupted": "outer.record",
     "KFold": "criteria",
     "KernelLogisticRegressionCV": "estimators",
     "KernelProblem": "kernels.problem",
@@ -165,6 +167,7 @@ if TYPE_CHECKING:
     from fasthoag.kernels.problem import KernelProblem
     from fasthoag.losses import find_loss, mix_losses
     from fasthoag.outer.minima import Minimum
+    from fasthoag.outer.record import Interrupted
     from fasthoag.outer.result import ConvergenceWarning, HoagResult
     from fasthoag.penalties import (
         FeatureRidge,

@@ -70,13 +70,18 @@ def raise_stopped(number, _):
 def raise_again(unraisable):
     """Where Python only prints exceptions, as in finalisers and callbacks of C, that of a signal
     would be lost: it is raised once more, soon after."""
-    if not isinstance(unraisable.exc_value, Stopped):
+    error = unraisable.exc_value
+    if isinstance(error, Stopped):
+        listen(raise_stopped)
+        number = error.code - 128
+    elif isinstance(error, KeyboardInterrupt) and error.args:  # See fasthoag.cli.interruption.
+        (number,) = error.args
+    else:
         sys.__unraisablehook__(unraisable)
         return
     from threading import Timer
 
-    listen(raise_stopped)
-    Timer(0.01, os.kill, [os.getpid(), unraisable.exc_value.code - 128]).start()
+    Timer(0.01, os.kill, [os.getpid(), number]).start()
 
 
 def flush():

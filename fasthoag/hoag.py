@@ -17,13 +17,14 @@ from fasthoag.kinds import numbers_of
 from fasthoag.null import row_weights
 from fasthoag.options import is_number
 from fasthoag.outer import METHODS, TRIALS, start
-from fasthoag.outer.record import Run
+from fasthoag.outer.record import Run, Watched, interruptible
 from fasthoag.outer.result import (
     MESSAGES,
     SAFETY,
     HoagResult,
     Outcome,
     concluded,
+    in_time,
     result_of,
     warn_unless_converged,
 )
@@ -31,6 +32,7 @@ from fasthoag.outer.search import Settings, is_many
 from fasthoag.outer.trials import N_TRIALS, TrialSettings, check_trials
 from fasthoag.outer.trust_region import FEW
 from fasthoag.problem import Problem, check_theta
+from fasthoag.progress import progress
 from fasthoag.types import ArrayLike, Callback, Scoring
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ def hoag(
     unseen: HeldOut | None = None,
     scoring: Scoring | None = None,
     callback: Callback | None = None,
+    max_seconds: float | None = None,
+    verbose: bool | int = 0,
     n_threads: int | None = None,
 ) -> HoagResult:
     """Minimise the criterion over the hyperparameters by approximate hypergradients.
@@ -120,6 +124,13 @@ def hoag(
         loss does not suit is refused.
     callback : callable, optional
         Called with the record of every evaluation; returning True stops the loop.
+    max_seconds : float, optional
+        After so many seconds the evaluation that goes on is the last: the best point so far is
+        returned, with status "out_of_time" and a message that says how far it is.
+    verbose : bool or int, default 0
+        1 shows every evaluation on stderr: a table that grows on a terminal (with rich, ``pip
+        install 'fasthoag[cli]'``), else lines. Python's logger "fasthoag" gets the lines in any
+        case, at level INFO.
     n_threads : int, optional
         Threads of every kernel; None means all cores.
 
@@ -131,6 +142,8 @@ def hoag(
     ------
     ValueError, TypeError
         For bad arguments, before any work.
+    Interrupted
+        For Ctrl-C: a KeyboardInterrupt whose ``result`` is the best point so far, or None.
 
     Warns
     -----
@@ -155,17 +168,20 @@ def hoag(
     """
     check_arguments(problem, criterion, method, tol, max_iter, stop_on, unseen, callback)
     check_start(problem, theta0, w0)
+    check_watch(max_seconds, verbose)
     others = {"theta0": theta0, "w0": w0, "schedule": schedule, "max_iter": max_iter}
     rows = {"stop_on": stop_on if isinstance(stop_on, HeldOut) else None}
     check_trials(method, n_trials, random_state, others | rows)
-    with our_arithmetic():
+    with our_arithmetic(), progress(verbose) as show:
+        began = time.perf_counter()
         problem = problem if n_threads is None else problem.with_threads(n_threads)
         theta0 = None if theta0 is None else check_theta(theta0, problem.n_hyper, "theta0")
         box = _box(bounds, problem.n_hyper)
         asked = Asked(method, tol, max_iter, schedule, n_trials, random_state, w0)
-        watched = Watched(stop_on, unseen, scoring, callback, time.perf_counter())
+        watched = Watched(stop_on, unseen, scoring, show, callback, max_seconds, began)
         tuned = tuned_linear if isinstance(problem, Problem) else of_kernels()
-        return tuned(problem, criterion, theta0, box, asked, watched)
+        with interruptible():
+            return tuned(problem, criterion, theta0, box, asked, watched)
 
 
 class Asked(NamedTuple):
@@ -188,16 +204,6 @@ class Asked(NamedTuple):
         return Settings(rule, self.schedule, self.tol, self.max_iter or rule.max_iter)
 
 
-class Watched(NamedTuple):
-    """What is watched on the way, and since when."""
-
-    stop_on: Any
-    unseen: Any
-    scoring: Any
-    callback: Any
-    began: float
-
-
 def of_kernels():
     """`tuned_kernel`, whose libraries take as long to import as all of fasthoag."""
     from fasthoag.kernels.tuning import tuned_kernel
@@ -207,15 +213,14 @@ def of_kernels():
 
 def tuned_linear(problem, criterion, theta0, box, asked, watched):
     """The `HoagResult` for a `Problem`."""
-    stop_on, unseen, scoring, callback, began = watched
     method = chosen_method(problem, criterion, asked.method)
     settings = asked.settings(method)
     settings.check(problem)
     whole = problem.judged_by(criterion)
     warn_of_shared_rows(criterion, whole)
-    stop_on = None if method in TRIALS else stop_on  # they follow no noise
+    stop_on = None if method in TRIALS else watched.stop_on  # they follow no noise
     bound, stop_on, holds_back = held_back(problem, criterion, whole, stop_on)
-    run = Run(bound, problem, stop_on, unseen, scoring, callback, began)
+    run = Run(bound, problem, watched._replace(stop_on=stop_on))
     run.holds_back = holds_back
     n_blocks = settings.n_blocks(problem.n_hyper)
     problem.design.check_room(bound.inner.units.n_columns * n_blocks)
@@ -227,17 +232,25 @@ def tuned_linear(problem, criterion, theta0, box, asked, watched):
     theta0, search_box, known = seen.given(theta0, box, settings.default_box)
     search = settings.search(seen, whole, run, search_box)
     run.for_user = partial(seen.for_user, known=known)
-    best, status = run.best_for_stop_on(*search.run_from(theta0, W0))
-    if holds_back and search.is_small and status != "stopped":
-        best, status = search.on_all_rows(best, status)
-        run.judge_all_rows(whole, problem, scoring)
+    run.grad_tol = lambda value: settings.tol * seen.bound.size(value)
+    finish = partial(finished, run, search, method)
+    with interruptible(run.best_so_far, finish):
+        best, status = in_time(run, *run.best_for_stop_on(*search.run_from(theta0, W0)))
+        if holds_back and search.is_small and status not in ("stopped", "out_of_time"):
+            best, status = search.on_all_rows(best, status)
+            run.judge_all_rows(whole, problem, watched.scoring)
     problem.design.check_unchanged()
+    return finish(best, status)
+
+
+def finished(run, search, method, best, status):
+    """The `HoagResult` of the best evaluation of a search."""
     theta = run.for_user(best.theta)
     best, status, message = concluded(best, status, theta, search)
     warn_unless_converged(status, message)
     w_all = search.solution_on_all_rows(best, best.predict(0 * best.theta))
     minima = [one._replace(theta=run.for_user(one.theta)) for one in search.minima(best, status)]
-    best = seen.evaluation_for_user(best, theta)
+    best = search.seen.evaluation_for_user(best, theta)
     return result_of(run, best, w_all, Outcome(status, message, search.n_iter, method, minima))
 
 
@@ -402,6 +415,18 @@ def check_options(method, tol, max_iter, callback):
     is_whole = isinstance(max_iter, (int, np.integer)) and not isinstance(max_iter, bool)
     if not (max_iter is None or (is_whole and max_iter >= 1)):
         raise ValueError(f"max_iter must be an integer >= 1; got {max_iter!r}")
+
+
+def check_watch(max_seconds, verbose):
+    """Raises ValueError for what is no time, and for what is no flag."""
+    if not (max_seconds is None or is_number(max_seconds, 0)):
+        raise ValueError(
+            f"max_seconds must be a positive number of seconds or None; got {max_seconds!r}"
+        )
+    if not (isinstance(verbose, (bool, np.bool_, int, np.integer)) and verbose >= 0):
+        raise ValueError(
+            f"verbose must be 0, or 1 to show every evaluation on stderr; got {verbose!r}"
+        )
 
 
 def one_standard_error(problem, criterion, result, bounds=None):

@@ -15,7 +15,7 @@ from fasthoag.hoag import hoag, why_trivial
 from fasthoag.hypergradient import Accuracy
 from fasthoag.outer import TRIALS
 from fasthoag.outer.continuation import Continuation, is_of_use
-from fasthoag.outer.record import Run
+from fasthoag.outer.record import SOON, Run, Watched
 from fasthoag.outer.result import (
     MESSAGES,
     SAFETY,
@@ -26,6 +26,7 @@ from fasthoag.outer.result import (
 )
 from fasthoag.outer.start import default_box
 from fasthoag.problem import Problem, for_user
+from fasthoag.progress import progress
 from fasthoag.types import Array
 
 # Of solutions that scorers judge: values are corrected to second order, scores are not. With 0.1 an
@@ -160,9 +161,9 @@ def hoag_among(
     A search ends in one valley of the criterion; where a point shows a lower one it goes on from
     there. `options` are those of `hoag`."""
     ends = np.log(strengths.min()), np.log(strengths.max())
-    options = {"bounds": ends, "tol": tol, **options}
+    options, began = {"bounds": ends, "tol": tol, **options}, time.perf_counter()
     result = hoag(problem, criterion, **options)
-    if result.status == "stopped":
+    if result.status in ("stopped", "out_of_time"):
         return result
     with our_arithmetic():
         walk = Walk(problem, criterion)
@@ -170,6 +171,9 @@ def hoag_among(
         points = along([walk], strengths, lambda points: points[0]._replace(W=None))
     best = beats(walk, points, result, tol)
     if best is not None and options.get("method") not in TRIALS:
+        if options.get("max_seconds") is not None:
+            left = options["max_seconds"] - (time.perf_counter() - began)
+            options["max_seconds"] = max(left, SOON)
         again = hoag(problem, criterion, **options | {"theta0": best.theta, "w0": None})
         result = again if not result.value <= again.value else result
         best = beats(walk, points, result, tol)
@@ -200,13 +204,15 @@ def result_at(
     tol: float,
     scoring: Any = None,
     callback: Any = None,
+    verbose: bool | int = 0,
     **_: Any,
 ) -> HoagResult:
     """The `HoagResult` at a given θ: nothing is searched for. Other options are those of a
     search."""
-    with our_arithmetic():
+    with our_arithmetic(), progress(verbose) as show:
         bound = criterion.bind(problem)
-        run = Run(bound, problem, None, None, scoring, callback, time.perf_counter())
+        watched = Watched(None, None, scoring, show, callback, None, time.perf_counter())
+        run = Run(bound, problem, watched)
         run.for_user = lambda theta: theta
         found = Continuation(bound).evaluate(theta, 0.3 * tol)
         run.record("all", found, found.accuracy, True)

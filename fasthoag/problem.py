@@ -24,6 +24,9 @@ from fasthoag.threads import check_n_threads
 from fasthoag.tuned import Tuned
 from fasthoag.types import Array, ArrayLike, Matrix
 
+if TYPE_CHECKING:
+    from fasthoag.cost import Cost
+
 
 def check_vector(v: Any, n_rows: int, name: str, X_name: str = "X") -> Array:
     """`v` as a contiguous float64 vector of length `n_rows`."""
@@ -256,6 +259,28 @@ class Problem:
     def judged_by(self, criterion: Any) -> Any:
         """The criterion bound to this problem: what the outer loop minimises."""
         return criterion.bind(self)
+
+    def cost(self, criterion: Any) -> "Cost":
+        """What `hoag` will take for this criterion, about: memory, seconds of a pass (one is
+        made), passes as other searches took them.
+
+        Warns
+        -----
+        UserWarning
+            When this process may not use so much memory.
+
+        Examples
+        --------
+        >>> import numpy as np, fasthoag
+        >>> rng = np.random.default_rng(0)
+        >>> problem = fasthoag.Problem(rng.normal(size=(200, 5)), np.sign(rng.normal(size=200)))
+        >>> cost = problem.cost(fasthoag.KFold(5))
+        >>> cost.n_columns, cost.fits, cost.passes.low
+        (5, True, 80)
+        """
+        from fasthoag.cost import cost_of  # It needs the outer loop, which needs this module.
+
+        return cost_of(self, criterion)
 
     def with_threads(self, n_threads: int | None) -> "Problem":
         """The same problem on the same data whose kernels use this many threads."""

@@ -44,6 +44,15 @@ def trace_row(record):
     )
 
 
+def make_table(head):
+    """An empty table of rich, as wide as 80 columns allow for the trace."""
+    from rich import box
+    from rich.table import Table
+
+    # Without edges and padding.
+    return Table(*head, show_header=bool(head), box=box.SIMPLE_HEAD, show_edge=False, padding=0)
+
+
 def few(values, form):
     """The first numbers as text, and how many there are."""
     shown = ", ".join(format(float(v), form) for v in values[:4])

@@ -173,7 +173,7 @@ FUNCTIONS = {
 }
 ELSEWHERE = {  # which have tests of their own, or no arguments of a user
     *("load_data", "load_model", "load_svmlight", "save_liblinear", "save_model"),
-    *("ConvergenceWarning", "DaskDesign", "HoagResult"),
+    *("ConvergenceWarning", "DaskDesign", "HoagResult", "Interrupted"),
     *("Curve", "Minimum", "SharedRows", "SharedRowsWarning"),
 }
 COMMON = set(signature(fasthoag.RidgeCV).parameters)

@@ -239,6 +239,8 @@ def test_options_reach_hoag(rows, monkeypatch):
             "--float32",
             "--low-memory",
             "--no-intercept",
+            "--max-seconds",
+            60,
         ),
         "enough",
     )
@@ -255,8 +257,9 @@ def test_options_reach_hoag(rows, monkeypatch):
         "dtype": np.float32,
         "low_memory": True,
         "has_intercept": False,
-        "callback": None,
+        "max_seconds": 60.0,
     }
+    assert callable(seen.pop("callback"))  # lines of progress
     assert seen == expected
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+import fasthoag
+
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="SIGINT to a child is a POSIX matter"
 )
@@ -202,13 +204,28 @@ def ended_by(child, number, delay):
 @pytest.mark.slow
 @pytest.mark.parametrize("through", ["module", "script"])
 @pytest.mark.parametrize("number", END)
-def test_signals_end_the_command_with_one_line_whatever_it_does(number, through, rows, tmp_path):
+def test_signals_end_the_command_with_one_line_whatever_it_does(number, through, rows):
     """While it imports, reads and fits."""
     for delay in np.random.default_rng(number).uniform(0, 1.5, N_DELAYS):
-        args = "--per", "feature", "--max-iter", 300, "--out", tmp_path / "model.npz"
+        args = "--per", "feature", "--max-iter", 300
         child = command("tune", rows, *args, through=through)
         assert ended_by(child, number, delay) == (128 + number, END[number]), delay
-    assert os.listdir(tmp_path) == []
+
+
+@ON_LINUX
+@pytest.mark.slow
+@pytest.mark.parametrize("number", END)
+def test_signals_leave_a_whole_model_or_none(number, rows, tmp_path):
+    """While it imports, reads, fits and writes."""
+    for delay in np.random.default_rng(number).uniform(0, 3, N_DELAYS // 2):
+        out = tmp_path / f"{delay}.npz"
+        child = command("tune", rows, "--per", "feature", "--max-iter", 300, "--out", out)
+        code, err = ended_by(child, number, delay)
+        assert (code, err.endswith(END[number])) == (128 + number, True), delay
+        assert out.exists() == ("the best model so far. " in err)
+        if out.exists():
+            assert fasthoag.load_model(out).status in ("interrupted", "stopped_early")
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".npz"}
 
 
 @ON_LINUX

@@ -22,6 +22,7 @@ def check_kernel(asked):
         ("--float32", asked.float32),
         ("--low-memory", asked.low_memory),
         ("--deterministic", asked.deterministic),
+        ("--dry-run", asked.dry_run),
         (f"--loss {asked.loss}", asked.loss not in LOSSES),
         (f"--criterion {asked.criterion}", asked.criterion not in ("cv", "loo")),
         ("--criterion loo", asked.criterion == "loo" and asked.loss != "squared"),

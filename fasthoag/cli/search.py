@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 
 import fasthoag
-from fasthoag.cli.terminal import live_trace
 from fasthoag.io import DualModel, Model
 from fasthoag.losses import derivative, find_loss, without_smoothing
 from fasthoag.problem import refit
+from fasthoag.progress import on_stderr
+
+EVERY = 5.0  # seconds between two lines of progress where stderr is no terminal
 
 
 def make_folds(n_folds, loss, seed):
@@ -23,13 +25,20 @@ def make_folds(n_folds, loss, seed):
 def fit(problem, criterion, *, keeps_trace=True, **settings):
     """`hoag`, then the model of all training rows: the result, and coefficients (n_features +
     fit_intercept,), or a `KernelModel`."""
-    with live_trace(keeps_trace) as callback:
+    with on_stderr(every=EVERY, is_kept=keeps_trace) as callback:
         result = fasthoag.hoag(problem, criterion, callback=callback, **settings)
+    try:
+        return last_fit(problem, criterion, result, settings.get("n_threads"))
+    except KeyboardInterrupt as interrupt:
+        raise fasthoag.Interrupted(result) from interrupt
+
+
+def last_fit(problem, criterion, result, n_threads=None):
+    """The result and the model of all training rows, as `fit` returns them."""
     is_kernel = isinstance(problem, fasthoag.KernelProblem)
     if isinstance(criterion, fasthoag.HeldOut) and not is_kernel:
         return result, result.w[:, 0]  # The search trained on just these rows.
-    threads = settings.get("n_threads")
-    problem = problem.with_threads(threads) if threads else problem
+    problem = problem.with_threads(n_threads) if n_threads else problem
     if is_kernel:
         fitted, is_converged = problem.fit(result.theta)
     else:

@@ -1,9 +1,9 @@
-"""What is said on the terminal: sentences, tables, and the steps of a search while it runs; and the
-standard streams, which may be closed or full."""
+"""What is said on the terminal: sentences and tables; and the standard streams, which may be closed
+or full."""
 
 import os
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import typer
 
@@ -53,7 +53,7 @@ def print_table(rows, head=()):
     if sys.stdout.isatty():
         from rich.console import Console
 
-        table = make_table(head)
+        table = report.make_table(head)
         for row in rows:
             table.add_row(*row)
         Console().print(table)
@@ -63,26 +63,3 @@ def print_table(rows, head=()):
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
         show("  ".join(cells).rstrip())
-
-
-def make_table(head):
-    from rich import box
-    from rich.table import Table
-
-    # Without edges and padding the trace fits in 80 columns.
-    return Table(*head, show_header=bool(head), box=box.SIMPLE_HEAD, show_edge=False, padding=0)
-
-
-@contextmanager
-def live_trace(is_kept):
-    """A callback for `hoag` that shows every outer step on stderr while it runs; None when stderr
-    is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.live import Live
-
-    table = make_table(report.TRACE_COLUMNS)
-    with Live(table, console=Console(stderr=True), refresh_per_second=8, transient=not is_kept):
-        yield lambda record: table.add_row(*report.trace_row(record))

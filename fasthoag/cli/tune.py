@@ -1,6 +1,7 @@
 """``fasthoag tune``: the strength of the penalty, and the model for it."""
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import typer
 import fasthoag
 from fasthoag import report
 from fasthoag.cli.application import command, exit_code
+from fasthoag.cli.interruption import leaving
 from fasthoag.cli.kernel import check_kernel, make_kernel_problem
 from fasthoag.cli.options import (
     COUNTED_FROM,
@@ -26,8 +28,8 @@ from fasthoag.cli.options import (
 )
 from fasthoag.cli.outputs import STDOUT, check_space, check_target, write
 from fasthoag.cli.rows import load_rows
-from fasthoag.cli.search import fit, judge_rows, make_folds, make_model
-from fasthoag.cli.terminal import print_table, show
+from fasthoag.cli.search import fit, judge_rows, last_fit, make_folds, make_model
+from fasthoag.cli.terminal import print_table, say, show
 from fasthoag.estimators.strengths import PER, penalty_for
 from fasthoag.io import liblinear
 from fasthoag.kernels import KERNELS
@@ -120,7 +122,11 @@ class TuneOptions:
         help="Points that grid, random and bayes try within --bounds.  [default: 20]",
     ) = DEFAULTS["n_trials"]
     schedule: option(Schedule | None, "--schedule", help="Tolerances of method hoag.") = None
-    out: option(Path | None, "--out", help="Write the model here.") = None
+    out: option(
+        Path | None,
+        "--out",
+        help="Write the model here; after Ctrl-C or SIGTERM the best so far.",
+    ) = None
     file_format: option(
         Format, "--format", help="Of --out; LIBLINEAR's own predict reads the second."
     ) = "fasthoag"
@@ -129,6 +135,11 @@ class TuneOptions:
         "--report",
         help="Write an HTML page here; - is stdout, in place of the tables.",
     ) = None
+    dry_run: option(
+        bool,
+        "--dry-run",
+        help="Read the rows, say what the search will take in memory and time, and stop.",
+    ) = False
     force: Force = False
     is_json: Json = False
     threads: Threads = None
@@ -142,6 +153,12 @@ class TuneOptions:
         min=1,
         help="Outer steps at most.  [default: 50; 500 for lbfgs]",
     ) = DEFAULTS["max_iter"]
+    max_seconds: option(
+        float | None,
+        "--max-seconds",
+        min=1e-6,
+        help="For the search; then the best point so far is taken, with exit code 3.",
+    ) = DEFAULTS["max_seconds"]
     theta0: option(
         float | None, "--theta0", help="Start, θ = ln λ; found by a loose sweep by default."
     ) = None
@@ -218,7 +235,18 @@ def tune(asked: TuneOptions):
     data = read_data(asked)
     problem = make_problem(asked, data)
     criterion = make_criterion(asked, data)
-    result, fitted = fit(problem, criterion, n_threads=asked.threads, **search_settings(asked))
+    if asked.dry_run:
+        return show_cost(asked, problem, criterion)
+
+    def save_so_far(result):
+        say(f"stopping; {asked.out} gets the best model so far (a second signal ends at once).")
+        parts = last_fit(problem, criterion, result, asked.threads)
+        save_model(asked, (problem, *parts, data.classes, data.zero_based))
+        say(f"{asked.out}: the best model so far. {result.message}")
+
+    settings = search_settings(asked) | {"n_threads": asked.threads}
+    with leaving(save_so_far) if asked.out is not None else nullcontext():
+        result, fitted = fit(problem, criterion, max_seconds=asked.max_seconds, **settings)
     _, y = data.valid or data.train
     found = Found(
         result,
@@ -279,6 +307,8 @@ def check_together(asked):
             "--seed."
         )
     check_kernel(asked)
+    if asked.dry_run and asked.device == "gpu":
+        raise typer.BadParameter("--dry-run counts the memory of this machine; it excludes gpu.")
     if asked.test is None and asked.test_labels is not None:
         raise typer.BadParameter("--test-labels needs --test.")
     if has_valid and cuts_folds:
@@ -415,6 +445,17 @@ def search_settings(asked):
 # ---- what comes of it ----
 
 
+def show_cost(asked, problem, criterion):
+    """Prints what the search will take; a warning where memory will not do is said by itself."""
+    if asked.threads:
+        problem = problem.with_threads(asked.threads)
+    cost = problem.cost(criterion)
+    if asked.is_json:
+        show(report.dump(cost.to_dict()))
+    else:
+        print_table(cost.rows())
+
+
 def all_settings(asked, data):
     """The options as the report shows them, and the size of the data."""
     X, _ = data.train
@@ -437,6 +478,7 @@ def all_settings(asked, data):
             "per": asked.per,
             "groups": asked.groups and str(asked.groups),
             "threads": asked.threads,
+            "max_seconds": asked.max_seconds,
             "zero_based": None if data.zero_based == "auto" else data.zero_based,
             "fit_intercept": not asked.no_intercept,
             "dtype": dtype_of(asked).name,
@@ -448,15 +490,20 @@ def all_settings(asked, data):
     )
 
 
+def save_model(asked, parts):
+    """Writes the model of these parts."""
+    is_liblinear = asked.file_format == "liblinear"
+    write_model = fasthoag.save_liblinear if is_liblinear else fasthoag.save_model
+    write_model(asked.out, make_model(*parts), overwrite=asked.force)
+
+
 def deliver(asked, parts, found):
     """Writes the model of these parts and the report and prints the result, also after a failure to
     write, as the search may have taken hours. Only what is written is said to be."""
     written = []
     try:
         if asked.out is not None:
-            is_liblinear = asked.file_format == "liblinear"
-            save = fasthoag.save_liblinear if is_liblinear else fasthoag.save_model
-            save(asked.out, make_model(*parts), overwrite=asked.force)
+            save_model(asked, parts)
             written.append(("model", asked.out))
         if asked.html is not None:
             write(asked.html, report.page(*found), asked.force)

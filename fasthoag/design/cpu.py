@@ -350,6 +350,23 @@ class CpuDesign:
             self._counts = sum(nonzeros(one) for one in self._arrays)
         return self._counts
 
+    def n_bytes(self):
+        """Bytes of X, and of the copies of it that are held."""
+        n, p = self.shape
+        if not self.is_sparse:
+            size = n * p * self.dtype.itemsize
+            return size, size * (self.deterministic + (self.layout.first is not None))
+        index = 8 if p > np.iinfo(np.int32).max else 4
+        values, indices = self.n_stored * self.dtype.itemsize, self.n_stored * index
+        size, copies = values + indices + index * (n + 1), 8 * (n + 1)
+        if self.layout.first is not None:
+            copies += size
+        if self.layout.order is not None:  # renumbered columns
+            copies += indices + 3 * 8 * p
+        if not self.low_memory and (self.deterministic or not self.is_narrow):  # its transpose
+            copies += values + indices + 8 * p
+        return size, copies
+
     def check_room(self, n_columns):
         """Blocks of coefficients live in the memory of this process, which grows as it is asked."""
 

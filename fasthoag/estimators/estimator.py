@@ -1,6 +1,7 @@
 """What all estimators share: how their arguments are read, their score, and what is kept of a
 search."""
 
+import time
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,9 +15,10 @@ from fasthoag.estimators.kinds import of_numbers
 from fasthoag.estimators.parameters import with_parameters
 from fasthoag.estimators.passive import check_passive
 from fasthoag.estimators.placement import check_there
-from fasthoag.hoag import check_options
+from fasthoag.hoag import check_options, check_watch
 from fasthoag.kinds import labels_of, named, numbers_of
 from fasthoag.options import check_flag
+from fasthoag.outer.record import SOON
 from fasthoag.outer.trials import DRAWING, check_seed, check_trials
 from fasthoag.threads import check_n_threads
 from fasthoag.types import ArrayLike, Callback, Matrix
@@ -39,6 +41,8 @@ class Estimator(BaseEstimator):
     n_threads: int | None = None
     n_jobs: int | None = None
     callback: Callback | None = None
+    max_seconds: float | None = None
+    verbose: bool | int = 0
     flags: ClassVar[tuple[str, ...]] = ("fit_intercept",)
     _has_columns = False  # whether y may be a column for each target
 
@@ -49,8 +53,10 @@ class Estimator(BaseEstimator):
         fitted = object.__new__(type(self))
         fitted.__dict__ = dict(self.__dict__)
         with our_arithmetic():
+            fitted._began = time.perf_counter()
             X, y = fitted._training(X, y)
             fitted._fit(X, y, *others)
+            del fitted._began
         self.__dict__ = fitted.__dict__  # All attributes at once: none of two fits side by side.
         return self
 
@@ -82,6 +88,7 @@ class Estimator(BaseEstimator):
             check_n_threads(getattr(self, name), name)
         check_passive(self)
         check_options(self.method, self.tol, self.max_iter, self.callback)
+        check_watch(self.max_seconds, self.verbose)
         if not isinstance(self.random_state, np.random.RandomState):
             check_seed(self.random_state)
         check_trials(self.method, self.n_trials, self._seed(), {"max_iter": self.max_iter})
@@ -161,6 +168,15 @@ class Estimator(BaseEstimator):
     @property
     def _threads(self):
         return self.n_threads if self.n_threads is not None else self.n_jobs
+
+    def _watch(self, n_left=1):
+        """Settings of `hoag` for who watches the next of `n_left` searches, which gets its share of
+        the seconds that are left."""
+        seconds = self.max_seconds
+        if seconds is not None:
+            left = seconds - (time.perf_counter() - self._began)
+            seconds = max(left / n_left, SOON)
+        return {"callback": self.callback, "max_seconds": seconds, "verbose": self.verbose}
 
     def _keep_scores(self, results):
         """Sets the attributes that tell how good the best strengths of these searches are; of

@@ -119,7 +119,7 @@ class KernelEstimator(Estimator):
             max_iter=self.max_iter,
             n_trials=self.n_trials,
             random_state=self._seed(),
-            callback=self.callback,
+            **self._watch(),
         )
         model, is_converged = problem.fit(result.theta)
         if not is_converged:

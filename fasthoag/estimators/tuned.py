@@ -192,8 +192,8 @@ class TunedEstimator(Estimator):
         starts = self._starts(chooser)
         scoring = self._scoring if len(tasks) == 1 or not chooses(self.scoring) else None
         results = [
-            self._search_one(task, start, scoring)
-            for task, start in zip(tasks, starts, strict=True)
+            self._search_one(task, start, scoring, n_left=len(tasks) - k)
+            for k, (task, start) in enumerate(zip(tasks, starts, strict=True))
         ]
         chosen = chooser.chosen(results)
         found = self._models(chooser, chosen, results)
@@ -201,10 +201,10 @@ class TunedEstimator(Estimator):
         w, n = np.column_stack([to_host(one.w) for one in found]), X.shape[1]
         return w[:n], w[n] if self.fit_intercept else np.zeros(w.shape[1])
 
-    def _search_one(self, task, start, scoring):
+    def _search_one(self, task, start, scoring, n_left):
         problem, criterion, stop_on, bounds = task
         given = self._given
-        options = {"tol": self.tol, "callback": self.callback, "scoring": scoring}
+        options = {"tol": self.tol, "scoring": scoring, **self._watch(n_left)}
         if given is not None and given.is_fixed:
             theta = problem.inner().start(given.ends[0])
             return result_at(problem, criterion, theta, **options)

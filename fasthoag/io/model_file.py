@@ -53,8 +53,20 @@ SPARSE = {f"X_{name}": kind for name, kind in SPARSE.items()}
 LONGEST_DIRECTORY = 2**16  # bytes, of which these arrays fill about a thousand
 
 
-def save_model(path: Path, model: Model | DualModel, *, overwrite: bool = False) -> None:
+def save_model(path: Path, model: Any, *, overwrite: bool = False) -> None:
     """Write a model file, which `load_model` reads: a NumPy ``.npz`` archive without pickles.
+
+    Of a fitted estimator it holds what predicts, and how the search ended: what `load_model`
+    returns has its ``predict``, ``predict_proba`` and ``decision_function``, to the bit, for arrays
+    and sparse matrices. (Labels come back as numbers, strings or dates; of targets in one column
+    predictions are (n_rows,).) Of a `HoagResult` of a `Problem` it holds the coefficients
+    ``w_all``, near the solution on all rows.
+
+    Parameters
+    ----------
+    path : str or path
+    model : fitted estimator, HoagResult, Model or DualModel
+    overwrite : bool, default False
 
     The file appears under its name only when it is complete: after a full disk or a crash the old
     one is still there.
@@ -65,8 +77,11 @@ def save_model(path: Path, model: Model | DualModel, *, overwrite: bool = False)
         The file exists and `overwrite` is False.
     OSError
         Writing failed; names the path.
-    TypeError
-        It is no `Model` or `DualModel`.
+    TypeError, ValueError
+        `model` is none of these, or no file holds it: a kernel that is a function, the result of a
+        `KernelProblem`, or one without coefficients as estimators keep it.
+    sklearn.exceptions.NotFittedError
+        The estimator is not fitted.
 
     Examples
     --------
@@ -79,14 +94,22 @@ def save_model(path: Path, model: Model | DualModel, *, overwrite: bool = False)
     ...     model = load_model(path)
     >>> model.predict([[3.0, 5.0]]), model.status
     (array([7.]), 'CONVERGED')
+
+    An estimator:
+
+    >>> import numpy as np, fasthoag
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array(["no", "no", "yes", "yes"])
+    >>> estimator = fasthoag.LogisticRegressionCV(cv=2, bounds=(-2, 2), tol=0.1).fit(X, y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(os.path.join(folder, "model"), estimator)
+    ...     model = load_model(os.path.join(folder, "model"))
+    >>> model.predict([[3.0]]).tolist()
+    ['yes']
     """
-    found = [name for name, record in RECORDS.items() if isinstance(model, record)]
-    if not found:
-        raise TypeError(
-            "model must be a fasthoag.io.Model or DualModel, made of the attributes of an "
-            f"estimator; got {type(model).__name__}"
-        )
-    content, (form,) = BytesIO(), found
+    from fasthoag.io.model_of import model_of  # The outer loop takes a while to import.
+
+    model = model_of(model)
+    content, (form,) = BytesIO(), [n for n, record in RECORDS.items() if isinstance(model, record)]
     arrays = {field.name: getattr(model, field.name) for field in fields(model)}
     if scipy.sparse.issparse(arrays.get("X")):
         X = arrays.pop("X")

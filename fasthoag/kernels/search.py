@@ -91,6 +91,10 @@ class KernelSearch:
         self.box, self.is_default_box = Box(*(box or default)), box is None
         self.n_iter, self.ends = 0, []
 
+    @property
+    def tol(self):
+        return self.settings.tol
+
     def run_from(self, theta0):
         """(best evaluation, status) from θ, or from the best of a look."""
         if theta0 is not None:
@@ -205,6 +209,10 @@ class KernelTrials:
         default = self.scale.theta(-3.0, STRENGTHS[0]), self.scale.theta(3.0, STRENGTHS[-1])
         self.box, self.is_default_box = Box(*(box or default)), box is None
         self.n_iter, self.lowest = 0, None
+
+    @property
+    def tol(self):
+        return self.settings.tol
 
     def run_from(self, theta0):
         """(best evaluation, status)."""

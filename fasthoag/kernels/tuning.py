@@ -6,10 +6,12 @@ from fasthoag.criteria import HeldOut
 from fasthoag.criteria.shared import warn_of_shared_rows
 from fasthoag.kernels.search import EXACT, KernelSearch, KernelTrials
 from fasthoag.outer import METHODS, TRIALS
-from fasthoag.outer.record import Run
+from fasthoag.outer.record import OF_CRITERION, Run, interruptible
 from fasthoag.outer.result import (
     MESSAGES,
     Outcome,
+    how_far,
+    in_time,
     warn_unless_converged,
     with_coefficients,
 )
@@ -28,17 +30,29 @@ def tuned_kernel(problem, criterion, theta0, box, asked, watched):
     method = chosen_method(problem, bound, asked.method)
     settings = asked.settings(method)
     settings.check(problem)
-    run = Run(bound, problem, None, None, None, watched.callback, watched.began)
-    run.for_user = np.array
+    run = Run(bound, problem, watched._replace(stop_on=None))
+    run.for_user, run.of_criterion = np.array, OF_CRITERION  # looks are at some of the rows
+    run.grad_tol = lambda value: settings.tol * bound.size(value)
     search = (KernelTrials if method in TRIALS else KernelSearch)(
         problem.rows, bound, run.record, settings, box
     )
     if problem.fit_intercept and np.ptp(problem.rows.y, axis=0).max() == 0:
-        best, (status, message) = search.null(theta0), ("converged", MESSAGES["equal_targets"])
-    else:
-        best, status = search.run_from(theta0)
+        best, outcome = search.null(theta0), ("converged", MESSAGES["equal_targets"])
+        return finished(run, problem, search, method, best, *outcome)
+
+    def finish(best, status):
         status, message = concluded(best, status, search)
-        message += how_it_was_solved(problem, criterion, best)
+        if status != "interrupted":
+            message += how_it_was_solved(problem, criterion, best)
+        return finished(run, problem, search, method, best, status, message)
+
+    with interruptible(run.best_so_far, finish):
+        best, status = in_time(run, *search.run_from(theta0))
+    return finish(best, status)
+
+
+def finished(run, problem, search, method, best, status, message):
+    """The `HoagResult` of the best evaluation of a search."""
     warn_unless_converged(status, message)
     W = best.predict(0 * best.theta)
     W = W[:, 0] if problem.y.ndim == 1 else W
@@ -92,9 +106,11 @@ def concluded(best, status, search):
         where = f"{len(at_bound)} of {len(lower) - 1} widths are at their bounds"
         return "converged", f"The hypergradient is below its tolerance; {where}."
     where = ", ".join(f"{names[k]} = {best.theta[k]:g}" for k in at_bound[:5])
-    message = MESSAGES[status].format(where=where, n_iter=search.n_iter)
+    known = {"where": where, "n_iter": search.n_iter, "how_far": how_far(best, status, search)}
+    message = MESSAGES[status].format(**known)
     null = search.bound.null_value
-    if status != "inner_failed" and search.is_flat(best):
+    is_whole = status not in ("inner_failed", "out_of_time", "interrupted")
+    if is_whole and search.is_flat(best):
         message = (
             f"No kernel model judges better than none: the criterion is {best.value:.6g}, that of "
             f"the intercept alone {null:.6g}. The features, as this kernel sees them, do not help "

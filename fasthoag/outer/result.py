@@ -12,6 +12,7 @@ import numpy as np
 
 from fasthoag.inner.solve import CORNERS
 from fasthoag.null import weighted_quantile
+from fasthoag.outer.loop import projected
 from fasthoag.outer.minima import Minimum
 from fasthoag.outer.search import FLAT, RARE
 from fasthoag.outer.trust_region import FEW
@@ -59,6 +60,7 @@ class HoagResult:
         folds: about the error of θ that it stands for.
     status : str
         ``"converged"``, ``"at_bound"``, ``"max_iter"``, ``"stopped"`` (by the callback),
+        ``"out_of_time"`` (`max_seconds`), ``"interrupted"`` (of the exception `Interrupted`),
         ``"stopped_early"`` (by `stop_on`), ``"searched"`` (the best of all trials, which prove no
         optimum), ``"given"`` (an estimator was given one strength), ``"stalled"`` or
         ``"inner_failed"``.
@@ -69,7 +71,8 @@ class HoagResult:
     trace : list of dict
         One record an outer evaluation: phase ("look" at strengths, "one fold", "all" folds, "all
         rows" with those that were held back, "trial"), theta, value, value_error, grad_norm,
-        grad_error (NaN of trials that are solved side by side), inner_tol, linear_tol, n_inner,
+        grad_error (NaN of trials that are solved side by side), grad_tol (what the two have to
+        come down to), inner_tol, linear_tol, n_inner,
         n_cg, n_passes, seconds, is_accepted (of a trial: the best so far); with `stop_on`, `unseen`
         and `scoring` also stop_value, unseen_value and scores of the accepted ones on all folds.
     unseen_value : float
@@ -81,6 +84,9 @@ class HoagResult:
         ``theta`` and ``value``, the best first: more than one where f has several valleys. Those
         between two looks, or of trials, are places within about their distance. One at a bound
         counts. Nothing was evaluated for them; `fasthoag.curve` looks everywhere.
+    loss, fit_intercept : str, and bool or None
+        The loss of the model, and whether the last of its coefficients is an intercept; None of a
+        `KernelProblem`. `fasthoag.save_model` takes them from here.
     """
 
     theta: Array
@@ -104,6 +110,8 @@ class HoagResult:
     unseen_value: float = np.nan
     scores: dict[str, Any] = field(default_factory=dict)
     minima: Sequence[Minimum] = ()
+    loss: str = ""
+    fit_intercept: bool | None = None
 
 
 SAFETY = 2.0  # of the reported error of f: an estimate, of which 99 of 100 shall hold
@@ -126,7 +134,8 @@ def result_of(run, best, W_all, outcome):
     # stopped before all folds were looked at: nothing to say
     last = run.look(W) if W.shape[1] == units.n_columns else {}
     w, w_all = (for_user(design, design.decode(block)) for block in (W, W_all))
-    return with_coefficients(run, best, units.apart(w), units.squeeze(w_all), last, outcome)
+    found = with_coefficients(run, best, units.apart(w), units.squeeze(w_all), last, outcome)
+    return replace(found, loss=inner.loss.name, fit_intercept=design.has_intercept)
 
 
 def with_coefficients(run, best, w, w_all, last, outcome):
@@ -139,7 +148,8 @@ def with_coefficients(run, best, w, w_all, last, outcome):
         grad=best.grad,
         grad_error=best.grad_error,
         fold_values=best.fold_values,
-        fold_weights=run.judged.fold_weights,
+        # stopped before all folds were looked at, there is the first
+        fold_weights=run.judged.fold_weights[: len(best.fold_values)],
         w=w,
         w_all=w_all,
         inner_error=best.accuracy.inner,
@@ -164,6 +174,9 @@ MESSAGES = {
     "equal_targets": "All targets are equal: the intercept is the model, whatever the strength.",
     "max_iter": "max_iter outer steps were not enough; raise max_iter= or loosen tol=.",
     "stopped": "The callback stopped the loop.",
+    "out_of_time": "max_seconds= were not enough{how_far}. Give more, or go on from its theta with "
+    "theta0= of a method that follows the slope.",
+    "interrupted": "The search was ended before its time{how_far}.",
     "stopped_early": "The loss on the rows of stop_on fell no more; this is the step where it was "
     "least.",
     "no_better": "The best step for the rows of stop_on is no better on all rows than the best "
@@ -195,7 +208,8 @@ def concluded(best, status, theta, search):
     else:
         where = ", ".join(f"theta[{j}] = {theta[j]:g}" for j in at_bound[:5])
         where += f" and {len(at_bound) - 5} more" if len(at_bound) > 5 else ""
-        message = MESSAGES[status].format(where=where, n_iter=search.n_iter)
+        known = {"where": where, "n_iter": search.n_iter, "how_far": how_far(best, status, search)}
+        message = MESSAGES[status].format(**known)
     status = {"at_kink": "converged", "no_better": "stopped_early"}.get(status, status)
     if status == "inner_failed":  # no number of it is one
         message = narrow_corner(inner) or message
@@ -210,8 +224,31 @@ def concluded(best, status, theta, search):
     return best, status, message
 
 
+def in_time(run, best, status):
+    """The best so far where there was no time for more."""
+    if run.is_out_of_time and status in ("stopped", "stopped_early"):
+        return run.best_so_far(best), "out_of_time"
+    return best, status
+
+
+def how_far(best, status, search):
+    """What is known of a point at which a search was ended before its time, else nothing."""
+    if status not in ("out_of_time", "interrupted"):
+        return ""
+    value = f"the criterion is {best.value:.6g} ± {SAFETY * best.value_error:.1g}"
+    if len(best.fold_values) < len(search.bound.fold_weights):
+        value += " on the first fold, the only one that was looked at"
+    size, error, _ = projected(best, search.box)
+    if not np.isfinite(size + error):  # nobody asked for the slope
+        return f": at the best point so far {value}"
+    ratio = (size + error) / max(search.tol * search.bound.size(best.value), 1e-300)
+    return (
+        f": at the best point so far the hypergradient is {ratio:.2g} x its tolerance, and {value}"
+    )
+
+
 def warn_unless_converged(status, message):
-    if status not in ("converged", "stopped", "stopped_early", "searched"):
+    if status not in ("converged", "stopped", "interrupted", "stopped_early", "searched"):
         warn_of_convergence(message)
 
 

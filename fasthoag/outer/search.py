@@ -247,7 +247,8 @@ class Search:
                 looks, _ = start.look_everywhere(single, along, box, record)
                 at = (looks[0].found.theta, looks[0].W) if looks else (None, None)
             else:
-                single, record = single.one_fold(0), lambda *_: False  # of one fold: no record
+                # of one fold: no record
+                single, record = single.one_fold(0), lambda *_: self.run.is_late()
                 at = along.level(level), W
             if at[0] is None:
                 continue
