@@ -56,6 +56,7 @@ __all__ = [
     "SharedRowsWarning",
     "StructuredRidge",
     "SumPenalty",
+    "TunedCV",
     "TweedieRegressorCV",
     "check_hypergrad",
     "curve",
@@ -115,6 +116,7 @@ _MODULES = {
     "SharedRowsWarning": "criteria.shared",
     "StructuredRidge": "penalties",
     "SumPenalty": "penalties",
+    "TunedCV": "estimators",
     "TweedieRegressorCV": "estimators",
     "_core": "openmp",
     "check_hypergrad": "hoag",
@@ -160,6 +162,7 @@ if TYPE_CHECKING:
         QuantileRegressorCV,
         RidgeClassifierCV,
         RidgeCV,
+        TunedCV,
         TweedieRegressorCV,
     )
     from fasthoag.hoag import check_hypergrad, hoag

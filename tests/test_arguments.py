@@ -8,6 +8,7 @@ from inspect import signature
 
 import numpy as np
 import pytest
+from sklearn import linear_model
 
 import fasthoag
 from fasthoag import HeldOut, KFold, Problem, hoag
@@ -170,6 +171,9 @@ FUNCTIONS = {
     ),
     "ShardedDesign": lambda **a: fasthoag.ShardedDesign(**{"blocks": [X[:15], X[15:]]} | a),
     **{name: estimator(name) for name in fasthoag.estimators.ESTIMATORS},
+    "TunedCV": lambda **a: fasthoag.TunedCV(**{"estimator": linear_model.Ridge(), "cv": 3} | a).fit(
+        X, REAL
+    ),
 }
 ELSEWHERE = {  # which have tests of their own, or no arguments of a user
     *("load_data", "load_model", "load_svmlight", "save_liblinear", "save_model"),

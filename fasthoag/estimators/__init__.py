@@ -21,6 +21,7 @@ _MODULES = {
     "TweedieRegressorCV": "log_link",
 }
 ESTIMATORS = tuple(_MODULES)
+_MODULES["TunedCV"] = "tuned_cv"  # It wraps an estimator, which it cannot be made without.
 
 __all__ = [
     "ESTIMATORS",
@@ -35,6 +36,7 @@ __all__ = [
     "QuantileRegressorCV",
     "RidgeCV",
     "RidgeClassifierCV",
+    "TunedCV",
     "TweedieRegressorCV",
 ]
 
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     )
     from fasthoag.estimators.quantile import QuantileRegressorCV
     from fasthoag.estimators.regression import HuberRegressorCV, LinearSVRCV, RidgeCV
+    from fasthoag.estimators.tuned_cv import TunedCV
 else:
 
     def __getattr__(name):
@@ -62,4 +65,4 @@ else:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *ESTIMATORS])
+    return sorted([*globals(), *_MODULES])
