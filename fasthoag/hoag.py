@@ -469,10 +469,12 @@ def _box(bounds, n_hyper):
     if bounds is None:
         return None
     try:
-        sides = [numbers_of(side, "bounds") for side in bounds]
-        if any(side.dtype == bool for side in sides):
-            raise TypeError("booleans are no bounds")
-        low, high = (np.broadcast_to(side, (n_hyper,)).astype(np.float64) for side in sides)
+        if any(isinstance(side, (bool, np.bool_)) for side in bounds):
+            raise TypeError("a flag is no bound")
+        low, high = (
+            np.broadcast_to(numbers_of(side, "bounds"), (n_hyper,)).astype(np.float64)
+            for side in bounds
+        )
     except (TypeError, ValueError):
         raise ValueError(
             f"bounds must be a pair (low, high) of numbers or of arrays of shape ({n_hyper},); got "

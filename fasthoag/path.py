@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasthoag.arithmetic import our_arithmetic
-from fasthoag.criteria import Criterion
+from fasthoag.criteria import ApproximateLOO, Criterion
 from fasthoag.design import to_host
 from fasthoag.hoag import hoag, why_trivial
 from fasthoag.hypergradient import Accuracy
@@ -69,7 +69,8 @@ class Walk:
     def __init__(
         self, problem: Problem, criterion: Criterion, accuracy: Accuracy | None = None
     ) -> None:
-        self.problem, self.bound = problem, criterion.bind(problem)
+        self.problem, self.criterion = problem, criterion
+        self.bound: Any = criterion.bind(problem)
         self._continuation = Continuation(self.bound, accuracy)
         self._is_trivial = why_trivial(self.bound, problem) is not None
 
@@ -125,6 +126,13 @@ class Walk:
         low, high = default_box(self.bound.inner) if bounds is None else bounds
         n = self.problem.n_hyper
         return np.broadcast_to(low, (n,)), np.broadcast_to(high, (n,))
+
+    def predictions(self, point: Point) -> list[Array]:
+        """Of the rows that the criterion judges, (n_rows, n_classes) of every fold, in this memory;
+        of leave-one-out those of every row by the model without it."""
+        if isinstance(self.criterion, ApproximateLOO):
+            return [self.bound.left_out(point.theta, point.W)[:, None]]
+        return self.bound.predictions(point.W)
 
     def coefficients(self, W: Any) -> Any:
         """Coefficients of all folds in the order of the features, the intercept last, (n_features +
@@ -214,6 +222,7 @@ def result_at(
         watched = Watched(None, None, scoring, show, callback, None, time.perf_counter())
         run = Run(bound, problem, watched)
         run.for_user = lambda theta: theta
+        run.grad_tol = lambda value: tol * bound.size(value)
         found = Continuation(bound).evaluate(theta, 0.3 * tol)
         run.record("all", found, found.accuracy, True)
         status = "given" if is_of_use(found) else "inner_failed"
@@ -244,7 +253,8 @@ class Scored:
     walks : sequence of Walk
         One for each model.
     scores : callable
-        Scores of the folds, (n_folds,), from the coefficients of all models.
+        Scores of the folds, (n_folds,), from the predictions of all models, those of
+        `Walk.predictions`.
     boxes : sequence of (low, high)
         The bounds of θ of each model.
     """
@@ -270,7 +280,9 @@ class Scored:
     def judged(self, points: Iterable[Point]) -> Candidate:
         """The `Candidate` of points that are known."""
         points = tuple(points)
-        scores = self._scores([point.W for point in points])
+        scores = self._scores(
+            [walk.predictions(point) for walk, point in zip(self.walks, points, strict=True)]
+        )
         is_known = np.isfinite(scores)
         mean = float(scores[is_known].mean()) if is_known.any() else -np.inf
         value = sum(point.value for point in points)

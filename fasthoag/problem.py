@@ -297,10 +297,9 @@ def for_user(design: Any, w: Any) -> Any:
 
 def check_theta(theta: ArrayLike, n_hyper: int, name: str) -> Array:
     """`theta` as a vector of `n_hyper` finite numbers."""
-    given = numbers_of(theta, name)
-    if given.dtype == bool:
-        raise TypeError(f"{name} must be logs of strengths; got booleans {given}")
-    theta = np.atleast_1d(np.array(given, np.float64))
+    if isinstance(theta, (bool, np.bool_)):
+        raise TypeError(f"{name} must be logs of strengths; got {theta!r}")
+    theta = np.atleast_1d(np.array(numbers_of(theta, name), np.float64))
     if theta.shape != (n_hyper,) or not np.isfinite(theta).all():
         raise ValueError(f"{name} must have shape ({n_hyper},) and finite values; got {theta}")
     return theta

@@ -188,18 +188,19 @@ def score_function(bound, problem, scoring):
 
     A fold that a scorer cannot judge (it may have one class only, or one row) has NaN, with a
     warning. A scorer that can judge no fold of this loss is refused here, before any work."""
-    scores = scores_of_models([bound], problem.loss, scoring, bound.rows.weight)
-    return lambda W: scores([W])
-
-
-def scores_of_models(bounds, loss, scoring, weight):
-    """The same as a function of the W of several models, one for each class against the rest, that
-    are judged together; `bounds` are their criteria, `weight` that of the rows or None."""
-    first, *_ = bounds
-    if not first.has_targets:
+    if not bound.has_targets:
         raise ValueError(
             "scoring needs a criterion with rows and targets of its own, HeldOut or KFold"
         )
+    scores = scores_of_models([bound], problem.loss, scoring, bound.rows.weight)
+    return lambda W: scores([bound.predictions(W)])
+
+
+def scores_of_models(bounds, loss, scoring, weight):
+    """The same as a function of the predictions of several models, one for each class against the
+    rest, that are judged together; `bounds` are their criteria, `weight` that of the rows or
+    None."""
+    first, *_ = bounds
     scorers, judged = find_scorers(scoring), first.rows
     y, mask = judged.y, judged.mask
     if len(bounds) > 1:  # to a scorer they look like one model with a column for each class
@@ -216,11 +217,7 @@ def scores_of_models(bounds, loss, scoring, weight):
         check_scorer(name, scorer, loss, folds)
     warned = set()
 
-    def scores(Ws):
-        Z = [
-            bound.inner.units.split(bound.rows.to_host(bound.rows.design.matvec(W)))
-            for bound, W in zip(bounds, Ws, strict=True)
-        ]
+    def scores(Z):
         found = {name: np.empty(first.n_folds) for name in scorers}
         for name, scorer in scorers.items():
             failed = {}

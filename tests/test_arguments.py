@@ -269,7 +269,7 @@ FLAGS_FOR_NUMBERS = {
     "fit_intercept of ShardedDesign": lambda: fasthoag.ShardedDesign([X], fit_intercept=1),
     "layout of ShardedDesign": lambda: fasthoag.ShardedDesign([X], layout=3),
     "theta0 of hoag": lambda: hoag(real(), KFold(3), True),
-    "theta of check_hypergrad": lambda: fasthoag.check_hypergrad(real(), KFold(3), [True]),
+    "theta of check_hypergrad": lambda: fasthoag.check_hypergrad(real(), KFold(3), True),
     "bounds of hoag": lambda: hoag(real(), KFold(3), bounds=(False, 5.0)),
     "low_memory of ShardedDesign": lambda: fasthoag.ShardedDesign([X], low_memory="no"),
 }

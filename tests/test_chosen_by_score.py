@@ -222,10 +222,34 @@ def test_rows_of_validation_choose():
     assert np.isnan(model.score_se_)
 
 
-def test_leave_one_out_has_nothing_to_score():
+@pytest.mark.parametrize("scoring", ["neg_mean_squared_error", "r2", "neg_mean_absolute_error"])
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_a_scorer_judges_leave_one_out_as_in_scikit_learn(scoring, is_weighted):
     X, y = load_diabetes(return_X_y=True)
-    with pytest.raises(ValueError, match="scoring='r2' needs rows that are held out"):
-        fasthoag.RidgeCV(scoring="r2").fit(X, y)
+    weight = np.arange(len(y)) % 3 + 1.0 if is_weighted else None
+    given = {"alphas": [0.01, 0.1, 1.0], "scoring": scoring}
+    model = fasthoag.RidgeCV(**given).fit(X, y, weight)
+    theirs = linear_model.RidgeCV(**given).fit(X, y, weight)
+    assert model.best_score_ >= theirs.best_score_ - 1e-10 * abs(theirs.best_score_)
+    again = linear_model.RidgeCV([model.alpha_], scoring=scoring).fit(X, y, weight)
+    assert model.best_score_ == pytest.approx(again.best_score_, rel=1e-8)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_scorer_of_labels_judges_each_by_models_without_it(n_classes):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    y = np.digitize(X[:, 0] + rng.normal(size=60), [0.0] if n_classes == 2 else [-1.0, 1.0])
+    model = fasthoag.RidgeClassifierCV([3.0], scoring="accuracy").fit(X, y)
+    one = linear_model.RidgeClassifier(3.0)
+    hits = [one.fit(np.delete(X, i, 0), np.delete(y, i)).predict(X[[i]]) == y[i] for i in range(60)]
+    assert model.best_score_ == pytest.approx(np.mean(hits))
+
+
+def test_several_scorers_have_no_rows_to_report_of_leave_one_out():
+    X, y = load_diabetes(return_X_y=True)
+    with pytest.raises(ValueError, match="scoring=.* is leave-one-out; pass cv=5"):
+        fasthoag.RidgeCV(scoring=["r2"]).fit(X, y)
 
 
 # ---- classes ------------------------------------------------------------------------------------

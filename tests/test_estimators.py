@@ -524,7 +524,7 @@ def test_folds_are_kept_when_asked_for(Estimator):
         (fasthoag.HuberRegressorCV(epsilon=0), "epsilon"),
         (fasthoag.QuantileRegressorCV(quantile=1), "quantile"),
         (fasthoag.QuantileRegressorCV(smoothing=0), "smoothing"),
-        (fasthoag.TweedieRegressorCV(power=3), "power must be 0 or .* inverse Gaussian"),
+        (fasthoag.TweedieRegressorCV(power=3), "power must be 0 or .*inverse Gaussian"),
         (fasthoag.TweedieRegressorCV(power=0.5), "power"),
         (fasthoag.TweedieRegressorCV(power=[1]), "power"),
         (fasthoag.TweedieRegressorCV(link="sqrt"), "link must be"),

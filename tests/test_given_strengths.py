@@ -233,7 +233,7 @@ def test_l1_ratios_have_an_axis_in_the_old_style(load):
         scores=np.zeros((2, 3)),
         n_iter=np.ones(2, int),
         w=np.zeros((2, 3, n_models, n_dof)),
-        squared_errors=None,
+        of_rows=None,
         candidates=[],
     )
     options = {"is_legacy": True, "has_l1_ratios": True}
@@ -386,3 +386,17 @@ def test_a_search_from_its_own_end_takes_a_few_passes():
     assert again.status == "converged"
     assert again.n_passes < 0.3 * first.n_passes
     assert again.value == pytest.approx(first.value, rel=3e-4)
+
+
+@pytest.mark.parametrize("scoring", [None, "accuracy"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_what_is_kept_of_leave_one_out_of_labels_is_that_of_scikit_learn(n_classes, scoring):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 4))
+    y = np.digitize(X[:, 0] + rng.normal(size=50), [0.0] if n_classes == 2 else [-1.0, 1.0])
+    options = {"alphas": [0.1, 1.0, 10.0], "store_cv_results": True, "scoring": scoring}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)
+        model = fasthoag.RidgeClassifierCV(**options).fit(X, y)
+    peer = linear_model.RidgeClassifierCV(**options).fit(X, y)
+    np.testing.assert_allclose(model.cv_results_, peer.cv_results_, rtol=1e-6, atol=1e-9)

@@ -75,10 +75,13 @@ class Made:
 
         return Point(theta, float((theta[0] - 1) ** 2), 0.0, np.zeros(1), theta, 1)
 
+    def predictions(self, point):
+        return [point.theta]
+
 
 def scored(score, low=-20.0, high=20.0):
     box = np.array([low]), np.array([high])
-    return Scored([Made()], lambda Ws: np.atleast_1d(score(Ws[0][0])), [box])
+    return Scored([Made()], lambda Z: np.atleast_1d(score(Z[0][0][0])), [box])
 
 
 @pytest.mark.parametrize(

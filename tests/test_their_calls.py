@@ -23,17 +23,6 @@ from sklearn.model_selection import (
 
 from fasthoag import ConvergenceWarning, LogisticRegressionCV, RidgeClassifierCV, RidgeCV
 
-# Parameters that are not there yet: calls that have one of them wait for it.
-WAIT_FOR = (
-    "Cs",
-    "alphas",
-    "refit",
-    "scoring",
-    "store_cv_results",
-    "use_legacy_attributes",
-    "verbose",
-)
-
 GRID = np.logspace(-3, 3, 7)
 NO_L1 = "keep scikit-learn's LogisticRegressionCV for the ℓ1 norm, which is not there yet"
 SPLITS = [
@@ -50,10 +39,6 @@ class Call:
     given: dict[str, Any] = field(default_factory=dict)
     says: str | None = None
     within: tuple[float, float] = (0.0, np.inf)
-
-    @property
-    def waits(self):
-        return [name for name in WAIT_FOR if name in self.given]
 
     def __str__(self):
         given = ", ".join(f"{name}={value}" for name, value in self.given.items())
@@ -232,10 +217,7 @@ def numbers():
 
 
 def of(calls):
-    marks = pytest.mark.skip(reason="a parameter is not there yet")
-    return pytest.mark.parametrize(
-        "call", [pytest.param(one, id=str(one), marks=marks if one.waits else ()) for one in calls]
-    )
+    return pytest.mark.parametrize("call", [pytest.param(one, id=str(one)) for one in calls])
 
 
 def assert_means_what_it_says(model, call, data, peer, weight=()):
@@ -294,7 +276,6 @@ def test_calls_of_ridge_classification(call):
     assert_means_what_it_says(model, call, two_classes(), RidgeClassifier, ["class_weight"])
 
 
-@pytest.mark.skipif("alphas" in WAIT_FOR, reason="a parameter is not there yet")
 @pytest.mark.parametrize("Estimator", [RidgeCV, RidgeClassifierCV])
 def test_strengths_may_be_passed_without_their_name(Estimator):
     assert Estimator(GRID).get_params()["alphas"] is GRID

@@ -71,6 +71,18 @@ REASONS = [
         "asks for the strength of a grid by R², here the squared error chooses",
     ),
     (
+        "not meaningful",
+        r"test_dense_sparse|test_ridge_regression_custom_scoring",
+        r"^(?:AssertionError: )?assert .* == [\d.]+ ±",
+        "a scorer that is a constant: theirs takes the first strength, ours that of least loss",
+    ),
+    (
+        "missing",
+        r"test_ridge_gcv_sample_weights",
+        r"too many indices",
+        "several targets are not there yet",
+    ),
+    (
         "missing",
         r"regularization_limits.*(wide|square).*zero_alpha",
         r"Not equal to tolerance",

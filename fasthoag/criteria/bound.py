@@ -48,6 +48,11 @@ class BoundCriterion:
         """Whether the quadratic model tells of a small step: it does not see beyond a kink."""
         return not self.inner.has_kinks
 
+    def predictions(self, W: Block) -> list[Array]:
+        """Of its rows, (n_rows, n_classes) of every fold, in this memory."""
+        rows = self.rows
+        return self.inner.units.split(rows.to_host(rows.design.matvec(W)))
+
     @property
     def n_passes(self) -> float:
         """Passes over the training rows; other rows count by their stored entries."""

@@ -50,17 +50,18 @@ class PointsOfFolds:
         Newton steps of the slowest fold.
     w : array, shape (n_points, n_folds, n_models, n_features + fit_intercept), or None
         Coefficients, the intercept last.
-    squared_errors : array, shape (n_rows, n_points), or None
-        Of every row by the model without it, times its weight; of leave-one-out.
-    candidates : list of Candidate
+    of_rows : array, shape (n_rows, n_points), or (n_rows, n_models, n_points), or None
+        Of leave-one-out: what the model without it predicts for every row where a scorer judges
+        that, else its squared error, times its weight.
+    candidates : list of Candidate, of None without a scorer
     """
 
     given: Given
     scores: Array
     n_iter: Array
     w: Any
-    squared_errors: Any
-    candidates: list[Candidate]
+    of_rows: Any
+    candidates: list[Candidate | None]
 
 
 class Chosen(NamedTuple):
@@ -76,12 +77,13 @@ class Chosen(NamedTuple):
 class Chooser:
     """How the strengths of all models of a fit are chosen after the searches by the loss.
 
-    `scoring` is one scorer by its name, which chooses, or None; `points` are strengths that are
-    compared or reported, with the coefficients of the folds if `has_w`."""
+    `scores` are those of the folds by the scorer that chooses, of the predictions of all models, or
+    None; `points` are strengths that are compared or reported, with the coefficients of the
+    folds if `has_w`."""
 
     tasks: list[Task]
     walks: list[Walk]
-    scores: Any  # of the coefficients of all models, or None
+    scores: Any
     points: Given | None
     one_se: bool
     has_w: bool
@@ -92,10 +94,9 @@ class Chooser:
             return Chosen(self._by_loss(results), None, None)
         for walk, result in zip(self.walks, results, strict=True):
             walk.begin(result.theta, result.w)
-        boxes = [walk.box(t.bounds) for walk, t in zip(self.walks, self.tasks, strict=True)]
-        scored = Scored(self.walks, self.scores or self._losses, boxes)
+        scored = None if self.scores is None else self._scored()
         points = None if self.points is None else self._reported(scored)
-        if self.scores is None:
+        if scored is None:
             return Chosen(self._by_loss(results), None, points)
         given = [] if points is None else points.candidates
         best = best_by_score(scored, [result.theta for result in results], given)
@@ -121,22 +122,23 @@ class Chooser:
             for task, result in zip(self.tasks, results, strict=True)
         )
 
-    def _losses(self, Ws):
-        return np.array([np.nan])  # Those of points are known without their coefficients.
+    def _scored(self):
+        boxes = [walk.box(t.bounds) for walk, t in zip(self.walks, self.tasks, strict=True)]
+        return Scored(self.walks, self.scores, boxes)
 
     def _reported(self, scored):
-        """The `PointsOfFolds` of all points."""
+        """The `PointsOfFolds` of all points, judged where a scorer chooses."""
 
         def note(points):
-            candidate = scored.judged(points)
+            candidate = None if scored is None else scored.judged(points)
             by_loss = [
                 -point.fold_values / walk.bound.fold_weights
                 for point, walk in zip(points, self.walks, strict=True)
             ]
-            scores = np.mean(by_loss, axis=0) if self.scores is None else candidate.scores
+            scores = np.mean(by_loss, axis=0) if candidate is None else candidate.scores
             Ws = [point.W for point in points]
             w = self.coefficients(Ws) if self.has_w else None
-            errors = self._squared_errors(*points) if self.has_w and leaves_out else None
+            errors = self._of_rows(points) if self.has_w and leaves_out else None
             return candidate, scores, max(point.n_inner for point in points), w, errors
 
         leaves_out = isinstance(self.tasks[0].criterion, ApproximateLOO)
@@ -148,16 +150,20 @@ class Chooser:
             scores=np.array(scores),
             n_iter=np.array(n_iter),
             w=np.array(w) if self.has_w else None,
-            squared_errors=np.column_stack(errors) if self.has_w and leaves_out else None,
+            of_rows=np.stack(errors, axis=-1) if self.has_w and leaves_out else None,
             candidates=list(candidates),
         )
 
-    def _squared_errors(self, point):
-        """Of every row by the model without it, times its weight."""
-        (walk,) = self.walks
-        weight, y = walk.problem.sample_weight, walk.problem.y
-        squared = (y - walk.bound.left_out(point.theta, point.W)) ** 2
-        return squared if weight is None else weight * squared
+    def _of_rows(self, points):
+        """What is kept of every row by the models without it: (n_rows,), or with a column for each
+        model."""
+        found = []
+        for walk, point in zip(self.walks, points, strict=True):
+            weight, y = walk.problem.sample_weight, walk.problem.y
+            left_out = walk.bound.left_out(point.theta, point.W)
+            squared = (y - left_out) ** 2 * (1.0 if weight is None else weight)
+            found.append(squared if self.scores is None else left_out)
+        return found[0] if len(found) == 1 else np.column_stack(found)
 
     def coefficients(self, Ws: list[Any]) -> Array:
         """Those of all folds and models in this memory, (n_folds, n_models, n_features +
@@ -208,8 +214,8 @@ def chooser_for(
         loss, bounds = tasks[0].problem.loss, [walk.bound for walk in walks]
         by_name = scores_of_models(bounds, loss, scoring, weight)
 
-        def scores(Ws):
-            (found,) = by_name(Ws).values()
+        def scores(Z):
+            (found,) = by_name(Z).values()
             return found
 
     return Chooser(tasks, walks, scores, points, one_se, has_w)

@@ -1,7 +1,7 @@
 """Classifiers."""
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +15,7 @@ from fasthoag.criteria.folds import check_fold_classes, mask_of_folds, split_wei
 from fasthoag.design import to_host
 from fasthoag.estimators.estimator import Estimator
 from fasthoag.estimators.given import default_points
+from fasthoag.estimators.least_squares import BEST_SCORE, CV_OF_RIDGE, LeastSquares
 from fasthoag.estimators.legacy import attributes_of_scikit_learn, mean_of_best
 from fasthoag.estimators.parameters import Strengths, find_loss_among, with_parameters
 from fasthoag.estimators.placement import beside
@@ -23,13 +24,13 @@ from fasthoag.estimators.scikit_learn import (
     OfRidge,
     OfSupportVectorClassifier,
 )
-from fasthoag.estimators.tuned import CV_OF_RIDGE, Tuned, TunedEstimator, leave_one_out
+from fasthoag.estimators.tuned import Tuned, TunedEstimator
 from fasthoag.kinds import named, numbers_of
 from fasthoag.losses import LABELS, find_loss, likeliest, log_probabilities
 from fasthoag.options import check_flag
 from fasthoag.outer.start import default_box
-from fasthoag.scoring import for_labels
-from fasthoag.types import Matrix
+from fasthoag.scoring import chooses, find_scorers, for_labels, takes_weights
+from fasthoag.types import ArrayLike, Matrix
 
 CLASS_WEIGHT = """\
 class_weight : dict, "balanced" or None
@@ -46,7 +47,7 @@ use_legacy_attributes : bool or None
     or new style, for ``Cs`` (by default ten). Scores are those of ``scoring``, by default minus the
     loss.
 """
-LOW = "1e-7"  # This is what TunedClassifier._bounds does.
+LOW = "1e-7"  # This is what TunedClassifier._default_bounds does.
 
 
 @with_parameters()
@@ -187,12 +188,9 @@ class TunedClassifier(Classifier, TunedEstimator):
         self.coef_ = beside(X, np.ascontiguousarray(coef.T))
         self.intercept_ = beside(X, intercept)
 
-    def _bounds(self, problem):
+    def _default_bounds(self, problem):
         """Classes that can be separated drive λ down to where double precision no longer tells
         models apart: 1e-7 is as good as 0."""
-        bounds = super()._bounds(problem)
-        if bounds is not None:
-            return bounds
         low, high = default_box(problem.inner())
         return low + np.log(1e5), high
 
@@ -285,6 +283,17 @@ class LogisticRegressionCV(LogLossClassifier, TunedClassifier, OfLogisticRegress
                 'penalty_per="all"'
             )
 
+    def score(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """The accuracy of `predict` for these rows; where ``scoring`` is one scorer, its score."""
+        if not chooses(self.scoring):
+            return super().score(X, y, sample_weight)
+        (scorer,) = find_scorers(self.scoring).values()
+        if sample_weight is None:
+            return float(scorer(self, X, y))
+        if not takes_weights(scorer):
+            raise ValueError(f"scoring={self.scoring!r} takes no sample_weight; leave it out")
+        return float(scorer(self, X, y, sample_weight=sample_weight))
+
     def _make_loss(self):
         return find_loss("logistic")
 
@@ -324,7 +333,9 @@ class LogisticRegressionCV(LogLossClassifier, TunedClassifier, OfLogisticRegress
         if self.use_legacy_attributes is not None:
             is_legacy = bool(self.use_legacy_attributes)
             args = points, self.C_, self.classes_
-            self.__dict__.update(attributes_of_scikit_learn(*args, is_legacy=is_legacy))
+            has_l1_ratios = not (self.l1_ratios is None or isinstance(self.l1_ratios, str))
+            kind = {"is_legacy": is_legacy, "has_l1_ratios": has_l1_ratios}
+            self.__dict__.update(attributes_of_scikit_learn(*args, **kind))
 
 
 @with_parameters(
@@ -381,11 +392,12 @@ class LinearSVCCV(TunedClassifier, OfSupportVectorClassifier):
 @with_parameters(
     own=CLASS_WEIGHT,
     cv=CV_OF_RIDGE,
+    best_score=BEST_SCORE,
     shapes="with more than 2 classes an array, shape (n_classes,); with a last axis of the "
     "features",
     folds="(n_folds,), with more than 2 classes (n_classes, n_folds)",
 )
-class RidgeClassifierCV(TunedClassifier, OfRidge):
+class RidgeClassifierCV(LeastSquares, TunedClassifier, OfRidge):
     """Least squares on labels -1 and +1 whose ℓ2 strength is tuned by hypergradient on the held-out
     squared error.
 
@@ -408,20 +420,22 @@ class RidgeClassifierCV(TunedClassifier, OfRidge):
     True
     """
 
-    alphas: Strengths = field(default=None, kw_only=False)
-    cv: Any = None
     _strength = "alpha_"
-    _leave_one_out = leave_one_out
 
     def _fit(self, X, y, *others):
         super()._fit(X, y, *others)
         if len(self.classes_) == 2:
             self.coef_ = self.coef_[0]
 
+    def _keep_points(self, points):
+        super()._keep_points(points)
+        found = self.__dict__.get("cv_results_")
+        if found is not None and found.ndim == 2:  # As in scikit-learn one model has its axis too.
+            self.cv_results_ = found[:, None]
+
     def _make_loss(self):
         # It is that of labels, so that folds are stratified and scorers are asked about labels.
         return replace(find_loss("squared"), domain=LABELS, is_classification=True)
 
-    def _bounds(self, problem):
+    def _default_bounds(self, problem):
         """Those of `hoag`: this loss has an optimum for classes that can be separated too."""
-        return TunedEstimator._bounds(self, problem)

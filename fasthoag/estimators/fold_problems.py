@@ -14,9 +14,9 @@ from fasthoag.criteria.bound import BoundCriterion
 from fasthoag.criteria.folds import check_fold_classes, check_pairs, mask_of_folds
 from fasthoag.design.rows import HELD_OUT
 from fasthoag.estimators.estimator import MATRIX
-from fasthoag.estimators.kinds import named
 from fasthoag.estimators.together import Part, Together
 from fasthoag.estimators.wrapped import TWICE
+from fasthoag.kinds import named
 from fasthoag.losses import find_loss
 from fasthoag.penalties import Ridge
 from fasthoag.problem import Problem

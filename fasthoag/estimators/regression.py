@@ -11,10 +11,11 @@ from fasthoag.design import to_host
 from fasthoag.design.cpu import check_numbers
 from fasthoag.design.offsets import FAR
 from fasthoag.estimators.estimator import Estimator
+from fasthoag.estimators.least_squares import BEST_SCORE, CV_OF_RIDGE, LeastSquares
 from fasthoag.estimators.parameters import Strengths, find_loss_among, with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.scikit_learn import OfRidgeCV, OfSupportVectorRegression
-from fasthoag.estimators.tuned import CV_OF_RIDGE, TunedEstimator, leave_one_out
+from fasthoag.estimators.tuned import TunedEstimator
 from fasthoag.losses import find_loss
 from fasthoag.null import weighted_quantile
 from fasthoag.options import is_number
@@ -90,9 +91,9 @@ def robust_scale(y, weight):
 
 @with_parameters(
     cv=CV_OF_RIDGE,
-    best_score="; without ``scoring`` minus the mean squared error, twice the loss",
+    best_score=BEST_SCORE,
 )
-class RidgeCV(TunedRegressor, OfRidgeCV):
+class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
     """Least squares whose ℓ2 strength is tuned by hypergradient on the held-out squared error.
 
     Minimises ``Σ_i s_i (y_i - x_i w - b)² + alpha ||w||²``, as scikit-learn's Ridge does, and
@@ -100,7 +101,8 @@ class RidgeCV(TunedRegressor, OfRidgeCV):
 
     {parameters}
     cv_results_ : array, shape (n_rows, n_points), with ``store_cv_results`` and ``cv=None``
-        The squared error of every row by the model without it, times its weight.
+        The squared error of every row by the model without it, times its weight; with ``scoring``
+        what that model predicts.
 
     Examples
     --------
@@ -114,22 +116,7 @@ class RidgeCV(TunedRegressor, OfRidgeCV):
     (442, 3)
     """
 
-    alphas: Strengths = field(default=None, kw_only=False)
-    cv: Any = None
     _loss_name = "squared"
-
-    _leave_one_out = leave_one_out
-
-    def _keep_points(self, points):
-        super()._keep_points(points)
-        self.__dict__.pop("cv_results_", None)
-        if points is not None and points.squared_errors is not None:
-            self.cv_results_ = points.squared_errors
-
-    def _keep_scorer(self, results, chosen):
-        super()._keep_scorer(results, chosen)
-        if chosen.scores is None:
-            self.best_score_ *= 2  # The loss is half the squared error.
 
 
 @with_parameters(

@@ -78,7 +78,7 @@ class OfLogisticRegression(OfSupportVectorRegression):
         ),
     )
     l1_ratios: ArrayLike | str | None = passive(
-        default=(0.0,),
+        default=None,
         values=is_no_l1_ratio,
         kind='zeros, "warn" or None',
         means="The share of the ℓ1 norm, which is not there yet.",

@@ -25,6 +25,7 @@ from fasthoag.kinds import named
 from fasthoag.options import is_number
 from fasthoag.outer.result import HoagResult, warn_of_convergence
 from fasthoag.outer.search import is_many
+from fasthoag.outer.start import default_box
 from fasthoag.outer.trials import TRIALS
 from fasthoag.outer.trust_region import FEW
 from fasthoag.path import hoag_among, result_at
@@ -39,11 +40,6 @@ REFIT_TOL, REFIT_TOL_FEW = 1e-4, 1e-6
 REFIT_WARNING = 1e-2
 
 
-CV_OF_RIDGE = """int, splitter, iterable of (train, test) pairs or None, default None
-    None is leave-one-out as in scikit-learn: exact up to 2,000 features or 1,000 rows, beyond by
-    probes, without a matrix of either size squared; see `fasthoag.ApproximateLOO`. It has no folds
-    for ``one_se`` and ``scoring``. With more strengths than one, which overfit it, None is 5
-    folds."""
 GIVEN_BY = {"C_": "Cs", "alpha_": "alphas"}  # the parameter of strengths by their attribute
 ONLY_KEPT = "coefs_paths_"  # the coefficients of folds at strengths that are reported
 
@@ -123,11 +119,6 @@ class TunedEstimator(Estimator):
                 f"{name} and bounds= both say where strengths are searched for; pass one of them, "
                 f"bounds= in log lambda or {name} from the smallest to the largest"
             )
-        if given is not None and not given.is_fixed and not given.lam.all():
-            raise ValueError(
-                f"{name}={getattr(self, name)!r} asks for no penalty at all, and a strength is "
-                "positive; pass a small one, or penalty_factor=0 for some features"
-            )
         if given is not None and given.is_fixed and self.one_se:
             raise ValueError(
                 f"one_se=True chooses among strengths and {name}={getattr(self, name)!r} is one; "
@@ -204,9 +195,11 @@ class TunedEstimator(Estimator):
     def _search_one(self, task, start, scoring, n_left):
         problem, criterion, stop_on, bounds = task
         given = self._given
+        if isinstance(criterion, ApproximateLOO):
+            scoring = None  # It reports what is on rows of folds.
         options = {"tol": self.tol, "scoring": scoring, **self._watch(n_left)}
         if given is not None and given.is_fixed:
-            theta = problem.inner().start(given.ends[0])
+            theta = problem.inner().start(self._level_of_scores(problem, given))
             return result_at(problem, criterion, theta, **options)
         options |= {
             "method": self.method,
@@ -221,10 +214,12 @@ class TunedEstimator(Estimator):
 
     def _models(self, chooser, chosen, results):
         """The `Tuned` of every model, fitted on all rows."""
-        problems = [task.problem for task in chooser.tasks]
+        problems, thetas = [task.problem for task in chooser.tasks], chosen.thetas
+        if self._given is not None and not self._given.lam.any():
+            thetas = [np.full_like(theta, -np.inf) for theta in thetas]
         return [
             Tuned(result, self._lam(problem, theta), self._refit(problem, theta, result.w_all))
-            for problem, theta, result in zip(problems, chosen.thetas, results, strict=True)
+            for problem, theta, result in zip(problems, thetas, results, strict=True)
         ]
 
     def _lam(self, problem, theta):
@@ -282,7 +277,7 @@ class TunedEstimator(Estimator):
             return criterion
         for name, is_asked in (
             ("one_se", self.one_se),
-            ("scoring", self.scoring is not None),
+            ("scoring", self.scoring is not None and not chooses(self.scoring)),
             ("method", self.method == "newton"),
         ):
             if is_asked:
@@ -301,8 +296,21 @@ class TunedEstimator(Estimator):
         return self.cv is not None or isinstance(self._leave_one_out(), KFold)
 
     def _bounds(self, problem):
-        given = self._given
-        return self.bounds if given is None else given.ends
+        if self._given is not None:
+            return self._given.ends
+        return self.bounds if self.bounds is not None else self._default_bounds(problem)
+
+    def _default_bounds(self, problem):
+        """Of log λ, where they are not those of `hoag`, which None stands for."""
+        return None
+
+    def _level_of_scores(self, problem, given):
+        """The log λ at which folds are judged: that of a single given strength; where that is 0 the
+        lowest of a search, which is as good."""
+        if given.lam.any():
+            return given.ends[0]
+        low, _ = self._default_bounds(problem) or default_box(problem.inner())
+        return float(np.max(low))
 
     def _refit(self, problem, theta, w_all):
         """The model on all rows, with a warning where it is not solved. θ of -inf is strength 0."""
@@ -421,11 +429,6 @@ def without_penalty(problem):
     """The same problem at strength 0, which no logarithm has, whatever its θ: least squares, plain
     logistic regression and so on."""
     return replace(problem, X=problem.design, penalty=NoPenalty())
-
-
-def leave_one_out(estimator):
-    """What cv=None means for ridge regression and classification."""
-    return ApproximateLOO() if estimator._has_one_strength else KFold(5)
 
 
 def inverse(lam):

@@ -25,9 +25,9 @@ from fasthoag.estimators.fold_problems import (
     scales_of,
     together_of,
 )
-from fasthoag.estimators.kinds import named
 from fasthoag.estimators.wrapped import wrapped
 from fasthoag.hoag import check_options
+from fasthoag.kinds import named
 from fasthoag.options import check_flag, is_number
 from fasthoag.outer.result import MESSAGES, SAFETY, HoagResult, warn_unless_converged
 from fasthoag.outer.rules import Box

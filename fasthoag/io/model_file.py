@@ -98,12 +98,13 @@ def save_model(path: Path, model: Any, *, overwrite: bool = False) -> None:
     An estimator:
 
     >>> import numpy as np, fasthoag
-    >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array(["no", "no", "yes", "yes"])
-    >>> estimator = fasthoag.LogisticRegressionCV(cv=2, bounds=(-2, 2), tol=0.1).fit(X, y)
+    >>> X = np.linspace(-1, 1, 100)[:, None]
+    >>> y = np.where(X[:, 0] + np.sin(50 * X[:, 0]) > 0, "yes", "no")
+    >>> estimator = fasthoag.LogisticRegressionCV().fit(X, y)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_model(os.path.join(folder, "model"), estimator)
     ...     model = load_model(os.path.join(folder, "model"))
-    >>> model.predict([[3.0]]).tolist()
+    >>> model.predict([[1.0]]).tolist()
     ['yes']
     """
     from fasthoag.io.model_of import model_of  # The outer loop takes a while to import.
