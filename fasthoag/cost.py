@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fasthoag.arithmetic import our_arithmetic
+from fasthoag.criteria.criterion import check_criterion
 from fasthoag.design.blocks import is_in_blocks
 from fasthoag.design.cpu import CpuDesign
-from fasthoag.hoag import check_what_is_tuned
 from fasthoag.inner.cg import Hessian
 from fasthoag.memory import memory_of_process
 from fasthoag.outer.start import MOST_LEVELS, is_small
@@ -115,7 +115,7 @@ def in_words(n_bytes: float) -> str:
 
 def cost_of(problem: "Problem", criterion: Any) -> Cost:
     """The `Cost` of a search; warns where memory will not do."""
-    check_what_is_tuned(problem, criterion)
+    check_criterion(criterion)
     if not isinstance(problem.design, CpuDesign):
         raise TypeError(
             "cost counts what X takes in the memory of this process; X is a "

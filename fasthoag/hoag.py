@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fasthoag.arguments import box_of, check_options, check_watch
 from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria import Criterion, HeldOut
+from fasthoag.criteria.criterion import check_criterion
 from fasthoag.criteria.shared import warn_of_shared_rows
 from fasthoag.hypergradient import Accuracy, Evaluation
 from fasthoag.inner.precond import SMALL
@@ -31,9 +33,10 @@ from fasthoag.outer.result import (
 from fasthoag.outer.search import Settings, is_many
 from fasthoag.outer.trials import N_TRIALS, TrialSettings, check_trials
 from fasthoag.outer.trust_region import FEW
-from fasthoag.problem import Problem, check_theta
+from fasthoag.problem import Problem
 from fasthoag.progress import progress
 from fasthoag.types import ArrayLike, Callback, Scoring
+from fasthoag.vectors import check_theta
 
 if TYPE_CHECKING:
     from fasthoag.kernels.problem import KernelProblem
@@ -176,7 +179,7 @@ def hoag(
         began = time.perf_counter()
         problem = problem if n_threads is None else problem.with_threads(n_threads)
         theta0 = None if theta0 is None else check_theta(theta0, problem.n_hyper, "theta0")
-        box = _box(bounds, problem.n_hyper)
+        box = box_of(bounds, problem.n_hyper)
         asked = Asked(method, tol, max_iter, schedule, n_trials, random_state, w0)
         watched = Watched(stop_on, unseen, scoring, show, callback, max_seconds, began)
         tuned = tuned_linear if isinstance(problem, Problem) else of_kernels()
@@ -386,103 +389,13 @@ def check_what_is_tuned(problem, criterion, *, has_kernels=False):
     if not (isinstance(problem, Problem) or (has_kernels and is_kernel_problem(problem))):
         kinds = "fasthoag.Problem or KernelProblem" if has_kernels else "fasthoag.Problem"
         raise TypeError(f"problem must be a {kinds}; got {type(problem).__name__}")
-    if isinstance(criterion, type):
-        raise TypeError(
-            f"criterion must be an instance such as {criterion.__name__}(...); got the class"
-        )
-    if not isinstance(criterion, Criterion):
-        raise TypeError(
-            "criterion must be one of fasthoag.HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, "
-            f"Evidence, CustomCriterion; got {type(criterion).__name__}"
-        )
+    check_criterion(criterion)
 
 
 def is_kernel_problem(problem):
     from fasthoag.kernels.problem import KernelProblem
 
     return isinstance(problem, KernelProblem)
-
-
-def check_options(method, tol, max_iter, callback):
-    """Raises for what is no option of `hoag`, whatever the problem."""
-    if not (isinstance(method, str) and method in ("auto", *METHODS, *TRIALS)):
-        ways = " or ".join(map(repr, (*METHODS, *TRIALS)))
-        raise ValueError(f"method must be 'auto', {ways}; got {method!r}")
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable; got {callback!r}")
-    if not is_number(tol, 0):
-        raise ValueError(f"tol must be a positive number; got {tol!r}")
-    is_whole = isinstance(max_iter, (int, np.integer)) and not isinstance(max_iter, bool)
-    if not (max_iter is None or (is_whole and max_iter >= 1)):
-        raise ValueError(f"max_iter must be an integer >= 1; got {max_iter!r}")
-
-
-def check_watch(max_seconds, verbose):
-    """Raises ValueError for what is no time, and for what is no flag."""
-    if not (max_seconds is None or is_number(max_seconds, 0)):
-        raise ValueError(
-            f"max_seconds must be a positive number of seconds or None; got {max_seconds!r}"
-        )
-    if not (isinstance(verbose, (bool, np.bool_, int, np.integer)) and verbose >= 0):
-        raise ValueError(
-            f"verbose must be 0, or 1 to show every evaluation on stderr; got {verbose!r}"
-        )
-
-
-def one_standard_error(problem, criterion, result, bounds=None):
-    """The largest θ of one strength whose criterion is within one standard error (over folds) of
-    that of `result`, (1,).
-
-    Newton's method on f(θ) = f* + SE from the quadratic model at the optimum. SE = ``sqrt(F) *
-    std(fold values)``, that of their sum."""
-    if problem.n_hyper != 1:
-        raise ValueError("one_se needs a single strength")
-    with our_arithmetic():
-        bound = criterion.bind(problem)
-        _, upper = _box(bounds, 1) or start.default_box(bound.inner)
-        means = result.fold_values / result.fold_weights
-        limit = result.value + result.fold_weights.sum() * means.std(ddof=1) / np.sqrt(len(means))
-        design = bound.inner.design
-        W = design.encode(np.reshape(result.w, (len(result.w), -1)))
-        current = bound.evaluate(result.theta, W, Accuracy(0.01, 0.01))
-        # of the parabola where it crosses the limit
-        slope = np.sqrt(max(2 * (limit - current.value) * current.hess[0, 0], 1e-300))
-        step = np.array([(limit - current.value) * 2 / slope])
-        for _ in range(30):
-            theta = np.clip(current.theta + np.clip(step, -2, 2), result.theta, upper)
-            if abs(theta[0] - current.theta[0]) < 1e-3:
-                break
-            current = bound.evaluate(
-                theta,
-                current.predict(theta - current.theta),
-                Accuracy(0.01, 0.01),
-                Q=current.Q,
-                T=current.T,
-                precond=current.precond,
-            )
-            step = np.array([(limit - current.value) / max(current.grad[0], 1e-3 * slope)])
-        return current.theta
-
-
-def _box(bounds, n_hyper):
-    """The bounds that were given as two arrays, or None."""
-    if bounds is None:
-        return None
-    try:
-        if any(isinstance(side, (bool, np.bool_)) for side in bounds):
-            raise TypeError("a flag is no bound")
-        low, high = (
-            np.broadcast_to(numbers_of(side, "bounds"), (n_hyper,)).astype(np.float64)
-            for side in bounds
-        )
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"bounds must be a pair (low, high) of numbers or of arrays of shape ({n_hyper},); got "
-            f"{bounds!r}"
-        ) from None
-    if not (low < high).all():
-        raise ValueError(f"bounds must have low < high; got {bounds!r}")
-    return low, high
 
 
 def check_hypergrad(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fasthoag.arguments import box_of
 from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria import ApproximateLOO, Criterion
 from fasthoag.design import to_host
@@ -353,3 +354,40 @@ def strongest_within(scored: Scored, best: Candidate, error: float) -> Candidate
             factor = 0.5
         step *= factor
     return last
+
+
+def one_standard_error(
+    problem: Problem, criterion: Criterion, result: HoagResult, bounds: Any = None
+) -> Array:
+    """The largest θ of one strength whose criterion is within one standard error (over folds) of
+    that of `result`, (1,).
+
+    Newton's method on f(θ) = f* + SE from the quadratic model at the optimum. SE = ``sqrt(F) *
+    std(fold values)``, that of their sum."""
+    if problem.n_hyper != 1:
+        raise ValueError("one_se needs a single strength")
+    with our_arithmetic():
+        bound = criterion.bind(problem)
+        _, upper = box_of(bounds, 1) or default_box(bound.inner)
+        means = result.fold_values / result.fold_weights
+        limit = result.value + result.fold_weights.sum() * means.std(ddof=1) / np.sqrt(len(means))
+        design = bound.inner.design
+        W = design.encode(np.reshape(result.w, (len(result.w), -1)))
+        current = bound.evaluate(result.theta, W, Accuracy(0.01, 0.01))
+        # of the parabola where it crosses the limit
+        slope = np.sqrt(max(2 * (limit - current.value) * current.hess[0, 0], 1e-300))
+        step = np.array([(limit - current.value) * 2 / slope])
+        for _ in range(30):
+            theta = np.clip(current.theta + np.clip(step, -2, 2), result.theta, upper)
+            if abs(theta[0] - current.theta[0]) < 1e-3:
+                break
+            current = bound.evaluate(
+                theta,
+                current.predict(theta - current.theta),
+                Accuracy(0.01, 0.01),
+                Q=current.Q,
+                T=current.T,
+                precond=current.precond,
+            )
+            step = np.array([(limit - current.value) / max(current.grad[0], 1e-3 * slope)])
+        return current.theta

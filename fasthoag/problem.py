@@ -9,63 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasthoag.arithmetic import our_arithmetic
+from fasthoag.cost import Cost, cost_of
 from fasthoag.design.blocks import joined, n_rows_of
-from fasthoag.design.cpu import check_finite, check_numbers
+from fasthoag.design.cpu import check_numbers
 from fasthoag.design.make import make_design
 from fasthoag.design.rows import Design, to_host
 from fasthoag.inner.cg import CONVERGED
 from fasthoag.inner.problem import InnerProblem, n_hyper_of, split_theta
 from fasthoag.inner.solve import InnerSolver, solver_for
-from fasthoag.kinds import numbers_of
 from fasthoag.losses import MULTINOMIAL, Loss, find_loss
 from fasthoag.options import check_flag
 from fasthoag.penalties import OwnPenalty, Ridge, adopted
 from fasthoag.threads import check_n_threads
 from fasthoag.tuned import Tuned
-from fasthoag.types import Array, ArrayLike, Matrix
+from fasthoag.types import ArrayLike, Matrix
+from fasthoag.vectors import check_classes, check_theta, check_vector, check_weight
 
 if TYPE_CHECKING:
     from fasthoag.cost import Cost
-
-
-def check_vector(v: Any, n_rows: int, name: str, X_name: str = "X") -> Array:
-    """`v` as a contiguous float64 vector of length `n_rows`."""
-    v = np.array(numbers_of(v, name), np.float64)  # a copy: the user may change his
-    if v.ndim == 2 and v.shape[1] == 1:
-        v = np.ascontiguousarray(v[:, 0])
-    if v.ndim != 1:
-        raise ValueError(f"{name} must have 1 dimension; got shape {v.shape}")
-    if len(v) != n_rows:
-        raise ValueError(
-            f"{name} has {len(v)} values but {X_name} has {n_rows} rows; they must be equal"
-        )
-    check_finite(v, name)
-    return v
-
-
-def check_weight(weight: Any, n_rows: int, X_name: str = "X") -> Array | None:
-    """`weight` as a vector of non-negative numbers that are not all 0, or None."""
-    if weight is None:
-        return None
-    weight = check_vector(weight, n_rows, "sample_weight", X_name)
-    if (weight < 0).any():
-        raise ValueError(f"sample_weight must not be negative; found {weight.min():g}")
-    if not (weight > 0).any():
-        raise ValueError(f"sample_weight must have a positive value; all {n_rows} are 0")
-    return weight
-
-
-def check_classes(found: Array, n_classes: int) -> None:
-    """Raises ValueError where a class of 0..n_classes-1 is not among those that rows with a
-    positive weight have: its intercept would have no optimum. `n_classes` may be of any size:
-    nothing here is as long."""
-    if len(found) < n_classes:
-        absent = np.setdiff1d(np.arange(min(n_classes, len(found) + 5)), found)
-        raise ValueError(
-            f"y has no row of class {', '.join(map(str, absent[:5]))} with a positive weight, and "
-            f"loss 'multinomial' has the classes 0..{n_classes - 1:.16g}. Number those that there "
-            "are without gaps: np.unique(y, return_inverse=True)[1]"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,7 +221,7 @@ class Problem:
         """The criterion bound to this problem: what the outer loop minimises."""
         return criterion.bind(self)
 
-    def cost(self, criterion: Any) -> "Cost":
+    def cost(self, criterion: Any) -> Cost:
         """What `hoag` will take for this criterion, about: memory, seconds of a pass (one is
         made), passes as other searches took them.
 
@@ -278,8 +239,6 @@ class Problem:
         >>> cost.n_columns, cost.fits, cost.passes.low
         (5, True, 80)
         """
-        from fasthoag.cost import cost_of  # It needs the outer loop, which needs this module.
-
         return cost_of(self, criterion)
 
     def with_threads(self, n_threads: int | None) -> "Problem":
@@ -293,16 +252,6 @@ class Problem:
 def for_user(design: Any, w: Any) -> Any:
     """Coefficients for the user: CuPy's where X was CuPy's."""
     return design.xp.asarray(w) if design.is_given_on_device else w
-
-
-def check_theta(theta: ArrayLike, n_hyper: int, name: str) -> Array:
-    """`theta` as a vector of `n_hyper` finite numbers."""
-    if isinstance(theta, (bool, np.bool_)):
-        raise TypeError(f"{name} must be logs of strengths; got {theta!r}")
-    theta = np.atleast_1d(np.array(numbers_of(theta, name), np.float64))
-    if theta.shape != (n_hyper,) or not np.isfinite(theta).all():
-        raise ValueError(f"{name} must have shape ({n_hyper},) and finite values; got {theta}")
-    return theta
 
 
 def refit(

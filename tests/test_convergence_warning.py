@@ -60,8 +60,10 @@ def test_the_warning_can_be_pickled():
     with pytest.warns(fasthoag.ConvergenceWarning) as caught:
         fasthoag.RidgeCV(bounds=(-3, -2)).fit(X, y)
     message = caught[0].message
-    assert type(pickle.loads(pickle.dumps(message))) is type(message)
     assert type(message).__name__ == "ConvergenceWarning"
+    again = pickle.loads(pickle.dumps(message))
+    assert isinstance(again, fasthoag.ConvergenceWarning)
+    assert again.args == message.args
 
 
 def test_a_search_without_scikit_learn_does_not_load_it_to_warn():

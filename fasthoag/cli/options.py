@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+import fasthoag
+
 
 def choice(name, values):
     return Enum(name, {value: value for value in values}, type=str)
@@ -38,3 +40,27 @@ Labels = option(
     help="Labels (.npy) of a .npz file; by default the same name with .npy.",
 )
 COUNTED_FROM = "--zero-based/--one-based"
+
+
+def parse_bounds(text):
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"need two numbers LOW,HIGH; got {text!r}", param_hint="--bounds"
+        ) from None
+    return low, high
+
+
+def parse_parameters(loss, texts):
+    """The loss with the parameters of ``--param NAME=VALUE``."""
+    parameters = {}
+    for text in texts or []:
+        name, _, value = text.partition("=")
+        try:
+            parameters[name] = float(value)
+        except ValueError:
+            raise typer.BadParameter(
+                f"need NAME=NUMBER; got {text!r}", param_hint="--param"
+            ) from None
+    return fasthoag.find_loss(loss, **parameters)

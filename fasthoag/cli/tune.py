@@ -25,6 +25,8 @@ from fasthoag.cli.options import (
     argument,
     choice,
     option,
+    parse_bounds,
+    parse_parameters,
 )
 from fasthoag.cli.outputs import STDOUT, check_space, check_target, write
 from fasthoag.cli.rows import load_rows
@@ -287,16 +289,6 @@ def seed_of_trials(asked):
     return (asked.seed or 0) if asked.method in DRAWING else None
 
 
-def parse_bounds(text):
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(
-            f"need two numbers LOW,HIGH; got {text!r}", param_hint="--bounds"
-        ) from None
-    return low, high
-
-
 def check_together(asked):
     """Options that would not be used are an error."""
     is_seed_of_folds = asked.seed is not None and asked.method not in DRAWING
@@ -404,20 +396,6 @@ def make_penalty(asked, n_classes):
     if "class" in asked.per and asked.loss != "multinomial":
         raise typer.BadParameter(f"--per {asked.per} needs --loss multinomial.")
     return penalty_for(asked.per, n_classes=n_classes)
-
-
-def parse_parameters(loss, texts):
-    """The loss with the parameters of ``--param NAME=VALUE``."""
-    parameters = {}
-    for text in texts or []:
-        name, _, value = text.partition("=")
-        try:
-            parameters[name] = float(value)
-        except ValueError:
-            raise typer.BadParameter(
-                f"need NAME=NUMBER; got {text!r}", param_hint="--param"
-            ) from None
-    return fasthoag.find_loss(loss, **parameters)
 
 
 def make_criterion(asked, data):

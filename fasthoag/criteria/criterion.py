@@ -116,3 +116,16 @@ def check_needs(criterion: Criterion, problem: "Problem") -> None:
         is_met, sentence = REQUIREMENTS[need]
         if not is_met(problem):
             raise ValueError(sentence(type(criterion).__name__, problem))
+
+
+def check_criterion(criterion: Any) -> None:
+    """Raises TypeError for what is no criterion."""
+    if isinstance(criterion, type):
+        raise TypeError(
+            f"criterion must be an instance such as {criterion.__name__}(...); got the class"
+        )
+    if not isinstance(criterion, Criterion):
+        raise TypeError(
+            "criterion must be one of fasthoag.HeldOut, KFold, ApproximateLOO, GCV, AIC, BIC, "
+            f"Evidence, CustomCriterion; got {type(criterion).__name__}"
+        )

@@ -3,7 +3,7 @@ train."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,9 +13,11 @@ from fasthoag.criteria.held_out import design_of, n_rows_of_other
 from fasthoag.design.rows import TRAIN
 from fasthoag.free import settled
 from fasthoag.kinds import numbers_of
-from fasthoag.problem import Problem
 from fasthoag.threads import computed_once
 from fasthoag.types import Array, ArrayLike, Block, Handle, Matrix
+
+if TYPE_CHECKING:
+    from fasthoag.problem import Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +63,10 @@ class CustomCriterion:
     gives = ("gradient", "hessian")
     needs = ()
 
-    def hold_back(self, problem: Problem) -> None:
+    def hold_back(self, problem: "Problem") -> None:
         return None
 
-    def bind(self, problem: Problem) -> BoundCriterion:
+    def bind(self, problem: "Problem") -> BoundCriterion:
         if not callable(self.value_and_grad):
             raise TypeError(f"value_and_grad must be callable; got {self.value_and_grad!r}")
         n_rows = n_rows_of_other(self.X_val, problem)

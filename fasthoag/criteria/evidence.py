@@ -1,7 +1,7 @@
 """The evidence of a model, also called its marginal likelihood."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,10 @@ from fasthoag.criteria.leverages import (
     of_likelihood,
 )
 from fasthoag.design.rows import to_host
-from fasthoag.problem import Problem
 from fasthoag.types import Block
+
+if TYPE_CHECKING:
+    from fasthoag.problem import Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ class Evidence:
     needs = (*ONE_OUTPUT, "likelihood", "unsmoothed", "noise")
     is_likelihood = integrates_free = True
 
-    def bind(self, problem: Problem) -> BoundCriterion:
+    def bind(self, problem: "Problem") -> BoundCriterion:
         bound, n, p = bound_of_leverages(problem, self), problem.n_rows, problem.design.n_coef
         if not inverses.are_few(n, p):
             raise ValueError(
@@ -62,7 +64,7 @@ class Evidence:
             )
         return checked_counts(bound)
 
-    def hold_back(self, problem: Problem) -> None:
+    def hold_back(self, problem: "Problem") -> None:
         return None
 
     def terms(self, fit: Any, hat: Any, lam: Block, W: Block) -> Terms:

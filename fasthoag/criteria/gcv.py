@@ -1,13 +1,15 @@
 """Generalised cross-validation."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasthoag.criteria.bound import BoundCriterion
 from fasthoag.criteria.criterion import ONE_OUTPUT
 from fasthoag.criteria.leverages import Terms, bound_of_leverages, constant, scaled, total
-from fasthoag.problem import Problem
 from fasthoag.types import Block
+
+if TYPE_CHECKING:
+    from fasthoag.problem import Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +43,10 @@ class GCV:
     needs = (*ONE_OUTPUT, "squared")
     is_likelihood = integrates_free = False
 
-    def bind(self, problem: Problem) -> BoundCriterion:
+    def bind(self, problem: "Problem") -> BoundCriterion:
         return bound_of_leverages(problem, self)
 
-    def hold_back(self, problem: Problem) -> None:
+    def hold_back(self, problem: "Problem") -> None:
         return None
 
     def terms(self, fit: Any, hat: Any, lam: Block, W: Block) -> Terms:

@@ -1,6 +1,7 @@
 """The loss on rows that do not train."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,8 +13,11 @@ from fasthoag.design.make import check_device
 from fasthoag.design.rows import TRAIN, CanPlace, is_on_device, to_host
 from fasthoag.free import settled
 from fasthoag.losses import Loss, find_loss, without_smoothing
-from fasthoag.problem import Problem, check_vector, check_weight
 from fasthoag.types import ArrayLike, Matrix
+from fasthoag.vectors import check_vector, check_weight
+
+if TYPE_CHECKING:
+    from fasthoag.problem import Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +51,14 @@ class HeldOut:
     gives = ("gradient", "hessian")
     needs = ()
 
-    def hold_back(self, problem: Problem) -> tuple["HeldOut", "HeldOut"]:
+    def hold_back(self, problem: "Problem") -> tuple["HeldOut", "HeldOut"]:
         """This criterion without a fifth of its rows, and one on these."""
         bound = self.bind(problem)  # one design for both
         design, y = bound.rows.design, bound.rows.y
         judge, back = split_weight(bound.rows.weight, y, problem.loss)
         return HeldOut(design, y, judge, self.loss), HeldOut(design, y, back, self.loss)
 
-    def bind(self, problem: Problem) -> BoundCriterion:
+    def bind(self, problem: "Problem") -> BoundCriterion:
         n_rows = n_rows_of_other(self.X_val, problem)
         y, weight = (
             joined(values, self.X_val, name, "X_val")
@@ -109,7 +113,7 @@ def check_alike(other, design):
     )
 
 
-def criterion_loss(loss: str | Loss | None, problem: Problem) -> Loss:
+def criterion_loss(loss: str | Loss | None, problem: "Problem") -> Loss:
     """The loss of a criterion; unless it is given, that of the problem without label smoothing,
     which is about training."""
     loss = without_smoothing(problem.loss) if loss is None else find_loss(loss)

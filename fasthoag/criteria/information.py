@@ -1,7 +1,7 @@
 """Information criteria: the likelihood, and a price for every degree of freedom."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,10 @@ from fasthoag.criteria.leverages import (
     scaled,
     total,
 )
-from fasthoag.problem import Problem
 from fasthoag.types import Block
+
+if TYPE_CHECKING:
+    from fasthoag.problem import Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +53,10 @@ class AIC:
     needs = (*ONE_OUTPUT, "likelihood", "unsmoothed", "rows", "noise")
     is_likelihood, integrates_free = True, False
 
-    def bind(self, problem: Problem) -> BoundCriterion:
+    def bind(self, problem: "Problem") -> BoundCriterion:
         return checked_counts(bound_of_leverages(problem, self))
 
-    def hold_back(self, problem: Problem) -> None:
+    def hold_back(self, problem: "Problem") -> None:
         return None
 
     def terms(self, fit: Any, hat: Any, lam: Block, W: Block) -> Terms:
@@ -90,10 +92,10 @@ class BIC:
     needs = (*ONE_OUTPUT, "likelihood", "unsmoothed", "rows", "noise")
     is_likelihood, integrates_free = True, False
 
-    def bind(self, problem: Problem) -> BoundCriterion:
+    def bind(self, problem: "Problem") -> BoundCriterion:
         return checked_counts(bound_of_leverages(problem, self))
 
-    def hold_back(self, problem: Problem) -> None:
+    def hold_back(self, problem: "Problem") -> None:
         return None
 
     def terms(self, fit: Any, hat: Any, lam: Block, W: Block) -> Terms:

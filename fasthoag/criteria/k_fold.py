@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,8 +20,10 @@ from fasthoag.design.rows import HELD_OUT
 from fasthoag.free import settled
 from fasthoag.kinds import labels_of
 from fasthoag.losses import Loss
-from fasthoag.problem import Problem
 from fasthoag.types import ArrayLike
+
+if TYPE_CHECKING:
+    from fasthoag.problem import Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,7 @@ class KFold:
         splitter = check_cv(self.cv, y, classifier=is_classification)
         return list(splitter.split(np.zeros((n, 1)), y, groups))
 
-    def hold_back(self, problem: Problem) -> tuple["KFold", HeldOut]:
+    def hold_back(self, problem: "Problem") -> tuple["KFold", HeldOut]:
         """This criterion without a fifth of the rows, in training and test parts alike, and one on
         these; both on the one X."""
         self.bind(problem)  # the checks
@@ -96,7 +98,7 @@ class KFold:
         ]
         return replace(self, cv=splits), HeldOut(problem.design, problem.y, back, self.loss)
 
-    def bind(self, problem: Problem) -> BoundCriterion:
+    def bind(self, problem: "Problem") -> BoundCriterion:
         loss = criterion_loss(self.loss, problem)
         loss.check_y(problem.y, "y")
         weight = problem.sample_weight

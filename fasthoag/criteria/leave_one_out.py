@@ -1,7 +1,7 @@
 """Approximate leave-one-out."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,8 +13,10 @@ from fasthoag.design.rows import TRAIN, UNWEIGHTED
 from fasthoag.free import free_columns, free_features
 from fasthoag.losses import without_smoothing
 from fasthoag.null import row_weights
-from fasthoag.problem import Problem
 from fasthoag.types import Block
+
+if TYPE_CHECKING:
+    from fasthoag.problem import Problem
 
 FLAT = ("quantile", "smoothed_hinge")
 
@@ -57,7 +59,7 @@ class ApproximateLOO:
     needs = ONE_OUTPUT
     is_likelihood = integrates_free = False
 
-    def bind(self, problem: Problem) -> BoundCriterion:
+    def bind(self, problem: "Problem") -> BoundCriterion:
         bound, loss, design = bound_of_leverages(problem, self), problem.loss, problem.design
         is_flat = any(one.name in FLAT for one in loss.mixed or (loss,))
         # h = a / c drowns where c is nearly 0
@@ -69,7 +71,7 @@ class ApproximateLOO:
         check_every_row_can_be_left_out(bound.inner)
         return bound
 
-    def hold_back(self, problem: Problem) -> None:
+    def hold_back(self, problem: "Problem") -> None:
         return None
 
     def left_out(self, fit: Any, hat: Any) -> Any:

@@ -9,7 +9,6 @@ import numpy as np
 from fasthoag.criteria import ApproximateLOO, Criterion, HeldOut
 from fasthoag.design import to_host
 from fasthoag.estimators.given import Given
-from fasthoag.hoag import one_standard_error
 from fasthoag.outer.result import HoagResult
 from fasthoag.path import (
     LOOSE,
@@ -19,6 +18,7 @@ from fasthoag.path import (
     Walk,
     along,
     best_by_score,
+    one_standard_error,
     strongest_within,
 )
 from fasthoag.problem import Problem

@@ -26,7 +26,7 @@ from fasthoag.estimators.scikit_learn import (
 )
 from fasthoag.estimators.tuned import Tuned, TunedEstimator
 from fasthoag.kinds import named, numbers_of
-from fasthoag.losses import LABELS, find_loss, likeliest, log_probabilities
+from fasthoag.losses import LABELS, MULTINOMIAL, find_loss, likeliest, log_probabilities
 from fasthoag.options import check_flag
 from fasthoag.outer.start import default_box
 from fasthoag.scoring import chooses, find_scorers, for_labels, takes_weights
@@ -165,6 +165,12 @@ class TunedClassifier(Classifier, TunedEstimator):
 
     _strength = "C_"
     _is_joint = False
+
+    @property
+    def loss_name(self) -> str:
+        """The loss of the fitted model, whose inverse link makes predictions."""
+        is_joint = self._is_joint and len(self.classes_) > 2
+        return MULTINOMIAL.name if is_joint else self._make_loss().name
 
     def _fit(self, X, y, sample_weight, validation, stop_on):
         index = self._set_classes(y)

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils.validation import _check_sample_weight, _check_y, validate_data
 
+from fasthoag.arguments import check_options, check_watch
 from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria.folds import check_is_cv
 from fasthoag.design import is_on_device, to_host
@@ -15,7 +16,6 @@ from fasthoag.estimators.kinds import of_numbers
 from fasthoag.estimators.parameters import with_parameters
 from fasthoag.estimators.passive import check_passive
 from fasthoag.estimators.placement import check_there
-from fasthoag.hoag import check_options, check_watch
 from fasthoag.kinds import labels_of, named, numbers_of
 from fasthoag.options import check_flag
 from fasthoag.outer.record import SOON

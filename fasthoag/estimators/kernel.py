@@ -42,6 +42,11 @@ class KernelEstimator(Estimator):
     device: str | None = None
     flags = (*Estimator.flags, "per_feature")
 
+    @property
+    def loss_name(self) -> str:
+        """The loss, whose inverse link makes predictions."""
+        return self._loss_name
+
     def fit(
         self,
         X: Matrix,

@@ -5,7 +5,7 @@ from dataclasses import field
 from sklearn.metrics import d2_tweedie_score
 
 from fasthoag.estimators.parameters import Strengths, with_parameters
-from fasthoag.estimators.regression import TunedRegressor
+from fasthoag.estimators.regression import TunedRegressor, level_for
 from fasthoag.estimators.scikit_learn import OfGeneralizedLinearRegression
 from fasthoag.losses import find_loss
 from fasthoag.options import is_number
@@ -139,7 +139,7 @@ class TweedieRegressorCV(LogLinkRegressor):
         check_link(self.link, self.power)
 
     def _level(self, y, weight):
-        return TunedRegressor._level(self, y, weight) if self._is_normal else 0.0
+        return level_for(self, y, weight) if self._is_normal else 0.0
 
     def _make_loss(self, y, weight):
         is_between = self._loss_name == "tweedie"

@@ -24,7 +24,7 @@ from fasthoag.types import Matrix
 
 @with_parameters()
 class TunedRegressor(RegressorMixin, TunedEstimator):
-    """What regressors share. `_loss_name` is the loss, whose inverse link makes predictions."""
+    """What regressors share. A class adds its loss, `_loss_name`."""
 
     score, _score = Estimator.score, staticmethod(r2_score)
     _strength = "alpha_"
@@ -53,20 +53,30 @@ class TunedRegressor(RegressorMixin, TunedEstimator):
         gives them for a loss and sets the attributes that tell of the search."""
         return tune(self._make_loss(y, weight))
 
+    @property
+    def loss_name(self) -> str:
+        """The loss, whose inverse link makes predictions."""
+        return self._loss_name
+
     def _make_loss(self, y, weight):
         return find_loss(self._loss_name)
 
     def _level(self, y, weight):
         """What is taken from the targets while the model is sought and given to the intercept
         after."""
-        if not self.fit_intercept or self.scoring is not None:
-            return 0.0
-        return level_of(y, weight)
+        return level_for(self, y, weight)
 
     def predict(self, X: Matrix) -> Any:
         """Predictions, (n_rows,)."""
         loss = find_loss(self._loss_name)
         return beside(X, loss.inverse_link(to_host(self._linear(X))))
+
+
+def level_for(estimator, y, weight):
+    """`level_of`, 0 where there is no intercept, or a scorer that would miss it."""
+    if not estimator.fit_intercept or estimator.scoring is not None:
+        return 0.0
+    return level_of(y, weight)
 
 
 def level_of(y, weight):

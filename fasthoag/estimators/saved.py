@@ -11,7 +11,6 @@ from fasthoag.design import to_host
 from fasthoag.estimators.kernel import KernelEstimator
 from fasthoag.io.dual_model import DualModel
 from fasthoag.io.model import Model
-from fasthoag.losses import MULTINOMIAL
 
 
 def model_of_estimator(estimator: Any) -> Model | DualModel:
@@ -25,13 +24,13 @@ def model_of_estimator(estimator: Any) -> Model | DualModel:
     with our_arithmetic():  # Features without a penalty have λ = 0.
         common |= {"lam": lam, "theta": np.log(lam)}
     coef, intercept = (to_host(part) for part in (estimator.coef_, estimator.intercept_))
-    return Model(loss_of(estimator), coef, intercept, **common)
+    return Model(estimator.loss_name, coef, intercept, **common)
 
 
 def dual_model_of(estimator, common):
     kernel = estimator.kernel_
     return DualModel(
-        estimator._loss_name,
+        estimator.loss_name,
         kernel=kernel.name if kernel.function is None else kernel.function,
         gamma=estimator.gamma_,
         X=estimator.X_fit_,
@@ -42,14 +41,6 @@ def dual_model_of(estimator, common):
         alpha=estimator.alpha_,
         **common,
     )
-
-
-def loss_of(estimator):
-    """The name of the loss, whose inverse link makes predictions."""
-    if not is_classifier(estimator):
-        return estimator._loss_name
-    is_joint = estimator._is_joint and len(estimator.classes_) > 2
-    return MULTINOMIAL.name if is_joint else estimator._make_loss().name
 
 
 def of_search(results):

@@ -3,6 +3,7 @@
 The problems may be folds whose features, weights or numbers of rows differ, or classes against the
 rest, each with an X, targets and folds of its own. θ is the logarithm of the common strength."""
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,10 +12,13 @@ import numpy as np
 
 from fasthoag.hypergradient import Accuracy, Evaluation, solve_inner
 from fasthoag.outer.loop import From, Until, minimise
+from fasthoag.outer.result import SAFETY
 from fasthoag.outer.rules import Box
 from fasthoag.outer.start import DECADE, LOOSE, MOST_LEVELS, SMALL, default_box
 from fasthoag.outer.trust_region import TrustRegion
 from fasthoag.threads import computed_once
+
+SETTLED = 0.01  # log units: strengths as near are one
 
 NEAR = 1.0  # log units of the first step: a look is not far from the lowest place
 NEARER = Accuracy(0.05, 0.1)  # of looks that cost next to nothing
@@ -271,3 +275,66 @@ class Together:
 def joined(blocks):
     """Blocks of coefficients as one vector."""
     return np.concatenate([np.ravel(block) for block in blocks])
+
+
+class Points(NamedTuple):
+    """Strengths by θ (n_points,) with what every fold scores and loses there, (n_points,
+    n_folds)."""
+
+    thetas: np.ndarray
+    scores: np.ndarray
+    losses: np.ndarray
+
+
+class Seen:
+    """The evaluations of a search: its trace, and the losses of the folds at every strength."""
+
+    def __init__(self, one, together, verbose):
+        self.one, self.together, self.verbose = one, together, verbose
+        self.trace, self._losses, self._errors = [], {}, {}
+        self._began = time.perf_counter()
+
+    def seconds(self):
+        return time.perf_counter() - self._began
+
+    def record(self, phase, found, accuracy, is_accepted):
+        """Appends to the trace; returns whether to stop, which nobody asks for."""
+        theta = float(found.theta[0])
+        if found.is_solved:
+            self._losses[theta] = found.fold_values
+            self._errors[theta] = SAFETY * found.value_error
+        self.trace.append(
+            {
+                "phase": phase,
+                "theta": [theta],
+                "value": found.value,
+                "value_error": found.value_error,
+                "grad_norm": float(np.linalg.norm(found.grad)),
+                "grad_error": found.grad_error,
+                "inner_tol": accuracy.inner,
+                "linear_tol": accuracy.linear,
+                "n_inner": found.n_inner,
+                "n_cg": found.n_cg,
+                "n_passes": self.together.n_passes,
+                "seconds": self.seconds(),
+                "is_accepted": bool(is_accepted),
+            }
+        )
+        if self.verbose > 0:
+            print(
+                f"[TunedCV] {self.one.parameter}={self.one.strength(theta):.6g}: mean held-out "
+                f"loss {found.value:.6g} ({self.seconds():.1f} s)"
+            )
+        return False
+
+    def points(self, theta, end):
+        """The `Points` of all strengths, θ at the end among them; what may be lower there is not
+        left to rough values."""
+        losses = {t: one for t, one in self._losses.items() if abs(t - theta) > SETTLED}
+        for other in losses:
+            if losses[other].mean() - self._errors[other] <= end.folds.mean():
+                losses[other] = self.together.losses(other, end.W).folds
+        losses[theta] = end.folds
+        thetas = np.array(sorted(losses))
+        found = np.array([losses[each] for each in thetas])
+        return Points(thetas, -found, found)

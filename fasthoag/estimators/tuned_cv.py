@@ -14,7 +14,9 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.validation import _check_feature_names
 
+from fasthoag.arguments import check_options
 from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria import HeldOut, KFold
 from fasthoag.criteria.folds import check_is_cv
@@ -25,8 +27,8 @@ from fasthoag.estimators.fold_problems import (
     scales_of,
     together_of,
 )
+from fasthoag.estimators.together import SETTLED, Points, Seen
 from fasthoag.estimators.wrapped import wrapped
-from fasthoag.hoag import check_options
 from fasthoag.kinds import named
 from fasthoag.options import check_flag, is_number
 from fasthoag.outer.result import MESSAGES, SAFETY, HoagResult, warn_unless_converged
@@ -39,9 +41,8 @@ from fasthoag.types import ArrayLike
 # Log units to both sides of the least loss within which a scorer chooses, and how many of them.
 AROUND, N_AROUND = 2 * np.log(10), 13
 
-# Log units within which strengths are the same, and how often one may move with the scales of the
-# errors.
-SETTLED, MOST_SCALES = 0.01, 10
+# How often a strength may move with the scales of the errors.
+MOST_SCALES = 10
 
 
 class Given(NamedTuple):
@@ -53,15 +54,6 @@ class Given(NamedTuple):
     steps: dict[str, Any]
     fit: dict[str, Any]
     score: dict[str, Any]
-
-
-class Points(NamedTuple):
-    """Strengths by θ (n_points,) with what every fold scores and loses there, (n_points,
-    n_folds)."""
-
-    thetas: np.ndarray
-    scores: np.ndarray
-    losses: np.ndarray
 
 
 class TunedCV(BaseSearchCV):
@@ -201,8 +193,8 @@ class TunedCV(BaseSearchCV):
 
         best: Any = None
         if self.scoring is not None:
-            best = fitted(end.theta)
-            judge = Judge(one, scorer, best[0], folds, X, y, given.score)
+            best = model, _ = fitted(end.theta)
+            judge = Judge(one, scorer, model, folds, X, y, given.score)
             points = points_around(together, end, judge, box)
         index = best_of(points, end.theta)
         theta = points.thetas[index]
@@ -212,8 +204,7 @@ class TunedCV(BaseSearchCV):
         self.scorer_, self.n_splits_, self.multimetric_ = scorer, len(folds), False
         if self.refit:
             self.best_estimator_, self.refit_time_ = best
-            if hasattr(self.best_estimator_, "feature_names_in_"):
-                self.feature_names_in_ = self.best_estimator_.feature_names_in_
+            _check_feature_names(self, X, reset=True)
         return self
 
     def __sklearn_tags__(self):
@@ -288,52 +279,16 @@ class TunedCV(BaseSearchCV):
 
     def _search(self, one, together, box):
         """(HoagResult, Points, Losses at the end) of the search by the loss."""
-        began, trace, seen, errors = time.perf_counter(), [], {}, {}
-
-        def record(phase, found, accuracy, is_accepted):
-            theta = float(found.theta[0])
-            if found.is_solved:
-                seen[theta], errors[theta] = found.fold_values, SAFETY * found.value_error
-            trace.append(
-                {
-                    "phase": phase,
-                    "theta": [theta],
-                    "value": found.value,
-                    "value_error": found.value_error,
-                    "grad_norm": float(np.linalg.norm(found.grad)),
-                    "grad_error": found.grad_error,
-                    "inner_tol": accuracy.inner,
-                    "linear_tol": accuracy.linear,
-                    "n_inner": found.n_inner,
-                    "n_cg": found.n_cg,
-                    "n_passes": together.n_passes,
-                    "seconds": time.perf_counter() - began,
-                    "is_accepted": bool(is_accepted),
-                }
-            )
-            if self.verbose > 0:
-                print(
-                    f"[TunedCV] {one.parameter}={one.strength(theta):.6g}: mean held-out loss "
-                    f"{found.value:.6g} ({time.perf_counter() - began:.1f} s)"
-                )
-            return False
-
-        best, status, n_iter = together.minimum(
-            box, self.tol, self.max_iter or TrustRegion.max_iter, record
-        )
+        seen = Seen(one, together, self.verbose)
+        max_iter = self.max_iter or TrustRegion.max_iter
+        best, status, n_iter = together.minimum(box, self.tol, max_iter, seen.record)
         theta = float(best.theta[0])
         where = f"theta[0] = {theta:g}, {one.parameter} = {one.strength(theta):g}"
         message = MESSAGES[status].format(where=where, n_iter=n_iter)
         status = "converged" if status == "at_kink" else status
         warn_unless_converged(status, message)
         end = together.losses(theta, best.predict(np.zeros(1)))
-        seen = {other: losses for other, losses in seen.items() if abs(other - theta) > SETTLED}
-        for other in seen:  # what may be lower is not left to rough values
-            if seen[other].mean() - errors[other] <= end.folds.mean():
-                seen[other] = together.losses(other, end.W).folds
-        seen[theta] = end.folds
-        thetas = np.array(sorted(seen))
-        losses = np.array([seen[each] for each in thetas])
+        points = seen.points(theta, end)
         result = HoagResult(
             theta=best.theta,
             lam=np.exp(best.theta),
@@ -350,11 +305,11 @@ class TunedCV(BaseSearchCV):
             message=message,
             n_iter=n_iter,
             n_passes=together.n_passes,
-            seconds=time.perf_counter() - began,
+            seconds=seen.seconds(),
             method="newton",
-            trace=trace,
+            trace=seen.trace,
         )
-        return result, Points(thetas, -losses, losses), end
+        return result, points, end
 
     def _keep(self, one, points, index, result):
         """Sets the attributes that tell of the search."""

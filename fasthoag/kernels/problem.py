@@ -20,9 +20,9 @@ from fasthoag.kinds import numbers_of
 from fasthoag.losses import find_loss
 from fasthoag.memory import memory_of_process
 from fasthoag.options import check_flag, is_number
-from fasthoag.problem import check_theta, check_vector, check_weight
 from fasthoag.threads import n_threads_of
 from fasthoag.types import Array, ArrayLike, Matrix
+from fasthoag.vectors import check_theta, check_vector, check_weight
 
 SOLVERS = "cholesky", "cg", "nystrom"
 MANY_ROWS, N_CENTRES = 50_000, 2000

@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -257,10 +257,21 @@ def warn_of_convergence(message):
 
     Where scikit-learn is loaded it is one of scikit-learn's too, which its users filter by. Else
     nobody has such a filter, and loading it for that would take a second."""
-    category = ConvergenceWarning
-    if "sklearn.exceptions" in sys.modules:
-        category = import_module("fasthoag.estimators.convergence").ConvergenceWarning
+    theirs = sys.modules.get("sklearn.exceptions")
+    category = ConvergenceWarning if theirs is None else of_both(theirs.ConvergenceWarning)
     warnings.warn(message, category, stacklevel=stacklevel_of_user())
+
+
+@cache
+def of_both(theirs):
+    """The warning that filters for ours and filters for theirs both know. A copy by pickle is
+    ours."""
+    members = {
+        "__module__": __name__,
+        "__doc__": ConvergenceWarning.__doc__,
+        "__reduce__": lambda self: (ConvergenceWarning, self.args),
+    }
+    return type("ConvergenceWarning", (ConvergenceWarning, theirs), members)
 
 
 def common_classes(inner, is_common):

@@ -114,7 +114,8 @@ class Search:
         # what many find on one fold is its noise
         wants_hessian = rule.wants == "hessian"
         if bound.n_folds > 2 and wants_hessian and not self.is_many and look is None:
-            found = self.pilot(rule, theta, inner.units.split(W)[0])
+            of_first, *_ = inner.units.split(W)
+            found = self.pilot(rule, theta, of_first)
         else:
             found = self.minimise(rule, theta, W)
         best, status = found
