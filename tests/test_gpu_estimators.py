@@ -110,6 +110,7 @@ def test_given_strengths_scorers_and_warm_starts(on_host, Estimator, n_classes, 
         scale = np.abs(here.coefs_paths_).max()
         np.testing.assert_allclose(there.coefs_paths_, here.coefs_paths_, atol=1e-3 * scale)
         assert there.best_score_ == pytest.approx(here.best_score_, abs=0.02)
+        assert there.score(*rows) == pytest.approx(here.score(X, y), abs=0.02)
 
 
 def test_errors_of_rows_left_out(on_host):

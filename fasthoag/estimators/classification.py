@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from fasthoag.criteria.folds import check_fold_classes, mask_of_folds, split_weight
-from fasthoag.design import to_host
+from fasthoag.design import is_on_device, to_host
 from fasthoag.estimators.estimator import Estimator
 from fasthoag.estimators.given import default_points
 from fasthoag.estimators.least_squares import BEST_SCORE, CV_OF_RIDGE, LeastSquares
@@ -294,11 +294,13 @@ class LogisticRegressionCV(LogLossClassifier, TunedClassifier, OfLogisticRegress
         if not chooses(self.scoring):
             return super().score(X, y, sample_weight)
         (scorer,) = find_scorers(self.scoring).values()
+        # Scorers know no arrays of a device.
+        X, y = (rows.get() if is_on_device(rows) else rows for rows in (X, y))
         if sample_weight is None:
             return float(scorer(self, X, y))
         if not takes_weights(scorer):
             raise ValueError(f"scoring={self.scoring!r} takes no sample_weight; leave it out")
-        return float(scorer(self, X, y, sample_weight=sample_weight))
+        return float(scorer(self, X, y, sample_weight=to_host(sample_weight)))
 
     def _make_loss(self):
         return find_loss("logistic")

@@ -125,10 +125,9 @@ class DeviceCsr:
         )
         self.shape, self.nnz, self.dtype = X.shape, X.nnz, X.dtype
 
+    def get(self):
+        arrays = tuple(a.array for a in (self.data, self.indices, self.indptr))
+        return sp.csr_matrix(arrays, shape=self.shape)
+
     def __matmul__(self, V):
-        return DeviceArray(
-            sp.csr_matrix(
-                tuple(a.array for a in (self.data, self.indices, self.indptr)), shape=self.shape
-            )
-            @ V.array
-        )
+        return DeviceArray(self.get() @ V.array)
