@@ -294,13 +294,13 @@ class LogisticRegressionCV(LogLossClassifier, TunedClassifier, OfLogisticRegress
         if not chooses(self.scoring):
             return super().score(X, y, sample_weight)
         (scorer,) = find_scorers(self.scoring).values()
-        # Scorers know no arrays of a device.
-        X, y = (rows.get() if is_on_device(rows) else rows for rows in (X, y))
+        rows: Any = X  # Scorers know no arrays of a device.
+        rows, labels = rows.get() if is_on_device(rows) else rows, to_host(y)
         if sample_weight is None:
-            return float(scorer(self, X, y))
+            return float(scorer(self, rows, labels))
         if not takes_weights(scorer):
             raise ValueError(f"scoring={self.scoring!r} takes no sample_weight; leave it out")
-        return float(scorer(self, X, y, sample_weight=to_host(sample_weight)))
+        return float(scorer(self, rows, labels, sample_weight=to_host(sample_weight)))
 
     def _make_loss(self):
         return find_loss("logistic")
