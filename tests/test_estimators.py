@@ -608,7 +608,7 @@ def test_ridge_on_sparse_rows_needs_no_square_matrix():
     ("options", "name"),
     [
         ({"one_se": True}, "one_se=True"),
-        ({"scoring": "r2"}, "scoring='r2'"),
+        ({"scoring": ["r2"]}, r"scoring=\['r2'\]"),
         ({"method": "newton"}, "method='newton'"),
     ],
 )
