@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 import fasthoag
+from fasthoag.__main__ import Stopped
+from fasthoag.cli import application
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="SIGINT to a child is a POSIX matter"
@@ -198,6 +201,22 @@ def ended_by(child, number, delay):
     finally:
         child.kill()
     return child.returncode, err
+
+
+@dataclass
+class NoOptions:
+    debug: bool = False
+
+
+def test_a_signal_that_a_library_makes_an_error_of_ends_the_command_all_the_same():
+    def load(asked: NoOptions):
+        try:
+            raise Stopped(143)
+        except Stopped as stopped:
+            raise ImportError("initialization failed") from stopped
+
+    with pytest.raises(Stopped):
+        application.command(load)()
 
 
 @ON_LINUX

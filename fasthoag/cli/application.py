@@ -1,6 +1,7 @@
 """The program around the commands: how it starts, and how each of them ends."""
 
 import re
+import signal
 import sys
 import warnings
 from enum import Enum
@@ -83,6 +84,7 @@ def command(function):
             except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
                 raise
             except Exception as error:
+                end_where_asked(error)
                 if asked.debug:
                     raise
                 say(describe(error))
@@ -93,6 +95,18 @@ def command(function):
     run.__signature__ = signature(Options)
     run.__annotations__ = get_type_hints(Options, include_extras=True)
     return run
+
+
+def end_where_asked(error):
+    """Ends the program where a signal asked for that and a library put an error of its own in the
+    place of what the signal raised, as a module of C does that is being loaded."""
+    while isinstance(error, Exception):
+        error = error.__cause__ or error.__context__
+    if isinstance(error, KeyboardInterrupt) and error.args:  # See fasthoag.cli.interruption.
+        (number,) = error.args
+        signal.raise_signal(number)
+    if error is not None:
+        raise error
 
 
 def option_of(message):
