@@ -107,8 +107,14 @@ class Walk:
         return Point(theta, float(values.sum()), 0.0, values, W, 0)
 
     def level(self, log_strength: float) -> Array:
-        """θ at which all strengths are this one."""
-        return self.bound.inner.start(log_strength)
+        """θ at which all strengths are this one; for -inf, no penalty, at which they are as good as
+        none."""
+        return self.bound.inner.start(self._least if log_strength == -np.inf else log_strength)
+
+    @cached_property
+    def _least(self):
+        low, _ = default_box(self.bound.inner)
+        return float(np.max(low))
 
     @cached_property
     def direction(self) -> Array:
@@ -126,6 +132,7 @@ class Walk:
         """The bounds of θ, by default those of a search."""
         low, high = default_box(self.bound.inner) if bounds is None else bounds
         n = self.problem.n_hyper
+        low, high = (self._least if np.isneginf(side).all() else side for side in (low, high))
         return np.broadcast_to(low, (n,)), np.broadcast_to(high, (n,))
 
     def predictions(self, point: Point) -> list[Array]:
@@ -153,7 +160,7 @@ def along(
     criterion, and no coefficients are kept for it."""
     found = {}
     for i in np.argsort(-strengths, kind="stable"):
-        level = float(np.log(strengths[i]))
+        level = float(np.log(strengths[i])) if strengths[i] > 0 else -np.inf
         found[i] = note(tuple(walk.at(walk.level(level), share) for walk in walks))
     return [found[i] for i in range(len(strengths))]
 

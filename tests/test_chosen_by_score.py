@@ -393,3 +393,12 @@ def test_a_fold_that_cannot_be_judged_is_left_out():
         model = fasthoag.LogisticRegressionCV(cv=folds, scoring="roc_auc").fit(X, y)
     assert np.isnan(model.scores_[0])
     assert model.best_score_ == pytest.approx(model.scores_[1:].mean())
+
+
+def test_where_no_time_is_left_the_point_is_compared_with_no_others():
+    X, y = load_breast_cancer(return_X_y=True)
+    options = {"scoring": "roc_auc", "cv": FOLDS, "max_seconds": 1e-9}
+    with pytest.warns(fasthoag.ConvergenceWarning, match="max_seconds"):
+        model = fasthoag.LogisticRegressionCV(**options).fit(scale(X), y)
+    assert model.hoag_result_.status == "out_of_time"
+    assert model.lam_ == model.lam_by_loss_

@@ -106,3 +106,20 @@ def test_no_penalty_is_0_at_every_theta():
     X, y = rows("squared")
     problem = fasthoag.Problem(X, y, loss="squared", penalty=penalty)
     np.testing.assert_array_equal(refit(problem, [0.0])[0], refit(problem, [5.0])[0])
+
+
+@pytest.mark.parametrize("options", [{"store_cv_results": True}, {"scoring": "r2"}, {"cv": 3}])
+def test_it_goes_with_what_is_kept_and_with_scorers(options):
+    X, y = rows("squared")
+    model = fasthoag.RidgeCV([0.0], **options).fit(X, y)
+    assert model.alpha_ == 0.0
+    if "cv" in options:
+        return
+    hat = np.column_stack([X, np.ones(len(y))])
+    hat = hat @ np.linalg.pinv(hat)
+    left_out = (y - hat @ y) / (1 - np.diag(hat))
+    if options.get("store_cv_results"):
+        np.testing.assert_allclose(model.cv_results_[:, 0], left_out**2, rtol=1e-6, atol=1e-9)
+    else:
+        expected = 1 - (left_out**2).sum() / ((y - y.mean()) ** 2).sum()
+        assert model.best_score_ == pytest.approx(expected, rel=1e-6)

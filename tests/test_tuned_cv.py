@@ -470,9 +470,12 @@ def test_metadata_go_where_they_were_requested():
 def test_progress_is_printed_when_it_is_asked_for(capsys):
     X, y = data(Ridge())
     TunedCV(Ridge()).fit(X, y)
-    assert capsys.readouterr().out == ""
-    TunedCV(Ridge(), verbose=1).fit(X, y)
-    assert "[TunedCV] alpha=" in capsys.readouterr().out
+    assert capsys.readouterr() == ("", "")
+    search = TunedCV(Ridge(), verbose=1).fit(X, y)
+    out, lines = capsys.readouterr()
+    assert out == ""  # As everywhere it goes to stderr.
+    assert len(lines.splitlines()) == len(search.hoag_result_.trace)
+    assert "hypergradient" in lines
 
 
 def test_random_splits_are_drawn_once():

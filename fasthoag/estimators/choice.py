@@ -98,14 +98,18 @@ class Chooser:
         points = None if self.points is None else self._reported(scored)
         if scored is None:
             return Chosen(self._by_loss(results), None, points)
-        given = [] if points is None else points.candidates
-        best = best_by_score(scored, [result.theta for result in results], given)
+        found = [result.theta for result in results]
+        is_late = any(result.status == "out_of_time" for result in results)
+        if is_late:
+            best = scored.at(found)  # No time is left to compare it with others.
+        else:
+            best = best_by_score(scored, found, [] if points is None else points.candidates)
         if not np.isfinite(best.mean):
             raise ValueError(
                 "scoring gives no number on any fold, so that it can choose no strength; use "
                 "another scorer, or scoring=None"
             )
-        if self.one_se:
+        if self.one_se and not is_late:
             known = best.scores[np.isfinite(best.scores)]
             check_folds(len(known))
             error = float(known.std(ddof=1) / np.sqrt(len(known)))

@@ -37,7 +37,7 @@ callback : callable or None
     Called with the record of every evaluation; returning True stops the search.
 max_seconds : float or None
     For the searches of a fit together; the final fit comes after. When they are over the best point
-    so far is taken, with a ConvergenceWarning; see `fasthoag.hoag`.
+    so far is taken, with a ConvergenceWarning, and compared with no others; see `fasthoag.hoag`.
 verbose : bool or int, default 0
     1 shows every evaluation on stderr; Python's logger "fasthoag" has them in any case.
 {passive}

@@ -12,6 +12,7 @@ import numpy as np
 
 from fasthoag.hypergradient import Accuracy, Evaluation, solve_inner
 from fasthoag.outer.loop import From, Until, minimise
+from fasthoag.outer.record import entry
 from fasthoag.outer.result import SAFETY
 from fasthoag.outer.rules import Box
 from fasthoag.outer.start import DECADE, LOOSE, MOST_LEVELS, SMALL, default_box
@@ -289,8 +290,8 @@ class Points(NamedTuple):
 class Seen:
     """The evaluations of a search: its trace, and the losses of the folds at every strength."""
 
-    def __init__(self, one, together, verbose):
-        self.one, self.together, self.verbose = one, together, verbose
+    def __init__(self, together, tol, show):
+        self.together, self.tol, self.show = together, tol, show
         self.trace, self._losses, self._errors = [], {}, {}
         self._began = time.perf_counter()
 
@@ -304,27 +305,18 @@ class Seen:
             self._losses[theta] = found.fold_values
             self._errors[theta] = SAFETY * found.value_error
         self.trace.append(
-            {
-                "phase": phase,
-                "theta": [theta],
-                "value": found.value,
-                "value_error": found.value_error,
-                "grad_norm": float(np.linalg.norm(found.grad)),
-                "grad_error": found.grad_error,
-                "inner_tol": accuracy.inner,
-                "linear_tol": accuracy.linear,
-                "n_inner": found.n_inner,
-                "n_cg": found.n_cg,
-                "n_passes": self.together.n_passes,
-                "seconds": self.seconds(),
-                "is_accepted": bool(is_accepted),
-            }
-        )
-        if self.verbose > 0:
-            print(
-                f"[TunedCV] {self.one.parameter}={self.one.strength(theta):.6g}: mean held-out "
-                f"loss {found.value:.6g} ({self.seconds():.1f} s)"
+            entry(
+                phase,
+                [theta],
+                found,
+                accuracy,
+                grad_tol=self.tol * self.together.size(found.value),
+                n_passes=self.together.n_passes,
+                seconds=self.seconds(),
+                is_accepted=bool(is_accepted),
             )
+        )
+        self.show(self.trace[-1])
         return False
 
     def points(self, theta, end):

@@ -34,6 +34,7 @@ from fasthoag.options import check_flag, is_number
 from fasthoag.outer.result import MESSAGES, SAFETY, HoagResult, warn_unless_converged
 from fasthoag.outer.rules import Box
 from fasthoag.outer.trust_region import TrustRegion
+from fasthoag.progress import progress
 from fasthoag.scoring import takes_weights
 from fasthoag.threads import check_n_threads
 from fasthoag.types import ArrayLike
@@ -82,7 +83,7 @@ class TunedCV(BaseSearchCV):
     cv : int, splitter, iterable of (train, test) pairs or None
         What scikit-learn calls cv; None: 5 folds.
     verbose : int, default 0
-        Above 0 prints a line for every strength that the search looks at.
+        1 shows every evaluation on stderr; the logger "fasthoag" has them in any case.
     bounds : (low, high) or None
         Of C or alpha. None: from where the penalty is nothing to where it is everything.
     tol : float, default 1e-4
@@ -279,9 +280,10 @@ class TunedCV(BaseSearchCV):
 
     def _search(self, one, together, box):
         """(HoagResult, Points, Losses at the end) of the search by the loss."""
-        seen = Seen(one, together, self.verbose)
         max_iter = self.max_iter or TrustRegion.max_iter
-        best, status, n_iter = together.minimum(box, self.tol, max_iter, seen.record)
+        with progress(self.verbose > 0) as show:
+            seen = Seen(together, self.tol, show)
+            best, status, n_iter = together.minimum(box, self.tol, max_iter, seen.record)
         theta = float(best.theta[0])
         where = f"theta[0] = {theta:g}, {one.parameter} = {one.strength(theta):g}"
         message = MESSAGES[status].format(where=where, n_iter=n_iter)

@@ -116,22 +116,16 @@ class Run:
         theta = self.for_user(evaluation.theta)
         theta = theta.tolist() if self.n_hyper <= 1000 else theta
         self.trace.append(
-            {
-                "phase": phase,
-                "theta": theta,
-                "value": evaluation.value,
-                "value_error": evaluation.value_error,
-                "grad_norm": float(np.linalg.norm(evaluation.grad)),
-                "grad_error": evaluation.grad_error,
-                "grad_tol": self.grad_tol(evaluation.value),
-                "inner_tol": accuracy.inner,
-                "linear_tol": accuracy.linear,
-                "n_inner": evaluation.n_inner,
-                "n_cg": evaluation.n_cg,
-                "n_passes": self.n_passes(),
-                "seconds": self.seconds(),
-                "is_accepted": bool(is_accepted),
-            }
+            entry(
+                phase,
+                theta,
+                evaluation,
+                accuracy,
+                grad_tol=self.grad_tol(evaluation.value),
+                n_passes=self.n_passes(),
+                seconds=self.seconds(),
+                is_accepted=bool(is_accepted),
+            )
         )
         self._keep(phase, evaluation)
         if is_accepted and phase in OF_CRITERION:
@@ -202,6 +196,23 @@ class Run:
             "stop_value", np.inf
         )
         return (self._best[1], "stopped_early") if is_worse else (best, status)
+
+
+def entry(phase, theta, evaluation, accuracy, **of_run):
+    """What a trace has of an evaluation, and of the run then."""
+    return {
+        "phase": phase,
+        "theta": theta,
+        "value": evaluation.value,
+        "value_error": evaluation.value_error,
+        "grad_norm": float(np.linalg.norm(evaluation.grad)),
+        "grad_error": evaluation.grad_error,
+        "inner_tol": accuracy.inner,
+        "linear_tol": accuracy.linear,
+        "n_inner": evaluation.n_inner,
+        "n_cg": evaluation.n_cg,
+        **of_run,
+    }
 
 
 def at_most(evaluation):
