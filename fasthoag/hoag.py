@@ -31,6 +31,7 @@ from fasthoag.outer.result import (
     warn_unless_converged,
 )
 from fasthoag.outer.search import Settings, is_many
+from fasthoag.outer.tolerance import tolerance
 from fasthoag.outer.trials import N_TRIALS, TrialSettings, check_trials
 from fasthoag.outer.trust_region import FEW
 from fasthoag.problem import Problem
@@ -50,7 +51,7 @@ def hoag(
     w0: ArrayLike | None = None,
     method: str = "auto",
     bounds: tuple[ArrayLike, ArrayLike] | None = None,
-    tol: float = 3e-4,
+    tol: float | None = None,
     max_iter: int | None = None,
     schedule: str | Callable[[int], float] | None = None,
     n_trials: int | None = None,
@@ -90,11 +91,14 @@ def hoag(
         the largest scale of a feature, its curvature at the null model over its penalty_factor. For
         trials, where strengths matter: from 1e-4 S / min(n_rows, n_features) to 10 S, with S the
         sum of these scales (of each hyperparameter's own features, where it has some).
-    tol : float
+    tol : float, optional
         Stop when the 2-norm of the projected hypergradient plus its error is at most `tol` times
         the size of the criterion, and the error of the value a third of it. The size is the value;
         of `AIC`, `BIC`, `Evidence` and `CustomCriterion`, which may have a constant added, how far
-        it is from that of the null model (a unit of likelihoods at least).
+        it is from that of the null model (a unit of likelihoods at least). Default: with method
+        "newton" and a criterion that is a sum over rows (`HeldOut`, `KFold`), when what is left to
+        gain, ``½ (|∇f| + its error)² / f''``, is at most a hundredth of a standard error of the
+        criterion (or 1e-5 of its size, if that is more), which no data could tell; else 3e-4.
     max_iter : int, optional
         Outer steps at most; default 50, 500 for "lbfgs".
     schedule : {"exponential", "quadratic", "cubic", "exact"} or callable k -> ε_k, optional
@@ -191,7 +195,7 @@ class Asked(NamedTuple):
     """How the user wants the search."""
 
     method: str
-    tol: float
+    tol: float | None
     max_iter: int | None
     schedule: Any
     n_trials: int | None
@@ -202,9 +206,10 @@ class Asked(NamedTuple):
         """The settings of a method, which make its search."""
         if method in TRIALS:
             seed = self.random_state or 0
-            return TrialSettings(method, self.n_trials or N_TRIALS, seed, self.tol)
+            return TrialSettings(method, self.n_trials or N_TRIALS, seed, tolerance(self.tol))
         rule = METHODS[method]
-        return Settings(rule, self.schedule, self.tol, self.max_iter or rule.max_iter)
+        most = self.max_iter or rule.max_iter
+        return Settings(rule, self.schedule, tolerance(self.tol), most)
 
 
 def of_kernels():
@@ -235,7 +240,7 @@ def tuned_linear(problem, criterion, theta0, box, asked, watched):
     theta0, search_box, known = seen.given(theta0, box, settings.default_box)
     search = settings.search(seen, whole, run, search_box)
     run.for_user = partial(seen.for_user, known=known)
-    run.grad_tol = lambda value: settings.tol * seen.bound.size(value)
+    run.grad_tol = partial(settings.slope, seen.bound)
     finish = partial(finished, run, search, method)
     with interruptible(run.best_so_far, finish):
         best, status = in_time(run, *run.best_for_stop_on(*search.run_from(theta0, W0)))

@@ -85,6 +85,7 @@ class Evaluation:
     n_cg: int
     is_solved: bool
     precond: Any
+    standard_error: float = np.nan  # of value, by its rows or folds; NaN where it has none
 
     @property
     def value_error(self) -> float:
@@ -354,6 +355,7 @@ class Corrected:
     n_inner: int
     n_cg: int
     is_solved: np.ndarray
+    Z_criterion: Any  # predictions on the rows of g
 
     @property
     def W(self):
@@ -406,6 +408,7 @@ def corrected(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, p
         n_inner=n_inner,
         n_cg=n_cg + solves.n_cg,
         is_solved=has_solution & solves.is_solved,
+        Z_criterion=Z_criterion,
     )
 
 
@@ -453,4 +456,5 @@ def evaluate(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, pr
         n_cg=found.n_cg,
         is_solved=bool(found.is_solved.all()),
         precond=at.precond,
+        standard_error=bound.standard_error(found.fold_values, found.Z_criterion),
     )

@@ -26,6 +26,7 @@ from fasthoag.outer.result import (
     warn_unless_converged,
 )
 from fasthoag.outer.start import default_box
+from fasthoag.outer.tolerance import tolerance
 from fasthoag.problem import Problem, for_user
 from fasthoag.progress import progress
 from fasthoag.types import Array
@@ -169,7 +170,7 @@ def along(
 
 
 def hoag_among(
-    problem: Problem, criterion: Criterion, strengths: Array, *, tol: float, **options: Any
+    problem: Problem, criterion: Criterion, strengths: Array, *, tol: float | None, **options: Any
 ) -> HoagResult:
     """The result of a search from the weakest to the strongest of these λ that none of them beats
     by more than the tolerance.
@@ -199,7 +200,8 @@ def hoag_among(
 def beats(walk, points, result, tol):
     """The lowest point where it is surely below the result by more than the tolerance, else
     None."""
-    allowed = tol * walk.bound.size(result.value)
+    size = walk.bound.size(result.value)
+    allowed = tolerance(tol).of_value(walk.bound, result)
 
     def is_lower(point, slack):
         # Also where the result has no number.
@@ -207,7 +209,7 @@ def beats(walk, points, result, tol):
 
     with our_arithmetic():
         near = [point for point in points if is_lower(point, point.value_error)]
-        near = [walk.at(point.theta, 0.3 * tol) for point in near]
+        near = [walk.at(point.theta, 0.3 * allowed / size) for point in near]
     near = [point for point in near if is_lower(point, 0.0)]
     return min(near, key=lambda point: point.value) if near else None
 
@@ -217,7 +219,7 @@ def result_at(
     criterion: Criterion,
     theta: Array,
     *,
-    tol: float,
+    tol: float | None,
     scoring: Any = None,
     callback: Any = None,
     verbose: bool | int = 0,
@@ -230,8 +232,9 @@ def result_at(
         watched = Watched(None, None, scoring, show, callback, None, time.perf_counter())
         run = Run(bound, problem, watched)
         run.for_user = lambda theta: theta
-        run.grad_tol = lambda value: tol * bound.size(value)
-        found = Continuation(bound).evaluate(theta, 0.3 * tol)
+        slope = tolerance(tol).slope
+        run.grad_tol = lambda found: slope * bound.size(found.value)
+        found = Continuation(bound).evaluate(theta, 0.3 * slope)
         run.record("all", found, found.accuracy, True)
         status = "given" if is_of_use(found) else "inner_failed"
         if status != "given":

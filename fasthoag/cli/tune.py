@@ -146,9 +146,12 @@ class TuneOptions:
     is_json: Json = False
     threads: Threads = None
     max_memory: Memory = None
-    tol: option(float, "--tol", help="On the slope of the criterion, relative to its value.") = (
-        DEFAULTS["tol"]
-    )
+    tol: option(
+        float | None,
+        "--tol",
+        help="On the slope of the criterion, relative to its value.  [default: a hundredth of its "
+        "standard error is left to gain]",
+    ) = DEFAULTS["tol"]
     max_iter: option(
         int | None,
         "--max-iter",

@@ -1,6 +1,7 @@
 """A criterion together with the inner problem of a `Problem`: what the outer loop minimises."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from fasthoag.inner.problem import InnerProblem
 from fasthoag.losses import Loss, find_loss
 from fasthoag.threads import computed_once
 from fasthoag.types import Array, Block, Handle
+
+ENOUGH_FOLDS = 5  # that their values tell how much these vary
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +67,7 @@ class BoundCriterion:
         own, inner = self.rows.design, self.inner.design
         return 0.0 if own is inner else own.n_passes * own.n_stored / max(1, inner.n_stored)
 
-    @property
+    @computed_once
     def fold_weights(self) -> Array:
         """Sum of the row weights of every fold's criterion, (n_folds,)."""
         part = self.part
@@ -118,6 +121,19 @@ class BoundCriterion:
             values = self.rows.loss_grad(self.loss, W, has_grad=False).value
         return self.inner.units.sums(values)
 
+    def standard_error(self, fold_values: Array, Z: Handle) -> float:
+        """Of f, a sum of independent parts: folds, or the rows that judge where folds are fewer
+        than `ENOUGH_FOLDS`; a weight is so many rows alike. `Z` are predictions on these rows."""
+        F, weights = len(fold_values), self.fold_weights
+        total = float(weights.sum())
+        if F >= ENOUGH_FOLDS:
+            rest = fold_values - weights * (fold_values.sum() / total)
+            return float(np.sqrt(F / (F - 1) * (rest @ rest)))
+        losses, part = self.rows.terms(self.loss, 0, self.part, Z), self.part
+        value = self.rows.reduce(lambda block, values: block.xp.sum(values), losses)
+        squares = self.rows.reduce(partial(sum_of_squares, part=part), losses)
+        return float(np.sqrt(max(squares - value**2 / total, 0.0)))
+
     def with_errors(self, W: Block, n_errors: int = 3) -> "BoundCriterion":
         """The same with a loss that judges at least so many rows of classes as wrong, whatever
         `W` makes of them: some that are all on the right side would ask for predictions without
@@ -155,6 +171,43 @@ class BoundCriterion:
         """The criterion with its inner problem at these hyperparameters."""
         return replace(self, inner=self.inner.at(theta)) if self.inner.tuned else self
 
+    @property
+    def can_sample(self) -> bool:
+        """Whether some of its rows stand for all: f is a sum over rows, and these determine w."""
+        inner = self.inner
+        designs = inner.design, self.rows.design
+        is_sum = self.is_of_w and not inner.tuned and inner.anchors is None
+        return is_sum and all(one.can_sample for one in designs)
+
+    def sample(self, share: float) -> "BoundCriterion":
+        """The criterion of about this share of the rows, drawn with a fixed seed among those with a
+        weight, of every class alike; the same rows of an X that trains and judges."""
+        rows = self.inner.rows.sample(sampled(self.inner.rows, self.inner.loss, share))
+        inner = replace(self.inner, rows=rows)
+        if self.is_shared:
+            return replace(self, inner=inner, rows=rows)
+        own = self.rows.sample(sampled(self.rows, self.loss, share))
+        return replace(self, inner=inner, rows=own)
+
     def one_fold(self, index: int) -> "BoundCriterion":
         inner = self.inner.one_fold(index)
         return replace(self, inner=inner, rows=inner.rows if self.is_shared else self.rows)
+
+
+def sampled(rows, loss, share):
+    """Numbers of about this share of the rows, ascending."""
+    index = np.arange(len(rows.y)) if rows.weight is None else np.flatnonzero(rows.weight > 0)
+    index, y = np.random.default_rng(0).permutation(index), rows.y
+    if loss.is_classification:
+        parts = [index[y[index] == value] for value in np.unique(y[index])]
+    else:
+        parts = [index]
+    return np.sort(np.concatenate([one[: int(np.ceil(share * len(one)))] for one in parts]))
+
+
+def sum_of_squares(block, values, part):
+    """Of losses per row, whose values come times the weights of their rows."""
+    weights = block.weights(part)
+    repeats = values.shape[1] // weights.shape[1]
+    weights = block.xp.concat([weights] * repeats, axis=1) if repeats > 1 else weights
+    return block.xp.sum(values**2 / block.xp.where(weights > 0, weights, 1.0))

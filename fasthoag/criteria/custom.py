@@ -114,11 +114,15 @@ class BoundCustom(BoundCriterion):
 
     value_and_grad_of: Callable[[Array], tuple[float, ArrayLike]]
     has_targets = False
-    can_stack = False  # φ is one number
+    can_stack = can_sample = False  # φ is one number, of all rows
 
-    @property
+    @computed_once
     def fold_weights(self) -> Array:
         return np.array([float(len(self.rows.y))])
+
+    def standard_error(self, fold_values: Array, Z: Handle) -> float:
+        """Unknown: φ need not be a sum over rows."""
+        return np.nan
 
     @property
     def null_z(self):

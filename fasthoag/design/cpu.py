@@ -202,6 +202,18 @@ def csr_arrays(X):
     return indptr, indices[: indptr[-1]], np.ascontiguousarray(X.data)[: indptr[-1]]
 
 
+def rows_of(part, index, n_columns):
+    """These rows of a part of X, as the kernels take it."""
+    if len(part) == 1:
+        (dense,) = part
+        return (dense[index],)
+    from scipy.sparse import csr_matrix
+
+    indptr, indices, data = part
+    shape = (len(indptr) - 1, n_columns)
+    return csr_arrays(csr_matrix((data, indices, indptr), shape=shape, copy=False)[index])
+
+
 class CpuDesign:
     """X on this machine: the user's values are read in place; columns are renumbered by frequency
     in a copy of the indices.
@@ -242,6 +254,7 @@ class CpuDesign:
     native_solvers = ("cg", "newton_cg")
     has_float_products = True
     where, is_given_on_device = "cpu", False
+    can_sample = True
 
     def __init__(
         self,
@@ -273,8 +286,8 @@ class CpuDesign:
             blocks = [check_matrix(layout.first.of_rows(one)) for one in blocks]
         self.layout = layout
         self.is_sparse = all(sp.issparse(one) for one in blocks)
-        _, p = shape_of(blocks)
-        self.n_hot = 0 if low_memory else min(p, MAX_HOT)
+        _, self._n_columns = shape_of(blocks)
+        self.n_hot = 0 if low_memory else min(self._n_columns, MAX_HOT)
         self._matrix = self._csr(blocks, is_free) if self.is_sparse else self._dense(blocks)
         self.n_stored, self.n_coef = self._matrix.n_stored, self._matrix.n_coef
         self.coefficients = self.layout.coefficients(self.n_coef, self.has_intercept)
@@ -285,14 +298,18 @@ class CpuDesign:
             blocks = [np.ascontiguousarray(one[:, order]) for one in blocks]
         self._arrays = blocks
         self._watch(blocks)
-        turned = None
+        return self._of_dense(blocks)
+
+    def _of_dense(self, blocks):
+        """The kernels' matrix of these rows."""
+        self._parts, turned = [(one,) for one in blocks], None
         if self.deterministic:
             turned = np.empty(self.shape[::-1], self.dtype)
             np.concatenate([one.T for one in blocks], axis=1, out=turned)
-        return self._joined([(one,) for one in blocks], turned)
+        return self._joined(self._parts, turned)
 
     def _csr(self, blocks, is_free):
-        (_, p), threads = shape_of(blocks), self.n_threads
+        p, threads = self._n_columns, self.n_threads
         arrays = [csr_arrays(one) for one in blocks]
         counts = sum(_core.count_columns(indices, p, threads) for _, indices, _ in arrays)
         self._counts = counts if self._counts is None else self._counts
@@ -308,7 +325,12 @@ class CpuDesign:
         self._watch([data for *_, data in arrays])
         if self.layout.order is None:
             self._watch([indices for _, indices, _ in arrays])
-        first, *_ = arrays
+        return self._of_csr(arrays)
+
+    def _of_csr(self, arrays):
+        """The kernels' matrix of these rows, whose columns have their places."""
+        p, threads, (first, *_) = self._n_columns, self.n_threads, arrays
+        self._parts = arrays
         is_narrow = _core.Matrix(*first, p, self.has_intercept).is_narrow
         transposed = None
         if not self.low_memory and (self.deterministic or not is_narrow):
@@ -384,6 +406,23 @@ class CpuDesign:
             deterministic=self.deterministic,
             layout=self.layout,
         )
+
+    def sample(self, index):
+        """Some rows, numbers that ascend, as a design with the same coefficients: a copy of
+        theirs."""
+        other, ends = copy.copy(self), np.cumsum([0, *self.lengths])
+        cuts = np.searchsorted(index, ends)
+        some = [
+            rows_of(part, index[a:b] - first, self._n_columns)
+            for part, first, a, b in zip(self._parts, ends, cuts, cuts[1:], strict=False)
+            if a < b
+        ]
+        other.shape = (len(index), self.shape[1])
+        other.lengths = tuple(int(n) for n in np.diff(cuts) if n)
+        other._read_in_place, other._arrays = [], None if self.is_sparse else [x for (x,) in some]
+        other._matrix = other._of_csr(some) if self.is_sparse else other._of_dense(other._arrays)
+        other.n_stored = other._matrix.n_stored
+        return other
 
     def zeros(self, m):
         return np.zeros((self.n_coef, m))

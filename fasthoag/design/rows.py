@@ -121,6 +121,7 @@ class Design(Protocol):
     n_threads: int  # for blocks of coefficients in C++
     where: str  # "cpu" or "gpu"
     is_given_on_device: bool  # whether the user's X was in the memory of a GPU
+    can_sample: bool  # whether it has `sample`
 
     # raises MemoryError unless blocks of so many columns fit beside X
     def check_room(self, n_columns: int) -> None: ...
@@ -130,6 +131,8 @@ class Design(Protocol):
     def with_threads(self, n_threads: int | None) -> "Design": ...
     # of the same kind, coefficient map and intercept
     def like(self, X: Any) -> "Design": ...
+    # a copy of some rows, numbers that ascend; where `can_sample`
+    def sample(self, index: Any) -> "Design": ...
     def place(self, y: Any, weight: Any = None, mask: Any = None, offset: Any = None) -> "Rows": ...
     def zeros(self, m: int) -> Block: ...
     # a block u from the user's coefficients (n_user,) or (n_user, m)
@@ -191,6 +194,7 @@ class Rows(Protocol):
     def fold(self, index: int) -> "Rows": ...  # one fold alone
     def with_weight(self, weight: Any) -> "Rows": ...
     def all_training(self) -> "Rows": ...  # without folds
+    def sample(self, index: Any) -> "Rows": ...  # some rows, see `Design`
 
 
 def dense_by_products(design):
@@ -306,6 +310,10 @@ class PlacedRows:
 
     def all_training(self):
         return self if self.mask is None else self._with(mask=None)
+
+    def sample(self, index):
+        some = (None if a is None else np.ascontiguousarray(a[index]) for a in self.host)
+        return place(self.design.sample(index), *some)
 
 
 def mean_diagonal(xp, values, c, by_class):

@@ -158,6 +158,7 @@ class ShardedDesign:
     native_solvers = ()
     has_float_products = True
     where, is_given_on_device = "cpu", False
+    can_sample = False
     n_passes = PerThread()
 
     def __init__(

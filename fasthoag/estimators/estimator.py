@@ -34,7 +34,7 @@ class Estimator(BaseEstimator):
     fit_intercept: bool = True
     method: str = "auto"
     bounds: tuple[ArrayLike, ArrayLike] | None = None
-    tol: float = 3e-4
+    tol: float | None = None
     max_iter: int | None = None
     n_trials: int | None = None
     random_state: int | np.random.RandomState | None = None

@@ -20,9 +20,10 @@ Parameters
     What scikit-learn calls cv. Not used when `fit` gets ``validation``.
 """
 SEARCH = """\
-tol : float, default 3e-4
-    Relative size of the hypergradient at which the search stops; see `fasthoag.hoag`.
-    (scikit-learn's is of the solver at one strength, which adapts its own here.)
+tol : float or None
+    Relative size of the hypergradient at which the search stops. None: it stops where a hundredth
+    of the criterion's standard error is left to gain, see `fasthoag.hoag`. (scikit-learn's is of
+    the solver at one strength, which adapts its own here.)
 max_iter : int or None
     Outer steps at most; None: the method's own limit. (scikit-learn's are steps of the solver.)
 n_trials : int or None

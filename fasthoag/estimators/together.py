@@ -16,6 +16,7 @@ from fasthoag.outer.record import entry
 from fasthoag.outer.result import SAFETY
 from fasthoag.outer.rules import Box
 from fasthoag.outer.start import DECADE, LOOSE, MOST_LEVELS, SMALL, default_box
+from fasthoag.outer.tolerance import Tolerance
 from fasthoag.outer.trust_region import TrustRegion
 from fasthoag.threads import computed_once
 
@@ -259,7 +260,7 @@ class Together:
         ]
         starts.append((self.null_value, box.upper, self.null_W))
         best, status, n_iter = None, "inner_failed", 0
-        until = Until(tol, max_iter)
+        until = Until(Tolerance(tol), max_iter)
         for value, theta, W in starts:
             is_known = best is not None and best.is_solved and np.isfinite(best.value)
             if is_known and not value < best.value - tol * self.size(best.value):

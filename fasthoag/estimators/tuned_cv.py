@@ -286,7 +286,7 @@ class TunedCV(BaseSearchCV):
             best, status, n_iter = together.minimum(box, self.tol, max_iter, seen.record)
         theta = float(best.theta[0])
         where = f"theta[0] = {theta:g}, {one.parameter} = {one.strength(theta):g}"
-        message = MESSAGES[status].format(where=where, n_iter=n_iter)
+        message = MESSAGES[status].format(where=where, n_iter=n_iter, left="")
         status = "converged" if status == "at_kink" else status
         warn_unless_converged(status, message)
         end = together.losses(theta, best.predict(np.zeros(1)))

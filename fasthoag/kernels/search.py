@@ -14,6 +14,7 @@ from fasthoag.outer.loop import From, Until, minimise
 from fasthoag.outer.minima import Minimum, distinct
 from fasthoag.outer.rules import Box
 from fasthoag.outer.start import LOOSE
+from fasthoag.outer.tolerance import Tolerance
 from fasthoag.outer.trials import Tree
 
 EXACT = Accuracy(1e-8, 1e-8)  # of a trial
@@ -93,7 +94,7 @@ class KernelSearch:
 
     @property
     def tol(self):
-        return self.settings.tol
+        return self.settings.tolerance.slope
 
     def run_from(self, theta0):
         """(best evaluation, status) from θ, or from the best of a look."""
@@ -133,7 +134,7 @@ class KernelSearch:
             phase = "one width" if phase == "all" else phase
             return self.record(phase, replace(found, theta=many(found.theta)), accuracy, False)
 
-        settings = self.settings._replace(tol=max(self.settings.tol, PILOT_TOL))
+        settings = self.settings._replace(tolerance=Tolerance(max(self.tol, PILOT_TOL)))
         search = KernelSearch(rows, bound, record, settings, None)
         best, status = search.run_from(None)
         return many(best.theta), status == "stopped"
@@ -143,7 +144,7 @@ class KernelSearch:
         if radius is not None and rule.wants == "hessian":
             rule.restore({"radius": radius})
         max_iter = max(1, self.settings.max_iter - self.n_iter)
-        until = Until(self.settings.tol if tol is None else tol, max_iter)
+        until = Until(Tolerance(self.tol if tol is None else tol), max_iter)
         begin = From(theta, bound.start())
         best, status, n_iter = minimise(bound, rule, begin, self.box, until, record)
         self.n_iter += n_iter
@@ -195,7 +196,7 @@ class KernelSearch:
 
     def is_flat(self, best):
         """Whether f hardly depends on θ at an end that is no better than no features at all."""
-        allowed = 10 * self.settings.tol * self.bound.size(best.value)
+        allowed = 10 * self.tol * self.bound.size(best.value)
         return not (best.is_solved and best.value < self.bound.null_value - allowed)
 
 
@@ -212,7 +213,7 @@ class KernelTrials:
 
     @property
     def tol(self):
-        return self.settings.tol
+        return self.settings.tolerance.slope
 
     def run_from(self, theta0):
         """(best evaluation, status)."""
@@ -245,7 +246,7 @@ class KernelTrials:
         return [Minimum(best.theta, best.value)] if status != "inner_failed" else []
 
     def is_flat(self, best):
-        allowed = 10 * self.settings.tol * self.bound.size(best.value)
+        allowed = 10 * self.tol * self.bound.size(best.value)
         return not (best.is_solved and best.value < self.bound.null_value - allowed)
 
 

@@ -1,5 +1,7 @@
 """What `hoag` does for a kernel problem: the same loop and step rules, with a start of its own."""
 
+from functools import partial
+
 import numpy as np
 
 from fasthoag.criteria import HeldOut
@@ -32,7 +34,7 @@ def tuned_kernel(problem, criterion, theta0, box, asked, watched):
     settings.check(problem)
     run = Run(bound, problem, watched._replace(stop_on=None))
     run.for_user, run.of_criterion = np.array, OF_CRITERION  # looks are at some of the rows
-    run.grad_tol = lambda value: settings.tol * bound.size(value)
+    run.grad_tol = partial(settings.slope, bound)
     search = (KernelTrials if method in TRIALS else KernelSearch)(
         problem.rows, bound, run.record, settings, box
     )
@@ -107,6 +109,7 @@ def concluded(best, status, search):
         return "converged", f"The hypergradient is below its tolerance; {where}."
     where = ", ".join(f"{names[k]} = {best.theta[k]:g}" for k in at_bound[:5])
     known = {"where": where, "n_iter": search.n_iter, "how_far": how_far(best, status, search)}
+    known["left"] = ""
     message = MESSAGES[status].format(**known)
     null = search.bound.null_value
     is_whole = status not in ("inner_failed", "out_of_time", "interrupted")

@@ -52,7 +52,7 @@ class Classic:
             )
         return Accuracy(float(epsilon), float(epsilon))
 
-    def propose(self, evaluation: Evaluation, box: Box, target: float) -> Proposal:
+    def propose(self, evaluation: Evaluation, box: Box, target: float, allowed: float) -> Proposal:
         grad, theta = evaluation.grad, evaluation.theta
         if self.lipschitz is None:
             # the first step has length 1 in log units

@@ -68,7 +68,7 @@ class LBFGS:
             d = bent(d, grad, *pairs[-2:])
         return d if grad @ d < 0 else -grad * free
 
-    def propose(self, evaluation: Evaluation, box: Box, target: float) -> Proposal:
+    def propose(self, evaluation: Evaluation, box: Box, target: float, allowed: float) -> Proposal:
         theta, grad, last = evaluation.theta, evaluation.grad, self._last
         if last is not None and not last.is_of(evaluation):
             s, y = theta - last.theta, grad - last.grad
@@ -98,7 +98,7 @@ class LBFGS:
         self._aim(
             evaluation,
             max(left * float(np.linalg.norm(grad * free)), 0.3 * target),
-            max(0.1 * predicted, 0.3 * target),
+            max(0.1 * predicted, 0.3 * allowed),
         )
         return Proposal(d, predicted)
 

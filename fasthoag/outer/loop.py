@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasthoag.hypergradient import moved
+from fasthoag.outer.tolerance import Tolerance
 
 
 class From(NamedTuple):
@@ -19,10 +20,10 @@ class From(NamedTuple):
 
 
 class Until(NamedTuple):
-    """When it ends: hypergradient and error are at most `tol` times the size of f, or after
-    `max_iter` accepted steps."""
+    """When it ends: what is left to gain is within the tolerance, or after `max_iter` accepted
+    steps."""
 
-    tol: float
+    tolerance: Tolerance
     max_iter: int
 
 
@@ -30,29 +31,37 @@ def minimise(bound, rule, begin, box, until, record):
     """Steps of `rule` from `begin` within `box`: the last accepted Evaluation, a status and the
     number of accepted steps. ``record(evaluation, accuracy, is_accepted)`` returns whether to
     stop."""
-    has_tangents, (tol, max_iter) = rule.wants == "hessian", until
+    has_tangents, (tolerance, max_iter) = rule.wants == "hessian", until
+    # without curvature nobody knows what a slope leaves to gain
+    tolerance = tolerance if has_tangents else Tolerance(tolerance.slope)
     current = bound.evaluate(
         *begin[:2], rule.accuracy, T=begin.T, has_tangents=has_tangents, precond=begin.precond
     )
     is_stopped, n_iter, n_trials, n_still, n_tiny = record(current, rule.accuracy, True), 0, 0, 0, 0
     lowest = current  # of all that were accepted: steps need not be downhill each
     while True:
-        target = tol * bound.size(current.value)
-        size, error, is_at_bound = projected(current, box)
         if not is_of_use(current):
             return current, "inner_failed", n_iter
-        is_known = current.value_error <= 0.3 * target
-        if size + error <= target and is_known:
+        grad, error, is_at_bound = projected(current, box)
+        hess = rule.hessian(current) if has_tangents else (None, np.inf)
+        target, allowed = (
+            tolerance.of_slope(bound, current, *hess),
+            tolerance.of_value(bound, current),
+        )
+        is_known = current.value_error <= tolerance.value_share(current) * allowed
+        if is_known and tolerance.is_met(bound, current, grad, error, *hess):
             return current, "at_bound" if is_at_bound else "converged", n_iter
         if is_stopped:
             return current, "stopped", n_iter
         lowest = min(lowest, current, key=lambda one: one.value + one.value_error)
         if n_iter >= max_iter or n_trials >= 5 * max_iter:
             return lowest, "max_iter", n_iter
-        proposal = rule.propose(current, box, target)
+        proposal = rule.propose(current, box, target, allowed)
         d = proposal.step
         if proposal.error_after <= target and is_known and bound.is_foreseen:
-            return moved(current, proposal), "converged", n_iter + 1
+            there = moved(current, proposal)
+            if there.value_error <= 3 * allowed:
+                return there, "converged", n_iter + 1
         # else adjoint and tangents are no better a start than 0, which saves a product
         is_near = np.linalg.norm(d) < 1.0
         trial = bound.evaluate(
@@ -74,7 +83,7 @@ def minimise(bound, rule, begin, box, until, record):
         if is_accepted:
             n_iter, current = n_iter + bool(d.any()), trial
         n_tiny = n_tiny + 1 if 0 < np.linalg.norm(d) <= 1e-9 else 0
-        if bound.has_kinks and (n_tiny == 3 or is_bracket(before, trial, target)):
+        if bound.has_kinks and (n_tiny == 3 or is_bracket(before, trial, allowed)):
             return current, "at_kink", n_iter
         is_still = np.linalg.norm(d) <= 1e-9 and trial.grad_error >= 0.95 * before.grad_error
         n_still = n_still + 1 if is_still else 0
@@ -91,16 +100,16 @@ def is_of_use(evaluation):
 
 
 def projected(current, box):
-    """The 2-norm of the hypergradient where θ is free to move, the norm of its error, 0 where every
-    θ is surely held by its bound, and whether some θ is held by a bound that leaves it room."""
+    """The hypergradient where θ is free to move, else 0, the norm of its error, 0 where every θ is
+    surely held by its bound, and whether some θ is held by a bound that leaves it room."""
     is_fixed = box.lower == box.upper
     is_down = (current.theta <= box.lower) & (current.grad > 0)
     is_up = (current.theta >= box.upper) & (current.grad < 0)
     is_held = is_down | is_up | is_fixed
-    size = np.linalg.norm(np.where(is_held, 0.0, current.grad))
+    grad = np.where(is_held, 0.0, current.grad)
     is_outwards = is_held.all() and (np.abs(current.grad) > current.grad_error).all()
     error = 0.0 if is_outwards else current.grad_error
-    return size, error, bool((is_held & ~is_fixed).any())
+    return grad, error, bool((is_held & ~is_fixed).any())
 
 
 def is_bracket(one, other, target):

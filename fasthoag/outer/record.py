@@ -67,8 +67,9 @@ class Run:
 
     def __init__(self, bound, problem, watched):
         self.for_user = None  # θ as the user has it
-        self.grad_tol = None  # of a value: what its hypergradient has to come down to
+        self.grad_tol = None  # of an evaluation: what its hypergradient has to come down to
         self.judged = bound  # the criterion as it is reported
+        self.samples = []  # criteria of some rows, whose passes count too
         self.holds_back = False  # whether the rows of stop_on were the criterion's
         self.bound, self.n_hyper, self.trace, self._watch = bound, problem.n_hyper, [], watched
         self.of_criterion = (*OF_CRITERION, "look")
@@ -100,7 +101,14 @@ class Run:
             self._watched["stop_value"] = self._watched["stop_value"].with_errors(W)
 
     def n_passes(self):
-        return self.bound.n_passes + sum(w.other_passes for w in self._apart) - self._passes_before
+        others = sum(w.other_passes for w in self._apart) + sum(self._of_samples())
+        return self.bound.n_passes + others - self._passes_before
+
+    def _of_samples(self):
+        """Passes over samples of the rows, by their stored entries."""
+        whole = max(1, self.bound.inner.design.n_stored)
+        for one in self.samples:
+            yield one.n_passes * one.inner.design.n_stored / whole
 
     def seconds(self):
         return time.perf_counter() - self._watch.began
@@ -121,7 +129,7 @@ class Run:
                 theta,
                 evaluation,
                 accuracy,
-                grad_tol=self.grad_tol(evaluation.value),
+                grad_tol=self.grad_tol(evaluation),
                 n_passes=self.n_passes(),
                 seconds=self.seconds(),
                 is_accepted=bool(is_accepted),

@@ -15,6 +15,7 @@ from fasthoag.null import weighted_quantile
 from fasthoag.outer.loop import projected
 from fasthoag.outer.minima import Minimum
 from fasthoag.outer.search import FLAT, RARE
+from fasthoag.outer.tolerance import to_gain
 from fasthoag.outer.trust_region import FEW
 from fasthoag.problem import for_user
 from fasthoag.threads import stacklevel_of_user
@@ -66,13 +67,16 @@ class HoagResult:
         ``"inner_failed"``.
     message : str
         The same as a sentence that says what to do, and which θ are as good where many are.
+    standard_error : float
+        Of `value`: how far it would be from rows to other rows (`KFold` from 5 folds on: folds);
+        NaN of criteria that are no sum over rows.
     n_iter, n_passes : int, float
         Accepted outer steps, or trials; passes over the training rows (other rows in proportion).
     trace : list of dict
-        One record an outer evaluation: phase ("look" at strengths, "one fold", "all" folds, "all
-        rows" with those that were held back, "trial"), theta, value, value_error, grad_norm,
-        grad_error (NaN of trials that are solved side by side), grad_tol (what the two have to
-        come down to), inner_tol, linear_tol, n_inner,
+        One record an outer evaluation: phase ("look" at strengths, "sample" of the rows, "one
+        fold", "all" folds, "all rows" with those that were held back, "trial"), theta, value,
+        value_error, grad_norm, grad_error (NaN of trials that are solved side by side), grad_tol
+        (what the two have to come down to), inner_tol, linear_tol, n_inner,
         n_cg, n_passes, seconds, is_accepted (of a trial: the best so far); with `stop_on`, `unseen`
         and `scoring` also stop_value, unseen_value and scores of the accepted ones on all folds.
     unseen_value : float
@@ -110,6 +114,7 @@ class HoagResult:
     unseen_value: float = np.nan
     scores: dict[str, Any] = field(default_factory=dict)
     minima: Sequence[Minimum] = ()
+    standard_error: float = np.nan
     loss: str = ""
     fit_intercept: bool | None = None
 
@@ -152,6 +157,7 @@ def with_coefficients(run, best, w, w_all, last, outcome):
         fold_weights=run.judged.fold_weights[: len(best.fold_values)],
         w=w,
         w_all=w_all,
+        standard_error=best.standard_error,
         inner_error=best.accuracy.inner,
         **outcome._asdict(),
         n_passes=run.n_passes(),
@@ -163,7 +169,7 @@ def with_coefficients(run, best, w, w_all, last, outcome):
 
 
 MESSAGES = {
-    "converged": "The hypergradient is below its tolerance.",
+    "converged": "The hypergradient is below its tolerance{left}.",
     "at_bound": "The optimum is at the bound of theta ({where}); the criterion still falls beyond "
     "it. Widen bounds= (Cs=, alphas=), or doubt the data: at the upper bound the features do not "
     "help, at the lower one no penalty is needed.",
@@ -209,6 +215,7 @@ def concluded(best, status, theta, search):
         where = ", ".join(f"theta[{j}] = {theta[j]:g}" for j in at_bound[:5])
         where += f" and {len(at_bound) - 5} more" if len(at_bound) > 5 else ""
         known = {"where": where, "n_iter": search.n_iter, "how_far": how_far(best, status, search)}
+        known["left"] = left_to_gain(best, search)
         message = MESSAGES[status].format(**known)
     status = {"at_kink": "converged", "no_better": "stopped_early"}.get(status, status)
     if status == "inner_failed":  # no number of it is one
@@ -222,6 +229,18 @@ def concluded(best, status, theta, search):
     elif search.is_common.any():
         message += common_classes(inner, search.is_common)
     return best, status, message
+
+
+def left_to_gain(best, search):
+    """How far f is from its minimum in units of its noise, where that is what ended the search."""
+    if best.hess is None or not search.settings.tolerance.is_of_noise(best):
+        return ""
+    grad, error, _ = projected(best, search.box)
+    share = to_gain(grad, error, best.hess) / max(best.standard_error, 1e-300)
+    return (
+        f": the criterion is within {100 * share:.2g} % of one standard error "
+        f"({best.standard_error:.3g}) of its minimum"
+    )
 
 
 def in_time(run, best, status):
@@ -238,10 +257,11 @@ def how_far(best, status, search):
     value = f"the criterion is {best.value:.6g} ± {SAFETY * best.value_error:.1g}"
     if len(best.fold_values) < len(search.bound.fold_weights):
         value += " on the first fold, the only one that was looked at"
-    size, error, _ = projected(best, search.box)
+    grad, error, _ = projected(best, search.box)
+    size = np.linalg.norm(grad)
     if not np.isfinite(size + error):  # nobody asked for the slope
         return f": at the best point so far {value}"
-    ratio = (size + error) / max(search.tol * search.bound.size(best.value), 1e-300)
+    ratio = (size + error) / max(search.settings.slope(search.bound, best), 1e-300)
     return (
         f": at the best point so far the hypergradient is {ratio:.2g} x its tolerance, and {value}"
     )

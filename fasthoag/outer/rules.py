@@ -54,8 +54,10 @@ class StepRule(Protocol):
     max_iter: int  # accepted steps, unless hoag() is told otherwise
     accuracy: Accuracy  # that the next evaluation should have
 
-    # sets the accuracy to judge it
-    def propose(self, evaluation: Evaluation, box: Box, target: float) -> Proposal: ...
+    # sets the accuracy to judge it, where slopes and values are told apart from these on
+    def propose(
+        self, evaluation: Evaluation, box: Box, target: float, allowed: float
+    ) -> Proposal: ...
     # whether the trial is taken
     def accept(self, current: Evaluation, trial: Evaluation, proposal: Proposal) -> bool: ...
     # told so when it was not

@@ -12,12 +12,19 @@ from fasthoag.outer import METHODS, start
 from fasthoag.outer.loop import From, Until, minimise
 from fasthoag.outer.minima import Minimum, distinct, in_other_valleys, local_minima
 from fasthoag.outer.rules import Box
+from fasthoag.outer.tolerance import Tolerance
 from fasthoag.outer.trust_region import FEW
 
 MANY = 128  # hyperparameters from which the criterion is overfitted unless something stops it
 # rows for each strength of a feature of its own below which it is too. Wine, 13 strengths and 118
 # rows: the loss on unseen rows went from 4 to 39, breast cancer with 30 and 381 from 19 to 661
 ROWS_EACH = 20
+SHARE = 0.125  # of the rows on which strengths are looked for first
+FEWEST_SAMPLED, FEWEST_OF_CLASS = 2500, 100  # of these rows
+SAMPLED_HESS = 1.0  # relative error of their outer Hessian, times all rows over theirs
+OF_SAMPLE, OF_FOLD = Tolerance(3e-3, 0.1), Tolerance(0.01)
+FIRST_AFTER_SOME = Accuracy(0.1, 0.1, tangents=0.1)
+FIRST_AFTER_FOLD = Accuracy(0.2, 0.1, tangents=0.3)
 FEWEST_ROWS = 25  # of which some are held back
 RARE = 10  # rows of a class below which they tell nothing of a strength of its own
 FLAT = 2.0  # log units to both sides within which the criterion changes by less than its tolerance
@@ -38,6 +45,20 @@ def is_many(problem):
     return is_fine and n_needed > problem.n_used >= FEWEST_ROWS
 
 
+def some_of(bound):
+    """The criterion of some of the rows, or None where these would tell little of all."""
+    inner = bound.inner
+    if not bound.can_sample:
+        return None
+    needed = FEWEST_SAMPLED / inner.n_used
+    if inner.loss.is_classification:
+        weight = row_weights(inner.rows).max(axis=1) > 0
+        counts = np.unique(inner.rows.y[weight], return_counts=True)[1]
+        needed = max(needed, FEWEST_OF_CLASS / counts.min())
+    share = max(SHARE, needed)
+    return bound.sample(share) if share <= 0.5 else None
+
+
 def of_rare_classes(inner):
     """Which hyperparameters belong to classes so rare that rows tell nothing of a strength of their
     own, (n_hyper,)."""
@@ -56,7 +77,7 @@ class Settings(NamedTuple):
 
     rule: Any
     schedule: Any
-    tol: float
+    tolerance: Tolerance
     max_iter: int
 
     def check(self, problem):
@@ -66,6 +87,11 @@ class Settings(NamedTuple):
     def n_blocks(self, n_hyper):
         """Blocks of all folds in a linear solve: adjoint, Newton correction, tangents."""
         return 2 + (n_hyper if self.rule.wants == "hessian" else 0)
+
+    def slope(self, bound, found):
+        """What the hypergradient of an evaluation has to come down to."""
+        hess = found.hess if self.rule.wants == "hessian" else None
+        return self.tolerance.of_slope(bound, found, hess)
 
     def default_box(self, inner, scales):
         return start.default_box(inner, scales)
@@ -89,6 +115,10 @@ class Search:
         # so many that they may follow the noise: they begin where a single one is best
         wants_hessian = settings.rule.wants == "hessian"
         self.is_many = inner.n_hyper > 1 and (is_many(inner) or not wants_hessian)
+        # one fit of all rows goes from strong strengths to weak ones anyway
+        is_one = self.is_small or self.bound.n_folds == 1
+        self.some = None if is_one else some_of(self.bound)
+        run.samples += [] if self.some is None else [self.some]
         self.best_single = None  # its θ and w
         self.piloted_from = None  # θ from which several were sought on one fold
         self.is_common = np.zeros(inner.n_hyper, bool)  # which keep the best single strength
@@ -97,7 +127,7 @@ class Search:
 
     @property
     def tol(self):
-        return self.settings.tol
+        return self.settings.tolerance.slope
 
     def run_from(self, theta, W=None):
         """(best evaluation, status) from θ, and from coefficients of all folds where they are known
@@ -112,9 +142,9 @@ class Search:
         if is_stopped:
             return look[0], "stopped"
         # what many find on one fold is its noise
-        wants_hessian = rule.wants == "hessian"
-        if bound.n_folds > 2 and wants_hessian and not self.is_many and look is None:
-            of_first, *_ = inner.units.split(W)
+        is_few = rule.wants == "hessian" and not self.is_many
+        if is_few and look is None and (self.some is not None or bound.n_folds > 2):
+            of_first = self.some.inner.null.W if self.some else inner.units.split(W)[0]
             found = self.pilot(rule, theta, of_first)
         else:
             found = self.minimise(rule, theta, W)
@@ -138,7 +168,11 @@ class Search:
             self.box = Box(*(np.where(self.is_common, theta, side) for side in self.box))
             return theta, W, None, False
         if given is None and not self.is_small:
-            ray, level, W = start.look_at_three(self.seen, self.box)
+            seen = self.seen if self.some is None else replace(self.seen, bound=self.some)
+            if inner.n_hyper == 1:  # weaker ones are found on the way
+                ray, *_ = seen.rays
+                return np.clip(ray.level(start.DECADE), *self.box), W, None, False
+            ray, level, W = start.look_at_three(seen, self.box)
             return np.clip(ray.level(level), *self.box), W, None, False
         if given is not None and not (self.is_small and self.is_far(given).any()):
             return given, W, None, False
@@ -171,7 +205,7 @@ class Search:
         """From θ on all folds."""
         bound, units = self.bound, self.bound.inner.units
         W = bound.inner.design.xp.concat([W] * (units.n_columns // W.shape[1]), axis=1)
-        until = Until(self.tol, max(1, self.settings.max_iter - self.n_iter))
+        until = Until(self.settings.tolerance, max(1, self.settings.max_iter - self.n_iter))
         record, begin = partial(self.run.record, "all"), From(theta, W, T, precond)
         best, status, n_iter = minimise(bound, rule, begin, self.box, until, record)
         self.n_iter += n_iter
@@ -197,36 +231,55 @@ class Search:
         return distinct([*found, *self._ends])
 
     def pilot(self, rule, theta, W):
-        """θ is found on one fold; the others join for the last steps only. They start from the
-        solution on all rows: leaving rows out moves it little, while rows that a fold never saw
-        would have to be unlearned (measured: 1 Newton step each against 6 to 9)."""
+        """θ is found on some of the rows, where a pass costs a part of one, or on one fold; all
+        join for the last steps only. Folds start from the solution on all rows: leaving rows out
+        moves it little, while rows that a fold never saw would have to be unlearned (measured: 1
+        Newton step each against 6 to 9)."""
         bound, inner, n_folds = self.bound, self.bound.inner, self.bound.n_folds
-        first, xp, other = bound.one_fold(0), inner.design.xp, self.settings.new_rule()
-        record = partial(self.run.record, "one fold")
-        until = Until(max(30 * self.tol, 0.01), max(1, self.settings.max_iter // 2))
-        begin = From(theta, W)
-        found, status, n_iter = minimise(first, other, begin, self.box, until, record)
-        self.n_iter += n_iter
+        first, xp, other = self.some or bound.one_fold(0), inner.design.xp, self.settings.new_rule()
+        found, status = self.minimise_first(first, other, theta, W)
         self.piloted_from = theta if len(theta) > 1 else None
-        theta, (hess, hess_error) = found.theta, other.hessian(found)
-        # the Hessian of one fold, well solved, serves all: theirs would need as good tangents, one
-        # a fold
-        if hess_error > 0.2 and status != "stopped":
-            accuracy = Accuracy(0.05, 0.05, tangents=0.01)
-            at = found.predict(0 * theta)
-            found = first.evaluate(theta, at, accuracy, Q=found.Q, T=found.T)
-            hess, is_stopped = found.hess, record(found, accuracy, True)
-            status = "stopped" if is_stopped else status
+        is_of_some = self.some is not None
+        if is_of_some and status == "stopped":  # what holds for all rows was not looked at
+            there = start.evaluate_loosely(bound, found.theta, self.box, None)
+            return (found, "inner_failed") if there is None else (there, status)
         if status == "stopped":
             return found, status
-        # the optimum of all folds is some tenths of a unit from that of one
-        accuracy = Accuracy(0.2, 0.1, tangents=0.3)
-        rule.restore({"accuracy": accuracy, "hint": (n_folds * hess, 0.2)})
-        W = start.solve_all_rows(inner, theta, found.W, found.precond)
-        self._all_rows = theta, W
-        W = xp.concat([found.predict(0 * theta)] + [W] * (n_folds - 1), axis=1)
-        T = [xp.concat([t] * n_folds, axis=1) for t in found.T]
-        return self.minimise(rule, theta, W, T, found.precond)
+        if is_of_some and not found.is_solved:
+            return self.minimise(rule, theta, inner.null.W)
+        theta, W = found.theta, found.predict(0 * found.theta)
+        hess, hess_error = other.hessian(found)
+        if is_of_some:  # their optimum is as far from that of all as they are few
+            share = first.inner.design.n_stored / inner.design.n_stored
+            hess, hess_error, T = hess / share, SAMPLED_HESS, None
+            precond, mean = None, first.inner.units.fold_mean(W)
+        else:  # that of all folds is some tenths of a unit away
+            T = [xp.concat([t] * n_folds, axis=1) for t in found.T]
+            hess, hess_error, precond, mean = n_folds * hess, 0.2, found.precond, W
+        first_of_all = FIRST_AFTER_SOME if is_of_some else FIRST_AFTER_FOLD
+        rule.restore({"accuracy": first_of_all, "hint": (hess, hess_error), "radius": 1.0})
+        whole = start.solve_all_rows(inner, theta, mean, precond)
+        self._all_rows = theta, whole
+        blocks = ([whole] if is_of_some else [W]) + [whole] * (n_folds - 1)
+        return self.minimise(rule, theta, xp.concat(blocks, axis=1), T, precond)
+
+    def minimise_first(self, first, rule, theta, W):
+        """From θ on some of the rows, or on one fold."""
+        phase = "one fold" if self.some is None else "sample"
+        tolerance = OF_FOLD if self.some is None else OF_SAMPLE
+        until = Until(tolerance, max(1, self.settings.max_iter // 2))
+        record, begin = partial(self.run.record, phase), From(theta, W)
+        found, status, n_iter = minimise(first, rule, begin, self.box, until, record)
+        self.n_iter += n_iter
+        # the Hessian of one fold, well solved, serves all: theirs would need as good tangents, one
+        # a fold
+        if self.some is None and rule.hessian(found)[1] > 0.2 and status != "stopped":
+            accuracy = Accuracy(0.05, 0.05, tangents=0.01)
+            at = found.predict(0 * found.theta)
+            found = first.evaluate(found.theta, at, accuracy, Q=found.Q, T=found.T)
+            rule.restore({"hint": (found.hess, 0.0)})
+            status = "stopped" if record(found, accuracy, True) else status
+        return found, status
 
     def single(self):
         """(θ, w) at the best single strength, the hyperparameters beside the penalty at their
@@ -253,7 +306,7 @@ class Search:
                 at = along.level(level), W
             if at[0] is None:
                 continue
-            until = Until(self.tol, self.settings.max_iter)
+            until = Until(self.settings.tolerance, self.settings.max_iter)
             found, _, _ = minimise(single, METHODS["newton"](), From(*at), box, until, record)
             if best is None or found.value < best[1].value:
                 best = ray, found

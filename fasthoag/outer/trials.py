@@ -14,6 +14,7 @@ from fasthoag.outer.continuation import Continuation, is_of_use
 from fasthoag.outer.minima import Minimum, distinct, local_minima
 from fasthoag.outer.rules import Box
 from fasthoag.outer.start import box_of_trials
+from fasthoag.outer.tolerance import Tolerance
 from fasthoag.threads import computed_once
 from fasthoag.types import Array
 from fasthoag.units import Units
@@ -191,7 +192,7 @@ class TrialSettings(NamedTuple):
     method: str
     n_trials: int
     seed: int
-    tol: float
+    tolerance: Tolerance
 
     def check(self, problem):
         """Raises ValueError for a grid of which hyperparameters would have one value each."""
@@ -209,6 +210,10 @@ class TrialSettings(NamedTuple):
     def n_blocks(self, n_hyper):
         return 2
 
+    def slope(self, bound, found):
+        """What the hypergradient of an evaluation has to come down to."""
+        return self.tolerance.of_slope(bound, found, None)
+
     def search(self, seen, whole, run, box):
         return TrialSearch(seen, run, self, box)
 
@@ -220,7 +225,7 @@ class TrialSearch:
 
     def __init__(self, seen, run, settings, box):
         self.seen, self.bound, self.run = seen, seen.bound, run
-        self.settings, self.box, self.tol = settings, box, settings.tol
+        self.settings, self.box, self.tol = settings, box, settings.tolerance.slope
         self.is_common = np.zeros(len(box.lower), bool)
         self.looks, self.n_iter, self.trials = [], 0, []
         self._continuation, self._best = Continuation(self.bound), None

@@ -9,6 +9,7 @@ from fasthoag.hypergradient import V_TOL, Accuracy, Evaluation
 from fasthoag.outer.rules import Box, Past, Proposal, restored, saved
 
 TIGHTEST = 1e-11
+SECANT = 0.8  # relative error of a secant at most: beyond, most of it is noise
 # hyperparameters up to which their tangents are worth their columns; more come with as few
 # coefficients only, see hoag.py
 FEW = 16
@@ -98,12 +99,14 @@ class TrustRegion:
             secant_error = moved + np.hypot(evaluation.grad_error, last.grad_error) / max(
                 np.linalg.norm(y), 1e-300
             )
-            if secant_error < hess_error and abs(gap @ s) > 1e-8 * moved * np.linalg.norm(gap):
+            if secant_error < min(hess_error, SECANT) and abs(
+                gap @ s
+            ) > 1e-8 * moved * np.linalg.norm(gap):
                 # symmetric rank one: hess @ s = y
                 hess, hess_error = hess + np.outer(gap, gap) / (gap @ s), secant_error
         return hess, hess_error
 
-    def propose(self, evaluation: Evaluation, box: Box, target: float) -> Proposal:
+    def propose(self, evaluation: Evaluation, box: Box, target: float, allowed: float) -> Proposal:
         """The minimiser of the quadratic model within the radius; sets the accuracy that judging it
         needs."""
         hess, hess_error = self.hint = self.hessian(evaluation)
@@ -128,15 +131,13 @@ class TrustRegion:
         # Newton squares the error: the next gradient is about |H| |d|^2, or the error of this one;
         # less than a part of it buys nothing
         predicted = -float(grad @ d + 0.5 * d @ hess @ d)
+        after = 0.3 * float(np.linalg.norm(hess, 2)) * float(d @ d)
+        # where the step is likely the last its value has to be known
+        is_last = after <= target
         self._aim(
             evaluation,
-            0.3
-            * max(
-                0.3 * float(np.linalg.norm(hess, 2)) * float(d @ d),
-                0.3 * evaluation.grad_error,
-                target,
-            ),
-            max(0.3 * predicted, 0.3 * target),
+            0.3 * max(after, 0.3 * evaluation.grad_error, target),
+            0.6 * allowed if is_last else 0.3 * max(predicted, allowed),
             is_hess_known=hess_error + np.linalg.norm(d) < 0.5,
         )
         # of the hypergradient that the step leaves, as far as its own model can tell
@@ -163,11 +164,14 @@ class TrustRegion:
         inner = -0.5 * V_TOL + np.sqrt(
             0.25 * V_TOL**2 + inner_factor * (V_TOL + reached.inner) * reached.inner
         )
-        # and with linear * tangents
-        linear_factor = factor(evaluation.linear_error, evaluation.value_linear_error)
+        # that of the slope with linear * tangents
+        linear_factor = factor(evaluation.linear_error, 0.0)
         product = max(reached.linear, 1e-16) * max(reached.tangents, 1e-16) * linear_factor
         tangents = most.tangents if is_hess_known else min(np.sqrt(product), most.tangents)
-        linear = product / max(tangents, TIGHTEST)
+        # that of the value with linear and the size of the Newton correction
+        shrinks = min(1.0, inner / max(reached.inner, 1e-300))
+        of_value = reached.linear * factor(0.0, evaluation.value_linear_error) / shrinks
+        linear = min(product / max(tangents, TIGHTEST), of_value)
         self.accuracy = Accuracy(
             float(np.clip(inner, TIGHTEST, most.inner)),
             float(np.clip(linear, TIGHTEST, most.linear)),

@@ -66,6 +66,7 @@ class GpuDesign:
     """
 
     where, has_float_products = "gpu", False
+    can_sample = False
     n_passes = PerThread()
     native_solvers = ("cg",)
 
