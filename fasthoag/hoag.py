@@ -98,7 +98,8 @@ def hoag(
         it is from that of the null model (a unit of likelihoods at least). Default: with method
         "newton" and a criterion that is a sum over rows (`HeldOut`, `KFold`), when what is left to
         gain, ``½ (|∇f| + its error)² / f''``, is at most a hundredth of a standard error of the
-        criterion (or 1e-5 of its size, if that is more), which no data could tell; else 3e-4.
+        criterion (or 1e-5 of its size, if that is more), which no data could tell; else 3e-4. Up
+        to 128 coefficients, where digits cost next to nothing, both.
     max_iter : int, optional
         Outer steps at most; default 50, 500 for "lbfgs".
     schedule : {"exponential", "quadratic", "cubic", "exact"} or callable k -> ε_k, optional
@@ -202,14 +203,15 @@ class Asked(NamedTuple):
     random_state: int | None
     w0: Any
 
-    def settings(self, method):
-        """The settings of a method, which make its search."""
+    def settings(self, method, n_coef):
+        """The settings of a method, which make its search, for a model of so many coefficients."""
+        allowed = tolerance(self.tol, n_coef)
         if method in TRIALS:
             seed = self.random_state or 0
-            return TrialSettings(method, self.n_trials or N_TRIALS, seed, tolerance(self.tol))
+            return TrialSettings(method, self.n_trials or N_TRIALS, seed, allowed)
         rule = METHODS[method]
         most = self.max_iter or rule.max_iter
-        return Settings(rule, self.schedule, tolerance(self.tol), most)
+        return Settings(rule, self.schedule, allowed, most)
 
 
 def of_kernels():
@@ -222,7 +224,7 @@ def of_kernels():
 def tuned_linear(problem, criterion, theta0, box, asked, watched):
     """The `HoagResult` for a `Problem`."""
     method = chosen_method(problem, criterion, asked.method)
-    settings = asked.settings(method)
+    settings = asked.settings(method, problem.design.n_coef)
     settings.check(problem)
     whole = problem.judged_by(criterion)
     warn_of_shared_rows(criterion, whole)

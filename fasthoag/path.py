@@ -201,7 +201,7 @@ def beats(walk, points, result, tol):
     """The lowest point where it is surely below the result by more than the tolerance, else
     None."""
     size = walk.bound.size(result.value)
-    allowed = tolerance(tol).of_value(walk.bound, result)
+    allowed = tolerance(tol, walk.bound.inner.design.n_coef).of_value(walk.bound, result)
 
     def is_lower(point, slack):
         # Also where the result has no number.
@@ -232,7 +232,7 @@ def result_at(
         watched = Watched(None, None, scoring, show, callback, None, time.perf_counter())
         run = Run(bound, problem, watched)
         run.for_user = lambda theta: theta
-        slope = tolerance(tol).slope
+        slope = tolerance(tol, bound.inner.design.n_coef).slope
         run.grad_tol = lambda found: slope * bound.size(found.value)
         found = Continuation(bound).evaluate(theta, 0.3 * slope)
         run.record("all", found, found.accuracy, True)

@@ -30,7 +30,7 @@ def tuned_kernel(problem, criterion, theta0, box, asked, watched):
     if isinstance(criterion, HeldOut):
         warn_of_shared_rows(*as_linear(problem, criterion))
     method = chosen_method(problem, bound, asked.method)
-    settings = asked.settings(method)
+    settings = asked.settings(method, len(problem.rows.y))
     settings.check(problem)
     run = Run(bound, problem, watched._replace(stop_on=None))
     run.for_user, run.of_criterion = np.array, OF_CRITERION  # looks are at some of the rows
