@@ -90,7 +90,7 @@ def test_none_of_the_points_is_better_by_more_than_the_tolerance(Estimator):
     name, points = name_of(Estimator), [100.0, 0.5, 2.0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)
-        model = Estimator(cv=3, **{name: points}).fit(X, y)
+        model = Estimator(cv=3, tol=3e-4, **{name: points}).fit(X, y)
         each = [Estimator(cv=3, **{name: [one]}).fit(X, y) for one in points]
     assert 0.5 <= strength(model) <= 100.0
     assert getattr(model, f"{name}_").tolist() == points

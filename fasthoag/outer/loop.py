@@ -9,6 +9,9 @@ from fasthoag.hypergradient import moved
 from fasthoag.outer.tolerance import Tolerance
 
 
+NEAR = 0.5  # log units that a parabola is followed without another look
+
+
 class From(NamedTuple):
     """Where a loop begins: θ, inner solutions nearby, and tangents and a preconditioner where they
     are known."""
@@ -50,7 +53,9 @@ def minimise(bound, rule, begin, box, until, record):
         )
         is_known = current.value_error <= tolerance.value_share(current) * allowed
         if is_known and tolerance.is_met(bound, current, grad, error, *hess):
-            return current, "at_bound" if is_at_bound else "converged", n_iter
+            if is_at_bound or tolerance.is_strict:
+                return current, "at_bound" if is_at_bound else "converged", n_iter
+            return with_last_step(bound, rule, current, box, target, allowed), "converged", n_iter
         if is_stopped:
             return current, "stopped", n_iter
         lowest = min(lowest, current, key=lambda one: one.value + one.value_error)
@@ -90,6 +95,17 @@ def minimise(bound, rule, begin, box, until, record):
         # neither θ nor the errors move any more
         if (n_still == 3 and rule.accuracy.inner <= 1e-6) or n_still == 50:
             return lowest, "stalled", n_iter
+
+
+def with_last_step(bound, rule, current, box, target, allowed):
+    """An evaluation that leaves nothing worth another, at the minimum of its parabola, where that
+    is near: the step costs nothing, and θ is better by a digit."""
+    if not bound.is_foreseen:
+        return current
+    proposal = rule.propose(current, box, target, allowed)
+    there = moved(current, proposal)
+    is_near = np.linalg.norm(proposal.step) <= NEAR and proposal.predicted <= allowed
+    return there if is_near and there.value_error <= 3 * allowed else current
 
 
 def is_of_use(evaluation):

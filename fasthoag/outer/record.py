@@ -14,6 +14,7 @@ from fasthoag.kinds import named
 PATIENCE = 5  # steps without a lower loss on the rows of stop_on
 SOON = 1e-9  # seconds: after its first evaluation a search ends
 OF_CRITERION = ("all", "trial")  # phases whose evaluations are f itself
+OF_SOME = ("one fold", "sample")  # of some of the rows that judge
 
 
 class Watched(NamedTuple):
@@ -88,7 +89,7 @@ class Run:
             if w.rows.design not in (bound.rows.design, bound.inner.design)
         }.values()
         self._scores, self._best, self._n_worse, self._passes_before = None, None, 0, 0.0
-        self._lowest = self._on_one_fold = None
+        self._lowest = self.on_some = None
         if watched.scoring is not None:
             from fasthoag.scoring import score_function  # scikit-learn takes a second to import
 
@@ -106,8 +107,8 @@ class Run:
 
     def _of_samples(self):
         """Passes over samples of the rows, by their stored entries."""
-        whole = max(1, self.bound.inner.design.n_stored)
         for one in self.samples:
+            whole = max(1, self.bound.inner.design.n_stored)
             yield one.n_passes * one.inner.design.n_stored / whole
 
     def seconds(self):
@@ -164,10 +165,10 @@ class Run:
 
     def _keep(self, phase, evaluation):
         """Takes note of the lowest evaluation of f itself, as far as its error tells, and before
-        there is one of the last on one fold."""
-        is_first = phase == "one fold" and self._lowest is None
+        there is one of the last on some of the rows."""
+        is_first = phase in OF_SOME and self._lowest is None
         if is_first and evaluation.is_solved and np.isfinite(evaluation.value):
-            self._on_one_fold = evaluation
+            self.on_some = evaluation
         is_one = phase in self.of_criterion and evaluation.is_solved
         is_one = is_one and np.isfinite(evaluation.value)
         if is_one and (self._lowest is None or at_most(evaluation) < at_most(self._lowest)):
@@ -176,7 +177,7 @@ class Run:
                 grad = np.full(len(evaluation.theta), np.nan)
             # It is no start of anything: adjoint and tangents of many folds would be large.
             self._lowest = replace(evaluation, grad=grad, hess=None, Q=None, T=None)
-            self._on_one_fold = None
+            self.on_some = None
 
     def best_so_far(self, last=None):
         """The evaluation that the rows of `stop_on` like best, without such rows the lowest, or the
@@ -184,7 +185,7 @@ class Run:
         if self._best is not None:
             return self._best[1]
         if self._lowest is None:
-            return self._on_one_fold if last is None else last
+            return self.on_some if last is None else last
         is_lower = last is None or is_of_first(last, self) or at_most(self._lowest) < last.value
         return self._lowest if is_lower else last
 
@@ -229,8 +230,9 @@ def at_most(evaluation):
 
 
 def is_of_first(evaluation, run):
-    """Whether it is of the first of several folds alone, which judges fewer rows."""
-    return len(evaluation.fold_values) < len(run.bound.fold_weights)
+    """Whether it is of the first of several folds alone, which judges fewer rows, or of a sample of
+    the rows."""
+    return evaluation is run.on_some or len(evaluation.fold_values) < len(run.bound.fold_weights)
 
 
 @contextmanager

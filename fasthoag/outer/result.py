@@ -257,6 +257,8 @@ def how_far(best, status, search):
     value = f"the criterion is {best.value:.6g} ± {SAFETY * best.value_error:.1g}"
     if len(best.fold_values) < len(search.bound.fold_weights):
         value += " on the first fold, the only one that was looked at"
+    elif best is search.run.on_some:
+        value += " by a sample of the rows, the only ones that were looked at"
     grad, error, _ = projected(best, search.box)
     size = np.linalg.norm(grad)
     if not np.isfinite(size + error):  # nobody asked for the slope

@@ -59,6 +59,13 @@ def some_of(bound):
     return bound.sample(share) if share <= 0.5 else None
 
 
+def times(found, factor):
+    """An evaluation of a multiple of the criterion."""
+    names = ("value", "value_inner_error", "value_linear_error", "fold_values", "grad")
+    names += ("inner_error", "linear_error", "standard_error")
+    return replace(found, hess=None, **{name: factor * vars(found)[name] for name in names})
+
+
 def of_rare_classes(inner):
     """Which hyperparameters belong to classes so rare that rows tell nothing of a strength of their
     own, (n_hyper,)."""
@@ -268,7 +275,7 @@ class Search:
         phase = "one fold" if self.some is None else "sample"
         tolerance = OF_FOLD if self.some is None else OF_SAMPLE
         until = Until(tolerance, max(1, self.settings.max_iter // 2))
-        record, begin = partial(self.run.record, phase), From(theta, W)
+        record, begin = partial(self._record_some, phase, first), From(theta, W)
         found, status, n_iter = minimise(first, rule, begin, self.box, until, record)
         self.n_iter += n_iter
         # the Hessian of one fold, well solved, serves all: theirs would need as good tangents, one
@@ -280,6 +287,12 @@ class Search:
             rule.restore({"hint": (found.hess, 0.0)})
             status = "stopped" if record(found, accuracy, True) else status
         return found, status
+
+    def _record_some(self, phase, first, found, accuracy, is_accepted):
+        """Notes an evaluation of a sample as what it tells of all rows."""
+        if phase == "sample":
+            found = times(found, self.bound.fold_weights.sum() / first.fold_weights.sum())
+        return self.run.record(phase, found, accuracy, is_accepted)
 
     def single(self):
         """(θ, w) at the best single strength, the hyperparameters beside the penalty at their

@@ -20,6 +20,11 @@ class Tolerance(NamedTuple):
     noise: float = 0.0
     is_both: bool = False
 
+    @property
+    def is_strict(self):
+        """Whether a small slope is what was asked for."""
+        return self.is_both or self.noise == 0
+
     def is_of_noise(self, found):
         return self.noise > 0 and np.isfinite(found.standard_error)
 
