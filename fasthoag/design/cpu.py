@@ -1,7 +1,7 @@
 """X in memory, passes in C++."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,10 @@ from fasthoag.design.blocks import (
     shape_of,
 )
 from fasthoag.design.coefficients import Compose, Identity, Permute
+from fasthoag.design.merging import merging_of
 from fasthoag.design.offsets import common_offset_map
 from fasthoag.design.rows import LossGrad, dense_by_products, is_on_device, place
-from fasthoag.design.structure import sound_csr
+from fasthoag.design.structure import csr_arrays, sound_csr
 from fasthoag.kinds import numbers_of
 from fasthoag.losses import find_loss
 from fasthoag.options import check_flag
@@ -166,18 +167,20 @@ def check_finite(values, name):
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """How designs of the same columns hold them: a coefficient map, or None, and their order by
-    frequency after it with its inverse, or None."""
+    """How designs of the same columns hold them: those that stay of alike ones, or None for all, a
+    coefficient map after it, or None, and their order by frequency after that with its inverse, or
+    None."""
 
     first: Any = None
     order: Any = None
+    merging: Any = None
 
     @property
     def intercept(self):
         return 1.0 if self.first is None else self.first.intercept
 
     def coefficients(self, n_coef, has_intercept):
-        """The coefficient map of both."""
+        """The coefficient map of first and order."""
         maps = [] if self.first is None else [self.first]
         if self.order is not None:
             maps.append(Permute(*self.order, has_intercept))
@@ -194,12 +197,6 @@ def check_options(fit_intercept, low_memory, deterministic):
         raise ValueError(
             "deterministic=True needs the transposed copy that low_memory=True forbids; choose one"
         )
-
-
-def csr_arrays(X):
-    """Row pointers, column numbers and values of a sound CSR matrix as the kernels take them."""
-    indptr, indices = X.indptr.astype(np.int64), np.ascontiguousarray(X.indices)
-    return indptr, indices[: indptr[-1]], np.ascontiguousarray(X.data)[: indptr[-1]]
 
 
 class CpuDesign:
@@ -225,8 +222,13 @@ class CpuDesign:
         for their spread are shifted, see `fasthoag.design.offsets`.
     trains : bool
         Refuse columns whose squares double precision does not hold.
+    alike : function, optional
+        ``alike(n_features)`` has equal numbers for features of equal strengths, see
+        `fasthoag.penalties.alike`: sparse columns among these that are multiples of each other are
+        held as one, see `fasthoag.design.merging`. Not with `coefficients` or `low_memory`.
     layout : Layout, optional
-        That of another design, instead of `coefficients` and an order found here.
+        That of another design, instead of `coefficients`, columns that are alike and an order found
+        here.
 
     Examples
     --------
@@ -253,6 +255,7 @@ class CpuDesign:
         deterministic=False,
         coefficients=None,
         trains=False,
+        alike=None,
         layout=None,
     ):
         check_options(fit_intercept, low_memory, deterministic)
@@ -263,13 +266,22 @@ class CpuDesign:
         self.dtype, self.has_intercept = first.dtype, bool(fit_intercept)
         self.low_memory, self.deterministic = low_memory, deterministic
         self._arrays, self._counts, is_free = None, None, layout is None
-        self._read_in_place = []
+        self._read_in_place, self._given = [], X
         if is_free:
-            if coefficients is None and self.has_intercept:
-                coefficients = common_offset_map(blocks_here(blocks))
-            layout = Layout(coefficients)
-        if layout.first is not None:
+            is_wanted = alike is not None and coefficients is None and not low_memory
+            is_wanted = is_wanted and all(sp.issparse(one) for one in blocks)
+            merging = merging_of(blocks, alike, self.n_threads) if is_wanted else None
+            layout = Layout(coefficients, merging=merging)
+        if layout.merging is not None:
             self._counts = sum(nonzeros(one) for one in blocks)
+            blocks = [layout.merging.of_rows(one, self.n_threads, is_free) for one in blocks]
+        if is_free and coefficients is None and self.has_intercept:
+            numbers = None if layout.merging is None else layout.merging.kept
+            first = common_offset_map(blocks_here(blocks), numbers)
+            layout = Layout(first, merging=layout.merging)
+        if layout.first is not None:
+            if self._counts is None:
+                self._counts = sum(nonzeros(one) for one in blocks)
             blocks = [check_matrix(layout.first.of_rows(one)) for one in blocks]
         self.layout = layout
         self.is_sparse = all(sp.issparse(one) for one in blocks)
@@ -297,7 +309,7 @@ class CpuDesign:
         counts = sum(_core.count_columns(indices, p, threads) for _, indices, _ in arrays)
         self._counts = counts if self._counts is None else self._counts
         if is_free and not self.low_memory:
-            self.layout = Layout(self.layout.first, _core.frequency_order(counts))
+            self.layout = replace(self.layout, order=_core.frequency_order(counts))
         if self.layout.order is not None:
             _, rank = self.layout.order
             is_wide = p > np.iinfo(np.int32).max
@@ -340,6 +352,19 @@ class CpuDesign:
         return self._matrix.n_passes
 
     @property
+    def merging(self):
+        return self.layout.merging
+
+    def suited_to(self, alike):
+        """This design, or one of the same X with all its columns where columns that are one here
+        have no common strength by ``alike(n_features)``."""
+        if self.merging is None or self.merging.suits(alike(len(self.merging.group))):
+            return self
+        options = {"low_memory": self.low_memory, "deterministic": self.deterministic}
+        options |= {"fit_intercept": self.has_intercept, "n_threads": self.n_threads}
+        return CpuDesign(self._given, **options, trains=True, alike=alike)
+
+    @property
     def is_narrow(self):
         """Whether X has so few columns that every product reads it once, in the fused form."""
         return self._matrix.is_narrow
@@ -358,11 +383,13 @@ class CpuDesign:
             return size, size * (self.deterministic + (self.layout.first is not None))
         index = 8 if p > np.iinfo(np.int32).max else 4
         values, indices = self.n_stored * self.dtype.itemsize, self.n_stored * index
-        size, copies = values + indices + index * (n + 1), 8 * (n + 1)
-        if self.layout.first is not None:
-            copies += size
+        held, copies = values + indices + index * (n + 1), 8 * (n + 1)
+        n_given = self.n_stored if self.merging is None else int(self.counts.sum())
+        size = held + (n_given - self.n_stored) * (self.dtype.itemsize + index)
+        if self.layout.first is not None or self.merging is not None:
+            copies += held
         if self.layout.order is not None:  # renumbered columns
-            copies += indices + 3 * 8 * p
+            copies += indices + 3 * 8 * self.n_coef
         if not self.low_memory and (self.deterministic or not self.is_narrow):  # its transpose
             copies += values + indices + 8 * p
         return size, copies
@@ -389,10 +416,13 @@ class CpuDesign:
         return np.zeros((self.n_coef, m))
 
     def encode(self, w):
-        return np.ascontiguousarray(self.coefficients.solve(np.asarray(w, np.float64)))
+        w = np.asarray(w, np.float64)
+        w = w if self.merging is None else self.merging.solve(w)
+        return np.ascontiguousarray(self.coefficients.solve(w))
 
     def decode(self, u):
-        return np.array(self.coefficients.apply(u))
+        w = self.coefficients.apply(u)
+        return np.array(w) if self.merging is None else self.merging.apply(w)
 
     # ---- rows ----
 
