@@ -14,8 +14,9 @@
 
 namespace fh {
 
-// Relative difference of a value from its multiple: the rounding of a few operations on each.
-constexpr double same_value = 64 * std::numeric_limits<double>::epsilon();
+// Relative difference of a value from its multiple: the rounding of a few operations on each. Columns
+// far from 0 whose spreads are less than this have no digits left.
+constexpr double same_value = 16 * std::numeric_limits<double>::epsilon();
 
 inline uint64_t mixed(uint64_t x) {  // the finaliser of splitmix64
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
@@ -28,6 +29,17 @@ inline uint64_t cell_of(double ratio) {
     uint64_t bits;
     std::memcpy(&bits, &ratio, sizeof bits);
     return (bits + (1ull << 21)) >> 22;
+}
+
+// f(begin, end) over rows in chunks of about as many entries
+template <class T, class I, class F>
+void parallel_rows(Team& team, const Csr<T, I>& X, F&& f) {
+    const int64_t n_chunks = 4 * team.n_threads;
+    auto offset = [&](int64_t i) { return X.indptr[i]; };
+    parallel_chunks(team, n_chunks, [&](int64_t c) {
+        f(balanced_begin(c, n_chunks, X.n_rows, 1, offset),
+          balanced_begin(c + 1, n_chunks, X.n_rows, 1, offset));
+    });
 }
 
 // What tells columns apart: the rows that they have values in, and these over the first of them.
@@ -167,62 +179,79 @@ void verify_alike(Team& team, const std::vector<Csr<T, I>>& parts, int64_t* like
         }
 }
 
-// Rows with column j times weight[j] in the place of column group[j], nowhere where that is -1;
-// those of one group are added in double precision. Columns of a row are sorted.
+// One row with column j times weight[j] (null: 1) in the place of column group[j], nowhere where
+// that is -1; those of one group are added in double precision. Columns come out sorted; returns
+// their number.
 template <class T, class I>
-struct MergedRows {
-    std::vector<std::vector<I>> indices;  // of every chunk
-    std::vector<std::vector<T>> data;
-};
-
-template <class T, class I>
-void merge_row(const Csr<T, I>& X, int64_t i, const int64_t* group, const double* weight,
-               std::vector<std::pair<int64_t, double>>& row) {
-    row.clear();
+int64_t merge_row(const Csr<T, I>& X, int64_t i, const int64_t* group, const double* weight,
+                  I* indices, T* data, std::vector<std::pair<int64_t, double>>& row) {
+    int64_t n = 0, last = -1;
     bool is_sorted = true;
     for (int64_t k = X.indptr[i]; k < X.indptr[i + 1]; ++k) {
-        const int64_t j = X.indices[k];
-        if (group[j] < 0) continue;
-        is_sorted = is_sorted && (row.empty() || row.back().first < group[j]);
-        row.emplace_back(group[j], weight ? weight[j] * double(X.data[k]) : double(X.data[k]));
+        const int64_t j = X.indices[k], g = group[j];
+        if (g < 0) continue;
+        is_sorted = is_sorted && last < g;
+        last = g;
+        indices[n] = I(g);
+        data[n++] = weight ? T(weight[j] * double(X.data[k])) : X.data[k];
     }
-    if (is_sorted) return;
+    if (is_sorted) return n;
+    row.clear();
+    for (int64_t k = X.indptr[i]; k < X.indptr[i + 1]; ++k) {
+        const int64_t j = X.indices[k];
+        if (group[j] >= 0)
+            row.emplace_back(group[j], (weight ? weight[j] : 1.0) * double(X.data[k]));
+    }
     // stable: the sum of a group is that of its columns in order
     std::stable_sort(row.begin(), row.end(),
                      [](const auto& a, const auto& b) { return a.first < b.first; });
-    size_t last = 0;
-    for (size_t k = 1; k < row.size(); ++k) {
-        if (row[k].first == row[last].first)
-            row[last].second += row[k].second;
-        else
-            row[++last] = row[k];
+    n = 0;
+    for (size_t k = 0; k < row.size();) {
+        const int64_t g = row[k].first;
+        double sum = 0.0;
+        for (; k < row.size() && row[k].first == g; ++k) sum += row[k].second;
+        indices[n] = I(g);
+        data[n++] = T(sum);
     }
-    row.resize(last + 1);
+    return n;
 }
 
+// Row pointers of merged rows at most: entries of columns that have a group.
 template <class T, class I>
-MergedRows<T, I> merge_columns(Team& team, const Csr<T, I>& X, const int64_t* group,
-                               const double* weight, int64_t* indptr) {
-    const int64_t n_chunks = 4 * team.n_threads;
-    MergedRows<T, I> found{std::vector<std::vector<I>>(n_chunks),
-                           std::vector<std::vector<T>>(n_chunks)};
-    auto offset = [&](int64_t i) { return X.indptr[i]; };
-    parallel_chunks(team, n_chunks, [&](int64_t c) {
-        const int64_t begin = balanced_begin(c, n_chunks, X.n_rows, 1, offset),
-                      end = balanced_begin(c + 1, n_chunks, X.n_rows, 1, offset);
-        std::vector<std::pair<int64_t, double>> row;
+void count_merged(Team& team, const Csr<T, I>& X, const int64_t* group, int64_t* indptr) {
+    parallel_rows(team, X, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
-            merge_row(X, i, group, weight, row);
-            for (const auto& [j, x] : row) {
-                found.indices[c].push_back(I(j));
-                found.data[c].push_back(T(x));
-            }
-            indptr[i + 1] = int64_t(row.size());
+            int64_t n = 0;
+            for (int64_t k = X.indptr[i]; k < X.indptr[i + 1]; ++k) n += group[X.indices[k]] >= 0;
+            indptr[i + 1] = n;
         }
     });
     indptr[0] = 0;
     for (int64_t i = 0; i < X.n_rows; ++i) indptr[i + 1] += indptr[i];
-    return found;
+}
+
+// The merged rows, from the pointers of `count_merged`, which become theirs; returns how many
+// entries there are.
+template <class T, class I>
+int64_t merge_columns(Team& team, const Csr<T, I>& X, const int64_t* group, const double* weight,
+                      int64_t* indptr, I* indices, T* data) {
+    std::vector<int64_t> length(X.n_rows);
+    parallel_rows(team, X, [&](int64_t begin, int64_t end) {
+        std::vector<std::pair<int64_t, double>> row;
+        for (int64_t i = begin; i < end; ++i)
+            length[i] = merge_row(X, i, group, weight, indices + indptr[i], data + indptr[i], row);
+    });
+    int64_t n = 0;
+    for (int64_t i = 0; i < X.n_rows; ++i) {
+        const int64_t begin = indptr[i];
+        if (n < begin) {
+            std::copy(indices + begin, indices + begin + length[i], indices + n);
+            std::copy(data + begin, data + begin + length[i], data + n);
+        }
+        indptr[i] = n;
+        n += length[i];
+    }
+    return indptr[X.n_rows] = n;
 }
 
 }  // namespace fh

@@ -42,7 +42,7 @@ def free_columns(design, features):
 
 def numbers_of_user(design, features):
     """What the user calls these features of an inner problem."""
-    return features if design.merging is None else design.merging.kept[features]
+    return features if design.compression is None else design.compression.kept[features]
 
 
 def blocks(design, features):

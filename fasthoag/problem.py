@@ -218,9 +218,9 @@ class Problem:
     def inner(self, mask: Any = None) -> InnerProblem:
         """The inner problem of the folds of this mask, by default of one fold with all rows."""
         rows = self.design.place(self.y, self.sample_weight, mask)
-        penalty, merging = self.penalty, self.design.merging
-        if merging is not None:
-            penalty = over(penalty, merging.kept, merging.factor)
+        penalty, compression = self.penalty, self.design.compression
+        if compression is not None:
+            penalty = over(penalty, compression.kept, compression.factor)
         return InnerProblem(rows, self.loss, penalty, self.tuned, solver=self.solver)
 
     def judged_by(self, criterion: Any) -> Any:

@@ -63,15 +63,16 @@ py::tuple merged_typed(const py::tuple& arrays, const Array<int64_t>& group,
     int64_t* p = indptr.mutable_data();
     const int64_t* g = group.data();
     const double* w = weight ? weight->data() : nullptr;
-    MergedRows<T, I> found;
-    run(n_threads, [&](Team& team) { found = merge_columns(team, X, g, w, p); });
+    run(n_threads, [&](Team& team) { count_merged(team, X, g, p); });
     Array<I> indices(p[X.n_rows]);
     Array<T> data(p[X.n_rows]);
     I* i = indices.mutable_data();
     T* x = data.mutable_data();
-    for (size_t c = 0; c < found.data.size(); ++c) {
-        i = std::copy(found.indices[c].begin(), found.indices[c].end(), i);
-        x = std::copy(found.data[c].begin(), found.data[c].end(), x);
+    int64_t n = 0;
+    run(n_threads, [&](Team& team) { n = merge_columns(team, X, g, w, p, i, x); });
+    if (n < indices.size()) {
+        indices.resize({n});
+        data.resize({n});
     }
     return py::make_tuple(indptr, indices, data);
 }

@@ -173,7 +173,7 @@ class Layout:
 
     first: Any = None
     order: Any = None
-    merging: Any = None
+    compression: Any = None
 
     @property
     def intercept(self):
@@ -265,25 +265,21 @@ class CpuDesign:
         self.shape, self.lengths = shape_of(blocks), tuple(len_of(one) for one in blocks)
         self.dtype, self.has_intercept = first.dtype, bool(fit_intercept)
         self.low_memory, self.deterministic = low_memory, deterministic
-        self._arrays, self._counts, is_free = None, None, layout is None
-        self._read_in_place, self._given = [], X
-        if is_free:
-            is_wanted = alike is not None and coefficients is None and not low_memory
-            is_wanted = is_wanted and all(sp.issparse(one) for one in blocks)
-            merging = merging_of(blocks, alike, self.n_threads) if is_wanted else None
-            layout = Layout(coefficients, merging=merging)
-        if layout.merging is not None:
-            self._counts = sum(nonzeros(one) for one in blocks)
-            blocks = [layout.merging.of_rows(one, self.n_threads, is_free) for one in blocks]
+        self._arrays, self._counts, self._read_in_place = None, None, []
+        self.layout, is_free = layout or Layout(coefficients), layout is None
+        if is_free and coefficients is None and not low_memory and alike is not None:
+            self.layout = Layout(compression=merging_of(blocks, alike, self.n_threads))
+        self._given = None if self.compression is None else blocks
+        if self.compression is not None:
+            blocks = [self.compression.of_rows(one, self.n_threads, is_free) for one in blocks]
         if is_free and coefficients is None and self.has_intercept:
-            numbers = None if layout.merging is None else layout.merging.kept
+            numbers = None if self.compression is None else self.compression.kept
             first = common_offset_map(blocks_here(blocks), numbers)
-            layout = Layout(first, merging=layout.merging)
-        if layout.first is not None:
-            if self._counts is None:
+            self.layout = replace(self.layout, first=first)
+        if self.layout.first is not None:
+            if self.compression is None:
                 self._counts = sum(nonzeros(one) for one in blocks)
-            blocks = [check_matrix(layout.first.of_rows(one)) for one in blocks]
-        self.layout = layout
+            blocks = [check_matrix(self.layout.first.of_rows(one)) for one in blocks]
         self.is_sparse = all(sp.issparse(one) for one in blocks)
         _, p = shape_of(blocks)
         self.n_hot = 0 if low_memory else min(p, MAX_HOT)
@@ -307,7 +303,8 @@ class CpuDesign:
         (_, p), threads = shape_of(blocks), self.n_threads
         arrays = [csr_arrays(one) for one in blocks]
         counts = sum(_core.count_columns(indices, p, threads) for _, indices, _ in arrays)
-        self._counts = counts if self._counts is None else self._counts
+        if self._counts is None and self.compression is None:
+            self._counts = counts
         if is_free and not self.low_memory:
             self.layout = replace(self.layout, order=_core.frequency_order(counts))
         if self.layout.order is not None:
@@ -352,13 +349,13 @@ class CpuDesign:
         return self._matrix.n_passes
 
     @property
-    def merging(self):
-        return self.layout.merging
+    def compression(self):
+        return self.layout.compression
 
     def suited_to(self, alike):
         """This design, or one of the same X with all its columns where columns that are one here
         have no common strength by ``alike(n_features)``."""
-        if self.merging is None or self.merging.suits(alike(len(self.merging.group))):
+        if self.compression is None or self.compression.suits(alike(self.compression.n_features)):
             return self
         options = {"low_memory": self.low_memory, "deterministic": self.deterministic}
         options |= {"fit_intercept": self.has_intercept, "n_threads": self.n_threads}
@@ -372,7 +369,8 @@ class CpuDesign:
     @property
     def counts(self):
         if self._counts is None:
-            self._counts = sum(nonzeros(one) for one in self._arrays)
+            of_user = self._arrays if self._given is None else self._given
+            self._counts = sum(nonzeros(one) for one in of_user)
         return self._counts
 
     def n_bytes(self):
@@ -384,9 +382,9 @@ class CpuDesign:
         index = 8 if p > np.iinfo(np.int32).max else 4
         values, indices = self.n_stored * self.dtype.itemsize, self.n_stored * index
         held, copies = values + indices + index * (n + 1), 8 * (n + 1)
-        n_given = self.n_stored if self.merging is None else int(self.counts.sum())
+        n_given = self.n_stored if self.compression is None else int(self.counts.sum())
         size = held + (n_given - self.n_stored) * (self.dtype.itemsize + index)
-        if self.layout.first is not None or self.merging is not None:
+        if self.layout.first is not None or self.compression is not None:
             copies += held
         if self.layout.order is not None:  # renumbered columns
             copies += indices + 3 * 8 * self.n_coef
@@ -417,12 +415,12 @@ class CpuDesign:
 
     def encode(self, w):
         w = np.asarray(w, np.float64)
-        w = w if self.merging is None else self.merging.solve(w)
+        w = w if self.compression is None else self.compression.solve(w)
         return np.ascontiguousarray(self.coefficients.solve(w))
 
     def decode(self, u):
         w = self.coefficients.apply(u)
-        return np.array(w) if self.merging is None else self.merging.apply(w)
+        return np.array(w) if self.compression is None else self.compression.apply(w)
 
     # ---- rows ----
 

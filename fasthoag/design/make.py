@@ -39,7 +39,7 @@ def make_design(
                     f"X is a design, which was made with or without {name}; {name}=True cannot "
                     "change it. Give it to the design, or pass the matrix itself"
                 )
-        return X.suited_to(alike) if alike is not None and X.merging is not None else X
+        return X.suited_to(alike) if alike is not None and X.compression is not None else X
     is_here = is_on_device(X)
     if is_in_blocks(X):
         check_device(X, device)

@@ -3,8 +3,8 @@ With one strength for all of them nothing is lost, and blocks of coefficients ar
 the words of a text may be in one row only, and hashed features leave most columns empty.
 
 Columns ``x_j = r_j x`` of a group predict ``v x`` with ``v = Σ r_j w_j``. The least ``Σ w_j²`` of
-that is ``v² / Σ r_j²``, at ``w_j = v r_j / Σ r_j²``: a ridge on v with its strength over ``Σ r_j²``.
-x itself, the largest of them, is stored as it is, so that no value is rounded.
+that is ``v² / Σ r_j²``, at ``w_j = v r_j / Σ r_j²``: a ridge on v, its strength over ``Σ r_j²``. x
+itself, the largest of them, is stored as it is, so that no value is rounded.
 """
 
 from dataclasses import dataclass
@@ -29,37 +29,37 @@ class Merging:
 
     Parameters
     ----------
-    kept : array of int, shape (n_kept,)
-        The user's numbers of the columns that stay, in order.
-    group : array of int, shape (n_features,)
-        Which of them a column is a multiple of; -1 for an empty one that vanishes.
-    ratio : array, shape (n_features,)
+    n_features : int
+        Of the user.
+    members : array of int, shape (n_members,)
+        The columns that do not vanish, in order; the others are empty.
+    group : array of int, shape (n_members,)
+        Which of those that stay each is a multiple of.
+    ratio : array, shape (n_members,)
         The multiple, at most 1 in size.
+    kept : array of int, shape (n_kept,)
+        The columns that stay, in order, by the user's numbers.
 
     Examples
     --------
-    >>> merging = Merging(np.array([1]), np.array([0, 0, -1]), np.array([0.5, 1.0, 0.0]))
+    >>> like, ratio = np.array([0, 0]), np.array([0.5, 1.0])
+    >>> merging = Merging(3, np.array([0, 1]), like, ratio, kept=np.array([1]))
     >>> merging.apply(np.array([2.5]))
     array([1., 2., 0.])
     >>> merging.solve(np.array([1.0, 2.0, 7.0]))
     array([2.5])
     """
 
-    kept: Any
+    n_features: int
+    members: Any
     group: Any
     ratio: Any
-
-    @computed_once
-    def members(self):
-        """Columns that do not vanish."""
-        return np.flatnonzero(self.group >= 0)
+    kept: Any
 
     @computed_once
     def squares(self):
         """Σ r² of every group, (n_kept,)."""
-        where = self.members
-        ratio = self.ratio[where]
-        return np.bincount(self.group[where], ratio * ratio, minlength=len(self.kept))
+        return np.bincount(self.group, self.ratio * self.ratio)
 
     @property
     def factor(self):
@@ -68,61 +68,57 @@ class Merging:
 
     @computed_once
     def share(self):
-        """w_j / v of every column, (n_features,)."""
-        share = np.zeros(len(self.group))
-        where = self.members
-        share[where] = self.ratio[where] / self.squares[self.group[where]]
-        return share
+        """w_j / v of every member, (n_members,)."""
+        return self.ratio / self.squares[self.group]
 
     @computed_once
     def products(self):
         """The matrix of v from w, (n_kept, n_members)."""
-        where = self.members
-        entries = self.ratio[where], (self.group[where], np.arange(len(where)))
-        return sp.csr_array(entries, shape=(len(self.kept), len(where)))
+        n = len(self.members)
+        return sp.csr_array((self.ratio, (self.group, np.arange(n))), shape=(len(self.kept), n))
 
     def apply(self, v):
         """The user's coefficients (n_features, ...) of those of the columns that stay; rows beyond
         these, of an intercept, as they are."""
-        n, k, where = len(self.group), len(self.kept), self.members
+        n, k = self.n_features, len(self.kept)
         w = np.zeros((n + len(v) - k, *v.shape[1:]))
-        share = self.share[where]
-        w[where] = (share if v.ndim == 1 else share[:, None]) * v[self.group[where]]
+        w[self.members] = (self.share if v.ndim == 1 else self.share[:, None]) * v[self.group]
         w[n:] = v[k:]
         return w
 
     def solve(self, w):
         """The coefficients with the predictions of `w`, the other way round."""
-        return np.concatenate([self.products @ w[self.members], w[len(self.group) :]])
+        return np.concatenate([self.products @ w[self.members], w[self.n_features :]])
 
     def spread_out(self, values):
-        """Numbers of the columns that stay, such as squares of sizes, as those of the user's that
-        do not vanish, (n_members,): each has its part of the sum."""
-        where = self.members
-        return values[self.group[where]] * self.ratio[where] * self.share[where]
+        """Numbers of the columns that stay, such as squares of sizes, as those of the members: each
+        has its part of the sum."""
+        return values[self.group] * self.ratio * self.share
 
     def suits(self, alike):
-        """Whether columns are as one that have one strength, by the numbers of
-        `fasthoag.penalties.alike`."""
+        """Whether all columns that are one have one strength, and empty ones have any, by the
+        numbers of `fasthoag.penalties.alike`."""
         if alike is None:
             return False
-        empty, where = self.group < 0, self.members
-        is_same = alike[where] == alike[self.kept[self.group[where]]]
-        is_alone = (alike < 0) & (self.ratio != 1.0)
-        return bool(is_same.all() and not is_alone.any() and (alike[empty] >= 0).all())
+        is_free = alike < 0
+        is_free[self.kept[self.squares == 1.0]] = False  # alone
+        is_same = alike[self.members] == alike[self.kept[self.group]]
+        return bool(is_same.all() and not is_free.any())
 
     def of_rows(self, X, n_threads, is_own=False):
         """The columns that stay: with the same w they predict the same. Of the rows that it was
         made of (`is_own`) one of every group is all that is needed, and is as it was."""
+        n, where = self.n_features, self.members
         if is_own:
-            own = np.full(len(self.group), -1, np.int64)
-            own[self.kept] = np.arange(len(self.kept))
-            return self._taken(X, own, None, n_threads)
+            group = np.empty(n, np.int64)  # no other columns are read
+            group[where] = -1
+            group[self.kept] = np.arange(len(self.kept))
+            return self._taken(X, group, None, n_threads)
         if not sp.issparse(X):
-            n = len(self.group)
-            entries = self.share[self.members], (self.members, self.group[self.members])
-            return X @ sp.csr_array(entries, shape=(n, len(self.kept))).astype(X.dtype)
-        return self._taken(X, self.group, self.share, n_threads)
+            return X @ sp.csr_array((self.share, (where, self.group)), (n, len(self.kept)), X.dtype)
+        group, weight = np.full(n, -1), np.zeros(n)
+        group[where], weight[where] = self.group, self.share
+        return self._taken(X, group, weight, n_threads)
 
     def _taken(self, X, group, weight, n_threads):
         indptr, indices, data = _core.merge_columns(csr_arrays(X), group, weight, n_threads)
@@ -135,25 +131,53 @@ def merging_of(blocks, alike, n_threads):
     """The `Merging` of blocks of CSR rows, of the columns of one number in ``alike(n_features)``;
     None where that says nothing, and where too few would vanish to pay for a copy of X.
 
-    Columns are multiples of each other where all values are to 64 units of rounding, in double
+    Columns are multiples of each other where all values are to 16 units of rounding, in double
     precision, which every value is looked at for.
     """
-    n_features, arrays = blocks[0].shape[1], [csr_arrays(one) for one in blocks]
-    numbers = alike(n_features) if n_features >= FEWEST else None
-    if numbers is None:
+    n_features = blocks[0].shape[1]
+    is_wanted = n_features >= FEWEST and all(sp.issparse(one) for one in blocks)
+    labels = alike(n_features) if is_wanted else None
+    if labels is None:
         return None
+    labels = labels if labels.any() else None  # all are alike
+    arrays = [csr_arrays(one) for one in blocks]
     n_stored = sum(len(data) for *_, data in arrays)
-    most = n_features - max(LEAST_SHARE * n_features, n_stored / MOST_STORED)
+    most = int(n_features - max(LEAST_SHARE * n_features, n_stored / MOST_STORED))
     if most < 1:
         return None
-    numbers = numbers if numbers.any() else None  # all are alike
-    found = _core.alike_columns(arrays, n_features, numbers, SAMPLE, int(most), n_threads)
+    found = alike_columns(arrays, n_features, labels, most, n_threads)
     if found is None:
         return None
-    like, ratio = found
-    kept = np.flatnonzero(like == np.arange(n_features))
+    members, like, ratio = found
+    kept = members[like == np.arange(len(like))]
     if not 0 < len(kept) <= most:
         return None
-    number = np.full(n_features + 1, -1, np.int64)  # the last is that of like = -1
-    number[kept] = np.arange(len(kept))
-    return Merging(kept, number[like], ratio)
+    return Merging(n_features, members, np.searchsorted(kept, members[like]), ratio, kept)
+
+
+def alike_columns(arrays, n_features, labels, most, n_threads):
+    """Columns that are not empty, or stay alone; which of them each is a multiple of, by its place
+    there; and the multiple. None where more than `most` differ."""
+    n_stored = sum(len(data) for *_, data in arrays)
+    if n_stored >= n_features or labels is not None:
+        found = _core.alike_columns(arrays, n_features, labels, SAMPLE, most, n_threads)
+        if found is None:
+            return None
+        like, ratio = found
+        members = np.flatnonzero(like >= 0)
+        place = np.empty(n_features, np.int64)
+        place[members] = np.arange(len(members))
+        return members, place[like[members]], ratio[members]
+    # nothing is as long as the columns where most are empty
+    members = np.unique(np.concatenate([indices for _, indices, _ in arrays]))
+    place = np.empty(n_features, np.int64)
+    place[members] = np.arange(len(members))
+    arrays = [
+        (indptr, _core.relabel(indices, place, False, n_threads), data)
+        for indptr, indices, data in arrays
+    ]
+    found = alike_columns(arrays, len(members), None, most, n_threads)
+    if found is None:
+        return None
+    there, like, ratio = found
+    return members[there], like, ratio

@@ -29,7 +29,7 @@ class ReferenceDesign:
 
     native_solvers = ("cg", "newton_cg")  # the algorithms in Python, as the reference
     has_float_products = False
-    where, is_given_on_device, merging = "cpu", False, None
+    where, is_given_on_device, compression = "cpu", False, None
     n_passes = PerThread()
 
     def __init__(self, X, *, fit_intercept=False, xp=np, coefficients=None):

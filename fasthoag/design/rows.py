@@ -98,8 +98,8 @@ class CanPlace(Protocol):
 class Design(Protocol):
     shape: tuple[int, int]  # (n_rows, n_features) as the user has it
     lengths: tuple[int, ...]  # n_rows of the blocks that it has the rows in
-    # how the user's features became those of inner problems, a `Merging`; None: they are the same
-    merging: Any
+    # how the user's features became those of inner problems, such as a `Merging`; None: as they are
+    compression: Any
     coefficients: Any  # the map E from these, see `CoefficientMap`
     n_coef: int  # coefficients u: coefficients.n_design
     has_intercept: bool

@@ -157,7 +157,7 @@ class ShardedDesign:
     xp = np
     native_solvers = ()
     has_float_products = True
-    where, is_given_on_device, merging = "cpu", False, None
+    where, is_given_on_device, compression = "cpu", False, None
     n_passes = PerThread()
 
     def __init__(

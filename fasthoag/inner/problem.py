@@ -173,8 +173,8 @@ class InnerProblem:
 
     def spread_out(self, values):
         """Numbers of features that add up, as those of the user's that are no empty columns."""
-        merging = self.design.merging
-        return values if merging is None else merging.spread_out(values)
+        compression = self.design.compression
+        return values if compression is None else compression.spread_out(values)
 
     @property
     def scales(self):

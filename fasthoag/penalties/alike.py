@@ -3,6 +3,7 @@ columns that stand for several others need."""
 
 import copy
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def is_free(penalty: Penalty) -> Any:
     if type(penalty) in OF_ANOTHER:
         return is_free(penalty.penalty)  # type: ignore[attr-defined]
     if isinstance(penalty, SumPenalty):
-        return np.logical_and.reduce([is_free(part) for part in penalty.parts])
+        return reduce(np.logical_and, map(is_free, penalty.parts))
     factor = penalty.penalty_factor
     return False if factor is None else factor == 0
 

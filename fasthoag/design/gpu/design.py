@@ -65,7 +65,7 @@ class GpuDesign:
     array([3., 4.])
     """
 
-    where, has_float_products, merging = "gpu", False, None
+    where, has_float_products, compression = "gpu", False, None
     n_passes = PerThread()
     native_solvers = ("cg",)
 
