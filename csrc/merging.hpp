@@ -14,8 +14,8 @@
 
 namespace fh {
 
-// Relative difference of a value from its multiple: the rounding of a few operations on each. Columns
-// far from 0 whose spreads are less than this have no digits left.
+// Relative difference of a value from its multiple: the rounding of a few operations on each.
+// Columns far from 0 whose spreads are less than this have no digits left.
 constexpr double same_value = 16 * std::numeric_limits<double>::epsilon();
 
 inline uint64_t mixed(uint64_t x) {  // the finaliser of splitmix64

@@ -346,7 +346,7 @@ def test_columns_far_from_0_are_named_by_the_user_s_numbers():
     X = sp.hstack([X, far, 2 * far, np.ones((N_ROWS, 1))]).tocsr()
     with pytest.warns(UserWarning, match=f"column {X.shape[1] - 2} of X"):
         problem = Problem(X, y)
-    assert problem.design.n_coef == N_DISTINCT + 2
+    assert problem.design.compression is not None
 
 
 def test_estimators_give_the_coefficients_of_all_columns(monkeypatch):
