@@ -32,7 +32,7 @@ def null_model(inner):
     W = design.zeros(m)
     if b.any():  # 0 without an intercept
         last = design.xp.asarray(b[None, :] / design.coefficients.intercept)
-        W = design.xp.concat([W[:-1], last], axis=0)
+        W = design.xp.concat([W[:-1, :], last], axis=0)
     return Null(b, W)
 
 

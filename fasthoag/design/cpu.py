@@ -20,6 +20,7 @@ from fasthoag.design.blocks import (
 from fasthoag.design.coefficients import Compose, Identity, Permute
 from fasthoag.design.merging import merging_of
 from fasthoag.design.offsets import common_offset_map
+from fasthoag.design.row_space import row_space_of
 from fasthoag.design.rows import LossGrad, dense_by_products, is_on_device, place
 from fasthoag.design.structure import csr_arrays, sound_csr
 from fasthoag.kinds import numbers_of
@@ -165,6 +166,15 @@ def check_finite(values, name):
             )
 
 
+def arrays_of(blocks):
+    """The arrays that blocks consist of."""
+    return [
+        part
+        for one in blocks
+        for part in ((one.data, one.indices, one.indptr) if sp.issparse(one) else (one,))
+    ]
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """How designs of the same columns hold them: those that stay of alike ones, or None for all, a
@@ -224,8 +234,10 @@ class CpuDesign:
         Refuse columns whose squares double precision does not hold.
     alike : function, optional
         ``alike(n_features)`` has equal numbers for features of equal strengths, see
-        `fasthoag.penalties.alike`: sparse columns among these that are multiples of each other are
-        held as one, see `fasthoag.design.merging`. Not with `coefficients` or `low_memory`.
+        `fasthoag.penalties.alike`. Sparse columns among these that are multiples of each other are
+        held as one, see `fasthoag.design.merging`, but with `low_memory`; where all have one
+        strength few rows are held in their own space, see `fasthoag.design.row_space`, unless
+        `deterministic`. Not with `coefficients`.
     layout : Layout, optional
         That of another design, instead of `coefficients`, columns that are alike and an order found
         here.
@@ -267,15 +279,20 @@ class CpuDesign:
         self.low_memory, self.deterministic = low_memory, deterministic
         self._arrays, self._counts, self._read_in_place = None, None, []
         self.layout, is_free = layout or Layout(coefficients), layout is None
-        if is_free and coefficients is None and not low_memory and alike is not None:
+        given, can_find = blocks, is_free and coefficients is None
+        if can_find and alike is not None and not low_memory:
             self.layout = Layout(compression=merging_of(blocks, alike, self.n_threads))
-        self._given = None if self.compression is None else blocks
         if self.compression is not None:
-            blocks = [self.compression.of_rows(one, self.n_threads, is_free) for one in blocks]
-        if is_free and coefficients is None and self.has_intercept:
+            blocks = self.compression.of_rows(blocks, self.n_threads, is_free)
+        if can_find and self.has_intercept:
             numbers = None if self.compression is None else self.compression.kept
             first = common_offset_map(blocks_here(blocks), numbers)
             self.layout = replace(self.layout, first=first)
+        if can_find and alike is not None and self.layout.first is None and not deterministic:
+            space = row_space_of(given, blocks, alike, self.has_intercept)
+            self.layout = self.layout if space is None else Layout(compression=space)
+            blocks = blocks if space is None else space.of_rows(given, self.n_threads, True)
+        self._given = None if self.compression is None else given
         if self.layout.first is not None:
             if self.compression is None:
                 self._counts = sum(nonzeros(one) for one in blocks)
@@ -284,6 +301,8 @@ class CpuDesign:
         _, p = shape_of(blocks)
         self.n_hot = 0 if low_memory else min(p, MAX_HOT)
         self._matrix = self._csr(blocks, is_free) if self.is_sparse else self._dense(blocks)
+        if self._given is not None:  # which other penalties, or coefficients, may need again
+            self._watch(arrays_of(self._given))
         self.n_stored, self.n_coef = self._matrix.n_stored, self._matrix.n_coef
         self.coefficients = self.layout.coefficients(self.n_coef, self.has_intercept)
 
@@ -295,7 +314,7 @@ class CpuDesign:
         self._watch(blocks)
         turned = None
         if self.deterministic:
-            turned = np.empty(self.shape[::-1], self.dtype)
+            turned = np.empty(shape_of(blocks)[::-1], blocks[0].dtype)
             np.concatenate([one.T for one in blocks], axis=1, out=turned)
         return self._joined([(one,) for one in blocks], turned)
 
@@ -375,22 +394,22 @@ class CpuDesign:
 
     def n_bytes(self):
         """Bytes of X, and of the copies of it that are held."""
-        n, p = self.shape
+        n, p = self.shape[0], self.n_coef - self.has_intercept
+        given = None if self._given is None else sum(one.nbytes for one in arrays_of(self._given))
+        is_copied = self.layout.first is not None or given is not None
         if not self.is_sparse:
-            size = n * p * self.dtype.itemsize
-            return size, size * (self.deterministic + (self.layout.first is not None))
+            held = n * p * (8 if self.layout.compression is not None else self.dtype.itemsize)
+            return given or held, held * (self.deterministic + is_copied)
         index = 8 if p > np.iinfo(np.int32).max else 4
         values, indices = self.n_stored * self.dtype.itemsize, self.n_stored * index
         held, copies = values + indices + index * (n + 1), 8 * (n + 1)
-        n_given = self.n_stored if self.compression is None else int(self.counts.sum())
-        size = held + (n_given - self.n_stored) * (self.dtype.itemsize + index)
-        if self.layout.first is not None or self.compression is not None:
+        if is_copied:
             copies += held
         if self.layout.order is not None:  # renumbered columns
-            copies += indices + 3 * 8 * self.n_coef
+            copies += indices + 3 * 8 * p
         if not self.low_memory and (self.deterministic or not self.is_narrow):  # its transpose
             copies += values + indices + 8 * p
-        return size, copies
+        return given or held, copies
 
     def check_room(self, n_columns):
         """Blocks of coefficients live in the memory of this process, which grows as it is asked."""

@@ -105,20 +105,22 @@ class Merging:
         is_same = alike[self.members] == alike[self.kept[self.group]]
         return bool(is_same.all() and not is_free.any())
 
-    def of_rows(self, X, n_threads, is_own=False):
-        """The columns that stay: with the same w they predict the same. Of the rows that it was
-        made of (`is_own`) one of every group is all that is needed, and is as it was."""
+    def of_rows(self, blocks, n_threads, is_own=False):
+        """The columns that stay of blocks of rows: with the same w they predict the same. Of those
+        that it was made of (`is_own`) one of every group is all that is needed, and is as it was.
+        """
         n, where = self.n_features, self.members
         if is_own:
-            group = np.empty(n, np.int64)  # no other columns are read
+            group, weight = np.empty(n, np.int64), None  # no other columns are read
             group[where] = -1
             group[self.kept] = np.arange(len(self.kept))
-            return self._taken(X, group, None, n_threads)
-        if not sp.issparse(X):
-            return X @ sp.csr_array((self.share, (where, self.group)), (n, len(self.kept)), X.dtype)
-        group, weight = np.full(n, -1), np.zeros(n)
-        group[where], weight[where] = self.group, self.share
-        return self._taken(X, group, weight, n_threads)
+        elif not all(sp.issparse(one) for one in blocks):
+            entries, shape = (self.share, (where, self.group)), (n, len(self.kept))
+            return [one @ sp.csr_array(entries, shape, one.dtype) for one in blocks]
+        else:
+            group, weight = np.full(n, -1), np.zeros(n)
+            group[where], weight[where] = self.group, self.share
+        return [self._taken(one, group, weight, n_threads) for one in blocks]
 
     def _taken(self, X, group, weight, n_threads):
         indptr, indices, data = _core.merge_columns(csr_arrays(X), group, weight, n_threads)

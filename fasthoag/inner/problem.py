@@ -67,7 +67,8 @@ class InnerProblem:
 
     @property
     def n_features(self):
-        """Of the features that the design tells apart: of those that are one only one."""
+        """Of the features that strengths are of: where the design has made fewer of the user's, as
+        many."""
         return self.design.coefficients.n_user - int(self.design.has_intercept)
 
     @property
