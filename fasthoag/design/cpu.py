@@ -289,7 +289,7 @@ class CpuDesign:
             first = common_offset_map(blocks_here(blocks), numbers)
             self.layout = replace(self.layout, first=first)
         if can_find and alike is not None and self.layout.first is None and not deterministic:
-            space = row_space_of(given, blocks, alike, self.has_intercept)
+            space = row_space_of(given, blocks, alike, self.has_intercept, self.n_threads)
             self.layout = self.layout if space is None else Layout(compression=space)
             blocks = blocks if space is None else space.of_rows(given, self.n_threads, True)
         self._given = None if self.compression is None else given

@@ -151,10 +151,11 @@ def merging_of(blocks, alike, n_threads):
     if found is None:
         return None
     members, like, ratio = found
-    kept = members[like == np.arange(len(like))]
+    is_kept = like == np.arange(len(like))
+    kept, number = members[is_kept], np.cumsum(is_kept) - 1
     if not 0 < len(kept) <= most:
         return None
-    return Merging(n_features, members, np.searchsorted(kept, members[like]), ratio, kept)
+    return Merging(n_features, members, number[like], ratio, kept)
 
 
 def alike_columns(arrays, n_features, labels, most, n_threads):
@@ -171,7 +172,8 @@ def alike_columns(arrays, n_features, labels, most, n_threads):
         place[members] = np.arange(len(members))
         return members, place[like[members]], ratio[members]
     # nothing is as long as the columns where most are empty
-    members = np.unique(np.concatenate([indices for _, indices, _ in arrays]))
+    counts = sum(_core.count_columns(one, n_features, n_threads) for _, one, _ in arrays)
+    members = np.flatnonzero(counts)
     place = np.empty(n_features, np.int64)
     place[members] = np.arange(len(members))
     arrays = [

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from fasthoag.kernels.blas import blas_threads
+
 FEWEST = 256  # features: blocks of fewer coefficients cost nothing beside passes
 MOST_ROWS = 2000  # their products and a decomposition of these are made
 GAIN = 4  # times the numbers of a pass, and of vectors, that it must save
@@ -26,8 +28,9 @@ class RowSpace:
     A : array, shape (n, rank)
     Z : array, shape (n_rows, rank)
         X V of the rows it was made of.
-    part : array, shape (n_features,)
-        Of the sum of squares of all columns, without their means beside an intercept.
+    part : array, shape (n_varying,)
+        Of the sum of squares of all columns, without their means beside an intercept, that of each
+        column that has one.
 
     Examples
     --------
@@ -102,7 +105,7 @@ def double(X):
     return X.astype(np.float64, copy=False)
 
 
-def row_space_of(blocks, held, alike, has_intercept):
+def row_space_of(blocks, held, alike, has_intercept, n_threads):
     """The `RowSpace` of blocks of rows whose features all have one number in ``alike(n_features)``;
     None where that says something else, and where it does not save most of the numbers that a pass
     over them as they would be `held` else reads and writes."""
@@ -114,7 +117,8 @@ def row_space_of(blocks, held, alike, has_intercept):
     labels = alike(p)
     if labels is None or not is_one(labels):
         return None
-    return row_space(blocks, has_intercept)
+    with blas_threads(n, n_threads):
+        return row_space(blocks, has_intercept)
 
 
 def row_space(blocks, has_intercept):
@@ -153,8 +157,8 @@ def gram(blocks):
 
 
 def parts(blocks, has_intercept):
-    """Of the sum of squares of all columns, less their means beside an intercept, what is of each
-    column."""
+    """The part of each column in the sum of squares of all, less their means beside an intercept,
+    where it is not 0."""
     n = sum(one.shape[0] for one in blocks)
     sums, squares = 0.0, 0.0
     for one in blocks:
@@ -168,5 +172,5 @@ def parts(blocks, has_intercept):
     if has_intercept:
         left = squares - sums * sums / n
         squares = np.where(left > 1e-10 * squares, left, 0.0)  # a constant has none
-    total = squares.sum()
-    return squares / total if total > 0 else np.zeros(len(squares))
+    squares = squares[squares > 0]
+    return squares / squares.sum()
