@@ -68,7 +68,7 @@ def compression(options):
         settings = {"X": name, "shape": list(X.shape)}
         contenders = [
             Contender("fewer coefficients", lambda: tune(lambda X: X), ALL, settings=settings),
-            Contender("every column", lambda: tune(CpuDesign), ALL, settings=settings),
+            Contender("every column", lambda: tune(CpuDesign), ALL, settings=settings, at_most=2),
         ]
         records, results = alternate(contenders, options.repeats or 5)
         for record, (problem, result) in zip(records, results, strict=True):
