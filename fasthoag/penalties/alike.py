@@ -19,7 +19,7 @@ OF_FEATURES, OF_PARTS, OF_ANOTHER = (Ridge, GroupRidge), (SumPenalty,), (PerClas
 ALONE = -1
 
 
-def alike(penalty: Penalty, n_features: int) -> Array | None:
+def alike(penalty: Penalty, n_features: int) -> Any:
     """Numbers (n_features,) that features have in common whose strengths are the same at every θ,
     `ALONE` for those without a penalty; None for a penalty of which nothing is known.
 
