@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import problems
 import scipy.sparse
+from compression_cases import compression
 from kernel_cases import kernels
 from pass_cases import cores, linear, memory, passes, reader, start_up, structure
 from scipy.optimize import minimize_scalar
@@ -476,4 +477,5 @@ CASES = {
     "microarray": microarray,
     "valleys": valleys,
     "errors": errors,
+    "compression": compression,
 }

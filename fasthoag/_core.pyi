@@ -209,6 +209,22 @@ def relabel(
 def transpose(
     indptr: _Longs, indices: _Indices, data: _Values, n_cols: int, n_threads: int, /
 ) -> tuple[_Longs, _Indices, _Values]: ...
+def alike_columns(
+    matrices: list[tuple[_Longs, _Indices, _Values]],
+    n_cols: int,
+    alike: _Longs | None,
+    step: int,
+    most: int,
+    n_threads: int,
+    /,
+) -> tuple[_Longs, _Doubles] | None: ...
+def merge_columns(
+    arrays: tuple[_Longs, _Indices, _Values],
+    group: _Longs,
+    weight: _Doubles | None,
+    n_threads: int,
+    /,
+) -> tuple[_Longs, _Indices, _Values]: ...
 
 SVMLIGHT_PADDING: int
 

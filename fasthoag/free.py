@@ -32,12 +32,17 @@ def free_features(penalty, n_features):
 def free_columns(design, features):
     """The `Free` of these features in the rows of a design."""
     xp, k = design.xp, len(features)
-    unit = np.zeros((design.coefficients.n_user, k))
-    unit[features, np.arange(k)] = 1.0
+    unit = np.zeros((design.shape[1] + design.has_intercept, k))
+    unit[numbers_of_user(design, features), np.arange(k)] = 1.0
     V = design.encode(unit)
     if design.has_intercept:
         V = xp.concat([V[:-1, :], xp.zeros((1, k))], axis=0)
     return Free(features, to_host(design.matvec(V)))
+
+
+def numbers_of_user(design, features):
+    """What the user calls these features of an inner problem."""
+    return features if design.compression is None else design.compression.kept[features]
 
 
 def blocks(design, features):
@@ -158,6 +163,7 @@ def separated(inner, free, rows):
         direction = between_classes(*args) if several else separation(*args)
         if direction is not None:
             features = free.features[np.abs(direction) > 1e-6][:5]
+            features = numbers_of_user(inner.design, features)
             return ", ".join(map(str, features)), what
     return None
 

@@ -267,7 +267,7 @@ def finished(run, search, method, best, status):
 def coefficients_of_folds(bound, w0):
     """`w0` as coefficients of the design, (n_coef, n_folds * n_classes)."""
     design, units = bound.inner.design, bound.inner.units
-    shape = (bound.inner.n_features + int(design.has_intercept), units.n_folds)
+    shape = (design.shape[1] + int(design.has_intercept), units.n_folds)
     shape += () if units.n_classes == 1 else (units.n_classes,)
     w0 = numbers_of(w0, "w0").astype(np.float64)
     if w0.shape != shape or not np.isfinite(w0).all():

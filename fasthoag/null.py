@@ -29,10 +29,11 @@ def null_model(inner):
     """The `Null` of an inner problem."""
     design, m = inner.design, inner.units.n_columns
     b = best_intercepts(inner) if design.has_intercept else np.zeros(m)
-    w = np.zeros((design.coefficients.n_user, m))
-    if design.has_intercept:
-        w[-1] = b
-    return Null(b, design.encode(w) if b.any() else design.zeros(m))
+    W = design.zeros(m)
+    if b.any():  # 0 without an intercept
+        last = design.xp.asarray(b[None, :] / design.coefficients.intercept)
+        W = design.xp.concat([W[:-1, :], last], axis=0)
+    return Null(b, W)
 
 
 def best_intercepts(inner):
@@ -166,7 +167,7 @@ def feature_scales(inner):
         sums = to_host(design.rmatvec(c.values))[:, 0]
         left = diagonal[:-1] - sums[:-1] ** 2 / max(sums[-1] / E.intercept, 1e-300)
         diagonal[:-1] = np.where(left > 1e-10 * diagonal[:-1], left, 0.0)
-    return E.unspread(diagonal)[: design.shape[1]]
+    return E.unspread(diagonal)[: inner.n_features]
 
 
 def chords(block, value, slope):

@@ -125,7 +125,7 @@ class Walk:
     def fits(self, theta: Array, w: Any) -> bool:
         """Whether these are θ and coefficients of all folds of such a problem."""
         inner = self.bound.inner
-        of_folds = (inner.n_features + int(inner.design.has_intercept), inner.n_folds)
+        of_folds = (inner.design.shape[1] + int(inner.design.has_intercept), inner.n_folds)
         of_classes = () if inner.units.n_classes == 1 else (inner.units.n_classes,)
         return theta.shape == (inner.n_hyper,) and np.shape(w) == of_folds + of_classes
 

@@ -4,6 +4,7 @@ cross-derivative."""
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from fasthoag.inner.solve import InnerSolver, solver_for
 from fasthoag.losses import MULTINOMIAL, Loss, find_loss
 from fasthoag.options import check_flag
 from fasthoag.penalties import OwnPenalty, Ridge, adopted
+from fasthoag.penalties.alike import alike, over
 from fasthoag.threads import check_n_threads
 from fasthoag.tuned import Tuned
 from fasthoag.types import ArrayLike, Matrix
@@ -143,6 +145,7 @@ class Problem:
                 low_memory=self.low_memory,
                 deterministic=self.deterministic,
                 device=self.device,
+                alike=partial(alike, self.penalty),
             )
         object.__setattr__(self, "design", design)
         object.__setattr__(self, "fit_intercept", self.design.has_intercept)
@@ -215,7 +218,10 @@ class Problem:
     def inner(self, mask: Any = None) -> InnerProblem:
         """The inner problem of the folds of this mask, by default of one fold with all rows."""
         rows = self.design.place(self.y, self.sample_weight, mask)
-        return InnerProblem(rows, self.loss, self.penalty, self.tuned, solver=self.solver)
+        penalty, compression = self.penalty, self.design.compression
+        if compression is not None:
+            penalty = over(penalty, compression.kept, compression.factor)
+        return InnerProblem(rows, self.loss, penalty, self.tuned, solver=self.solver)
 
     def judged_by(self, criterion: Any) -> Any:
         """The criterion bound to this problem: what the outer loop minimises."""

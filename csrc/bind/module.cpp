@@ -11,6 +11,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     bind_solvers(m);
     bind_convert(m);
     bind_kernel(m);
+    bind_merging(m);
     bind_structure(m);
     bind_svmlight(m);
     m.def("hardware_threads", &hardware_threads);

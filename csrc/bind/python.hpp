@@ -87,5 +87,6 @@ void bind_rows(py::module_& m);
 void bind_solvers(py::module_& m);
 void bind_convert(py::module_& m);
 void bind_kernel(py::module_& m);
+void bind_merging(py::module_& m);
 void bind_structure(py::module_& m);
 void bind_svmlight(py::module_& m);

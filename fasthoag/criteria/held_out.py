@@ -104,7 +104,8 @@ def check_alike(other, design):
     """Raises ValueError unless a design has the coefficients of that of the problem: its numbers
     for the columns, its shifts, its intercept."""
     if other.has_intercept == design.has_intercept:
-        w = np.random.default_rng(0).normal(size=(design.coefficients.n_user, 1))
+        n_user = design.shape[1] + int(design.has_intercept)
+        w = np.random.default_rng(0).normal(size=(n_user, 1))
         if np.array_equal(*(to_host(one.encode(w)) for one in (other, design))):
             return
     raise ValueError(

@@ -1,7 +1,7 @@
 """X in memory, passes in C++."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,11 @@ from fasthoag.design.blocks import (
     shape_of,
 )
 from fasthoag.design.coefficients import Compose, Identity, Permute
+from fasthoag.design.merging import merging_of
 from fasthoag.design.offsets import common_offset_map
+from fasthoag.design.row_space import row_space_of
 from fasthoag.design.rows import LossGrad, dense_by_products, is_on_device, place
-from fasthoag.design.structure import sound_csr
+from fasthoag.design.structure import csr_arrays, sound_csr
 from fasthoag.kinds import numbers_of
 from fasthoag.losses import find_loss
 from fasthoag.options import check_flag
@@ -164,20 +166,31 @@ def check_finite(values, name):
             )
 
 
+def arrays_of(blocks):
+    """The arrays that blocks consist of."""
+    return [
+        part
+        for one in blocks
+        for part in ((one.data, one.indices, one.indptr) if sp.issparse(one) else (one,))
+    ]
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """How designs of the same columns hold them: a coefficient map, or None, and their order by
-    frequency after it with its inverse, or None."""
+    """How designs of the same columns hold them: those that stay of alike ones, or None for all, a
+    coefficient map after it, or None, and their order by frequency after that with its inverse, or
+    None."""
 
     first: Any = None
     order: Any = None
+    compression: Any = None
 
     @property
     def intercept(self):
         return 1.0 if self.first is None else self.first.intercept
 
     def coefficients(self, n_coef, has_intercept):
-        """The coefficient map of both."""
+        """The coefficient map of first and order."""
         maps = [] if self.first is None else [self.first]
         if self.order is not None:
             maps.append(Permute(*self.order, has_intercept))
@@ -194,12 +207,6 @@ def check_options(fit_intercept, low_memory, deterministic):
         raise ValueError(
             "deterministic=True needs the transposed copy that low_memory=True forbids; choose one"
         )
-
-
-def csr_arrays(X):
-    """Row pointers, column numbers and values of a sound CSR matrix as the kernels take them."""
-    indptr, indices = X.indptr.astype(np.int64), np.ascontiguousarray(X.indices)
-    return indptr, indices[: indptr[-1]], np.ascontiguousarray(X.data)[: indptr[-1]]
 
 
 def rows_of(part, index, n_columns):
@@ -237,8 +244,15 @@ class CpuDesign:
         for their spread are shifted, see `fasthoag.design.offsets`.
     trains : bool
         Refuse columns whose squares double precision does not hold.
+    alike : function, optional
+        ``alike(n_features)`` has equal numbers for features of equal strengths, see
+        `fasthoag.penalties.alike`. Sparse columns among these that are multiples of each other are
+        held as one, see `fasthoag.design.merging`, but with `low_memory`; where all have one
+        strength few rows are held in their own space, see `fasthoag.design.row_space`, unless
+        `deterministic`. Not with `coefficients`.
     layout : Layout, optional
-        That of another design, instead of `coefficients` and an order found here.
+        That of another design, instead of `coefficients`, columns that are alike and an order found
+        here.
 
     Examples
     --------
@@ -266,6 +280,7 @@ class CpuDesign:
         deterministic=False,
         coefficients=None,
         trains=False,
+        alike=None,
         layout=None,
     ):
         check_options(fit_intercept, low_memory, deterministic)
@@ -275,20 +290,32 @@ class CpuDesign:
         self.shape, self.lengths = shape_of(blocks), tuple(len_of(one) for one in blocks)
         self.dtype, self.has_intercept = first.dtype, bool(fit_intercept)
         self.low_memory, self.deterministic = low_memory, deterministic
-        self._arrays, self._counts, is_free = None, None, layout is None
-        self._read_in_place = []
-        if is_free:
-            if coefficients is None and self.has_intercept:
-                coefficients = common_offset_map(blocks_here(blocks))
-            layout = Layout(coefficients)
-        if layout.first is not None:
-            self._counts = sum(nonzeros(one) for one in blocks)
-            blocks = [check_matrix(layout.first.of_rows(one)) for one in blocks]
-        self.layout = layout
+        self._arrays, self._counts, self._read_in_place = None, None, []
+        self.layout, is_free = layout or Layout(coefficients), layout is None
+        given, can_find = blocks, is_free and coefficients is None
+        if can_find and alike is not None and not low_memory:
+            self.layout = Layout(compression=merging_of(blocks, alike, self.n_threads))
+        if self.compression is not None:
+            blocks = self.compression.of_rows(blocks, self.n_threads, is_free)
+        if can_find and self.has_intercept:
+            numbers = None if self.compression is None else self.compression.kept
+            first = common_offset_map(blocks_here(blocks), numbers)
+            self.layout = replace(self.layout, first=first)
+        if can_find and alike is not None and self.layout.first is None and not deterministic:
+            space = row_space_of(given, blocks, alike, self.has_intercept, self.n_threads)
+            self.layout = self.layout if space is None else Layout(compression=space)
+            blocks = blocks if space is None else space.of_rows(given, self.n_threads, True)
+        self._given = None if self.compression is None else given
+        if self.layout.first is not None:
+            if self.compression is None:
+                self._counts = sum(nonzeros(one) for one in blocks)
+            blocks = [check_matrix(self.layout.first.of_rows(one)) for one in blocks]
         self.is_sparse = all(sp.issparse(one) for one in blocks)
         _, self._n_columns = shape_of(blocks)
         self.n_hot = 0 if low_memory else min(self._n_columns, MAX_HOT)
         self._matrix = self._csr(blocks, is_free) if self.is_sparse else self._dense(blocks)
+        if self._given is not None:  # which other penalties, or coefficients, may need again
+            self._watch(arrays_of(self._given))
         self.n_stored, self.n_coef = self._matrix.n_stored, self._matrix.n_coef
         self.coefficients = self.layout.coefficients(self.n_coef, self.has_intercept)
 
@@ -304,7 +331,7 @@ class CpuDesign:
         """The kernels' matrix of these rows."""
         self._parts, turned = [(one,) for one in blocks], None
         if self.deterministic:
-            turned = np.empty(self.shape[::-1], self.dtype)
+            turned = np.empty(shape_of(blocks)[::-1], blocks[0].dtype)
             np.concatenate([one.T for one in blocks], axis=1, out=turned)
         return self._joined(self._parts, turned)
 
@@ -312,9 +339,10 @@ class CpuDesign:
         p, threads = self._n_columns, self.n_threads
         arrays = [csr_arrays(one) for one in blocks]
         counts = sum(_core.count_columns(indices, p, threads) for _, indices, _ in arrays)
-        self._counts = counts if self._counts is None else self._counts
+        if self._counts is None and self.compression is None:
+            self._counts = counts
         if is_free and not self.low_memory:
-            self.layout = Layout(self.layout.first, _core.frequency_order(counts))
+            self.layout = replace(self.layout, order=_core.frequency_order(counts))
         if self.layout.order is not None:
             _, rank = self.layout.order
             is_wide = p > np.iinfo(np.int32).max
@@ -362,6 +390,19 @@ class CpuDesign:
         return self._matrix.n_passes
 
     @property
+    def compression(self):
+        return self.layout.compression
+
+    def suited_to(self, alike):
+        """This design, or one of the same X with all its columns where columns that are one here
+        have no common strength by ``alike(n_features)``."""
+        if self.compression is None or self.compression.suits(alike(self.compression.n_features)):
+            return self
+        options = {"low_memory": self.low_memory, "deterministic": self.deterministic}
+        options |= {"fit_intercept": self.has_intercept, "n_threads": self.n_threads}
+        return CpuDesign(self._given, **options, trains=True, alike=alike)
+
+    @property
     def is_narrow(self):
         """Whether X has so few columns that every product reads it once, in the fused form."""
         return self._matrix.is_narrow
@@ -369,25 +410,28 @@ class CpuDesign:
     @property
     def counts(self):
         if self._counts is None:
-            self._counts = sum(nonzeros(one) for one in self._arrays)
+            of_user = self._arrays if self._given is None else self._given
+            self._counts = sum(nonzeros(one) for one in of_user)
         return self._counts
 
     def n_bytes(self):
         """Bytes of X, and of the copies of it that are held."""
-        n, p = self.shape
+        n, p = self.shape[0], self.n_coef - self.has_intercept
+        given = None if self._given is None else sum(one.nbytes for one in arrays_of(self._given))
+        is_copied = self.layout.first is not None or given is not None
         if not self.is_sparse:
-            size = n * p * self.dtype.itemsize
-            return size, size * (self.deterministic + (self.layout.first is not None))
+            held = n * p * (8 if self.layout.compression is not None else self.dtype.itemsize)
+            return given or held, held * (self.deterministic + is_copied)
         index = 8 if p > np.iinfo(np.int32).max else 4
         values, indices = self.n_stored * self.dtype.itemsize, self.n_stored * index
-        size, copies = values + indices + index * (n + 1), 8 * (n + 1)
-        if self.layout.first is not None:
-            copies += size
+        held, copies = values + indices + index * (n + 1), 8 * (n + 1)
+        if is_copied:
+            copies += held
         if self.layout.order is not None:  # renumbered columns
             copies += indices + 3 * 8 * p
         if not self.low_memory and (self.deterministic or not self.is_narrow):  # its transpose
             copies += values + indices + 8 * p
-        return size, copies
+        return given or held, copies
 
     def check_room(self, n_columns):
         """Blocks of coefficients live in the memory of this process, which grows as it is asked."""
@@ -428,10 +472,13 @@ class CpuDesign:
         return np.zeros((self.n_coef, m))
 
     def encode(self, w):
-        return np.ascontiguousarray(self.coefficients.solve(np.asarray(w, np.float64)))
+        w = np.asarray(w, np.float64)
+        w = w if self.compression is None else self.compression.solve(w)
+        return np.ascontiguousarray(self.coefficients.solve(w))
 
     def decode(self, u):
-        return np.array(self.coefficients.apply(u))
+        w = self.coefficients.apply(u)
+        return np.array(w) if self.compression is None else self.compression.apply(w)
 
     # ---- rows ----
 

@@ -10,12 +10,21 @@ MOSTLY_ZERO_SIZE, MOSTLY_ZERO_SHARE = 1_000_000, 0.25
 
 
 def make_design(
-    X, *, fit_intercept=False, n_threads=None, low_memory=False, deterministic=False, device=None
+    X,
+    *,
+    fit_intercept=False,
+    n_threads=None,
+    low_memory=False,
+    deterministic=False,
+    device=None,
+    alike=None,
 ):
     """A `CpuDesign` or `GpuDesign` for an array or sparse matrix, where `device` says or else where
     X is; a `CpuDesign` for a list of blocks; a Design is returned as it is. A large array that is
     mostly zeros becomes a sparse matrix, unless memory is short: MNIST, a fifth of it not 0, is 4
-    times as fast that way. Columns whose squares double precision does not hold are refused."""
+    times as fast that way. Columns whose squares double precision does not hold are refused.
+    `alike` tells on the CPU which may be held as one, see `CpuDesign`; a design in which others are
+    is made anew."""
     if not (device is None or (isinstance(device, str) and device in ("cpu", "gpu"))):
         raise ValueError(f"device must be 'cpu', 'gpu' or None for where X is; got {device!r}")
     if isinstance(X, CanPlace):
@@ -30,7 +39,7 @@ def make_design(
                     f"X is a design, which was made with or without {name}; {name}=True cannot "
                     "change it. Give it to the design, or pass the matrix itself"
                 )
-        return X
+        return X.suited_to(alike) if alike is not None and X.compression is not None else X
     is_here = is_on_device(X)
     if is_in_blocks(X):
         check_device(X, device)
@@ -56,6 +65,7 @@ def make_design(
         low_memory=low_memory,
         deterministic=deterministic,
         trains=True,
+        alike=alike,
     )
 
 

@@ -24,12 +24,13 @@ def offset_map(X):
     return common_offset_map(blocks_here([X]))
 
 
-def common_offset_map(blocks):
+def common_offset_map(blocks, numbers=None):
     """The `Shift` of the columns stored in every row whose mean is more than `FAR` spreads from 0,
     or that are constants more than `LARGE` times the size of the other columns, by a number that
     the dtype of X holds; None where there is none.
 
-    `blocks` are `Blocks` of arrays, or of CSR matrices with sorted rows. A few rows tell which
+    `blocks` are `Blocks` of arrays, or of CSR matrices with sorted rows; `numbers` what the user
+    calls their columns, where that is not their order. A few rows tell which
     columns may be: of text that is none, and nothing more is read. Their moments are those of
     differences from the first row, which lose no digits, and add up over blocks.
 
@@ -60,7 +61,8 @@ def common_offset_map(blocks):
     shift = np.zeros(p)
     shift[columns] = mean.astype(blocks.dtype)
     is_spread = spread > 0
-    warn_of_digits(blocks.dtype, columns[is_spread], mean[is_spread], spread[is_spread])
+    names = columns if numbers is None else numbers[columns]
+    warn_of_digits(blocks.dtype, names[is_spread], mean[is_spread], spread[is_spread])
     return Shift(shift)
 
 

@@ -29,7 +29,7 @@ class ReferenceDesign:
 
     native_solvers = ("cg", "newton_cg")  # the algorithms in Python, as the reference
     has_float_products = False
-    where, is_given_on_device = "cpu", False
+    where, is_given_on_device, compression = "cpu", False, None
     can_sample = False
     n_passes = PerThread()
 

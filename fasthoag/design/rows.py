@@ -98,7 +98,9 @@ class CanPlace(Protocol):
 class Design(Protocol):
     shape: tuple[int, int]  # (n_rows, n_features) as the user has it
     lengths: tuple[int, ...]  # n_rows of the blocks that it has the rows in
-    coefficients: Any  # the map E, see `CoefficientMap`
+    # how the user's features became those of inner problems, such as a `Merging`; None: as they are
+    compression: Any
+    coefficients: Any  # the map E from these, see `CoefficientMap`
     n_coef: int  # coefficients u: coefficients.n_design
     has_intercept: bool
     is_sparse: bool

@@ -157,7 +157,7 @@ class ShardedDesign:
     xp = np
     native_solvers = ()
     has_float_products = True
-    where, is_given_on_device = "cpu", False
+    where, is_given_on_device, compression = "cpu", False, None
     can_sample = False
     n_passes = PerThread()
 

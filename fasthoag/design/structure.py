@@ -73,6 +73,12 @@ def sound_csr(X, name="X"):
     return type(X)((X.data[:nnz], indices, indptr), shape=X.shape)
 
 
+def csr_arrays(X):
+    """Row pointers, column numbers and values of a sound CSR matrix as the kernels take them."""
+    indptr, indices = X.indptr.astype(np.int64), np.ascontiguousarray(X.indices)
+    return indptr, indices[: indptr[-1]], np.ascontiguousarray(X.data)[: indptr[-1]]
+
+
 def check_shape(shape, name):
     """The shape as two whole numbers, for which vectors fit into the memory of this machine."""
     if len(shape) != 2:

@@ -67,7 +67,9 @@ class InnerProblem:
 
     @property
     def n_features(self):
-        return self.design.shape[1]
+        """Of the features that strengths are of: where the design has made fewer of the user's, as
+        many."""
+        return self.design.coefficients.n_user - int(self.design.has_intercept)
 
     @property
     def n_used(self):
@@ -170,10 +172,15 @@ class InnerProblem:
         is_there = (of_data > 0) & (unit > 0)
         return np.where(is_there, of_data / np.where(is_there, unit, 1.0), 0.0)
 
+    def spread_out(self, values):
+        """Numbers of features that add up, as those of the user's that are no empty columns."""
+        compression = self.design.compression
+        return values if compression is None else compression.spread_out(values)
+
     @property
     def scales(self):
-        """The positive ones of these."""
-        scales = self.feature_scales
+        """The positive ones of these, of the user's features."""
+        scales = self.spread_out(self.feature_scales)
         return scales[scales > 0] if (scales > 0).any() else np.ones(1)
 
     @computed_once

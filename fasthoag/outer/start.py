@@ -132,8 +132,8 @@ def measured(bound, has_box=False):
     inner = inner.in_units(unit)
     bound = replace(bound, inner=inner)
     of_feature = unit if np.ndim(unit) < 2 else unit.mean(axis=1)
-    relative = every / of_feature
-    relative = relative[every > 0] if (every > 0).any() else np.ones(1)
+    relative = inner.spread_out(every / of_feature)
+    relative = relative[relative > 0] if (every > 0).any() else np.ones(1)
     own = Ray(inner, of_feature, relative, none)
     alike = Ray(inner, mean, scales / mean, to_mean - shift)
     is_near = np.ptp(shift) < NEARLY_ONE

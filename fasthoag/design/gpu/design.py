@@ -65,7 +65,7 @@ class GpuDesign:
     array([3., 4.])
     """
 
-    where, has_float_products = "gpu", False
+    where, has_float_products, compression = "gpu", False, None
     can_sample = False
     n_passes = PerThread()
     native_solvers = ("cg",)
