@@ -28,7 +28,7 @@ class ReferenceDesign:
     """
 
     native_solvers = ("cg", "newton_cg")  # the algorithms in Python, as the reference
-    has_float_products = False
+    has_float_products = contracts_in_blocks = False
     where, is_given_on_device = "cpu", False
     n_passes = PerThread()
 

@@ -156,7 +156,7 @@ class ShardedDesign:
 
     xp = np
     native_solvers = ()
-    has_float_products = True
+    has_float_products, contracts_in_blocks = True, False
     where, is_given_on_device = "cpu", False
     n_passes = PerThread()
 
@@ -350,6 +350,8 @@ class ShardedRows:
     def curvature(self, loss, Z, part=TRAIN, order=2):
         loss = find_loss(loss)
         return Curvature(self.terms(loss, order, part, Z), loss.n_classes)
+
+    curvature_at = curvature
 
     def sums(self, loss, part, Z):
         return self._sum(PlacedRows.sums, loss, part, self.design.parts(Z))

@@ -65,7 +65,7 @@ class GpuDesign:
     array([3., 4.])
     """
 
-    where, has_float_products = "gpu", False
+    where, has_float_products, contracts_in_blocks = "gpu", False, False
     n_passes = PerThread()
     native_solvers = ("cg",)
 
