@@ -27,18 +27,16 @@ enum Status {
     interrupted = 6
 };
 
-// out = H d for the columns cols[0..m) of the systems, the first m of ld columns of d and out (p,
-// ld); the others are 0 and stay so. The epilogue sees finished blocks of features
+// out = H d for the columns cols[0..m) of the systems (d and out are compact, p x m); the epilogue
+// sees finished blocks of features
 template <class U>
-using ProductOf =
-    std::function<void(const int* cols, int m, int ld, const U* d, U* out, const Epilogue&)>;
+using ProductOf = std::function<void(const int* cols, int m, const U* d, U* out, const Epilogue&)>;
 
 // The product in both precisions. Loose solves run in float32: half the memory traffic and twice
 // the columns on a cache line. Without a product in float32 every solve runs in float64.
 struct Product {
     ProductOf<double> in_double;
     ProductOf<float> in_float;
-    bool is_padded;  // whether blocks may have columns beside those that are asked for: ld > m
 };
 
 // H x_c = b_c for m columns in units of K. b (p, m) holds the residuals on return; x (p, m) holds
@@ -89,28 +87,26 @@ struct CgSolve {
     Team& team;
     const CgSystems& systems;
     const ProductOf<U>& product;
-    const bool is_padded;
     const Preconditioner& pre;
     const CgLimits& limits;
     CgColumn* result;
     const int64_t p = systems.p, n_blocks = n_feature_blocks(systems.p);
-    const int m = systems.m, K = systems.K, max_ld = width_of(m);
+    const int m = systems.m, K = systems.K;
     double *const b = systems.b, *const x = systems.x;
 
-    int n = m, ld = max_ld;                // active columns; of a block, with 0s beside them
-    std::vector<int> cols = first_cols();  // numbers of the active ones
-    // (p, ld); z = P^-1 r of an inverse
+    int n = m;                             // active columns
+    std::vector<int> cols = first_cols();  // their numbers
+    // (p, n) of these columns; z = P^-1 r of an inverse
     Block<U> r = block(), d = block(), hd = block(), z = pre.inverse ? block() : nullptr;
     // xx, xd and dd are x'Px, x'Pd and d'Pd from a start at 0
     std::vector<double> rz = zeros(), xx = zeros(), xd = zeros(), dd = zeros(), alpha = zeros(),
                         beta = zeros(), dhd = zeros();
     std::vector<double> parts = zeros(n_blocks);  // sums over each block of features
-    std::vector<double> Br = zeros(pre.rank);     // B' r, (rank, ld)
+    std::vector<double> Br = zeros(pre.rank);     // B' r, (rank, n)
 
-    int width_of(int columns) const { return is_padded ? padded_width<U>(columns) : columns; }
-    Block<U> block() const { return new_block<U>(size_t(p) * max_ld); }
+    Block<U> block() const { return new_block<U>(size_t(p) * m); }
     std::vector<double> zeros(int64_t rows = 1) const {
-        return std::vector<double>(size_t(rows) * max_ld, 0.0);
+        return std::vector<double>(size_t(rows) * m, 0.0);
     }
     std::vector<int> first_cols() const {
         std::vector<int> all(m);
@@ -139,30 +135,35 @@ struct CgSolve {
     }
 
     void start() {  // r = b - H x, d = 0
-        const bool is_zero = systems.is_zero_start;
-        parallel_features(team, p, [&](int64_t, int64_t k0, int64_t k1) {
-            std::fill(d.get() + k0 * ld, d.get() + k1 * ld, U(0));
-            if (is_zero) std::fill(x + k0 * m, x + k1 * m, 0.0);
-            for (int64_t k = k0; !is_zero && k < k1; ++k)
-                for (int j = 0; j < m; ++j) d[k * ld + j] = U(x[k * m + j]);
+        if (systems.is_zero_start) {
+            parallel_features(team, p * m, [&](int64_t, int64_t k0, int64_t k1) {
+                for (int64_t k = k0; k < k1; ++k) {
+                    x[k] = 0.0;
+                    r[k] = U(b[k]);
+                    d[k] = U(0);
+                }
+            });
+            return;
+        }
+        parallel_features(team, p * m, [&](int64_t, int64_t k0, int64_t k1) {
+            for (int64_t k = k0; k < k1; ++k) d[k] = U(x[k]);
         });
-        if (!is_zero) product(cols.data(), n, ld, d.get(), hd.get(), nullptr);
-        parallel_features(team, p, [&](int64_t, int64_t k0, int64_t k1) {
-            std::fill(r.get() + k0 * ld, r.get() + k1 * ld, U(0));
-            for (int64_t k = k0; k < k1; ++k)
-                for (int j = 0; j < m; ++j)
-                    r[k * ld + j] = U(b[k * m + j] - (is_zero ? 0.0 : double(hd[k * ld + j])));
-            if (!is_zero) std::fill(d.get() + k0 * ld, d.get() + k1 * ld, U(0));
+        product(cols.data(), n, d.get(), hd.get(), nullptr);
+        parallel_features(team, p * m, [&](int64_t, int64_t k0, int64_t k1) {
+            for (int64_t k = k0; k < k1; ++k) {
+                r[k] = U(b[k] - double(hd[k]));
+                d[k] = U(0);
+            }
         });
     }
 
     void measure() {  // rz from r
         parallel_features(team, p, [&](int64_t block, int64_t k0, int64_t k1) {
-            double* s = parts.data() + block * max_ld;
+            double* s = parts.data() + block * m;
             std::fill(s, s + n, 0.0);
             for (int64_t k = k0; !pre.inverse && k < k1; ++k)
                 for (int j = 0; j < n; ++j) {
-                    const double v = r[k * ld + j], scale = pre.at(k, j);
+                    const double v = r[k * n + j], scale = pre.at(k, j);
                     s[j] += scale * v * v;
                 }
         });
@@ -172,20 +173,20 @@ struct CgSolve {
     void sum_parts(double* out) {
         for (int j = 0; j < n; ++j) {
             out[j] = 0.0;
-            for (int64_t block = 0; block < n_blocks; ++block) out[j] += parts[block * max_ld + j];
+            for (int64_t block = 0; block < n_blocks; ++block) out[j] += parts[block * m + j];
         }
         unite(out, n, K);
     }
     void finish_norms() {  // rz with what is no diagonal, from r and the diagonal's part
         if (pre.inverse) {
-            times_inverse(team, pre, p, ld, r.get(), z.get());
-            column_dots(team, p, ld, r.get(), z.get(), rz.data());
+            times_inverse(team, pre, p, n, r.get(), z.get());
+            column_dots(team, p, n, r.get(), z.get(), rz.data());
             unite(rz.data(), n, K);
             clamp(n, rz.data());
         }
         if (!pre.low_rank) return;
-        times_low_rank(team, pre, p, ld, r.get(), Br.data());
-        subtract_low_rank(pre, n, ld, K, Br.data(), rz.data());
+        times_low_rank(team, pre, p, n, r.get(), Br.data());
+        subtract_low_rank(pre, n, K, Br.data(), rz.data());
     }
 
     void test(int iteration) {  // lets go of columns that are done
@@ -210,29 +211,25 @@ struct CgSolve {
         c.length = std::sqrt(std::max(xx[j], 0.0));
         c.status = status;
         if (c.n_iter > 0) c.energy = c.energy_left(rz[j]);
-        for (int64_t k = 0; k < p; ++k) b[k * m + cols[j]] = r[k * ld + j];
+        for (int64_t k = 0; k < p; ++k) b[k * m + cols[j]] = r[k * n + j];
     }
     // takes finished columns out of r and d (and z); `keep` lists the positions that stay
     void compact(const std::vector<int>& keep) {
-        const int n_new = int(keep.size()), ld_new = width_of(n_new);
+        const int n_new = int(keep.size());
         if (n_new == n) return;
-        const auto pack = [&](auto* values, int64_t n_rows) {
-            for (int64_t k = 0; k < n_rows; ++k) {
-                for (int j = 0; j < n_new; ++j) values[k * ld_new + j] = values[k * ld + keep[j]];
-                std::fill(values + k * ld_new + n_new, values + (k + 1) * ld_new, 0);
+        for (int64_t k = 0; k < p; ++k)
+            for (int j = 0; j < n_new; ++j) {
+                r[k * n_new + j] = r[k * n + keep[j]];
+                d[k * n_new + j] = d[k * n + keep[j]];
+                if (z) z[k * n_new + j] = z[k * n + keep[j]];
             }
-        };
-        pack(r.get(), p);
-        pack(d.get(), p);
-        if (z) pack(z.get(), p);
-        pack(Br.data(), pre.rank);
-        for (int j = 0; j < n_new; ++j) cols[j] = cols[keep[j]];
-        for (auto* v : {&rz, &xx, &xd, &dd, &alpha, &beta}) {
-            for (int j = 0; j < n_new; ++j) (*v)[j] = (*v)[keep[j]];
-            std::fill(v->begin() + n_new, v->end(), 0.0);
+        for (int c = 0; c < pre.rank; ++c)
+            for (int j = 0; j < n_new; ++j) Br[c * n_new + j] = Br[c * n + keep[j]];
+        for (int j = 0; j < n_new; ++j) {
+            cols[j] = cols[keep[j]];
+            for (auto* v : {&rz, &xx, &xd, &dd, &alpha, &beta}) (*v)[j] = (*v)[keep[j]];
         }
         n = n_new;
-        ld = ld_new;
     }
 
     void turn() {  // d = P^-1 r + beta d
@@ -242,7 +239,7 @@ struct CgSolve {
         }
         parallel_features(team, p, [&](int64_t, int64_t k0, int64_t k1) {
             if (pre.n_diag > 1) return turn_by_class(k0, k1);
-            with_width(ld, [&](auto width) {
+            with_width(n, [&](auto width) {
                 constexpr int M = decltype(width)::value;
                 turn_rows<M>(k0, k1);
                 if (!pre.rank) return;
@@ -254,12 +251,12 @@ struct CgSolve {
     void turn_by_class(int64_t k0, int64_t k1) {
         for (int64_t k = k0; k < k1; ++k)
             for (int j = 0; j < n; ++j)
-                d[k * ld + j] = U(pre.diagonal[k * pre.n_diag + j % pre.n_diag]) * r[k * ld + j] +
-                                U(beta[j]) * d[k * ld + j];
+                d[k * n + j] = U(pre.diagonal[k * pre.n_diag + j % pre.n_diag]) * r[k * n + j] +
+                               U(beta[j]) * d[k * n + j];
     }
     template <int M>
     void turn_rows(int64_t k0, int64_t k1) {  // with the width known to the compiler, or M = 0
-        const int m_ = M ? M : ld;
+        const int m_ = M ? M : n;
         const U* zz = pre.inverse ? z.get() : r.get();
         U* rows = d.get();
         U local[max_width] = {};
@@ -282,17 +279,17 @@ struct CgSolve {
                 if (M)
                     for (int j = 0; j < M; ++j) taken[j] += e * sums[c * M + j];
                 else
-                    for (int j = 0; j < n; ++j) rows[k * ld + j] -= U(e * sums[c * ld + j]);
+                    for (int j = 0; j < n; ++j) rows[k * n + j] -= U(e * sums[c * n + j]);
             }
             for (int j = 0; j < M; ++j) rows[k * M + j] -= U(taken[j]);
         }
     }
 
     void multiply() {  // hd = H d and d'Hd
-        product(cols.data(), n, ld, d.get(), hd.get(), [&](int64_t block, int64_t k0, int64_t k1) {
-            double* s = parts.data() + block * max_ld;
-            std::fill(s, s + ld, 0.0);
-            block_dots(k0, k1, ld, d.get(), hd.get(), s);
+        product(cols.data(), n, d.get(), hd.get(), [&](int64_t block, int64_t k0, int64_t k1) {
+            double* s = parts.data() + block * m;
+            std::fill(s, s + n, 0.0);
+            block_dots(k0, k1, n, d.get(), hd.get(), s);
         });
     }
 
@@ -346,17 +343,17 @@ struct CgSolve {
 
     void update() {  // x += alpha d, r -= alpha hd, and the diagonal's part of the norms of r
         parallel_features(team, p, [&](int64_t block, int64_t k0, int64_t k1) {
-            double* s = parts.data() + block * max_ld;
-            std::fill(s, s + ld, 0.0);
+            double* s = parts.data() + block * m;
+            std::fill(s, s + n, 0.0);
             if (n < m || pre.n_diag > 1) return update_some(k0, k1, s);
-            with_width(ld, [&](auto width) {  // the usual case
+            with_width(n, [&](auto width) {  // the usual case
                 update_all<decltype(width)::value>(k0, k1, s);
             });
         });
     }
     template <int M>
     void update_all(int64_t k0, int64_t k1, double* s) {
-        const int m_ = M ? M : ld;
+        const int m_ = M ? M : n;
         const U *rows = d.get(), *hh = hd.get();
         U* rd = r.get();
         double local[max_width] = {}, length[max_width] = {};
@@ -364,15 +361,12 @@ struct CgSolve {
         for (int j = 0; j < M; ++j) length[j] = alpha[j];
         for (int64_t k = k0; k < k1; ++k) {
             const double scale = pre.diagonal ? pre.diagonal[k] : 1.0;
-            const double* a = M ? length : alpha.data();
             for (int j = 0; j < m_; ++j) {
-                const double v = rd[k * m_ + j] = U(rd[k * m_ + j] - a[j] * hh[k * m_ + j]);
+                const double a = M ? length[j] : alpha[j];
+                x[k * m_ + j] += a * rows[k * m_ + j];
+                const double v = rd[k * m_ + j] = U(rd[k * m_ + j] - a * hh[k * m_ + j]);
                 sums[j] += scale * v * v;
             }
-            if (m_ == m)
-                for (int j = 0; j < m_; ++j) x[k * m_ + j] += a[j] * rows[k * m_ + j];
-            else
-                for (int j = 0; j < m; ++j) x[k * m + j] += a[j] * rows[k * m_ + j];
         }
         for (int j = 0; j < M; ++j) s[j] = local[j];
     }
@@ -380,8 +374,8 @@ struct CgSolve {
         for (int64_t k = k0; k < k1; ++k)
             for (int j = 0; j < n; ++j) {
                 const double scale = pre.at(k, j);
-                x[k * m + cols[j]] += alpha[j] * d[k * ld + j];
-                const double v = r[k * ld + j] = U(r[k * ld + j] - alpha[j] * hd[k * ld + j]);
+                x[k * m + cols[j]] += alpha[j] * d[k * n + j];
+                const double v = r[k * n + j] = U(r[k * n + j] - alpha[j] * hd[k * n + j]);
                 s[j] += scale * v * v;
             }
     }
@@ -389,15 +383,14 @@ struct CgSolve {
     // invariant: r = b - H x up to rounding; rarely, since each time costs conjugacy (every 50:
     // 13-49 % more steps)
     void refresh() {
-        Block<U> now = new_block<U>(size_t(p) * ld);
-        std::fill(now.get(), now.get() + p * ld, U(0));
+        Block<U> now = new_block<U>(size_t(p) * n);
         for (int64_t k = 0; k < p; ++k)
-            for (int j = 0; j < n; ++j) now[k * ld + j] = U(x[k * m + cols[j]]);
-        product(cols.data(), n, ld, now.get(), hd.get(), nullptr);
+            for (int j = 0; j < n; ++j) now[k * n + j] = U(x[k * m + cols[j]]);
+        product(cols.data(), n, now.get(), hd.get(), nullptr);
         if (team.is_stopped) return;
         for (int64_t k = 0; k < p; ++k)
             for (int j = 0; j < n; ++j)
-                r[k * ld + j] = U(b[k * m + cols[j]] - double(hd[k * ld + j]));
+                r[k * n + j] = U(b[k * m + cols[j]] - double(hd[k * n + j]));
         const std::vector<double> rz_kept(rz.begin(), rz.begin() + n);
         measure();
         for (int j = 0; j < n; ++j) beta[j] *= rz[j] / rz_kept[j];
@@ -432,11 +425,9 @@ inline void cg(Team& team, const CgSystems& systems, const Product& product,
         is_loose &= bb[j] == 0.0 || (limits.tol[j] >= float_limit * std::sqrt(norms[j]) &&
                                      bb[j] > 1e-40 && bb[j] < 1e40);
     if (is_loose && fits_float(pre, systems.p))
-        CgSolve<float>{team, systems, product.in_float, product.is_padded, pre, limits, result}
-            .run();
+        CgSolve<float>{team, systems, product.in_float, pre, limits, result}.run();
     else
-        CgSolve<double>{team, systems, product.in_double, product.is_padded, pre, limits, result}
-            .run();
+        CgSolve<double>{team, systems, product.in_double, pre, limits, result}.run();
 }
 
 }  // namespace fh

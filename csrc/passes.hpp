@@ -86,8 +86,7 @@ private:
     size_t capacity_ = 0;
 };
 
-// block, first row, end row, z = x V of these rows (n, m_in), r (n, m_out) to fill. The rows of a
-// block may come in several calls, in their order
+// block, first row, end row, z = x V of these rows (n, m_in), r (n, m_out) to fill
 template <class U>
 using RowFunction = std::function<void(int64_t, int64_t, int64_t, const U*, U*)>;
 using Epilogue = std::function<void(
@@ -161,14 +160,6 @@ struct Pass {
     }
 };
 
-// Rows of a block that are gathered, and scattered again before the next ones: their entries of
-// [V | G] stay in L1. 70,000 x 20,000 with 50 entries a row, one column, 64 / 16 / 8
-// rows: 9.8, 9.4, 8.5 ms; wider blocks take the same time.
-inline int64_t rows_at_once(const Matrix& X) {
-    const int64_t per_row = X.rows.n_stored() / std::max<int64_t>(1, X.n_rows());
-    return std::clamp<int64_t>(512 / (per_row + 1), 8, 64);
-}
-
 template <class U>
 void gather_only(const Pass<U>& pass, Team& team) {
     parallel_chunks(team, pass.n_chunks, [&](int64_t c) {
@@ -186,7 +177,7 @@ void in_fused_form(const Pass<U>& pass, Team& team, const Epilogue& epilogue) {
     Matrix& X = pass.X;
     const int64_t p = pass.p(), q = X.n_coef(), B = X.block_rows(), n_chunks = pass.n_chunks;
     const int m_in = pass.m_in, m_out = pass.m_out;
-    const int64_t ld = m_in + m_out, n_at_once = rows_at_once(X);
+    const int64_t ld = m_in + m_out;
     const U one = pass.one(), *V = pass.V;
     U *out = pass.out, *P = X.scratch<U>(size_t(n_chunks) * q * ld);
     parallel_chunks(team, n_chunks, [&](int64_t c) {
@@ -196,17 +187,14 @@ void in_fused_form(const Pass<U>& pass, Team& team, const Epilogue& epilogue) {
             for (int j = 0; j < m_out; ++j) own[k * ld + m_in + j] = U(0);
         }
         std::vector<U> Z(size_t(B) * std::max(1, m_in)), R(size_t(B) * m_out);
-        for_blocks(X, team, c, n_chunks, [&](int64_t b, int64_t begin, int64_t end) {
-            for (int64_t i0 = begin; i0 < end; i0 += n_at_once) {
-                const int64_t i1 = std::min(i0 + n_at_once, end);
-                pass.gather(i0, i1, own, ld, Z.data());
-                pass.f(b, i0, i1, Z.data(), R.data());
-                X.rows.scatter(m_out, pass.is_squared, i0, i1, R.data(), m_out, own + m_in, ld);
-                if (X.has_intercept)
-                    for (int64_t i = 0; i < i1 - i0; ++i)
-                        for (int j = 0; j < m_out; ++j)
-                            own[p * ld + m_in + j] += one * R[i * m_out + j];
-            }
+        for_blocks(X, team, c, n_chunks, [&](int64_t b, int64_t i0, int64_t i1) {
+            pass.gather(i0, i1, own, ld, Z.data());
+            pass.f(b, i0, i1, Z.data(), R.data());
+            X.rows.scatter(m_out, pass.is_squared, i0, i1, R.data(), m_out, own + m_in, ld);
+            if (X.has_intercept)
+                for (int64_t i = 0; i < i1 - i0; ++i)
+                    for (int j = 0; j < m_out; ++j)
+                        own[p * ld + m_in + j] += one * R[i * m_out + j];
         });
     });
     if (team.is_stopped) return;
@@ -368,31 +356,25 @@ inline void loss_grad(Matrix& X, Team& team, const RowData& rows, const Loss& lo
     }
 }
 
-// Columns of a block for m that a product takes: 0s beside them where that saves time. A row that
-// is no cache line costs two, and a group of 13 to 15 columns in float32 is two instructions. 20
-// newsgroups, ms: float64 7 / 8 / 15 / 16 columns 3.9, 3.8, 8.2, 8.0; float32 11 / 12 / 13 / 14 /
-// 15 / 16 columns 4.3, 3.3, 4.1, 4.4, 5.6, 3.5
+// out (n_coef, m) = X' (c * (X V)); column j uses curvature column fold[j] of C (n, n_folds). With
+// K > 1 classes the columns come in units of K, C is (n, n_folds K) of s p, and c * is the
+// curvature of the multinomial loss.
 template <class U>
-int padded_width(int m) {
-    if (sizeof(U) == sizeof(float)) return m > 8 ? (m + 3) / 4 * 4 : m;
-    return m % 8 == 7 ? m + 1 : m;
-}
-
-// out (n_coef, ld) = X' (c * (X V)) for the first m of ld columns, 0 in the others, which are 0 in
-// V; column j uses curvature column fold[j] of C (n, n_folds). With K > 1 classes the columns come
-// in units of K, C is (n, n_folds K) of s p, and c * is the curvature of the multinomial loss.
-template <class U>
-void hvp(Matrix& X, Team& team, const double* C, int n_folds, int K, const int* fold, int m, int ld,
+void hvp(Matrix& X, Team& team, const double* C, int n_folds, int K, const int* fold, int m,
          const U* V, U* out, const Epilogue& epilogue = nullptr) {
     apply<U>(
-        X, team, V, ld, ld, out,
+        X, team, V, m, m, out,
         [&](int64_t, int64_t i0, int64_t i1, const U* z, U* r) {
-            for (int64_t i = i0; i < i1; ++i, z += ld, r += ld) {
-                for (int j = 0; K > 1 && j < m; j += K)
-                    Softmax::curve(K, C + (i * n_folds + fold[j]) * K, z + j, r + j);
-                for (int j = 0; K == 1 && j < m; ++j) r[j] = U(C[i * n_folds + fold[j]]) * z[j];
-                for (int j = m; j < ld; ++j) r[j] = U(0);
+            if (K > 1) {
+                for (int64_t i = i0; i < i1; ++i)
+                    for (int j = 0; j < m; j += K)
+                        Softmax::curve(K, C + (i * n_folds + fold[j]) * K, z + (i - i0) * m + j,
+                                       r + (i - i0) * m + j);
+                return;
             }
+            for (int64_t i = i0; i < i1; ++i)
+                for (int j = 0; j < m; ++j)
+                    r[(i - i0) * m + j] = U(C[i * n_folds + fold[j]]) * z[(i - i0) * m + j];
         },
         false, epilogue);
 }

@@ -103,12 +103,12 @@ inline void clamp(int m, double* out) {
     for (int j = 0; j < m; ++j) out[j] = out[j] < 0.0 ? 0.0 : out[j];
 }
 
-// out[j] -= |B' r_j|^2 of the unit, for the first m of ld columns
-inline void subtract_low_rank(const Preconditioner& pre, int m, int ld, int K, const double* Br,
+// out[j] -= |B' r_j|^2 of the unit
+inline void subtract_low_rank(const Preconditioner& pre, int m, int K, const double* Br,
                               double* out) {
     std::vector<double> taken(m, 0.0);
     for (int c = 0; c < pre.rank; ++c)
-        for (int j = 0; j < m; ++j) taken[j] += Br[c * ld + j] * Br[c * ld + j];
+        for (int j = 0; j < m; ++j) taken[j] += Br[c * m + j] * Br[c * m + j];
     unite(taken.data(), m, K);
     for (int j = 0; j < m; ++j) out[j] -= taken[j];
     clamp(m, out);
@@ -140,7 +140,7 @@ inline void squared_norms(Team& team, const Preconditioner& pre, int64_t p, int 
     if (!pre.low_rank) return;
     std::vector<double> Br(size_t(pre.rank) * m);
     times_low_rank(team, pre, p, m, r, Br.data());
-    subtract_low_rank(pre, m, m, K, Br.data(), out);
+    subtract_low_rank(pre, m, K, Br.data(), out);
 }
 
 // z (p, m) = P^-1 r

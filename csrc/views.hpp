@@ -52,9 +52,8 @@ struct Stacked {  // parts on top of each other, each of any kind; what it point
 
 // Entries that a gather looks ahead. With a block of 8 to 64 MB (1e6 features, Zipf) 64 against 16
 // takes 0.64, 0.65, 0.72, 0.9 of the time for 1, 3, 5, 8 columns, and no prefetch at all 1.2; with
-// one of 1 to 8 MB (20 newsgroups) 0.85 to 0.9. In a block that L2 holds nothing is to be fetched:
-// looking ahead costs a tenth of the time there.
-constexpr int64_t prefetch_distance = 64, near_bytes = 1 << 20;
+// one of 1 to 8 MB (20 newsgroups) 0.85 to 0.9; where the block is in L2 it makes no difference.
+constexpr int64_t prefetch_distance = 64;
 // columns that one call of gather or scatter handles: those of one cache line
 template <class U>
 constexpr int max_group = 64 / sizeof(U);
@@ -64,8 +63,7 @@ constexpr int max_group = 64 / sizeof(U);
 template <int M, bool is_squared, class U, class T, class I>
 FH_CLONES void gather(const Csr<T, I>& X, int64_t i0, int64_t i1, const U* V, int64_t ldv, U* Z,
                       int64_t ldz) {
-    const bool is_near = X.n_cols * ldv * int64_t(sizeof(U)) <= near_bytes;
-    const int64_t last = is_near ? 0 : X.indptr[X.n_rows];  // where looking ahead ends
+    const int64_t last = X.indptr[X.n_rows];
     constexpr int n_chains =
         M == 1   ? 4
         : M <= 4 ? 2

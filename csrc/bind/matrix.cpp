@@ -106,7 +106,7 @@ Array<U> product(PyMatrix& X, const Doubles& C, const Array<U>& V, int n_classes
     const double* c = C.data();
     const U* v = V.data();
     run(n_threads,
-        [&](Team& team) { hvp<U>(X, team, c, n_folds, n_classes, fold.data(), m, m, v, o); });
+        [&](Team& team) { hvp<U>(X, team, c, n_folds, n_classes, fold.data(), m, v, o); });
     return out;
 }
 

@@ -92,22 +92,22 @@ void read(const py::object& given, int64_t rows, int64_t cols, U* out, const cha
 // `product(columns, d)` gives the data's part of H d for these columns
 template <class U, class Call>
 ProductOf<U> called_product_in(Team& team, int64_t p, const Call& product) {
-    return [&team, p, product](const int* cols, int m, int, const U* d, U* out,
-                               const Epilogue& epilogue) {
-        {
-            py::gil_scoped_acquire acquire;
-            read(product(numbers_of(cols, m), block_of(d, p, m)), p, m, out,
-                 "a product must have the shape of its block");
-        }
-        if (epilogue) parallel_features(team, p, epilogue);
-    };
+    return
+        [&team, p, product](const int* cols, int m, const U* d, U* out, const Epilogue& epilogue) {
+            {
+                py::gil_scoped_acquire acquire;
+                read(product(numbers_of(cols, m), block_of(d, p, m)), p, m, out,
+                     "a product must have the shape of its block");
+            }
+            if (epilogue) parallel_features(team, p, epilogue);
+        };
 }
 
 // In float32 too where the products of the other side take such blocks and return them
 template <class Call>
 Product called_product(Team& team, int64_t p, bool has_floats, const Call& product) {
     return {called_product_in<double>(team, p, product),
-            has_floats ? called_product_in<float>(team, p, product) : nullptr, false};
+            has_floats ? called_product_in<float>(team, p, product) : nullptr};
 }
 
 // RowSpace by an object with its operations as methods: `start` and `evaluate` return an object
