@@ -10,7 +10,7 @@ import problems
 import scipy.sparse
 from compression_cases import compression
 from kernel_cases import kernels
-from pass_cases import cores, linear, memory, passes, reader, start_up, structure
+from pass_cases import cores, linear, memory, passes, reader, start_up, structure, tall
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from search_cases import errors, valleys
@@ -469,6 +469,7 @@ CASES = {
     "cores": cores,
     "structure": structure,
     "memory": memory,
+    "tall": tall,
     "linear": linear,
     "reader": reader,
     "start-up": start_up,

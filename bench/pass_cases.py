@@ -204,10 +204,26 @@ def memory(options):
     X, y = problems.zipf(nnz // 100, 10_000 if options.quick else 100_000)
     arrays = {"data": X.data, "indices": X.indices, "indptr": X.indptr, "shape": X.shape, "y": y}
     n_bytes = X.data.nbytes + X.indices.nbytes + X.indptr.nbytes
+    del X, y
+    yield from time_peaks(arrays, n_bytes, "peak_over_csr", {"rows": nnz // 100}, options)
+
+
+def tall(options):
+    """Peak resident memory of 5-fold tuning beyond a dense matrix of many rows and 4 columns, as a
+    multiple of its bytes (`peak_over_X`), each contender in a process of its own. Criterion and gap
+    as of `memory`."""
+    n, rng = (20_000 if options.quick else 10**6), np.random.default_rng(0)
+    X = rng.normal(size=(n, 4))
+    y = np.where(X @ [1, -1, 0.5, 0] + 2 * rng.normal(size=n) > 0, 1.0, -1.0)
+    arrays = {"X": X, "y": y}
+    yield from time_peaks(arrays, X.nbytes, "peak_over_X", {"rows": n}, options)
+
+
+def time_peaks(arrays, n_bytes, name_of_ratio, settings, options):
+    """The records of what every contender needs of memory beyond a matrix of so many bytes."""
     with tempfile.TemporaryDirectory() as folder:
-        for name, array in arrays.items():
-            np.save(Path(folder, name + ".npy"), array)
-        del X, y, arrays  # the children bring their own
+        for name in list(arrays):
+            np.save(Path(folder, name + ".npy"), arrays.pop(name))  # the children bring their own
 
         def child(name):
             done = subprocess.run(
@@ -223,19 +239,14 @@ def memory(options):
             "fasthoag, low_memory": ALL,
             "scikit-learn LogisticRegressionCV": 1,
         }
-        records, results = alternate(
-            [
-                Contender(name, lambda name=name: child(name), n, settings={"rows": nnz // 100})
-                for name, n in names.items()
-            ],
-            options.repeats or 1,
-            has_own_clock=True,
-        )
+        contenders = [
+            Contender(name, lambda name=name: child(name), n, settings=settings)
+            for name, n in names.items()
+        ]
+        records, results = alternate(contenders, options.repeats or 1, has_own_clock=True)
     for record, found in zip(records, results, strict=False):
-        record |= found | {
-            "extra": {"csr_bytes": n_bytes, "peak_over_csr": found["extra"]["peak_bytes"] / n_bytes}
-            | found["extra"]
-        }
+        ratio = {name_of_ratio: found["extra"]["peak_bytes"] / n_bytes, "bytes": n_bytes}
+        record |= found | {"extra": ratio | found["extra"]}
     yield from add_ratios(records, 0)
 
 

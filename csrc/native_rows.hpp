@@ -15,8 +15,9 @@ struct NativeRows final : RowSpace {
     const int* fold;  // (m) which column of the row weights
     double* Z;        // (n, m) current predictions
     const int64_t n = X.n_rows();
-    Block<double> z1;  // (n, a) those of the trial; before it the current ones of its columns
-    Block<double> curvature;  // (n, a)
+    // (n, a) of the active columns, which only become fewer: their curvature, and once the trial is
+    // known its predictions
+    Block<double> z1;
     std::vector<int> unit_of;
     std::vector<double> between;  // (n, K)
 
@@ -35,7 +36,6 @@ struct NativeRows final : RowSpace {
     }
     void evaluate(const std::vector<int>& columns, const double* w, LossSums sums,
                   double* grad) override {
-        curvature.reset();
         loss_grad(X, team, rows, loss, train_part, folds(columns).data(), int(columns.size()), w,
                   sums, grad, z1.get());
     }
@@ -44,14 +44,12 @@ struct NativeRows final : RowSpace {
     }
     Product curve(const std::vector<int>& columns) override {
         const int a = int(columns.size()), K = loss.n_classes;
-        if (!z1) z1 = new_block<double>(size_t(n) * a);  // columns only become fewer
-        curvature = new_block<double>(size_t(n) * a);
-        take_columns(team, n, m, columns, 1.0, Z, z1.get());
-        row_terms(team, rows, loss, 2, train_part, folds(columns).data(), a, z1.get(),
-                  curvature.get());
+        if (!z1) z1 = new_block<double>(size_t(n) * a);
+        row_terms(team, rows, loss, 2, train_part, folds(columns).data(), a, Z, z1.get(),
+                  columns.data(), m);
         unit_of.resize(a);
         for (int j = 0; j < a; ++j) unit_of[j] = j / K;
-        return data_product(X, team, curvature.get(), a / K, K, unit_of.data());
+        return data_product(X, team, z1.get(), a / K, K, unit_of.data());
     }
     double sum_along(const std::vector<int>& columns, int j, double t) override {
         const int a = int(columns.size()), K = loss.n_classes, f = columns[j];

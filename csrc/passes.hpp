@@ -420,12 +420,13 @@ FH_CLONES inline void add_outer_product(int k, int stride, double c, const doubl
 
 // M (n_folds, k, k) with M_f = sum_i (A_if + B_if x_i q_f) (x_i u_a) (x_i u_b), where column a *
 // n_folds + f of U (n_coef, k n_folds) is u_a of fold f. The contraction of the outer Hessian. A
-// may be null, and so may B and Q (n_coef, n_folds) together. With K > 1 classes every column is K
+// may be null, and so may B and Q (n_coef, n_folds) together; they are read block by block, and may
+// be made so. With K > 1 classes every column is K
 // of them, A and B are of the form s p, and the second and third derivatives of the multinomial
 // loss take the place of the products: the covariance of u_a and u_b under p, and the third central
 // moment of q, u_a, u_b.
-inline void contract(Matrix& X, Team& team, const double* A, const double* B, const double* Q,
-                     const double* U, int n_folds, int k, int K, double* M) {
+inline void contract(Matrix& X, Team& team, const RowTerms* A_of, const RowTerms* B_of,
+                     const double* Q, const double* U, int n_folds, int k, int K, double* M) {
     const int F = n_folds, m_u = k * F * K, m = m_u + (Q ? F * K : 0);
     const int64_t q = X.n_coef(), n_blocks = X.n_blocks();
     std::vector<double> V;
@@ -443,9 +444,12 @@ inline void contract(Matrix& X, Team& team, const double* A, const double* B, co
     apply<double>(X, team, all, m, 0, nullptr,
                   [&](int64_t b, int64_t i0, int64_t i1, const double* z, double*) {
                       double* part = parts.data() + b * size;
+                      thread_local std::vector<double> a_block, b_block;
+                      const double* A = A_of ? A_of->block(i0, i1, a_block) : nullptr;
+                      const double* B = B_of ? B_of->block(i0, i1, b_block) : nullptr;
                       if (K > 1) {
                           std::vector<double> centred(size_t(k) * K);
-                          for (int64_t i = i0; i < i1; ++i, z += m)
+                          for (int64_t i = 0; i < i1 - i0; ++i, z += m)
                               for (int f = 0; f < F; ++f)
                                   for (int third = 0; third < (Q ? 2 : 1); ++third) {
                                       if (!(third ? B : A)) continue;
@@ -474,7 +478,7 @@ inline void contract(Matrix& X, Team& team, const double* A, const double* B, co
                                   }
                           return;
                       }
-                      for (int64_t i = i0; i < i1; ++i, z += m)
+                      for (int64_t i = 0; i < i1 - i0; ++i, z += m)
                           for (int f = 0; f < n_folds; ++f) {
                               double c = A ? A[i * n_folds + f] : 0.0;
                               if (Q) c += B[i * n_folds + f] * z[m_u + f];

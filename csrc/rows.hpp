@@ -102,45 +102,79 @@ inline void spread(const double* y, int64_t i0, int64_t i1, int m, std::vector<d
 
 // s * (derivative of the loss of this order) at predictions Z (n, m), in the rows of a part.
 // Reads no X. Of the multinomial loss orders 2 and 3 are s p, from which all that is needed of them
-// follows.
+// follows. Here of rows i0..i1, with the Z of these.
+inline void terms_of_block(const RowData& rows, const Loss& loss, int order, uint8_t part,
+                           const int* fold, int m, int64_t i0, int64_t i1, const double* Z,
+                           double* out) {
+    const int K = loss.n_classes;
+    if (K > 1) {
+        const Softmax::Target target(K, loss.a);
+        for (int64_t i = i0; i < i1; ++i)
+            for (int j = 0; j < m; j += K) {
+                const double *z = Z + (i - i0) * m + j, w = rows.at(i, fold[j], part);
+                double* o = out + (i - i0) * m + j;
+                if (order == 0) {
+                    const double v = Softmax::value(K, rows.y[i], z, loss.a, o);
+                    for (int e = 0; e < K; ++e) o[e] = e == 0 && w != 0.0 ? w * v : 0.0;
+                    continue;
+                }
+                Softmax::probabilities(K, z, o);
+                if (order == 1) target.subtract_from(K, rows.y[i], o);
+                for (int e = 0; e < K; ++e) o[e] = w != 0.0 ? w * o[e] : 0.0;
+            }
+        return;
+    }
+    thread_local std::vector<double> yy;
+    spread(rows.y, i0, i1, m, yy);
+    loss.derivative(order, (i1 - i0) * m, yy.data(), Z, out);
+    for (int64_t i = i0; i < i1; ++i)
+        for (int j = 0; j < m; ++j, ++out) {
+            const double w = rows.at(i, fold[j], part);
+            *out = w != 0.0 ? w * *out : 0.0;
+        }
+}
+
+// out (n, m) from Z (n, m), or from the listed columns of Z (n, ld)
 inline void row_terms(Team& team, const RowData& rows, const Loss& loss, int order, uint8_t part,
-                      const int* fold, int m, const double* Z, double* out) {
+                      const int* fold, int m, const double* Z, double* out,
+                      const int* columns = nullptr, int ld = 0) {
     const int64_t n = rows.n_rows;
-    const double* y = rows.y;
     const int64_t B = 256, n_blocks = (n + B - 1) / B,
                   n_chunks = n * m < 16384 ? 1 : team.n_threads;
     parallel_chunks(team, n_chunks, [&](int64_t c) {
-        std::vector<double> yy;
-        const int K = loss.n_classes;
-        const Softmax::Target target(K, loss.a);
+        std::vector<double> some;
         for (int64_t b = n_blocks * c / n_chunks; b < n_blocks * (c + 1) / n_chunks; ++b) {
             const int64_t i0 = b * B, i1 = std::min(n, i0 + B);
-            if (K > 1) {
+            const double* z = Z + i0 * m;
+            if (columns) {
+                some.resize(size_t(B) * m);
                 for (int64_t i = i0; i < i1; ++i)
-                    for (int j = 0; j < m; j += K) {
-                        double* o = out + i * m + j;
-                        const double w = rows.at(i, fold[j], part);
-                        if (order == 0) {
-                            const double v = Softmax::value(K, y[i], Z + i * m + j, loss.a, o);
-                            for (int e = 0; e < K; ++e) o[e] = e == 0 && w != 0.0 ? w * v : 0.0;
-                            continue;
-                        }
-                        Softmax::probabilities(K, Z + i * m + j, o);
-                        if (order == 1) target.subtract_from(K, y[i], o);
-                        for (int e = 0; e < K; ++e) o[e] = w != 0.0 ? w * o[e] : 0.0;
-                    }
-                continue;
+                    for (int j = 0; j < m; ++j) some[(i - i0) * m + j] = Z[i * ld + columns[j]];
+                z = some.data();
             }
-            spread(y, i0, i1, m, yy);
-            loss.derivative(order, (i1 - i0) * m, yy.data(), Z + i0 * m, out + i0 * m);
-            for (int64_t i = i0; i < i1; ++i)
-                for (int j = 0; j < m; ++j) {
-                    const double w = rows.at(i, fold[j], part);
-                    out[i * m + j] = w != 0.0 ? w * out[i * m + j] : 0.0;
-                }
+            terms_of_block(rows, loss, order, part, fold, m, i0, i1, z, out + i0 * m);
         }
     });
 }
+
+// Terms of all rows: values (n, m), or what they are made of, block by block: predictions Z (n, m).
+struct RowTerms {
+    int m = 0;
+    const double* values = nullptr;  // or null
+    const RowData* rows = nullptr;
+    const Loss* loss = nullptr;
+    int order = 0;
+    uint8_t part = train_part;
+    const int* fold = nullptr;
+    const double* Z = nullptr;
+
+    const double* block(int64_t i0, int64_t i1, std::vector<double>& room) const {
+        if (values) return values + i0 * m;
+        room.resize(size_t(i1 - i0) * m);
+        terms_of_block(*rows, *loss, order, part, fold, m, i0, i1, Z + i0 * m, room.data());
+        return room.data();
+    }
+};
 
 // sums (m) of s * loss over the rows of a part, from predictions Z (n, m). Reads no X.
 inline void loss_sum(Team& team, const RowData& rows, const Loss& loss, uint8_t part,

@@ -60,8 +60,8 @@ class Matrix:
     def rmatvec(self, R: _Doubles, n_threads: int) -> _Doubles: ...
     def contract(
         self,
-        A: _Doubles | None,
-        B: _Doubles | None,
+        A: Terms | None,
+        B: Terms | None,
         Q: _Doubles | None,
         U: _Doubles,
         n_classes: int,
@@ -103,6 +103,12 @@ class Rows:
     ) -> LossGrad: ...
     def terms(self, loss: Loss, order: int, part: int, Z: _Doubles, n_threads: int) -> _Doubles: ...
     def sums(self, loss: Loss, part: int, Z: _Doubles, n_threads: int) -> _Doubles: ...
+
+class Terms:
+    @overload
+    def __init__(self, values: _Doubles) -> None: ...
+    @overload
+    def __init__(self, rows: Rows, loss: Loss, order: int, part: int, Z: _Doubles) -> None: ...
 
 class Preconditioner:
     def __init__(

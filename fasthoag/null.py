@@ -42,8 +42,7 @@ def best_intercepts(inner):
     if inner.units.n_classes > 1:
         return log_shares(inner)
     rows, loss = inner.rows, inner.loss
-    weight, y = row_weights(rows), rows.y
-    start, spread = first_guess(loss, y, weight)
+    start, spread = first_guess(loss, rows.y, row_weights(rows))
 
     def sums(order, b):
         terms = rows.terms(loss, order, TRAIN, rows.at_constant(b))
@@ -77,7 +76,9 @@ def best_intercepts(inner):
 def sums_and_sizes(block, terms):
     """Sums of columns and of their absolute values, (2, m)."""
     xp = block.xp
-    return xp.stack([xp.sum(terms, axis=0), xp.sum(xp.abs(terms), axis=0)])
+    # a column at a time: absolute values of all would be one more array of every row and fold
+    sizes = [xp.sum(xp.abs(terms[:, j])) for j in range(terms.shape[1])]
+    return xp.stack([xp.sum(terms, axis=0), xp.stack(sizes)])
 
 
 def row_weights(rows):

@@ -254,6 +254,28 @@ def test_contract_matches_numpy(case, which):
         assert_near(result, expected, message=f"k={k}")
 
 
+@pytest.mark.parametrize("loss", ["logistic", "multinomial"])
+def test_contract_takes_curvatures_or_what_they_are_made_of(case, loss):
+    design, _, rng = case
+    loss = find_loss(loss, n_classes=2) if loss == "multinomial" else find_loss(loss)
+    m = N_FOLDS * loss.n_classes
+    y = rng.integers(0, 2, N_ROWS) * 1.0 if loss.n_classes > 1 else rng.choice([-1.0, 1.0], N_ROWS)
+    mask = rng.integers(0, 4, (N_ROWS, N_FOLDS)).astype(np.uint8)
+    rows, (_, Z) = design.place(y, mask=mask), rows_block(design, rng, m)
+    (_, U), (_, Q) = block(design, rng, 2 * m), block(design, rng, m)
+    second, third = (
+        [find(loss, Z, part, order) for part, order in ((HELD_OUT, 2), (TRAIN, 3))]
+        for find in (rows.curvature, rows.curvature_at)
+    )
+    for a, b, adjoint in (
+        ((second[0], third[0]), (None, None), None),
+        ((None, None), (second[1], third[1]), Q),
+        ((second[0], third[0]), (second[1], third[1]), Q),
+    ):
+        found, expected = (design.contract(a[k], b[k], adjoint, U) for k in (1, 0))
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_a_pass_is_counted_once_whatever_the_number_of_columns(case):
     design, _, rng = case
     rows, n = design.place(np.ones(N_ROWS)), 0
@@ -779,6 +801,7 @@ def test_strided_blocks_are_as_good_as_contiguous_ones():
 
 SQUARED, SOFTMAX = find_loss("squared").native, find_loss("multinomial", n_classes=2).native
 OF_47 = _core.Rows(np.ones(47), None, np.ones((47, 2), np.uint8), None)
+TERMS = _core.Terms(np.ones((47, 2)))
 
 
 @pytest.mark.parametrize(
@@ -806,9 +829,12 @@ OF_47 = _core.Rows(np.ones(47), None, np.ones((47, 2), np.uint8), None)
         lambda X: OF_47.terms(SOFTMAX, 1, TRAIN, np.ones((47, 3)), 1),
         lambda X: OF_47.sums(SQUARED, TRAIN, np.ones((46, 1)), 1),
         lambda X: OF_47.sums(SOFTMAX, TRAIN, np.ones((47, 3)), 1),
-        lambda X: X.contract(np.ones((47, 2)), None, None, np.ones((13, 3)), 1, 1),
-        lambda X: X.contract(np.ones((47, 1)), np.ones((47, 1)), None, np.ones((13, 1)), 1, 1),
+        lambda X: X.contract(TERMS, None, None, np.ones((13, 3)), 1, 1),
+        lambda X: X.contract(TERMS, TERMS, None, np.ones((13, 2)), 1, 1),
         lambda X: X.contract(None, None, None, np.ones((13, 1)), 1, 1),
+        lambda X: X.contract(_core.Terms(np.ones((46, 2))), None, None, np.ones((13, 2)), 1, 1),
+        lambda X: _core.Terms(OF_47, SQUARED, 2, TRAIN, np.ones((46, 1))),
+        lambda X: _core.Terms(OF_47, SOFTMAX, 2, TRAIN, np.ones((47, 3))),
     ],
 )
 def test_kernels_refuse_blocks_of_another_shape(call):

@@ -121,17 +121,42 @@ Doubles each_column(PyMatrix& X, const Doubles& in, int64_t n_out, int n_threads
     return out;
 }
 
-Doubles contraction(PyMatrix& X, const MaybeDoubles& A, const MaybeDoubles& B,
-                    const MaybeDoubles& Q, const Doubles& U, int n_classes, int n_threads) {
+// What rows carry beside X in a contraction: an array, or what it would be made of
+struct PyTerms {
+    Doubles values;  // or the predictions
+    std::optional<PyRows> rows;
+    Loss loss;
+    int order = 0, part = 0;
+    std::vector<int> fold;
+
+    RowTerms view() const {
+        const int m = int(values.shape(1));
+        if (!rows) return {m, values.data()};
+        return {m, nullptr, &*rows, &loss, order, uint8_t(part), fold.data(), values.data()};
+    }
+};
+
+PyTerms terms_of_values(const Doubles& values) {
+    require(values.ndim() == 2, "terms must be (n_rows, n_columns)");
+    return {values, {}, {}, 0, 0, {}};
+}
+
+PyTerms terms_at(const PyRows& rows, const Loss& loss, int order, int part, const Doubles& Z) {
+    require(Z.ndim() == 2 && Z.shape(0) == rows.n_rows, "Z must have one row a row");
+    return {Z,     rows, loss,
+            order, part, fold_of_columns(int(Z.shape(1)), loss.n_classes, rows.n_folds)};
+}
+
+Doubles contraction(PyMatrix& X, const PyTerms* A, const PyTerms* B, const MaybeDoubles& Q,
+                    const Doubles& U, int n_classes, int n_threads) {
     X.check_coef(U, "U must have one row a coefficient");
     require((A || B) && bool(B) == bool(Q), "A or B must be given; B and Q go together");
-    require(n_classes > 0 && (A ? A : B)->ndim() == 2,
-            "A and B must have n_classes columns a fold");
-    const int64_t n_columns = (A ? A : B)->shape(1);
-    for (const auto* one : {&A, &B})
-        if (*one) {
-            X.check_rows(**one, "A and B must have one row a row");
-            require((*one)->shape(1) == n_columns, "A and B must have a column a fold");
+    require(n_classes > 0, "n_classes must be positive");
+    const int64_t n_columns = (A ? A : B)->values.shape(1);
+    for (const auto* one : {A, B})
+        if (one) {
+            X.check_rows(one->values, "A and B must have one row a row");
+            require(one->values.shape(1) == n_columns, "A and B must have a column a fold");
         }
     const int n_folds = int(n_columns) / n_classes,
               k = int(U.shape(1)) / std::max(1, n_folds * n_classes);
@@ -143,9 +168,11 @@ Doubles contraction(PyMatrix& X, const MaybeDoubles& A, const MaybeDoubles& B,
     }
     Doubles out(std::vector<py::ssize_t>{n_folds, k, k});
     double* o = out.mutable_data();
-    const double *a = A ? A->data() : nullptr, *b = B ? B->data() : nullptr,
-                 *q = Q ? Q->data() : nullptr, *u = U.data();
-    run(n_threads, [&](Team& team) { contract(X, team, a, b, q, u, n_folds, k, n_classes, o); });
+    const RowTerms a = A ? A->view() : RowTerms{}, b = B ? B->view() : RowTerms{};
+    const double *q = Q ? Q->data() : nullptr, *u = U.data();
+    run(n_threads, [&](Team& team) {
+        contract(X, team, A ? &a : nullptr, B ? &b : nullptr, q, u, n_folds, k, n_classes, o);
+    });
     return out;
 }
 
@@ -170,6 +197,10 @@ void bind_matrix(py::module_& m) {
           py::arg("n_threads"));
     m.def("add_to", &add_to<double>, py::arg("total").noconvert(), py::arg("part").noconvert(),
           py::arg("n_threads"));
+    py::class_<PyTerms>(m, "Terms")
+        .def(py::init(&terms_of_values), py::arg("values").noconvert())
+        .def(py::init(&terms_at), py::arg("rows"), py::arg("loss"), py::arg("order"),
+             py::arg("part"), py::arg("Z").noconvert());
     py::class_<PyMatrix>(m, "Matrix")
         .def(py::init(&from_csr), py::arg("indptr").noconvert(), py::arg("indices").noconvert(),
              py::arg("data").noconvert(), py::arg("n_cols"), py::arg("has_intercept"),
@@ -216,7 +247,6 @@ void bind_matrix(py::module_& m) {
                 return each_column(X, R, X.n_coef(), n_threads, rmatvec);
             },
             py::arg("R").noconvert(), py::arg("n_threads"))
-        .def("contract", &contraction, py::arg("A").noconvert(), py::arg("B").noconvert(),
-             py::arg("Q").noconvert(), py::arg("U").noconvert(), py::arg("n_classes"),
-             py::arg("n_threads"));
+        .def("contract", &contraction, py::arg("A"), py::arg("B"), py::arg("Q").noconvert(),
+             py::arg("U").noconvert(), py::arg("n_classes"), py::arg("n_threads"));
 }

@@ -153,9 +153,9 @@ class BoundCriterion:
     def lagrangian_hessian(self, Q: Block, U: Block, Z: Handle, Z_criterion: Handle) -> Array:
         """Uᵀ (∇²g - Xᵀ diag(ℓ''' ∘ Xq) X) U for every fold, (n_folds, k, k); column a * n_folds + f
         of U is fold f's."""
-        second = self.rows.curvature(self.loss, Z_criterion, self.part)
+        second = self.rows.curvature_at(self.loss, Z_criterion, self.part)
         if self.is_shared:
-            third = self.inner.rows.curvature(self.inner.loss, Z, order=3)
+            third = self.inner.rows.curvature_at(self.inner.loss, Z, order=3)
             return self.rows.design.contract(second, third, -Q, U)
         return self.rows.design.contract(second, None, None, U) + self.third_order(Q, U, Z)
 
@@ -164,7 +164,7 @@ class BoundCriterion:
         inner = self.inner
         if not inner.loss.has_third:
             return 0.0
-        third = inner.rows.curvature(inner.loss, Z, order=3)
+        third = inner.rows.curvature_at(inner.loss, Z, order=3)
         return inner.design.contract(None, third, -Q, U)
 
     def at(self, theta: Array) -> "BoundCriterion":

@@ -91,7 +91,8 @@ def mask_of_folds(splits, weight):
 def check_fold_classes(y, weight, mask, names=None, *, when=""):
     """Raises ValueError where a class of y has no row with a positive weight in the training part
     of a fold; `names` are what the user calls the sorted values of y."""
-    values, y = np.unique(y, return_inverse=True)
+    values = np.unique(y)
+    y = np.searchsorted(values, y)  # which takes less memory than `unique` for its inverse
     total = np.bincount(y[weight > 0], minlength=len(values))
     for fold in range(mask.shape[1]):
         is_training = (weight > 0) & (mask[:, fold] & TRAIN > 0)

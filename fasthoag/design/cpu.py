@@ -21,7 +21,7 @@ from fasthoag.design.coefficients import Compose, Identity, Permute
 from fasthoag.design.merging import merging_of
 from fasthoag.design.offsets import common_offset_map
 from fasthoag.design.row_space import row_space_of
-from fasthoag.design.rows import LossGrad, dense_by_products, is_on_device, place
+from fasthoag.design.rows import CurvatureAt, LossGrad, dense_by_products, is_on_device, place
 from fasthoag.design.structure import csr_arrays, sound_csr
 from fasthoag.kinds import numbers_of
 from fasthoag.losses import find_loss
@@ -266,7 +266,7 @@ class CpuDesign:
 
     xp = np
     native_solvers = ("cg", "newton_cg")
-    has_float_products = True
+    has_float_products = contracts_in_blocks = True
     where, is_given_on_device = "cpu", False
     can_sample = True
 
@@ -527,9 +527,8 @@ class CpuDesign:
         return self._matrix.rmatvec(_block(H), self.n_threads)
 
     def contract(self, a, b, Q, U):
-        K = (a or b).n_classes
-        a, b = (None if c is None else _block(c.values) for c in (a, b))
-        return self._matrix.contract(a, b, _block(Q), _block(U), K, self.n_threads)
+        K, blocks = (a or b).n_classes, (_block(Q), _block(U))
+        return self._matrix.contract(_terms(a), _terms(b), *blocks, K, self.n_threads)
 
     # ---- solvers ----
 
@@ -551,6 +550,13 @@ class CpuDesign:
             n_threads=self.n_threads,
             **limits,
         )
+
+
+def _terms(c):
+    """What the kernels read of a curvature, or None."""
+    if isinstance(c, CurvatureAt):
+        return _core.Terms(c.rows.data, c.loss.native, c.order, c.part, _block(c.Z))
+    return None if c is None else _core.Terms(_block(c.values))
 
 
 def _block(array):

@@ -28,9 +28,8 @@ class ReferenceDesign:
     """
 
     native_solvers = ("cg", "newton_cg")  # the algorithms in Python, as the reference
-    has_float_products = False
+    has_float_products = contracts_in_blocks = can_sample = False
     where, is_given_on_device, compression = "cpu", False, None
-    can_sample = False
     n_passes = PerThread()
 
     def __init__(self, X, *, fit_intercept=False, xp=np, coefficients=None):

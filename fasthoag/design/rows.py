@@ -68,6 +68,21 @@ class Curvature:
 
 
 @dataclass(frozen=True, eq=False)
+class CurvatureAt:
+    """What a `Curvature` is made of, for designs that make it a block of rows at a time."""
+
+    rows: Any
+    loss: Any
+    order: int
+    part: int
+    Z: Any  # predictions
+
+    @property
+    def n_classes(self):
+        return self.loss.n_classes
+
+
+@dataclass(frozen=True, eq=False)
 class RowBlock:
     """What a function under `Rows.map` sees of the rows whose handles it gets: arrays of `xp`."""
 
@@ -116,6 +131,7 @@ class Design(Protocol):
     def n_passes(self) -> int: ...  # passes so far that the calling thread asked for
 
     n_hot: int  # first coefficients where a preconditioner may look for the largest eigenvalues
+    contracts_in_blocks: bool  # whether `contract` takes `CurvatureAt`
     has_float_products: bool  # whether hvp takes blocks in float32 and returns them so
     # which of "cg" and "newton_cg" it brings itself, see `find_cg` and `find_newton` in
     # `fasthoag.inner`; where it brings none and `xp` is NumPy, C++ calls its operations back
@@ -150,7 +166,11 @@ class Design(Protocol):
     def dense(self) -> Array: ...
     # sum_i (a_if + b_if x_i q_f) (x_i u_a) (x_i u_b), (n_folds, k, k); a or b may be None
     def contract(
-        self, a: Curvature | None, b: Curvature | None, Q: Block | None, U: Block
+        self,
+        a: Curvature | CurvatureAt | None,
+        b: Curvature | CurvatureAt | None,
+        Q: Block | None,
+        U: Block,
     ) -> Array: ...
 
 
@@ -178,6 +198,10 @@ class Rows(Protocol):
     def curvature(
         self, loss: str | Loss, Z: Handle, part: int = TRAIN, order: int = 2
     ) -> Curvature: ...
+    # the same for `Design.contract` alone, which then needs no array of it
+    def curvature_at(
+        self, loss: str | Loss, Z: Handle, part: int = TRAIN, order: int = 2
+    ) -> Curvature | CurvatureAt: ...
     def sums(self, loss: str | Loss, part: int, Z: Handle) -> Array: ...  # sums of s ℓ, (m,)
     # predictions of the user's intercepts b (m,) where all other coefficients are 0
     def at_constant(self, b: ArrayLike) -> Handle: ...
@@ -268,6 +292,11 @@ class PlacedRows:
     def curvature(self, loss, Z, part=TRAIN, order=2):
         loss = find_loss(loss)
         return Curvature(self.terms(loss, order, part, Z), loss.n_classes)
+
+    def curvature_at(self, loss, Z, part=TRAIN, order=2):
+        if self.design.contracts_in_blocks:
+            return CurvatureAt(self, find_loss(loss), order, part, Z)
+        return self.curvature(loss, Z, part, order)
 
     def sums(self, loss, part, Z):
         return self.design.sums(self.data, loss, part, Z)

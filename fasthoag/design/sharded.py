@@ -156,9 +156,8 @@ class ShardedDesign:
 
     xp = np
     native_solvers = ()
-    has_float_products = True
+    has_float_products, contracts_in_blocks, can_sample = True, False, False
     where, is_given_on_device, compression = "cpu", False, None
-    can_sample = False
     n_passes = PerThread()
 
     def __init__(
@@ -351,6 +350,8 @@ class ShardedRows:
     def curvature(self, loss, Z, part=TRAIN, order=2):
         loss = find_loss(loss)
         return Curvature(self.terms(loss, order, part, Z), loss.n_classes)
+
+    curvature_at = curvature
 
     def sums(self, loss, part, Z):
         return self._sum(PlacedRows.sums, loss, part, self.design.parts(Z))

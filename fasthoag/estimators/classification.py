@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from fasthoag.criteria.folds import check_fold_classes, mask_of_folds, split_weight
-from fasthoag.design import is_on_device, to_host
+from fasthoag.design import HELD_OUT, TRAIN, is_on_device, to_host
 from fasthoag.estimators.estimator import Estimator
 from fasthoag.estimators.given import default_points
 from fasthoag.estimators.least_squares import BEST_SCORE, CV_OF_RIDGE, LeastSquares
@@ -146,7 +146,8 @@ class Classifier(ClassifierMixin, Estimator):
             left, _ = split_weight(weight, coding(y), find_loss(loss))
             when = ", a fifth of the rows held back (stop_on= takes rows of your own instead)"
             check_fold_classes(y, weight, mask * (left > 0)[:, None], self.classes_, when=when)
-        return splits
+        # As masks: ten bytes a row for five folds, where the numbers of the rows would be 40.
+        return [tuple(fold & bit > 0 for bit in (TRAIN, HELD_OUT)) for fold in mask.T]
 
     def decision_function(self, X: Matrix) -> Any:
         raise NotImplementedError

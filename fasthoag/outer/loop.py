@@ -8,7 +8,6 @@ import numpy as np
 from fasthoag.hypergradient import moved
 from fasthoag.outer.tolerance import Tolerance
 
-
 NEAR = 0.5  # log units that a parabola is followed without another look
 
 

@@ -66,7 +66,7 @@ class GpuDesign:
     """
 
     where, has_float_products, compression = "gpu", False, None
-    can_sample = False
+    contracts_in_blocks = can_sample = False
     n_passes = PerThread()
     native_solvers = ("cg",)
 
