@@ -1,0 +1,112 @@
+"""Where a search of one strength for least squares begins: at the minimum of the whole curve f(λ),
+which one Krylov run gives, with the solutions there. What f is there, how far it is known and that
+it is a minimum is for an evaluation to say."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fasthoag.design.rows import to_host
+from fasthoag.hypergradient import Accuracy
+from fasthoag.inner.krylov import SQUARED, Judged, Lanczos, OfCoefficients, OfRows, curve_of
+
+STEPS = 8  # between two looks at the curve
+MOST_STEPS = 128  # the optimum of what takes more is where λ is nearly nothing
+SPACING = 0.25  # log units between strengths that are looked at
+BELOW = 30.0  # log units below the sum of the scales, where λ is nothing
+# The curve is good where two looks, `STEPS` apart, agree: θ to what an evaluation there makes good
+# by one step of Newton's method (its error is the square), and f to a part of itself.
+SETTLED, AGREED = 0.05, 0.01
+# of the evaluation at the minimum, which starts from its solutions
+ACCURACY = Accuracy(0.3, 0.02, tangents=0.1)
+
+
+class Found(NamedTuple):
+    """The minimum of a curve: θ, f and f'' there, coefficients of all folds, those of the null model
+    where they were not kept."""
+
+    theta: np.ndarray
+    value: float
+    hess: np.ndarray
+    W: Any
+
+
+def has_curve(bound):
+    """Whether f is a function of the strength that one Krylov run gives: least squares in training
+    and judging, and one strength times what is fixed of all coefficients but the intercept."""
+    inner = bound.inner
+    if not (bound.is_of_w and inner.loss.name == bound.loss.name == SQUARED):
+        return False
+    if inner.n_hyper != 1 or inner.tuned or inner.anchors is not None:
+        return False
+    if inner.penalty.shape.name != "quadratic" or not inner.penalty.has_hessian:
+        return False
+    at_zero = np.zeros(1)
+    lam = to_host(inner.strengths(at_zero))
+    free = lam[: len(lam) - int(inner.design.has_intercept)] <= 0
+    return not free.any() and np.array_equal(to_host(inner.strengths_jac(at_zero)), lam)
+
+
+def lowest(curve, thetas):
+    """θ of the least f between two of these, or None where f is least at an end of them."""
+    values = curve.values(thetas)
+    k = int(np.argmin(values))
+    if k in (0, len(thetas) - 1):
+        return None
+    low, high, theta = thetas[k - 1], thetas[k + 1], thetas[k]
+    for _ in range(60):  # Newton's method in a bracket
+        _, slope, curved = curve.at(theta)
+        low, high = (low, theta) if slope > 0 else (theta, high)
+        step = theta - slope / curved if curved > 0 else high
+        step = step if low < step < high else 0.5 * (low + high)
+        if abs(step - theta) <= 1e-10:
+            return float(step)
+        theta = step
+    return float(theta)
+
+
+def kept(run, most_numbers):
+    """What the coefficients are made of in the end, or None where it would take more numbers than
+    X."""
+    (n, _), m = run.design.shape, run.inner.n_folds
+    n_coef = run.design.n_coef
+    if run.is_orthogonal or min(n, n_coef) * m * MOST_STEPS // 2 <= most_numbers:
+        return OfCoefficients(run) if n_coef <= n or run.is_orthogonal else OfRows(run)
+    return None
+
+
+def minimum_of_curve(bound, box, is_late):
+    """The `Found` minimum, or None where f has none inside the box as far as the run tells, or
+    time is over."""
+    inner = bound.inner
+    top = np.log(inner.scales.sum()) + 3.0
+    low, high = max(float(box.lower[0]), top - BELOW), min(float(box.upper[0]), top)
+    if not low < high:
+        return None
+    thetas = np.linspace(low, high, 2 + int((high - low) / SPACING))
+    run = Lanczos(inner, MOST_STEPS)
+    judged = Judged(bound)
+    basis = kept(run, 3 * inner.design.n_stored)
+    theta, value = None, np.inf
+    while run.n_steps < MOST_STEPS and not is_late():
+        for _ in range(STEPS):
+            u, Z = run.step()
+            judged.add(u, Z)
+            if basis is not None:
+                basis.add(u, Z)
+            if run.is_ended:
+                break
+        curve = curve_of(run, judged)
+        before, theta = theta, lowest(curve, thetas)
+        if theta is None:
+            if run.is_ended:
+                return None
+            continue
+        values, _, hess = curve.at(theta)
+        last, value = value, float(values.sum())
+        is_settled = before is not None and abs(theta - before) <= SETTLED
+        if run.is_ended or (is_settled and abs(value - last) <= AGREED * value):
+            W = inner.null.W
+            W = W if basis is None else W + basis.combined(curve.coordinates(theta))
+            return Found(np.array([theta]), value, np.array([[hess]]), W)
+    return None
