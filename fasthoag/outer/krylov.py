@@ -16,18 +16,19 @@ SPACING = 0.25  # log units between strengths that are looked at
 BELOW = 30.0  # log units below the sum of the scales, where λ is nothing
 # The curve is good where two looks, `STEPS` apart, agree: θ to what an evaluation there makes good
 # by one step of Newton's method (its error is the square), and f to a part of itself.
-SETTLED, AGREED = 0.05, 0.01
+SETTLED, AGREED = 0.02, 0.01
+LEAST_ERROR = 0.02  # of f'', relative
 # of the evaluation at the minimum, which starts from its solutions
-ACCURACY = Accuracy(0.3, 0.02, tangents=0.1)
+ACCURACY = Accuracy(0.05, 0.02, tangents=0.05, correction=0.02)
 
 
 class Found(NamedTuple):
-    """The minimum of a curve: θ, f and f'' there, coefficients of all folds, those of the null model
+    """The minimum of a curve: θ, f'' there and its relative error, coefficients of all folds, those of the null model
     where they were not kept."""
 
     theta: np.ndarray
-    value: float
     hess: np.ndarray
+    hess_error: float
     W: Any
 
 
@@ -87,7 +88,7 @@ def minimum_of_curve(bound, box, is_late):
     run = Lanczos(inner, MOST_STEPS)
     judged = Judged(bound)
     basis = kept(run, 3 * inner.design.n_stored)
-    theta, value = None, np.inf
+    theta, value, last_hess = None, np.inf, np.nan
     while run.n_steps < MOST_STEPS and not is_late():
         for _ in range(STEPS):
             u, Z = run.step()
@@ -104,9 +105,11 @@ def minimum_of_curve(bound, box, is_late):
             continue
         values, _, hess = curve.at(theta)
         last, value = value, float(values.sum())
+        was_hess, last_hess = last_hess, hess
         is_settled = before is not None and abs(theta - before) <= SETTLED
         if run.is_ended or (is_settled and abs(value - last) <= AGREED * value):
             W = inner.null.W
             W = W if basis is None else W + basis.combined(curve.coordinates(theta))
-            return Found(np.array([theta]), value, np.array([[hess]]), W)
+            error = 0.0 if run.is_ended else abs(hess / was_hess - 1)
+            return Found(np.array([theta]), np.array([[hess]]), max(error, LEAST_ERROR), W)
     return None

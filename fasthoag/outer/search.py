@@ -168,7 +168,7 @@ class Search:
         if found is None:
             return None
         self.n_iter += 1
-        rule.restore({"accuracy": krylov.ACCURACY, "hint": (found.hess, 0.05)})
+        rule.restore({"accuracy": krylov.ACCURACY, "hint": (found.hess, found.hess_error)})
         return self.minimise(rule, found.theta, found.W)
 
     def look(self):
