@@ -239,6 +239,8 @@ class Judged:
     def grow(self):
         """Takes those that came into the Gram matrix (n_folds, k + 1, k + 1)."""
         rows, k = self.rows, self.gram.shape[1]
+        if not self.waiting:
+            return
         new = rows.map(lambda block, *some: block.xp.concat(some, axis=0), *self.waiting)
         m, self.waiting = len(self.waiting), []
         gram = np.zeros((len(self.gram), k + m, k + m))
