@@ -86,6 +86,7 @@ class Evaluation:
     n_cg: int
     is_solved: bool
     precond: Any
+    value_probe_error: float = 0.0  # of value, from random probes: the same at every θ nearby
 
     @property
     def value_error(self) -> float:

@@ -139,9 +139,7 @@ CHANGES = {
 def test_units_and_offsets_change_nothing(change, all_sizes):
     X, y, rng = regression(300, 40)
     s = rng.integers(1, 4, size=300).astype(float)
-    one = fasthoag.hoag(
-        fasthoag.Problem(X, y, loss="squared", sample_weight=s), fasthoag.KFold(5)
-    )
+    one = fasthoag.hoag(fasthoag.Problem(X, y, loss="squared", sample_weight=s), fasthoag.KFold(5))
     X, y, s, shift = CHANGES[change](X, y, s)
     other = fasthoag.hoag(
         fasthoag.Problem(X, y, loss="squared", sample_weight=s), fasthoag.KFold(5)

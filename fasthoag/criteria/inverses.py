@@ -10,7 +10,7 @@ v; errors of value and gradient; CG iterations.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,32 @@ MOST_DENSE = 1 << 23  # numbers of X up to which its singular values are sought
 MOST_WORK = 4e9  # and of products of them: about a second
 MOST_FREE = 20  # coefficients without a penalty then
 STREAM = 3 << 40  # where the counter of the probes' signs starts, as a seed is chosen
+
+
+class View(NamedTuple):
+    """Leverages as some of the probes have them: ``a``, ``e`` = 1 - a and ``v``; the numbers of
+    these probes, and the factor with which a formula of them is part of the whole."""
+
+    a: Any
+    e: Any
+    v: Any
+    probes: range
+    factor: float
+
+
+def extrapolated(n_probes):
+    """(factor, probes) of the formulas of all and of both halves whose sum has no part that falls
+    as one over the number of probes; all alone where halves would have no variance.
+
+    Schucany, Gray & Owen (1971), "On bias reduction in estimation", JASA 66.
+    """
+    every = range(n_probes)
+    if n_probes < 4:
+        return [(1.0, every)]
+    halves = every[::2], every[1::2]
+    whole, half = 1 / n_probes, sum(0.5 / len(one) for one in halves)
+    rest = -0.5 * whole / (half - whole)
+    return [(half / (half - whole), every), *((rest, one) for one in halves)]
 
 
 def are_few(n, p):
@@ -69,8 +95,15 @@ class _Exact:
     """What the exact ways share: leverages with no error but that of rounding, relative
     `rounding`."""
 
-    value_left = value_error = reached = rounding = 0.0
+    value_left = value_error = reached = rounding = spread = 0.0
     n_cg, is_solved = 0, True
+
+    def views(self, is_extrapolated):
+        return [View(self.a, self.e, self.v, range(0), 1.0)]
+
+    def pull_views(self, pulled):
+        ((_, in_a, in_v),) = pulled
+        return self.pull(in_a, in_v)
 
     def take(self, rows, a, e):
         self.rows, self.a, self.e = rows, a, e
@@ -428,15 +461,36 @@ class Probes:
         self.t, _, self.share_t = self._solve(b, 0)
         return self.t
 
-    def pull(self, in_a, in_v):
-        """By one more solve with as many columns."""
+    def views(self, is_extrapolated):
+        """What formulas of the leverages are made of: all probes, or the extrapolation in their
+        number."""
+        n_probes = self.setting.n_probes
+        ways = extrapolated(n_probes) if is_extrapolated else [(1.0, range(n_probes))]
+        return [self._view(factor, probes) for factor, probes in ways]
+
+    def _view(self, factor, probes):
+        if len(probes) == self.setting.n_probes:
+            return View(self.a, self.e, self.v, probes, factor)
+        rows, index = self.rows, np.array(probes)
+        each = rows.map(
+            lambda block, t: block.xp.take(t, block.xp.asarray(index), axis=1), self.each
+        )
+        a = rows.map(lambda block, t: block.xp.mean(t, axis=1, keepdims=True), each)
+        e, v = rows.map(lambda _, a: 1.0 - a, a), rows.map(_squared_errors, each, a)
+        return View(a, e, v, probes, factor)
+
+    def pull_views(self, pulled):
+        """The same from (view, in_a, in_v) of views, factors not yet in them; by one more solve
+        with as many columns."""
         rows, m = self.rows, self.setting.n_probes
-
-        def weighted(block, z, each, a, in_a, in_v):
-            return z * (in_a / m + in_v * (each - a) * (2.0 / ((m - 1) * m)))
-
-        in_v = self.zeros if in_v is None else in_v
-        weight = rows.map(weighted, self.signs, self.each, self.a, in_a, in_v)
+        weight = self.zeros
+        for view, in_a, in_v in pulled:
+            is_in = np.isin(np.arange(m), view.probes) * view.factor
+            add = partial(_weighted, is_in, len(view.probes))
+            in_v = self.zeros if in_v is None else in_v
+            weight = rows.map(add, weight, self.each, view.a, in_a, in_v)
+        self.spread = self._spread(weight)
+        weight = rows.map(lambda _, z, w: z * w, self.signs, weight)
         g = rows.design.rmatvec(rows.map(lambda _, r, w: r * w, self.root, weight))
         self.Q, _, self.share_q = self._solve(g, 2)
         XQ = rows.design.matvec(self.Q)
@@ -449,6 +503,16 @@ class Probes:
         self.value_error = 0.2 * float(np.abs(products).sum())
         return in_c, -self.by_coef
 
+    def _spread(self, weight):
+        """The standard error of f from the scatter of what each probe does to it."""
+        m = self.setting.n_probes
+
+        def along(block, w, each, a):
+            return block.xp.sum(w * (each - a), axis=0)
+
+        parts = self.rows.reduce(along, weight, self.each, self.a)
+        return float(np.std(parts, ddof=1) * np.sqrt(m))
+
     @property
     def zeros(self):
         return self.rows.map(lambda _, a: 0.0 * a, self.a)
@@ -460,6 +524,12 @@ class Probes:
 
     def solutions(self, t):
         return self.design.xp.concat([t, self.Y, self.Q], axis=1)
+
+
+def _weighted(is_in, n, block, weight, each, a, in_a, in_v):
+    """Adds the derivatives in what each of n probes says of the leverages."""
+    is_in = block.xp.asarray(is_in)
+    return weight + is_in * (in_a / n + in_v * (each - a) * (2.0 / ((n - 1) * n)))
 
 
 def _signs(n_probes, block, like):

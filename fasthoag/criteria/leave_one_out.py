@@ -57,6 +57,7 @@ class ApproximateLOO:
     n_probes: int = 16
     gives = ("gradient",)
     needs = ONE_OUTPUT
+    is_extrapolated = True  # in the number of probes
     is_likelihood = integrates_free = False
 
     def bind(self, problem: "Problem") -> BoundCriterion:

@@ -148,7 +148,10 @@ class Lanczos:
 
     def tridiagonal(self):
         """T of every fold, (n_folds, k, k)."""
-        alpha, beta = np.array(self.alpha).T, np.array(self.beta[1:-1]).reshape(-1, len(self.beta[0])).T
+        alpha, beta = (
+            np.array(self.alpha).T,
+            np.array(self.beta[1:-1]).reshape(-1, len(self.beta[0])).T,
+        )
         k = alpha.shape[1]
         T = np.zeros((len(alpha), k, k))
         i = np.arange(k)
