@@ -162,13 +162,13 @@ class Search:
     def on_curve(self, rule):
         """(best evaluation, status) from the minimum of the whole curve of least squares, or None
         where there is no such curve or no such minimum; one step."""
-        if rule.wants != "hessian" or not krylov.has_curve(self.bound):
+        if not krylov.has_curve(self.bound, rule):
             return None
         found = krylov.minimum_of_curve(self.bound, self.box, self.run.is_late)
         if found is None:
             return None
         self.n_iter += 1
-        rule.restore({"accuracy": krylov.ACCURACY, "hint": (found.hess, found.hess_error)})
+        rule.restore(found.state)
         return self.minimise(rule, found.theta, found.W)
 
     def look(self):
