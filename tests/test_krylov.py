@@ -5,9 +5,10 @@ import pytest
 import scipy.sparse as sp
 
 import fasthoag
+from fasthoag.criteria import inverses
 from fasthoag.hypergradient import Accuracy
 from fasthoag.inner.krylov import Judged, Lanczos, OfCoefficients, OfRows, curve_of
-from fasthoag.outer import krylov, start
+from fasthoag.outer import METHODS, krylov, start
 from fasthoag.outer.rules import Box
 
 EXACT = Accuracy(1e-11, 1e-11)
@@ -104,7 +105,7 @@ def no_curve(monkeypatch):
     """Searches as those of other losses."""
 
     def switch():
-        monkeypatch.setattr(krylov, "has_curve", lambda bound: False)
+        monkeypatch.setattr(krylov, "has_curve", lambda *_: False)
 
     return switch
 
@@ -186,5 +187,38 @@ def test_no_minimum_inside_is_no_start():
     ids=["loss", "free coefficient", "two strengths"],
 )
 def test_what_has_no_such_curve(problem):
-    assert krylov.has_curve(bound_of("folds"))
-    assert not krylov.has_curve(bound_of("folds", **problem))
+    rule = METHODS["newton"]()
+    assert krylov.has_curve(bound_of("folds"), rule)
+    assert not krylov.has_curve(bound_of("folds", **problem), rule)
+
+
+def test_leave_one_out_begins_where_folds_are_best(no_curve, all_sizes):
+    X, y = text(2500, 6000)
+    problem, rule = fasthoag.Problem(X, y, loss="squared"), fasthoag.ApproximateLOO()
+    found = fasthoag.hoag(problem, rule)
+    no_curve()
+    expected = fasthoag.hoag(problem, rule)
+    assert found.status == expected.status == "converged"
+    assert abs(found.theta - expected.theta).max() <= 0.03
+    assert len(found.trace) < len(expected.trace)
+    assert found.n_passes < expected.n_passes
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_leave_one_out_of_probes_says_how_far_it_is_from_exact_leverages(loss, monkeypatch):
+    X, y = text(1100, 3000)
+    problem = fasthoag.Problem(X, y, loss=loss)
+    zero = problem.design.zeros(1)
+    theta, n_seeds, n_right, errors = np.zeros(1), 20, 0, []
+    monkeypatch.setattr(inverses, "FEW_ROWS", len(y))
+    exact = fasthoag.ApproximateLOO().bind(problem).evaluate(theta, zero, Accuracy(1e-8, 1e-8))
+    assert exact.value_probe_error == 0
+    monkeypatch.setattr(inverses, "FEW_ROWS", 1000)
+    for seed in range(n_seeds):
+        monkeypatch.setattr(inverses, "STREAM", (3 + seed) << 40)
+        bound = fasthoag.ApproximateLOO().bind(problem)
+        found = bound.evaluate(theta, zero, Accuracy(1e-4, 1e-3))
+        n_right += abs(found.value - exact.value) <= found.value_error + found.value_probe_error
+        errors.append(found.value_probe_error)
+    assert n_right >= n_seeds - 1
+    assert np.median(errors) <= 0.1 * exact.value

@@ -31,29 +31,11 @@ STREAM = 3 << 40  # where the counter of the probes' signs starts, as a seed is 
 
 
 class View(NamedTuple):
-    """Leverages as some of the probes have them: ``a``, ``e`` = 1 - a and ``v``; the numbers of
-    these probes, and the factor with which a formula of them is part of the whole."""
+    """Leverages as some of the probes have them: ``a``, ``e`` = 1 - a and ``v``."""
 
     a: Any
     e: Any
     v: Any
-    probes: range
-    factor: float
-
-
-def extrapolated(n_probes):
-    """(factor, probes) of the formulas of all and of both halves whose sum has no part that falls
-    as one over the number of probes; all alone where halves would have no variance.
-
-    Schucany, Gray & Owen (1971), "On bias reduction in estimation", JASA 66.
-    """
-    every = range(n_probes)
-    if n_probes < 4:
-        return [(1.0, every)]
-    halves = every[::2], every[1::2]
-    whole, half = 1 / n_probes, sum(0.5 / len(one) for one in halves)
-    rest = -0.5 * whole / (half - whole)
-    return [(half / (half - whole), every), *((rest, one) for one in halves)]
 
 
 def are_few(n, p):
@@ -98,12 +80,8 @@ class _Exact:
     value_left = value_error = reached = rounding = spread = 0.0
     n_cg, is_solved = 0, True
 
-    def views(self, is_extrapolated):
-        return [View(self.a, self.e, self.v, range(0), 1.0)]
-
-    def pull_views(self, pulled):
-        ((_, in_a, in_v),) = pulled
-        return self.pull(in_a, in_v)
+    def halves(self):
+        return []
 
     def take(self, rows, a, e):
         self.rows, self.a, self.e = rows, a, e
@@ -461,34 +439,35 @@ class Probes:
         self.t, _, self.share_t = self._solve(b, 0)
         return self.t
 
-    def views(self, is_extrapolated):
-        """What formulas of the leverages are made of: all probes, or the extrapolation in their
-        number."""
-        n_probes = self.setting.n_probes
-        ways = extrapolated(n_probes) if is_extrapolated else [(1.0, range(n_probes))]
-        return [self._view(factor, probes) for factor, probes in ways]
+    def halves(self):
+        """(factor, `View`) of both halves of the probes. A formula of all of them, plus factors
+        times what those of the halves are above it, has no part that falls as one over the number
+        of probes (Schucany, Gray & Owen, 1971, "On bias reduction in estimation", JASA 66). Of
+        fewer than 4 probes halves have no variance."""
+        every = range(self.setting.n_probes)
+        if len(every) < 4:
+            return []
+        both = every[::2], every[1::2]
+        whole, half = 1 / len(every), sum(0.5 / len(one) for one in both)
+        return [(-0.5 * whole / (half - whole), self._view(one)) for one in both]
 
-    def _view(self, factor, probes):
-        if len(probes) == self.setting.n_probes:
-            return View(self.a, self.e, self.v, probes, factor)
+    def _view(self, probes):
         rows, index = self.rows, np.array(probes)
         each = rows.map(
             lambda block, t: block.xp.take(t, block.xp.asarray(index), axis=1), self.each
         )
         a = rows.map(lambda block, t: block.xp.mean(t, axis=1, keepdims=True), each)
-        e, v = rows.map(lambda _, a: 1.0 - a, a), rows.map(_squared_errors, each, a)
-        return View(a, e, v, probes, factor)
+        return View(a, rows.map(lambda _, a: 1.0 - a, a), rows.map(_squared_errors, each, a))
 
-    def pull_views(self, pulled):
-        """The same from (view, in_a, in_v) of views, factors not yet in them; by one more solve
-        with as many columns."""
+    def pull(self, in_a, in_v):
+        """By one more solve with as many columns."""
         rows, m = self.rows, self.setting.n_probes
-        weight = self.zeros
-        for view, in_a, in_v in pulled:
-            is_in = np.isin(np.arange(m), view.probes) * view.factor
-            add = partial(_weighted, is_in, len(view.probes))
-            in_v = self.zeros if in_v is None else in_v
-            weight = rows.map(add, weight, self.each, view.a, in_a, in_v)
+        in_v = self.zeros if in_v is None else in_v
+
+        def weighted(_, each, a, in_a, in_v):
+            return in_a / m + in_v * (each - a) * (2.0 / ((m - 1) * m))
+
+        weight = rows.map(weighted, self.each, self.a, in_a, in_v)
         self.spread = self._spread(weight)
         weight = rows.map(lambda _, z, w: z * w, self.signs, weight)
         g = rows.design.rmatvec(rows.map(lambda _, r, w: r * w, self.root, weight))
@@ -524,12 +503,6 @@ class Probes:
 
     def solutions(self, t):
         return self.design.xp.concat([t, self.Y, self.Q], axis=1)
-
-
-def _weighted(is_in, n, block, weight, each, a, in_a, in_v):
-    """Adds the derivatives in what each of n probes says of the leverages."""
-    is_in = block.xp.asarray(is_in)
-    return weight + is_in * (in_a / n + in_v * (each - a) * (2.0 / ((n - 1) * n)))
 
 
 def _signs(n_probes, block, like):

@@ -36,8 +36,8 @@ FEW = f"{inverses.FEW_COEFFICIENTS} coefficients or {inverses.FEW_ROWS} rows"
 
 def bound_of_leverages(problem, criterion):
     """The `BoundLeverage` of a criterion, which needs these of it: ``terms(fit, hat, lam, W)``, its
-    number of probes (None for none), whether it is a likelihood, whose constant means nothing, and
-    whether coefficients without a penalty are integrated out."""
+    number of probes (None for none), whether these bias it, whether it is a likelihood, whose
+    constant means nothing, and whether coefficients without a penalty are integrated out."""
     check_needs(criterion, problem)
     n_probes = criterion.n_probes
     is_whole = isinstance(n_probes, (int, np.integer)) and not isinstance(n_probes, bool)
@@ -198,12 +198,13 @@ class BoundLeverage(BoundCriterion):
             theta, W, accuracy, Q, precond
         )
         W = solution.W
-        terms, pulled, beyond = self._terms(self.fit(solution.Z), hat, lam, W)
+        fit = self.fit(solution.Z)
+        terms = self.criterion.terms(fit, hat, lam, W)
         third = rows.terms(self.loss, 3, TRAIN, solution.Z)
         if terms.in_u is None:  # a function of log det H alone
             in_lam, omega = 0.0, rows.map(lambda _, h, third: 0.5 * h * third, hat.h, third)
         else:
-            in_c, in_lam = hat.pull_views(pulled)
+            in_c, in_lam = hat.pull(terms.in_a, terms.in_v)
             omega = rows.map(lambda _, u, c, third: u + c * third, terms.in_u, in_c, third)
         t = hat.solve(design.rmatvec(omega))
         in_lam = in_lam - t * W
@@ -215,13 +216,14 @@ class BoundLeverage(BoundCriterion):
         # the value is corrected to second order
         size, second = float(np.linalg.norm(grad)), min(1.0, 10 * reached) * abs(missed)
         linear_error = hat.grad_error(lambda v: penalty.strengths_vjp(theta, inner.by_feature(v)))
+        bias = self._bias(fit, hat, lam, W, terms.value)
         is_solved = (solution.status <= STALLED).all() and np.isfinite(terms.value)
         return Evaluation(
             theta=theta,
             value=terms.value - missed + hat.value_left,
             value_inner_error=second,
             value_linear_error=1e-12 * abs(terms.value) + hat.value_error,
-            value_probe_error=PROBES_ERROR * hat.spread + 0.5 * beyond,
+            value_probe_error=PROBES_ERROR * hat.spread + bias,
             fold_values=np.array([terms.value]),
             grad=grad,
             inner_error=10 * reached * size + second,
@@ -238,26 +240,13 @@ class BoundLeverage(BoundCriterion):
             precond=precond,
         )
 
-    def _terms(self, fit, hat, lam, W):
-        """The formula's `Terms`, its derivatives (view, in_a, in_v) in leverages, and how far an
-        extrapolation took it."""
-        criterion, rows = self.criterion, self.rows
-        if not criterion.is_extrapolated:
-            terms = criterion.terms(fit, hat, lam, W)
-            view, *_ = hat.views(False)
-            return terms, [(view, terms.in_a, terms.in_v)], 0.0
-        views = hat.views(True)
-        each = [criterion.terms(fit, view, lam, W) for view in views]
-        value = sum(view.factor * one.value for view, one in zip(views, each, strict=True))
-        factors = [view.factor for view in views]
-
-        def mixed(_, *parts):
-            return sum(factor * part for factor, part in zip(factors, parts, strict=True))
-
-        first, *_ = each
-        terms = first._replace(value=value, in_u=rows.map(mixed, *(one.in_u for one in each)))
-        pulled = [(v, one.in_a, one.in_v) for v, one in zip(views, each, strict=True)]
-        return terms, pulled, abs(value - first.value)
+    def _bias(self, fit, hat, lam, W, value):
+        """How far the part of the formula that falls as one over the number of probes takes its
+        value, of criteria that are not linear in the leverages."""
+        if not self.criterion.has_probe_bias:
+            return 0.0
+        each = ((factor, self.criterion.terms(fit, view, lam, W)) for factor, view in hat.halves())
+        return abs(sum(factor * (one.value - value) for factor, one in each))
 
     def left_out(self, theta, W):
         """The prediction of every row by the model without it, (n_rows,), of a criterion that

@@ -20,6 +20,7 @@ Tikhonov-Phillips regularization", SIAM J. Sci. Comput. 20.
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -279,7 +280,7 @@ def gathered(block, picks, Z):
 def products(block, picks, A, B):
     """A Bᵀ of every fold, (n_folds, a, b)."""
     ends = np.cumsum([0, *(index.shape[0] for index, _ in picks)])
-    spans = [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    spans = [slice(int(a), int(b)) for a, b in pairwise(ends)]
     return block.xp.stack([A[:, span] @ B[:, span].T for span in spans], axis=0)
 
 
