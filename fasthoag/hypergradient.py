@@ -44,11 +44,12 @@ class Accuracy:
     θ since the cross-derivative λ w is how far one unit of θ moves ∇h; each residual of the block
     solve <= ``linear`` times its right-hand side. ``tangents`` is the same as ``linear`` for ∂w/∂θ
     alone where these may be looser: their error enters ∇f as a product with that of the adjoint,
-    but ∇²f to first order."""
+    but ∇²f to first order. ``correction`` is that of the Newton correction."""
 
     inner: float
     linear: float
     tangents: float | None = None
+    correction: float = V_TOL
 
     def inner_tol(self, unit: Array) -> Array:
         return np.maximum(self.inner * unit, 1e-300)
@@ -57,7 +58,7 @@ class Accuracy:
         """For right-hand sides of these norms, ordered as {Newton correction, adjoint, tangents} of
         all folds."""
         tol = self.linear * size
-        tol[:n_folds] = V_TOL * size[:n_folds]
+        tol[:n_folds] = self.correction * size[:n_folds]
         tol[2 * n_folds :] = (self.tangents or self.linear) * size[2 * n_folds :]
         return np.maximum(tol, 1e-300)
 
@@ -86,6 +87,7 @@ class Evaluation:
     is_solved: bool
     precond: Any
     standard_error: float = np.nan  # of value, by its rows or folds; NaN where it has none
+    value_probe_error: float = 0.0  # of value, from random probes: the same at every θ nearby
 
     @property
     def value_error(self) -> float:
@@ -387,7 +389,8 @@ def corrected(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, p
     # what was corrected to second order is off by its own next order in v and by the part of v that
     # is not there. On 20 newsgroups the errors of f and of ∇f were a twentieth to a half and 0.3 to
     # 1.2 of this
-    trust = min(1.0, 2 * float(solves.linear[0]) + 3 * reached.inner)
+    following = 0.0 if bound.is_quadratic else 3 * reached.inner
+    trust = min(1.0, 2 * float(solves.linear[0]) + following)
     trust = 1.0 if inner.has_kinks else trust  # what is beyond a kink is not in the expansion
     along = dots(Q, solution.grad)
     rounding = 1024 * np.finfo(np.float64).eps * (np.abs(fold_values) + np.abs(along))

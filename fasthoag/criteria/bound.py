@@ -35,6 +35,13 @@ class BoundCriterion:
         return self.is_of_w and not self.inner.tuned
 
     @property
+    def is_quadratic(self) -> bool:
+        """Whether g and h are quadratic in w: g is its expansion to second order."""
+        inner = self.inner
+        is_quadratic = inner.loss.is_quadratic and self.loss.is_quadratic
+        return is_quadratic and inner.penalty.shape.name == "quadratic"
+
+    @property
     def is_shared(self) -> bool:
         return self.part == HELD_OUT
 

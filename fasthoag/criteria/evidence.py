@@ -55,6 +55,7 @@ class Evidence:
     gives = ("gradient",)
     needs = (*ONE_OUTPUT, "likelihood", "unsmoothed", "noise")
     is_likelihood = integrates_free = True
+    has_probe_bias = False
 
     def bind(self, problem: "Problem") -> BoundCriterion:
         bound, n, p = bound_of_leverages(problem, self), problem.n_rows, problem.design.n_coef

@@ -42,6 +42,7 @@ class GCV:
     gives = ("gradient",)
     needs = (*ONE_OUTPUT, "squared")
     is_likelihood = integrates_free = False
+    has_probe_bias = False
 
     def bind(self, problem: "Problem") -> BoundCriterion:
         return bound_of_leverages(problem, self)

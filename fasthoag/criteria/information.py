@@ -52,6 +52,7 @@ class AIC:
     gives = ("gradient",)
     needs = (*ONE_OUTPUT, "likelihood", "unsmoothed", "rows", "noise")
     is_likelihood, integrates_free = True, False
+    has_probe_bias = False
 
     def bind(self, problem: "Problem") -> BoundCriterion:
         return checked_counts(bound_of_leverages(problem, self))
@@ -91,6 +92,7 @@ class BIC:
     gives = ("gradient",)
     needs = (*ONE_OUTPUT, "likelihood", "unsmoothed", "rows", "noise")
     is_likelihood, integrates_free = True, False
+    has_probe_bias = False
 
     def bind(self, problem: "Problem") -> BoundCriterion:
         return checked_counts(bound_of_leverages(problem, self))

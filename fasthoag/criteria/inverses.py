@@ -10,7 +10,7 @@ v; errors of value and gradient; CG iterations.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,14 @@ MOST_DENSE = 1 << 23  # numbers of X up to which its singular values are sought
 MOST_WORK = 4e9  # and of products of them: about a second
 MOST_FREE = 20  # coefficients without a penalty then
 STREAM = 3 << 40  # where the counter of the probes' signs starts, as a seed is chosen
+
+
+class View(NamedTuple):
+    """Leverages as some of the probes have them: ``a``, ``e`` = 1 - a and ``v``."""
+
+    a: Any
+    e: Any
+    v: Any
 
 
 def are_few(n, p):
@@ -69,8 +77,11 @@ class _Exact:
     """What the exact ways share: leverages with no error but that of rounding, relative
     `rounding`."""
 
-    value_left = value_error = reached = rounding = 0.0
+    value_left = value_error = reached = rounding = spread = 0.0
     n_cg, is_solved = 0, True
+
+    def halves(self):
+        return []
 
     def take(self, rows, a, e):
         self.rows, self.a, self.e = rows, a, e
@@ -428,15 +439,37 @@ class Probes:
         self.t, _, self.share_t = self._solve(b, 0)
         return self.t
 
+    def halves(self):
+        """(factor, `View`) of both halves of the probes. A formula of all of them, plus factors
+        times what those of the halves are above it, has no part that falls as one over the number
+        of probes (Schucany, Gray & Owen, 1971, "On bias reduction in estimation", JASA 66). Of
+        fewer than 4 probes halves have no variance."""
+        every = range(self.setting.n_probes)
+        if len(every) < 4:
+            return []
+        both = every[::2], every[1::2]
+        whole, half = 1 / len(every), sum(0.5 / len(one) for one in both)
+        return [(-0.5 * whole / (half - whole), self._view(one)) for one in both]
+
+    def _view(self, probes):
+        rows, index = self.rows, np.array(probes)
+        each = rows.map(
+            lambda block, t: block.xp.take(t, block.xp.asarray(index), axis=1), self.each
+        )
+        a = rows.map(lambda block, t: block.xp.mean(t, axis=1, keepdims=True), each)
+        return View(a, rows.map(lambda _, a: 1.0 - a, a), rows.map(_squared_errors, each, a))
+
     def pull(self, in_a, in_v):
         """By one more solve with as many columns."""
         rows, m = self.rows, self.setting.n_probes
-
-        def weighted(block, z, each, a, in_a, in_v):
-            return z * (in_a / m + in_v * (each - a) * (2.0 / ((m - 1) * m)))
-
         in_v = self.zeros if in_v is None else in_v
-        weight = rows.map(weighted, self.signs, self.each, self.a, in_a, in_v)
+
+        def weighted(_, each, a, in_a, in_v):
+            return in_a / m + in_v * (each - a) * (2.0 / ((m - 1) * m))
+
+        weight = rows.map(weighted, self.each, self.a, in_a, in_v)
+        self.spread = self._spread(weight)
+        weight = rows.map(lambda _, z, w: z * w, self.signs, weight)
         g = rows.design.rmatvec(rows.map(lambda _, r, w: r * w, self.root, weight))
         self.Q, _, self.share_q = self._solve(g, 2)
         XQ = rows.design.matvec(self.Q)
@@ -448,6 +481,16 @@ class Probes:
         # of second order; on 20 newsgroups 0.02 to 0.2 of this
         self.value_error = 0.2 * float(np.abs(products).sum())
         return in_c, -self.by_coef
+
+    def _spread(self, weight):
+        """The standard error of f from the scatter of what each probe does to it."""
+        m = self.setting.n_probes
+
+        def along(block, w, each, a):
+            return block.xp.sum(w * (each - a), axis=0)
+
+        parts = self.rows.reduce(along, weight, self.each, self.a)
+        return float(np.std(parts, ddof=1) * np.sqrt(m))
 
     @property
     def zeros(self):

@@ -122,6 +122,12 @@ class HoagResult:
 SAFETY = 2.0  # of the reported error of f: an estimate, of which 99 of 100 shall hold
 
 
+def error_of(best):
+    """What a result says of the error of f: that of its solves, and of random probes where there
+    are some."""
+    return SAFETY * best.value_error + best.value_probe_error
+
+
 class Outcome(NamedTuple):
     """How a run ended."""
 
@@ -149,7 +155,7 @@ def with_coefficients(run, best, w, w_all, last, outcome):
         theta=best.theta,
         lam=np.exp(best.theta),  # infinite for properties in tiny units
         value=best.value,
-        value_error=SAFETY * best.value_error,
+        value_error=error_of(best),
         grad=best.grad,
         grad_error=best.grad_error,
         fold_values=best.fold_values,
@@ -254,7 +260,7 @@ def how_far(best, status, search):
     """What is known of a point at which a search was ended before its time, else nothing."""
     if status not in ("out_of_time", "interrupted"):
         return ""
-    value = f"the criterion is {best.value:.6g} ± {SAFETY * best.value_error:.1g}"
+    value = f"the criterion is {best.value:.6g} ± {error_of(best):.1g}"
     if len(best.fold_values) < len(search.bound.fold_weights):
         value += " on the first fold, the only one that was looked at"
     elif best is search.run.on_some:

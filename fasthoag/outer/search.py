@@ -8,7 +8,7 @@ import numpy as np
 
 from fasthoag.hypergradient import Accuracy
 from fasthoag.null import row_weights
-from fasthoag.outer import METHODS, start
+from fasthoag.outer import METHODS, krylov, start
 from fasthoag.outer.loop import From, Until, minimise
 from fasthoag.outer.minima import Minimum, distinct, in_other_valleys, local_minima
 from fasthoag.outer.rules import Box
@@ -145,6 +145,9 @@ class Search:
             best, status = self.minimise(rule, theta, W)
             is_open = status == "inner_failed" or self.finds_nothing(best)
             return self.improved(best, status, None) if is_tuned and is_open else (best, status)
+        found = self.on_curve(rule) if theta is None and not self.is_small else None
+        if found is not None:
+            return found if found[1] == "stopped" else self.improved(*found, None)
         theta, W, look, is_stopped = self.begin(theta, is_tuned)
         if is_stopped:
             return look[0], "stopped"
@@ -196,6 +199,18 @@ class Search:
             return theta, W, looks, False
         best = min(found, key=lambda one: one.value)
         return best.theta, best.predict(0 * best.theta), [best] if is_stopped else looks, is_stopped
+
+    def on_curve(self, rule):
+        """(best evaluation, status) from the minimum of the whole curve of least squares, or None
+        where there is no such curve or no such minimum; one step."""
+        if not krylov.has_curve(self.bound, rule):
+            return None
+        found = krylov.minimum_of_curve(self.bound, self.box, self.run.is_late)
+        if found is None:
+            return None
+        self.n_iter += 1
+        rule.restore(found.state)
+        return self.minimise(rule, found.theta, found.W)
 
     def look(self):
         """Looks at strengths on all folds, and whether the callback stopped them; one step."""
