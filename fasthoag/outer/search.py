@@ -14,6 +14,7 @@ from fasthoag.outer.minima import Minimum, distinct, in_other_valleys, local_min
 from fasthoag.outer.rules import Box
 from fasthoag.outer.tolerance import Tolerance
 from fasthoag.outer.trust_region import FEW
+from fasthoag.threads import computed_once
 
 MANY = 128  # hyperparameters from which the criterion is overfitted unless something stops it
 # rows for each strength of a feature of its own below which it is too. Wine, 13 strengths and 118
@@ -122,10 +123,6 @@ class Search:
         # so many that they may follow the noise: they begin where a single one is best
         wants_hessian = settings.rule.wants == "hessian"
         self.is_many = inner.n_hyper > 1 and (is_many(inner) or not wants_hessian)
-        # one fit of all rows goes from strong strengths to weak ones anyway
-        is_one = self.is_small or self.bound.n_folds == 1
-        self.some = None if is_one else some_of(self.bound)
-        run.samples += [] if self.some is None else [self.some]
         self.best_single = None  # its θ and w
         self.piloted_from = None  # θ from which several were sought on one fold
         self.is_common = np.zeros(inner.n_hyper, bool)  # which keep the best single strength
@@ -135,6 +132,14 @@ class Search:
     @property
     def tol(self):
         return self.settings.tolerance.slope
+
+    @computed_once
+    def some(self):
+        """The criterion of some of the rows, or None: one fit of all goes from strong strengths to
+        weak ones anyway."""
+        found = None if self.is_small or self.bound.n_folds == 1 else some_of(self.bound)
+        self.run.samples += [] if found is None else [found]
+        return found
 
     def run_from(self, theta, W=None):
         """(best evaluation, status) from θ, and from coefficients of all folds where they are known

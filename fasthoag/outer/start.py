@@ -16,6 +16,7 @@ from fasthoag.penalties import InUnits, Ridge, standardised, with_shape_of
 
 DECADE = np.log(10)
 SMALL = 1_000_000  # stored values up to which every level is looked at, on all folds
+SMALL_TEXT = 200_000
 MOST_LEVELS = 12
 LOOSE = Accuracy(0.3, 0.2)
 SHRINKS, ALL_ROWS = 0.45, 2.0
@@ -163,7 +164,11 @@ def box_of_trials(inner, scales=None):
 
 
 def is_small(inner):
-    return inner.design.n_stored <= SMALL
+    """Whether every level is looked at, on all folds. Of one strength of many sparse features,
+    whose weak levels take most passes, some rows tell about as much."""
+    is_text = inner.design.is_sparse and inner.n_hyper == 1
+    is_text = is_text and inner.design.n_coef > FEW_COEFFICIENTS
+    return inner.design.n_stored <= (SMALL_TEXT if is_text else SMALL)
 
 
 @dataclass(frozen=True)
