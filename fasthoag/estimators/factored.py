@@ -21,6 +21,7 @@ from fasthoag.losses import find_loss
 from fasthoag.outer.result import MESSAGES, HoagResult, warn_unless_converged
 from fasthoag.progress import progress
 from fasthoag.scoring import chooses
+from fasthoag.spectral.search import Found
 from fasthoag.spectral.tuning import Decomposition, Plan, decompose, plan_of
 from fasthoag.types import Array
 from fasthoag.vectors import check_weight
@@ -59,6 +60,10 @@ class Factored:
     mask: Array | None
     is_shared: bool
     plan: Plan
+
+    def target(self, j: int) -> "Factored":
+        """The fit of one of the targets."""
+        return replace(self, Y=self.Y[:, [j]])
 
     def decomposition(self, has_intercept: bool, factor: Any) -> Decomposition:
         weight = np.ones(len(self.Y)) if self.weight is None else self.weight
@@ -145,23 +150,22 @@ def strengths_of(model: Any, fit: Factored, rows: Decomposition, judge: Any) -> 
     low, high = ends_of(model, rows)
     with progress(model.verbose) as show:
         trace = Trace(show, began, model.tol)
-        by_loss, slope, n_steps = searched(model, fit, rows, (low, high), trace)
-    theta, scores = by_loss, None
+        searched = search(model, fit, rows, (low, high), trace)
+    theta, scores = searched.theta, None
     if judge is not None:
         points = () if given is None or given.is_range else given.lam
         theta, scores = judged_by(judge, fit, rows, theta, (low, high), points)
     if given is not None and given.lam.min() == 0:
         theta = np.where(theta <= low, -np.inf, theta)  # It is as good as none.
     values = rows.fold_values(fit.Y, np.broadcast_to(theta, fit.Y.shape[1:]))
-    sums = values.sum() if fit.is_shared else values.sum(axis=0)
-    at = at_bound(by_loss, slope, sums, (low, high), model.tol)
+    at = at_bound(searched, (low, high), model.tol)
     status = status_of(given, at, values)
     result = HoagResult(
         theta=theta,
         lam=np.exp(theta),
         value=float(values.sum()),
         value_error=float(values.sum()) * len(fit.Y) * float(np.finfo(rows.whole.e.dtype).eps),
-        grad=slope,
+        grad=searched.slope,
         grad_error=0.0,
         fold_values=values.sum(axis=1),
         fold_weights=rows.fold_weights,
@@ -169,8 +173,8 @@ def strengths_of(model: Any, fit: Factored, rows: Decomposition, judge: Any) -> 
         w_all=None,
         inner_error=0.0,
         status=status,
-        message=message_of(status, by_loss, at),
-        n_iter=n_steps,
+        message=message_of(status, searched.theta, at),
+        n_iter=searched.n_steps,
         n_passes=N_READS,
         seconds=time.perf_counter() - began,
         method="given" if status == "given" else "newton",
@@ -180,7 +184,7 @@ def strengths_of(model: Any, fit: Factored, rows: Decomposition, judge: Any) -> 
     )
     if status != "given":
         warn_unless_converged(status, result.message)
-    return Strengths(theta, by_loss, result, values, scores)
+    return Strengths(theta, searched.theta, result, values, scores)
 
 
 def ends_of(model, rows):
@@ -194,16 +198,15 @@ def ends_of(model, rows):
     return low, high
 
 
-def searched(model, fit, rows, ends, trace):
-    """θ that the loss likes best, its slopes there and the number of steps."""
+def search(model, fit, rows, ends, trace):
+    """What the loss likes best."""
     given, n = model._given, 1 if fit.is_shared else fit.Y.shape[1]
     if given is not None and given.is_fixed:
-        return np.full(n, ends[1]), np.zeros(n), 0
+        return Found(np.full(n, ends[1]), *np.zeros((3, n)), 0)
     is_compared = given is not None and not given.is_range
     points = np.log(given.lam[given.lam > 0]) if is_compared else ()
     levels = rows.levels(*ends, points)
-    found = rows.tuned(fit.Y, levels, model.tol, fit.is_shared, trace.note)
-    return found.theta, found.slope, found.n_steps
+    return rows.tuned(fit.Y, levels, model.tol, fit.is_shared, trace.note)
 
 
 def status_of(given, at, values):
@@ -215,10 +218,10 @@ def status_of(given, at, values):
     return "at_bound" if at.any() else "converged"
 
 
-def at_bound(theta, slope, value, ends, tol):
+def at_bound(found, ends, tol):
     """Which targets are at a bound where the criterion still falls beyond it."""
-    is_there = (theta <= ends[0]) | (theta >= ends[1])
-    return is_there & (np.abs(slope) > tol * value)
+    is_there = (found.theta <= ends[0]) | (found.theta >= ends[1])
+    return is_there & (np.abs(found.slope) > tol * found.size)
 
 
 def message_of(status, theta, at):
@@ -263,9 +266,11 @@ class Trace:
 # ---- what is reported of given strengths ----
 
 
-def reported(model: Any, fit: Factored, rows: Decomposition, judge: Any) -> PointsOfFolds | None:
+def reported(
+    model: Any, fit: Factored, rows: Decomposition, judge: Any, *, has_w: bool = False
+) -> PointsOfFolds | None:
     """What leave-one-out says of the strengths that were given, by default scikit-learn's; with
-    coefficients where there is one target."""
+    the models there if `has_w`."""
     if not model.store_cv_results:
         return None
     given = default_points("alphas") if model._given is None else model._given
@@ -277,21 +282,18 @@ def reported(model: Any, fit: Factored, rows: Decomposition, judge: Any) -> Poin
         squares = (fit.Y - left_out) ** 2 * weight[:, None]
         kept.append(squares if judge is None else left_out)
         scores.append(-0.5 * squares.sum() / (weight.sum() * n))
-        if n == 1:
-            rows.models(fit.Y, theta, lambda _, coef, b: w.append(with_intercept(model, coef, b)))
-    of_rows = np.stack(kept, axis=-1)
+        if has_w:
+            models = models_of(fit, rows, theta)
+            last = [models.intercept[:, None]] if model.fit_intercept else []
+            w.append(np.hstack([models.coef, *last]))
     return PointsOfFolds(
         given=given,
         scores=np.array(scores)[:, None],
         n_iter=np.zeros(len(given.lam), int),
-        w=np.array(w)[:, None] if n == 1 else None,
-        of_rows=of_rows,
+        w=np.array(w)[:, None] if has_w else None,
+        of_rows=np.stack(kept, axis=-1),
         candidates=[None] * len(given.lam),
     )
-
-
-def with_intercept(model, coef, b):
-    return np.vstack([coef, b[None]] if model.fit_intercept else [coef]).T
 
 
 # ---- the models ----
@@ -308,11 +310,12 @@ class Models:
         self.intercept[targets] = intercept
 
 
-def models_of(fit: Factored, rows: Decomposition, found: Strengths, coef_out: Any) -> Models:
-    """The models of all targets on all rows, their coefficients in `coef_out` where it is given."""
+def models_of(fit: Factored, rows: Decomposition, theta: Array, coef_out: Any = None) -> Models:
+    """The models of all targets on all rows at θ, their coefficients in `coef_out` where it is
+    given."""
     n = fit.Y.shape[1]
     if coef_out is None:
         coef_out = np.empty((n, fit.X.shape[1]), rows.whole.e.dtype)
     models = Models(coef_out, n)
-    rows.models(fit.Y, np.broadcast_to(found.theta, (n,)), models.keep)
+    rows.models(fit.Y, np.broadcast_to(theta, (n,)), models.keep)
     return models

@@ -54,29 +54,33 @@ class LeastSquares:
 
     def _training(self, X, y):
         if y is not None:
+            y = self._targets(y, "y")
             check_targets(y)
         return super()._training(X, y)
 
     # ---- by factors of the rows ----
 
     def _tune(self, X, y, loss, weight, others, codings, judged_weight):
-        """As for other losses, but for one target of few rows or features, which goes by factors of
-        the rows."""
-        if len(codings) == 1 and suits_one_target(self, X, others):
-            fit = factored(self, X, codings[0](y)[:, None], weight, False, is_classifier=False)
+        """As for other losses, but for few rows or features, which go by factors of the rows."""
+        if suits_one_target(self, X, others):
+            Y = np.column_stack([coding(y) for coding in codings])
+            fit = factored(self, X, Y, weight, is_shared=False, is_classifier=False)
             if fit is not None:
-                return self._tune_one(fit)
+                return self._tune_small(fit)
         return super()._tune(X, y, loss, weight, others, codings, judged_weight)
 
-    def _tune_one(self, fit):
+    def _tune_small(self, fit):
+        """Coefficients (n_features, n_models) and intercepts (n_models,), a search for each
+        column."""
         rows = fit.decomposition(self.fit_intercept, self.penalty_factor)
-        found = strengths_of(self, fit, rows, None)
-        points = reported(self, fit, rows, None)
-        if points is not None:
+        found = [strengths_of(self, fit.target(j), rows, None) for j in range(fit.Y.shape[1])]
+        points = reported(self, fit, rows, None, has_w=True)
+        if points is not None and len(found) == 1:
             points = replace(points, of_rows=points.of_rows[:, 0])
-        lam = float(found.result.lam[0])
-        self._keep([Tuned(found.result, lam, None)], Chosen((found.theta,), None, points))
-        models = models_of(fit, rows, found, None)
+        thetas = tuple(one.theta for one in found)
+        tuned = [Tuned(one.result, float(one.result.lam[0]), None) for one in found]
+        self._keep(tuned, Chosen(thetas, None, points))
+        models = models_of(fit, rows, np.concatenate(thetas))
         return models.coef.T, models.intercept
 
     # ---- several targets ----
@@ -111,7 +115,7 @@ class LeastSquares:
         judge = judge_of(self.scoring, is_classifier)
         found = strengths_of(self, fit, rows, judge)
         self._keep_targets(fit, found, reported(self, fit, rows, judge))
-        return models_of(fit, rows, found, coef_out)
+        return models_of(fit, rows, found.theta, coef_out)
 
     def _one_by_one(self, X, Y, weight, others, coef_out):
         """The same by a fit of its own for every target."""
@@ -183,7 +187,7 @@ def check_coef_out(coef_out, shape):
 
 def check_targets(y):
     """Raises ValueError for the first of several targets that is not all numbers."""
-    if getattr(y, "ndim", 1) != 2 or y.dtype.kind not in "fc":
+    if y.ndim != 2 or y.dtype.kind != "f":
         return
     for j, column in enumerate(y.T):
         is_bad = ~np.isfinite(column)

@@ -11,6 +11,7 @@ from fasthoag.design import to_host
 from fasthoag.design.cpu import check_numbers
 from fasthoag.design.offsets import FAR
 from fasthoag.estimators.estimator import Estimator
+from fasthoag.estimators.factored import suits_one_target
 from fasthoag.estimators.least_squares import BEST_SCORE, CV_OF_RIDGE, LeastSquares, check_coef_out
 from fasthoag.estimators.parameters import Strengths, find_loss_among, with_parameters
 from fasthoag.estimators.placement import beside
@@ -32,8 +33,8 @@ class TunedRegressor(RegressorMixin, TunedEstimator):
     def _fit(self, X, y, sample_weight, validation, stop_on):
         y, weight = y.astype(np.float64), self._weight(sample_weight, y)
         check_numbers(y, "y")  # Its scale is taken next.
-        level = self._level(y, weight)
         others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
+        level = self._level(X, y, weight, others)
 
         def tune(loss):
             return self._tune(X, y, loss, weight, others, [lambda y: y - level], weight)
@@ -61,7 +62,7 @@ class TunedRegressor(RegressorMixin, TunedEstimator):
     def _make_loss(self, y, weight):
         return find_loss(self._loss_name)
 
-    def _level(self, y, weight):
+    def _level(self, X, y, weight, others):
         """What is taken from the targets while the model is sought and given to the intercept
         after."""
         return level_for(self, y, weight)
@@ -190,10 +191,16 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         Y, weight = y.astype(np.float64), self._weight(sample_weight, y)
         check_numbers(Y, "y")
         others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
-        is_shared = not self.alpha_per_target
+        is_shared = not self.alpha_per_target or y.shape[1] == 1
         kind = {"is_shared": is_shared, "is_classifier": False, "coef_out": coef_out}
         models = self._fit_targets(X, Y, weight, others, **kind)
-        self.coef_, self.intercept_ = beside(X, models.coef), beside(X, models.intercept)
+        # As in scikit-learn one column has the coefficients of one target.
+        coef = models.coef if y.shape[1] > 1 or coef_out is not None else models.coef[0]
+        self.coef_, self.intercept_ = beside(X, coef), beside(X, models.intercept)
+
+    def _level(self, X, y, weight, others):
+        is_centred = suits_one_target(self, X, others)  # by the factors
+        return 0.0 if is_centred else super()._level(X, y, weight, others)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -11,15 +11,18 @@ from fasthoag.types import Array
 
 MOST_STEPS, MOST_VALLEYS = 40, 3
 SIDE_BY_SIDE = 64  # columns of few targets at several levels
+LEAST = 1e-8  # of the criterion of the strongest penalty
 SHARPER = 1e-3  # of the tolerance: the last step of Newton's method costs little
 
 
 class Found(NamedTuple):
-    """θ of every target with the criterion there, (n_targets,), and the number of steps."""
+    """θ of every target, (n_targets,), with the criterion there, its slope and the size that slopes
+    are compared with, and the number of steps."""
 
     theta: Array
     value: Array
     slope: Array
+    size: Array
     n_steps: int
 
 
@@ -50,7 +53,9 @@ def minima(
     targets = np.arange(n_targets)
     value, slope = looks(evaluate, n_targets, levels, note)
     best = value.shape[0] - 1 - np.argmin(value[::-1], axis=0)  # the strongest of equal ones
-    found = Found(levels[best], value[best, targets], slope[best, targets], 0)
+    # Where targets are without noise the criterion may be nothing but rounding.
+    least = LEAST * value[-1]
+    found = Found(levels[best], value[best, targets], slope[best, targets], least, 0)
     brackets, n_steps = brackets_of(levels, value, slope), 0
     for valley in range(MOST_VALLEYS):
         brackets = lower_than(brackets, found, tol, valley == 0)
@@ -59,13 +64,13 @@ def minima(
         first = first_of_targets(brackets)
         chosen = Brackets(*(one[first] for one in brackets))
         brackets = Brackets(*(one[~first] for one in brackets))
-        stepped = newton(evaluate, chosen, SHARPER * tol, note)
+        stepped = newton(evaluate, chosen, SHARPER * tol, least[chosen.target], note)
         n_steps += stepped.n_steps
         is_lower = stepped.value <= found.value[chosen.target]
         where = chosen.target[is_lower]
         for old, new in zip(found[:3], stepped[:3], strict=True):
             old[where] = new[is_lower]
-    return found._replace(n_steps=n_steps)
+    return found._replace(size=np.maximum(least, found.value), n_steps=n_steps)
 
 
 def looks(evaluate, n_targets, levels, note):
@@ -123,8 +128,9 @@ def first_of_targets(brackets):
     return np.concatenate([[True], target[1:] != target[:-1]])
 
 
-def newton(evaluate: Any, brackets: Brackets, tol: float, note: Any) -> Found:
-    """The minimum in each of these brackets: slopes are at most `tol` times the criterion."""
+def newton(evaluate: Any, brackets: Brackets, tol: float, least: Array, note: Any) -> Found:
+    """The minimum in each of these brackets: slopes are at most `tol` times the criterion, or times
+    the least size that it may have."""
     low, high, theta = brackets.low.copy(), brackets.high.copy(), brackets.theta.copy()
     value, slope = np.full(len(theta), np.inf), np.zeros(len(theta))
     active, n_steps = np.arange(len(theta)), 0
@@ -140,8 +146,9 @@ def newton(evaluate: Any, brackets: Brackets, tol: float, note: Any) -> Found:
         new = here + step
         middle = 0.5 * (low[active] + high[active])
         is_inside = (new > low[active]) & (new < high[active])
-        is_done = (np.abs(g) <= tol * f) | (high[active] - low[active] < 1e-10)
+        size = np.maximum(f, least[active])
+        is_done = (np.abs(g) <= tol * size) | (high[active] - low[active] < 1e-10)
         # The last step is taken without another look: it leaves the square of what was left.
         theta[active] = np.where(is_inside, new, np.where(is_done, here, middle))
         active = active[~is_done]
-    return Found(theta, value, slope, n_steps)
+    return Found(theta, value, slope, least, n_steps)

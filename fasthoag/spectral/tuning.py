@@ -34,7 +34,7 @@ from fasthoag.spectral.search import Found, minima
 from fasthoag.types import Array
 
 DECADE = float(np.log(10))
-BELOW, ABOVE = 6 * DECADE, 4 * DECADE  # of all that the rows determine: nothing, or everything
+BELOW, ABOVE = 12 * DECADE, 12 * DECADE  # of all that the rows determine: nothing, or everything
 MOST_LEVELS = 16
 TARGET_BYTES = 2**26  # of one array with a column for each target of a block
 LARGEST = 10_000  # rows or features whose matrix of products is factorised
@@ -215,8 +215,8 @@ class Decomposition:
         blocks = self.target_blocks(Y.shape[1])
         if not is_shared:
             found = [self._tuned_block(Y[:, some], levels, tol, note) for some in blocks]
-            theta, value, slope = (np.concatenate([one[k] for one in found]) for k in range(3))
-            return Found(theta, value, slope, max(one.n_steps for one in found))
+            joined = [np.concatenate([one[k] for one in found]) for k in range(4)]
+            return Found(*joined, max(one.n_steps for one in found))
         every = [self.criteria(self.centred_targets(Y[:, some])[0]) for some in blocks[:1]]
 
         def of_all(theta: Array, _: Array, order: int) -> Values:
@@ -281,9 +281,7 @@ class Decomposition:
 
     # ---- the models on all rows ----
 
-    def models(
-        self, Y: Array, theta: Array, keep: Callable[[slice, Array, Array], None]
-    ) -> None:
+    def models(self, Y: Array, theta: Array, keep: Callable[[slice, Array, Array], None]) -> None:
         """``keep(targets, coefficients (n_features, m), intercepts (m,))`` for blocks of targets at
         θ (n_targets,); θ of -inf is no penalty."""
         factor, source = self.whole, self.source
@@ -296,7 +294,9 @@ class Decomposition:
                 w, center = factor.basis @ v, factor.mean
             else:
                 w, center = np.empty((p, v.shape[1]), v.dtype), np.zeros(p)
-                source.transposed_product((factor.root[:, None] * (factor.U @ v)).astype(v.dtype), w)
+                source.transposed_product(
+                    (factor.root[:, None] * (factor.U @ v)).astype(v.dtype), w
+                )
             b = mean + level - center @ w
             w = w if source.scale is None else w * source.scale[:, None]
             if self.has_intercept:
@@ -314,8 +314,16 @@ def decompose(
 ) -> Decomposition:
     """The `Decomposition` of these rows for the folds of a mask, None for leave-one-out."""
     every = np.arange(len(weight))
-    trains = [every] if mask is None else [np.flatnonzero((m & TRAIN > 0) & (weight > 0)) for m in mask.T]
-    held = None if mask is None else [np.flatnonzero((m & HELD_OUT > 0) & (weight > 0)) for m in mask.T]
+    trains = (
+        [every]
+        if mask is None
+        else [np.flatnonzero((m & TRAIN > 0) & (weight > 0)) for m in mask.T]
+    )
+    held = (
+        None
+        if mask is None
+        else [np.flatnonzero((m & HELD_OUT > 0) & (weight > 0)) for m in mask.T]
+    )
     if plan.way == "values":
         X = X.toarray() if sp.issparse(X) else X
         X = X.astype(np.float64, copy=False)
