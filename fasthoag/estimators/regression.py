@@ -117,9 +117,12 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
     chooses alpha, a continuous value.
 
     y may have a column for each of several targets, which are tuned and fitted side by side: X is
-    factorised once for every fold, and each model at each strength is a product. Rows or features may be as many
-    as you like where the others are up to 10,000, whose matrix of products is factorised; beyond, a
-    search for each target goes over X again and again (``alpha_per_target=True``).
+    factorised once for every fold, and each model at each strength is a product. Rows or features
+    may be as many as memory holds where the others are at most 10,000, whose matrix of products is
+    factorised for every fold. Beyond that a search for each target goes over X again and again,
+    with ``alpha_per_target=True``. Dense float32 data stay so. Targets are taken in blocks; what
+    grows with them is Y and ``coef_`` alone (see ``coef_out`` of `fit`). One column has the shapes
+    of one target but for ``intercept_``, as in scikit-learn.
 
     {parameters}
     cv_results_ : array, shape (n_rows, n_points), with ``store_cv_results`` and ``cv=None``
