@@ -66,10 +66,10 @@ def judged_by(
     found = []
     for some in targets:
         own = theta[some] if is_apart else theta
-        walk = _Walk(rows, fit.Y[:, some], len(own))
+        walk: Any = _Walk(rows, fit.Y[:, some], len(own))
         folds = [None] if rows.held is None else rows.held
         of_folds = partial(scores_of, judge, fit, some, folds)
-        ends = tuple(np.full(len(own), side) for side in box)
+        ends = np.full(len(own), box[0]), np.full(len(own), box[1])
         scored = Scored([walk], of_folds, [ends])
         levels = (max(np.log(lam), box[0]) if lam > 0 else box[0] for lam in points)
         given = [scored.at([np.full(len(own), level)]) for level in levels]

@@ -110,7 +110,7 @@ class Factor:
         √s.
     mean : array, shape (n_features,), or None
         m less the center of the source; None where only products of rows are known.
-    U : array, shape (len(rows), rank), or None
+    U : array, shape (len(rows), rank), or None where X gives it, block by block
     basis : array, shape (n_features, rank), or None
         V S.
     """
@@ -119,7 +119,7 @@ class Factor:
     rows: Array
     root: Array
     mean: Array | None
-    U: Array | None
+    U: Any
     basis: Array | None
     is_full: bool  # whether the columns of U span all that targets can be, less the mean
 
@@ -192,7 +192,7 @@ def across(K: Array, factor: Factor, rows: Array, has_intercept: bool) -> Array:
 
 
 def of_moments(C: Array, mean: Array, rows: Array, root: Array, has_intercept: bool) -> Factor:
-    """The same by ``C = A'A``; U is what the rows of X give, block by block."""
+    """The same by ``C = A'A``."""
     e, V = scipy.linalg.eigh(C, check_finite=False, driver="evr")
     e, V = e[::-1], V[:, ::-1]
     rank = rank_of(e, max(len(rows), len(e)) * np.finfo(np.float64).eps)

@@ -95,7 +95,7 @@ class Decomposition:
     weight: Array
     has_intercept: bool
     folds: list[Factor]
-    held: list[Array] | None
+    held: Any
     parts: list[Array]
     whole: Factor
     moments: Moments | None
@@ -215,8 +215,10 @@ class Decomposition:
         blocks = self.target_blocks(Y.shape[1])
         if not is_shared:
             found = [self._tuned_block(Y[:, some], levels, tol, note) for some in blocks]
-            joined = [np.concatenate([one[k] for one in found]) for k in range(4)]
-            return Found(*joined, max(one.n_steps for one in found))
+            theta, value, slope, size = (
+                np.concatenate([one[k] for one in found]) for k in range(4)
+            )
+            return Found(theta, value, slope, size, max(one.n_steps for one in found))
         every = [self.criteria(self.centred_targets(Y[:, some])[0]) for some in blocks[:1]]
 
         def of_all(theta: Array, _: Array, order: int) -> Values:
@@ -307,41 +309,56 @@ class Decomposition:
 def decompose(
     X: Any,
     weight: Array,
-    mask: Array | None,
+    mask: Any,
     has_intercept: bool,
     factor: Array | None,
     plan: Plan,
 ) -> Decomposition:
     """The `Decomposition` of these rows for the folds of a mask, None for leave-one-out."""
-    every = np.arange(len(weight))
-    trains = (
-        [every]
-        if mask is None
-        else [np.flatnonzero((m & TRAIN > 0) & (weight > 0)) for m in mask.T]
-    )
-    held = (
-        None
-        if mask is None
-        else [np.flatnonzero((m & HELD_OUT > 0) & (weight > 0)) for m in mask.T]
-    )
+
+    def rows_of(bit):
+        return [np.flatnonzero((of_fold & bit > 0) & (weight > 0)) for of_fold in mask.T]
+
+    trains, held = (None, None) if mask is None else (rows_of(TRAIN), rows_of(HELD_OUT))
     if plan.way == "values":
         X = X.toarray() if sp.issparse(X) else X
         X = X.astype(np.float64, copy=False)
     source = source_of(X, weight, has_intercept, factor)
-    if plan.way == "moments":
-        return by_moments(source, weight, has_intercept, trains, held)
-    if plan.way == "values":
-        block = source.block(slice(None))
-        make = lambda rows: of_values(block, rows, weight, has_intercept)  # noqa: E731
-        beside = lambda one, rows: (block[rows] - one.mean) @ one.basis  # noqa: E731
-    else:
-        K = source.gram()
-        make = lambda rows: of_gram(K, rows, weight, has_intercept, source.dtype)  # noqa: E731
-        beside = lambda one, rows: across(K, one, rows, has_intercept)  # noqa: E731
-    whole = make(every)
+    make = {"values": by_values, "gram": by_gram, "moments": by_moments}[plan.way]
+    return make(source, weight, has_intercept, trains, held)
+
+
+def by_values(source, weight, has_intercept, trains, held):
+    block = source.block(slice(None))
+
+    def factorised(rows):
+        return of_values(block, rows, weight, has_intercept)
+
+    def beside(one, rows):
+        return (block[rows] - one.mean) @ one.basis
+
+    return by_rows(source, weight, has_intercept, trains, held, factorised, beside)
+
+
+def by_gram(source, weight, has_intercept, trains, held):
+    K = source.gram()
+
+    def factorised(rows):
+        return of_gram(K, rows, weight, has_intercept, source.dtype)
+
+    def beside(one, rows):
+        return across(K, one, rows, has_intercept)
+
+    return by_rows(source, weight, has_intercept, trains, held, factorised, beside)
+
+
+def by_rows(source, weight, has_intercept, trains, held, factorised, beside):
+    """Of factors that ``factorised(rows)`` makes; ``beside(factor, rows)`` are ``(x - m)' A' U`` of
+    other rows."""
+    whole = factorised(np.arange(len(weight)))
     if held is None:
         return Decomposition(source, weight, has_intercept, [whole], None, [], whole, None)
-    folds = [make(rows) for rows in trains]
+    folds = [factorised(rows) for rows in trains]
     parts = [
         np.sqrt(weight[rows])[:, None].astype(one.e.dtype) * beside(one, rows)
         for one, rows in zip(folds, held, strict=True)
