@@ -17,12 +17,14 @@ from fasthoag.design.cpu import check_numbers
 from fasthoag.estimators.choice import PointsOfFolds
 from fasthoag.estimators.given import default_points
 from fasthoag.estimators.judged import judged_by
+from fasthoag.kernels.blas import blas_threads
 from fasthoag.losses import find_loss
 from fasthoag.outer.result import MESSAGES, HoagResult, warn_unless_converged
 from fasthoag.progress import progress
 from fasthoag.scoring import chooses
 from fasthoag.spectral.search import Found
 from fasthoag.spectral.tuning import Decomposition, Plan, decompose, plan_of
+from fasthoag.threads import n_threads_of
 from fasthoag.types import Array
 from fasthoag.vectors import check_weight
 
@@ -60,6 +62,11 @@ class Factored:
     mask: Array | None
     is_shared: bool
     plan: Plan
+
+    def threads(self, asked: int | None) -> Any:
+        """A context in which BLAS uses so many threads: one where factors and targets are few."""
+        size = max(min(self.X.shape), self.Y.shape[1])
+        return blas_threads(size, n_threads_of(asked))
 
     def target(self, j: int) -> "Factored":
         """The fit of one of the targets."""

@@ -66,7 +66,8 @@ class LeastSquares:
             Y = np.column_stack([coding(y) for coding in codings])
             fit = factored(self, X, Y, weight, is_shared=False, is_classifier=False)
             if fit is not None:
-                return self._tune_small(fit)
+                with fit.threads(self._threads):
+                    return self._tune_small(fit)
         return super()._tune(X, y, loss, weight, others, codings, judged_weight)
 
     def _tune_small(self, fit):
@@ -111,11 +112,12 @@ class LeastSquares:
                 "store_cv_results=True keeps of several targets what leave-one-out says of every "
                 f"row; use cv=None, or store_cv_results=False with cv={self.cv!r}"
             )
-        rows = fit.decomposition(self.fit_intercept, self.penalty_factor)
         judge = judge_of(self.scoring, is_classifier)
-        found = strengths_of(self, fit, rows, judge)
-        self._keep_targets(fit, found, reported(self, fit, rows, judge))
-        return models_of(fit, rows, found.theta, coef_out)
+        with fit.threads(self._threads):
+            rows = fit.decomposition(self.fit_intercept, self.penalty_factor)
+            found = strengths_of(self, fit, rows, judge)
+            self._keep_targets(fit, found, reported(self, fit, rows, judge))
+            return models_of(fit, rows, found.theta, coef_out)
 
     def _one_by_one(self, X, Y, weight, others, coef_out):
         """The same by a fit of its own for every target."""

@@ -12,7 +12,7 @@ from fasthoag.types import Array
 MOST_STEPS, MOST_VALLEYS = 40, 3
 SIDE_BY_SIDE = 64  # columns of few targets at several levels
 LEAST = 1e-8  # of the criterion of the strongest penalty
-SHARPER = 1e-3  # of the tolerance: the last step of Newton's method costs little
+SHARPER = 1e-3  # than a slope of tol leaves: the last step of Newton's method costs little
 
 
 class Found(NamedTuple):
@@ -64,7 +64,7 @@ def minima(
         first = first_of_targets(brackets)
         chosen = Brackets(*(one[first] for one in brackets))
         brackets = Brackets(*(one[~first] for one in brackets))
-        stepped = newton(evaluate, chosen, SHARPER * tol, least[chosen.target], note)
+        stepped = newton(evaluate, chosen, SHARPER * tol**2, least[chosen.target], note)
         n_steps += stepped.n_steps
         is_lower = stepped.value <= found.value[chosen.target]
         where = chosen.target[is_lower]
@@ -129,8 +129,8 @@ def first_of_targets(brackets):
 
 
 def newton(evaluate: Any, brackets: Brackets, tol: float, least: Array, note: Any) -> Found:
-    """The minimum in each of these brackets: slopes are at most `tol` times the criterion, or times
-    the least size that it may have."""
+    """The minimum in each of these brackets, up to `tol` times the criterion, or times the least
+    size that it may have."""
     low, high, theta = brackets.low.copy(), brackets.high.copy(), brackets.theta.copy()
     value, slope = np.full(len(theta), np.inf), np.zeros(len(theta))
     active, n_steps = np.arange(len(theta)), 0
@@ -146,8 +146,9 @@ def newton(evaluate: Any, brackets: Brackets, tol: float, least: Array, note: An
         new = here + step
         middle = 0.5 * (low[active] + high[active])
         is_inside = (new > low[active]) & (new < high[active])
-        size = np.maximum(f, least[active])
-        is_done = (np.abs(g) <= tol * size) | (high[active] - low[active] < 1e-10)
+        # What the step still gains on the quadratic model, g² / 2h.
+        is_done = (h > 0) & (g * g <= 2 * h * tol * np.maximum(f, least[active]))
+        is_done |= high[active] - low[active] < 1e-10
         # The last step is taken without another look: it leaves the square of what was left.
         theta[active] = np.where(is_inside, new, np.where(is_done, here, middle))
         active = active[~is_done]
