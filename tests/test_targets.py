@@ -66,7 +66,7 @@ def test_targets_of_their_own_strength_are_independent_fits(shape, form, cv):
             warnings.simplefilter("ignore", ConvergenceWarning)  # refit_tol, of rounding
             plain = RidgeCV(cv=cv, tol=1e-8, refit_tol=1e-10).fit(form(X), y)
         best = losses(X, y[:, None], plain.alpha_, cv)
-        assert -model.best_score_[j] <= best[0] * (1 + 1e-9)
+        assert -model.best_score_[j] <= best[0] * (1 + 1e-7)  # Both end at bounds of their own.
         np.testing.assert_allclose(
             model.coef_[j], Ridge(model.alpha_[j], solver="svd").fit(X, y).coef_, atol=1e-8
         )

@@ -216,8 +216,9 @@ class TunedEstimator(Estimator):
         """The `Tuned` of every model, fitted on all rows."""
         problems, thetas = [task.problem for task in chooser.tasks], chosen.thetas
         if self._given is not None and self._given.lam.min() == 0:
-            # The lower bound of the search is as good as none.
-            lows = [np.max(task.bounds[0]) for task in chooser.tasks]
+            # The lower bound of a search is as good as none.
+            has_more = self._given.lam.any()
+            lows = [np.max(one.bounds[0]) if has_more else np.inf for one in chooser.tasks]
             thetas = [
                 np.full_like(theta, -np.inf) if (theta <= low).all() else theta
                 for theta, low in zip(thetas, lows, strict=True)

@@ -185,10 +185,15 @@ def dots(a, b):
 
 def inverse(e, theta):
     """g, (rank, len(theta))."""
-    return (1.0 / (e[:, None] + np.exp(theta))).astype(e.dtype)
+    return 1 / (e[:, None] + strengths(e, theta))
 
 
 def shrinkage(e, theta):
     """q, (rank, len(theta))."""
-    lam = np.exp(theta)
-    return (lam / (e[:, None] + lam)).astype(e.dtype)
+    lam = strengths(e, theta)
+    return lam / (e[:, None] + lam)
+
+
+def strengths(e, theta):
+    """λ in the precision of e, which holds sums with it."""
+    return np.minimum(np.exp(theta), np.finfo(e.dtype).max / 4).astype(e.dtype)

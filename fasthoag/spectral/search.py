@@ -38,7 +38,7 @@ class Brackets(NamedTuple):
 
 
 def minima(
-    evaluate: Callable[[Array, Array, int], Values],
+    evaluate: Callable[[Array, Any, int], Values],
     n_targets: int,
     levels: Array,
     tol: float,
@@ -79,7 +79,10 @@ def looks(evaluate, n_targets, levels, note):
     targets, value, slope = np.arange(n_targets), [], []
     step = max(1, SIDE_BY_SIDE // n_targets)
     for some in (levels[k : k + step] for k in range(0, len(levels), step)):
-        found = evaluate(np.repeat(some, n_targets), np.tile(targets, len(some)), 1)
+        if len(some) == 1:  # One θ for all is one column of numbers.
+            found = evaluate(some, slice(None), 1)
+        else:
+            found = evaluate(np.repeat(some, n_targets), np.tile(targets, len(some)), 1)
         shaped = Values(*(each.reshape(len(some), n_targets) for each in found))
         for k, level in enumerate(some):
             note("look", np.array([level]), Values(*(each[k] for each in shaped)))

@@ -34,7 +34,7 @@ from fasthoag.spectral.search import Found, minima
 from fasthoag.types import Array
 
 DECADE = float(np.log(10))
-BELOW, ABOVE = 12 * DECADE, 12 * DECADE  # of all that the rows determine: nothing, or everything
+BELOW, ABOVE = 7 * DECADE, 12 * DECADE  # of all that the rows determine: nothing, or everything
 MOST_LEVELS = 16
 TARGET_BYTES = 2**26  # of one array with a column for each target of a block
 LARGEST = 10_000  # rows or features whose matrix of products is factorised
