@@ -16,6 +16,7 @@ from scipy.special import logsumexp
 from search_cases import errors, valleys
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeCV
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+from target_cases import targets
 from timing import ALL, Contender, add_ratios, alternate, outcome
 
 import fasthoag
@@ -500,6 +501,7 @@ CASES = {
     "start-up": start_up,
     "ridge-text": ridge_text,
     "small-ridge": small_ridge,
+    "targets": targets,
     "kernels": kernels,
     "microarray": microarray,
     "valleys": valleys,

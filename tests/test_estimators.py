@@ -371,6 +371,7 @@ FLAGS = [
     "warm_start",
     "refit",
     "per_feature",
+    "alpha_per_target",
 ]
 
 

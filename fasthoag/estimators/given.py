@@ -28,6 +28,11 @@ class Given:
         return bool(self.lam.min() == self.lam.max())
 
     @property
+    def has_none(self) -> bool:
+        """Whether no penalty is one of several."""
+        return bool(self.lam.min() == 0 and self.lam.any())
+
+    @property
     def ends(self) -> tuple[float, float]:
         """The least and the largest log λ."""
         with np.errstate(divide="ignore"):  # strength 0
@@ -63,10 +68,13 @@ def strengths_given(value: Any, name: str) -> Given | None:
         raise ValueError(
             f"{name} must be one strength or a list of them; got shape {np.shape(value)}"
         )
-    no_penalty = np.inf if name == "Cs" else 0.0
-    is_none = len(shown) == 1 and shown[0] == no_penalty
-    if not (is_none or (np.isfinite(shown) & (shown > 0)).all()):
-        raise ValueError(f"{name} must have positive finite numbers; got {value!r}")
+    if name == "Cs":
+        is_known = (np.isfinite(shown) & (shown > 0)) | (len(shown) == 1 and shown == np.inf)
+    else:
+        is_known = np.isfinite(shown) & (shown >= 0)
+    if not np.all(is_known):
+        also = "" if name == "Cs" else " or 0"
+        raise ValueError(f"{name} must have positive finite numbers{also}; got {value!r}")
     lam = 1.0 / shown if name == "Cs" else shown
     return Given(shown, lam, is_range=len(shown) > MOST_COMPARED)
 

@@ -1,11 +1,27 @@
-"""What ridge regression and ridge classification share: leave-one-out, and what scikit-learn says
-of it."""
+"""What ridge regression and ridge classification share: leave-one-out, several targets, and what
+scikit-learn says of them."""
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any
 
+import numpy as np
+from sklearn.base import clone
+
 from fasthoag.criteria import ApproximateLOO, KFold
+from fasthoag.estimators.choice import Chosen
+from fasthoag.estimators.factored import (
+    Models,
+    factored,
+    models_of,
+    reported,
+    strengths_of,
+    suits_one_target,
+    why_not,
+)
+from fasthoag.estimators.judged import judge_of
 from fasthoag.estimators.parameters import Strengths, with_parameters
+from fasthoag.estimators.tuned import Tuned
+from fasthoag.spectral.tuning import LARGEST
 
 CV_OF_RIDGE = """int, splitter, iterable of (train, test) pairs or None, default None
     None is leave-one-out as in scikit-learn: exact up to 2,000 features or 1,000 rows, beyond by
@@ -35,3 +51,151 @@ class LeastSquares:
         super()._keep_scorer(results, chosen)
         if chosen.scores is None:
             self.best_score_ *= 2  # The loss is half the squared error.
+
+    def _training(self, X, y):
+        if y is not None:
+            y = self._targets(y, "y")
+            check_targets(y)
+        return super()._training(X, y)
+
+    # ---- by factors of the rows ----
+
+    def _tune(self, X, y, loss, weight, others, codings, judged_weight):
+        """As for other losses, but for few rows or features, which go by factors of the rows."""
+        if suits_one_target(self, X, others):
+            Y = np.column_stack([coding(y) for coding in codings])
+            fit = factored(self, X, Y, weight, is_shared=False, is_classifier=False)
+            if fit is not None:
+                with fit.threads(self._threads):
+                    return self._tune_small(fit)
+        return super()._tune(X, y, loss, weight, others, codings, judged_weight)
+
+    def _tune_small(self, fit):
+        """Coefficients (n_features, n_models) and intercepts (n_models,), a search for each
+        column."""
+        rows = fit.decomposition(self.fit_intercept, self.penalty_factor)
+        found = [strengths_of(self, fit.target(j), rows, None) for j in range(fit.Y.shape[1])]
+        points = reported(self, fit, rows, None, has_w=True)
+        if points is not None and len(found) == 1:
+            points = replace(points, of_rows=points.of_rows[:, 0])
+        thetas = tuple(one.theta for one in found)
+        tuned = [Tuned(one.result, float(one.result.lam[0]), None) for one in found]
+        self._keep(tuned, Chosen(thetas, None, points))
+        models = models_of(fit, rows, np.concatenate(thetas))
+        return models.coef.T, models.intercept
+
+    # ---- several targets ----
+
+    def _fit_targets(self, X, Y, weight, others, *, is_shared, is_classifier, coef_out=None):
+        """The `Models` of the columns of Y, with the attributes that tell of the searches."""
+        reason, models = why_not(self, X, others), None
+        if reason is None:
+            models = self._by_factors(X, Y, weight, is_shared, is_classifier, coef_out)
+            reason = f"X of shape {X.shape}, more than {LARGEST} rows and features"
+        if models is not None:
+            return models
+        if is_shared:
+            raise ValueError(
+                f"one strength for {Y.shape[1]} targets is found by factors of X, and {reason} is "
+                "for a search that goes over X; pass alpha_per_target=True, which searches for "
+                "each target, or leave it out"
+            )
+        return self._one_by_one(X, Y, weight, others, coef_out)
+
+    def _by_factors(self, X, Y, weight, is_shared, is_classifier, coef_out):
+        """The same by factors; None where rows and features are too many."""
+        fit = factored(self, X, Y, weight, is_shared, is_classifier)
+        if fit is None:
+            return None
+        if self.store_cv_results and fit.mask is not None:
+            raise ValueError(
+                "store_cv_results=True keeps of several targets what leave-one-out says of every "
+                f"row; use cv=None, or store_cv_results=False with cv={self.cv!r}"
+            )
+        judge = judge_of(self.scoring, is_classifier)
+        with fit.threads(self._threads):
+            rows = fit.decomposition(self.fit_intercept, self.penalty_factor)
+            found = strengths_of(self, fit, rows, judge)
+            self._keep_targets(fit, found, reported(self, fit, rows, judge))
+            return models_of(fit, rows, found.theta, coef_out)
+
+    def _one_by_one(self, X, Y, weight, others, coef_out):
+        """The same by a fit of its own for every target."""
+        kept, coef = [], coef_out
+        coef = np.empty((Y.shape[1], X.shape[1])) if coef is None else coef
+        models = Models(coef, Y.shape[1])
+        for j, y in enumerate(Y.T):
+            one = clone(self)
+            own = [None if rows is None else (rows[0], columns(rows[1])[:, j]) for rows in others]
+            one.fit(X, y, weight, *own)
+            kept.append(one)
+            models.keep(slice(j, j + 1), np.reshape(one.coef_, (-1, 1)), np.ravel(one.intercept_))
+            del one.coef_
+        for name in OF_EACH:
+            setattr(self, name, np.array([getattr(one, name) for one in kept]))
+        self.hoag_result_ = [one.hoag_result_ for one in kept]
+        self.n_iter_ = max(one.n_iter_ for one in kept)
+        self._keep_points(None)
+        return models
+
+    def _keep_targets(self, fit, found, points):
+        """Sets the attributes that tell of the search; without one strength for all arrays with a
+        row for each target."""
+        given, lam = self._given, found.result.lam
+        strength = float(lam[0]) if fit.is_shared else lam
+        self.alpha_ = self.lam_ = strength if given is None else given.as_given(strength)
+        self.hoag_result_, self.n_iter_ = found.result, found.result.n_iter
+        weights = found.result.fold_weights
+        values = found.values.mean(axis=1)[None] if fit.is_shared else found.values.T
+        scores, means = -values / weights, -values.sum(axis=1) / weights.sum()
+        best = 2 * means  # The loss is half the squared error.
+        self.__dict__.pop("lam_by_loss_", None)
+        if found.scores is not None:
+            by_loss = np.exp(found.by_loss)
+            self.lam_by_loss_ = float(by_loss[0]) if fit.is_shared else by_loss
+            scores = np.atleast_2d(found.scores)
+            best = means = np.nanmean(scores, axis=1)
+        errors, n_folds = np.full(len(scores), np.nan), scores.shape[1]
+        if n_folds > 1:
+            errors = np.nanstd(scores, axis=1, ddof=1) / np.sqrt(n_folds)
+        is_one = fit.is_shared or (found.scores is not None and found.scores.ndim == 1)
+        self.scores_ = scores[0] if is_one else scores
+        self.score_mean_, self.score_se_, self.best_score_ = (
+            float(one[0]) if is_one else one for one in (means, errors, best)
+        )
+        self._keep_points(points)
+
+
+# What every target has of its own where each has a fit of its own.
+OF_EACH = "alpha_", "lam_", "scores_", "score_mean_", "score_se_", "best_score_"
+
+
+def columns(y):
+    """Targets as a matrix."""
+    return y[:, None] if y.ndim == 1 else y
+
+
+def check_coef_out(coef_out, shape):
+    """Raises ValueError for an array that coefficients of this shape cannot be written to."""
+    if coef_out is None:
+        return
+    is_array = isinstance(coef_out, np.ndarray) and coef_out.dtype in (np.float32, np.float64)
+    if not (is_array and coef_out.shape == shape and coef_out.flags.writeable):
+        raise ValueError(
+            f"coef_out must be a writable array of float32 or float64, shape {shape}, such as a "
+            f"numpy.memmap; got {type(coef_out).__name__} of shape {np.shape(coef_out)}"
+        )
+
+
+def check_targets(y):
+    """Raises ValueError for the first of several targets that is not all numbers."""
+    if y.ndim != 2 or y.dtype.kind != "f":
+        return
+    for j, column in enumerate(y.T):
+        is_bad = ~np.isfinite(column)
+        if is_bad.any():
+            raise ValueError(
+                f"y contains NaN or infinity: target {j} is the first that does, in row "
+                f"{int(is_bad.argmax())} ({is_bad.sum()} of its {len(column)} rows). Leave these "
+                "rows out, or fit the target on its own without them"
+            )

@@ -20,7 +20,7 @@ class LogLinkRegressor(TunedRegressor, OfGeneralizedLinearRegression):
 
     alphas: Strengths = field(default=None, kw_only=False)
 
-    def _level(self, y, weight):
+    def _level(self, X, y, weight, others):
         return 0.0  # Targets are ratios, which nothing may be taken from.
 
     def _score(self, y, predicted, sample_weight):
@@ -138,7 +138,7 @@ class TweedieRegressorCV(LogLinkRegressor):
             )
         check_link(self.link, self.power)
 
-    def _level(self, y, weight):
+    def _level(self, X, y, weight, others):
         return level_for(self, y, weight) if self._is_normal else 0.0
 
     def _make_loss(self, y, weight):

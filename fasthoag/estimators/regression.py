@@ -1,7 +1,7 @@
 """Regressors whose predictions are the linear function itself, and what all regressors share."""
 
 from dataclasses import field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -11,7 +11,8 @@ from fasthoag.design import to_host
 from fasthoag.design.cpu import check_numbers
 from fasthoag.design.offsets import FAR
 from fasthoag.estimators.estimator import Estimator
-from fasthoag.estimators.least_squares import BEST_SCORE, CV_OF_RIDGE, LeastSquares
+from fasthoag.estimators.factored import suits_one_target
+from fasthoag.estimators.least_squares import BEST_SCORE, CV_OF_RIDGE, LeastSquares, check_coef_out
 from fasthoag.estimators.parameters import Strengths, find_loss_among, with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.scikit_learn import OfRidgeCV, OfSupportVectorRegression
@@ -19,7 +20,7 @@ from fasthoag.estimators.tuned import TunedEstimator
 from fasthoag.losses import find_loss
 from fasthoag.null import weighted_quantile
 from fasthoag.options import is_number
-from fasthoag.types import Matrix
+from fasthoag.types import ArrayLike, Matrix
 
 
 @with_parameters()
@@ -32,8 +33,8 @@ class TunedRegressor(RegressorMixin, TunedEstimator):
     def _fit(self, X, y, sample_weight, validation, stop_on):
         y, weight = y.astype(np.float64), self._weight(sample_weight, y)
         check_numbers(y, "y")  # Its scale is taken next.
-        level = self._level(y, weight)
         others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
+        level = self._level(X, y, weight, others)
 
         def tune(loss):
             return self._tune(X, y, loss, weight, others, [lambda y: y - level], weight)
@@ -61,7 +62,7 @@ class TunedRegressor(RegressorMixin, TunedEstimator):
     def _make_loss(self, y, weight):
         return find_loss(self._loss_name)
 
-    def _level(self, y, weight):
+    def _level(self, X, y, weight, others):
         """What is taken from the targets while the model is sought and given to the intercept
         after."""
         return level_for(self, y, weight)
@@ -100,8 +101,14 @@ def robust_scale(y, weight):
 
 
 @with_parameters(
+    own="""\
+alpha_per_target : bool, default False
+    Of several targets: a strength for each. False: one for all, of least sum of their errors.
+""",
     cv=CV_OF_RIDGE,
     best_score=BEST_SCORE,
+    shapes="an array, shape (n_targets,), with alpha_per_target, or (n_features,)",
+    folds="(n_folds,), with alpha_per_target (n_targets, n_folds)",
 )
 class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
     """Least squares whose ℓ2 strength is tuned by hypergradient on the held-out squared error.
@@ -109,10 +116,19 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
     Minimises ``Σ_i s_i (y_i - x_i w - b)² + alpha ||w||²``, as scikit-learn's Ridge does, and
     chooses alpha, a continuous value.
 
+    y may have a column for each of several targets, which are tuned and fitted side by side: X is
+    factorised once for every fold, and each model at each strength is a product. Rows or features
+    may be as many as memory holds where the others are at most 10,000, whose matrix of products is
+    factorised for every fold. Beyond that a search for each target goes over X again and again,
+    with ``alpha_per_target=True``. Dense float32 data stay so. Targets are taken in blocks; what
+    grows with them is Y and ``coef_`` alone (see ``coef_out`` of `fit`). One column has the shapes
+    of one target but for ``intercept_``, as in scikit-learn.
+
     {parameters}
     cv_results_ : array, shape (n_rows, n_points), with ``store_cv_results`` and ``cv=None``
         The squared error of every row by the model without it, times its weight; with ``scoring``
-        what that model predicts.
+        what that model predicts. (n_rows, n_targets, n_points) of several targets, of which no
+        coefs_paths_ are kept.
 
     Examples
     --------
@@ -124,9 +140,75 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
     True
     >>> fasthoag.RidgeCV(alphas=[0.1, 1.0, 10.0], store_cv_results=True).fit(X, y).cv_results_.shape
     (442, 3)
+
+    Two targets, each with its own strength:
+
+    >>> import numpy as np
+    >>> Y = np.column_stack([y, X[:, 0]])
+    >>> model = fasthoag.RidgeCV(alpha_per_target=True, cv=5).fit(X, Y)
+    >>> model.coef_.shape, model.alpha_.shape, model.predict(X).shape
+    ((2, 10), (2,), (442, 2))
     """
 
-    _loss_name = "squared"
+    alpha_per_target: bool = False
+    flags = (*TunedRegressor.flags, "alpha_per_target")
+    _loss_name, _has_columns = "squared", True
+
+    def fit(
+        self,
+        X: Matrix,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        validation: tuple[Matrix, ArrayLike] | None = None,
+        stop_on: tuple[Matrix, ArrayLike] | None = None,
+        coef_out: Any = None,
+    ) -> Self:
+        """Tune and fit.
+
+        Parameters
+        ----------
+        X : array or sparse matrix, shape (n_rows, n_features)
+        y : array, shape (n_rows,) or (n_rows, n_targets)
+        sample_weight : array, shape (n_rows,), optional
+        validation : (X, y), optional
+            Tune on these rows instead of by cross-validation.
+        stop_on : (X, y), optional
+            Rows that neither train nor tune: the search ends when their loss falls no more. For
+            many strengths; see `fasthoag.hoag`.
+        coef_out : array, shape (n_targets, n_features), optional
+            Of several targets: where coefficients are written to, such as a memory map; it becomes
+            ``coef_``.
+
+        Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
+        with the model of an earlier fit.
+        """
+        return self._fit_whole(X, y, sample_weight, validation, stop_on, coef_out)
+
+    def _fit(self, X, y, sample_weight, validation, stop_on, coef_out=None):
+        if y.ndim == 1:
+            if coef_out is not None:
+                raise ValueError("coef_out= is for several targets, y of shape (n_rows, n_targets)")
+            super()._fit(X, y, sample_weight, validation, stop_on)
+            return
+        check_coef_out(coef_out, (y.shape[1], X.shape[1]))
+        Y, weight = y.astype(np.float64), self._weight(sample_weight, y)
+        check_numbers(Y, "y")
+        others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
+        is_shared = not self.alpha_per_target or y.shape[1] == 1
+        kind = {"is_shared": is_shared, "is_classifier": False, "coef_out": coef_out}
+        models = self._fit_targets(X, Y, weight, others, **kind)
+        # As in scikit-learn one column has the coefficients of one target.
+        coef = models.coef if y.shape[1] > 1 or coef_out is not None else models.coef[0]
+        self.coef_, self.intercept_ = beside(X, coef), beside(X, models.intercept)
+
+    def _level(self, X, y, weight, others):
+        is_centred = suits_one_target(self, X, others)  # by the factors
+        return 0.0 if is_centred else super()._level(X, y, weight, others)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
 
 
 @with_parameters(

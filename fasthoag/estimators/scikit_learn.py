@@ -134,12 +134,6 @@ class OfRidgeCV(OfRidge):
         means="Ways to one number: nothing depends on it.",
         instead="is none of None, auto, svd and eigen; leave it out: nothing depends on it",
     )
-    alpha_per_target: bool = passive(
-        default=False,
-        values=(False, True),
-        means="y is one target, which has its own strength.",
-        instead="is neither True nor False; leave it out: y is one target",
-    )
 
 
 @with_parameters()

@@ -209,14 +209,20 @@ class TunedEstimator(Estimator):
             "stop_on": "auto" if stop_on is None else HeldOut(*stop_on),
         }
         if given is not None and not given.is_range:
-            return hoag_among(problem, criterion, given.lam, **options, **start)
+            return hoag_among(problem, criterion, given.lam, bounds=bounds, **options, **start)
         return hoag(problem, criterion, bounds=bounds, **options, **start)
 
     def _models(self, chooser, chosen, results):
         """The `Tuned` of every model, fitted on all rows."""
         problems, thetas = [task.problem for task in chooser.tasks], chosen.thetas
-        if self._given is not None and not self._given.lam.any():
-            thetas = [np.full_like(theta, -np.inf) for theta in thetas]
+        if self._given is not None and self._given.lam.min() == 0:
+            # The lower bound of a search is as good as none.
+            has_more = self._given.lam.any()
+            lows = [np.max(one.bounds[0]) if has_more else np.inf for one in chooser.tasks]
+            thetas = [
+                np.full_like(theta, -np.inf) if (theta <= low).all() else theta
+                for theta, low in zip(thetas, lows, strict=True)
+            ]
         return [
             Tuned(result, self._lam(problem, theta), self._refit(problem, theta, result.w_all))
             for problem, theta, result in zip(problems, thetas, results, strict=True)
@@ -297,7 +303,10 @@ class TunedEstimator(Estimator):
 
     def _bounds(self, problem):
         if self._given is not None:
-            return self._given.ends
+            low, high = self._given.ends
+            if self._given.has_none:
+                low = min(self._level_of_scores(problem, self._given), high)
+            return low, high
         return self.bounds if self.bounds is not None else self._default_bounds(problem)
 
     def _default_bounds(self, problem):
@@ -305,9 +314,9 @@ class TunedEstimator(Estimator):
         return None
 
     def _level_of_scores(self, problem, given):
-        """The log λ at which folds are judged: that of a single given strength; where that is 0 the
-        lowest of a search, which is as good."""
-        if given.lam.any():
+        """The log λ at which folds are judged: that of the least given strength; where that is 0
+        the lowest of a search, which is as good."""
+        if given.lam.min() > 0:
             return given.ends[0]
         low, _ = self._default_bounds(problem) or default_box(problem.inner())
         return float(np.max(low))

@@ -1,0 +1,328 @@
+"""Ridge regression by factors of the rows, `fasthoag.spectral`: of several targets, and by
+leave-one-out of small data."""
+
+import time
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from fasthoag.arguments import box_of
+from fasthoag.criteria import KFold
+from fasthoag.criteria.folds import mask_of_folds
+from fasthoag.design import is_on_device
+from fasthoag.design.cpu import check_numbers
+from fasthoag.estimators.choice import PointsOfFolds
+from fasthoag.estimators.given import default_points
+from fasthoag.estimators.judged import judged_by
+from fasthoag.kernels.blas import blas_threads
+from fasthoag.losses import find_loss
+from fasthoag.outer.result import MESSAGES, HoagResult, warn_unless_converged
+from fasthoag.progress import progress
+from fasthoag.scoring import chooses
+from fasthoag.spectral.search import Found
+from fasthoag.spectral.tuning import Decomposition, Plan, decompose, plan_of
+from fasthoag.threads import n_threads_of
+from fasthoag.types import Array
+from fasthoag.vectors import check_weight
+
+# What watches or leads one search, by the value that asks for nothing.
+OF_ONE_SEARCH = {
+    "callback": None,
+    "max_seconds": None,
+    "warm_start": False,
+    "store_folds": False,
+    "one_se": False,
+    "method": "auto",
+    "penalty_per": "all",
+}
+N_READS = 2.0  # of X: its means, and its factors
+FEW_FOR_ONE = 2 * 10**7  # multiply-adds of a factor up to which one target takes this way
+
+
+@dataclass(frozen=True, eq=False)
+class Factored:
+    """A fit: its data and how they are factorised.
+
+    Attributes
+    ----------
+    Y : array, shape (n_rows, n_targets)
+    weight : array, shape (n_rows,), or None
+    mask : array or None
+        Of the folds; None for leave-one-out.
+    is_shared : bool
+        Whether all targets have one strength.
+    """
+
+    X: Any
+    Y: Array
+    weight: Array | None
+    mask: Array | None
+    is_shared: bool
+    plan: Plan
+
+    def threads(self, asked: int | None) -> Any:
+        """A context in which BLAS uses so many threads: one where factors and targets are few."""
+        size = max(min(self.X.shape), self.Y.shape[1])
+        return blas_threads(size, n_threads_of(asked))
+
+    def target(self, j: int) -> "Factored":
+        """The fit of one of the targets."""
+        return replace(self, Y=self.Y[:, [j]])
+
+    def decomposition(self, has_intercept: bool, factor: Any) -> Decomposition:
+        weight = np.ones(len(self.Y)) if self.weight is None else self.weight
+        return decompose(self.X, weight, self.mask, has_intercept, factor, self.plan)
+
+
+def why_not(model: Any, X: Any, others: Any) -> str | None:
+    """What of a call of `fit` is for a search of its own and not for factors, or None."""
+    for name, nothing in OF_ONE_SEARCH.items():
+        value = getattr(model, name)
+        if not (isinstance(value, type(nothing)) and value == nothing) and value is not nothing:
+            return f"{name}={value!r}"
+    for name, rows in zip(("validation", "stop_on"), others, strict=True):
+        if rows is not None:
+            return f"{name}="
+    if model.device == "gpu" or is_on_device(X):
+        return "a GPU"
+    if model.penalty_factor is not None and not (np.asarray(model.penalty_factor) > 0).all():
+        return "a penalty_factor with zeros"
+    if model.scoring is not None and not chooses(model.scoring):
+        return "scoring= with several scorers"
+    return None
+
+
+def factored(
+    model: Any, X: Any, Y: Array, weight: Array | None, is_shared: bool, is_classifier: bool
+) -> Factored | None:
+    """The `Factored` fit of these targets, None where rows and features are too many."""
+    if weight is not None:
+        weight = check_weight(weight, len(Y))
+        check_numbers(weight, "sample_weight")
+    check_numbers(X.data if sp.issparse(X) else X, "X", trains=False)
+    model._penalty(1, X.shape[1])  # the checks
+    box_of(model.bounds, 1)
+    mask = None
+    if model.cv is not None:
+        loss = replace(find_loss("squared"), is_classification=is_classifier)
+        y = (Y > 0).astype(int) if is_classifier else Y
+        rows = SimpleNamespace(n_rows=len(Y), y=y, loss=loss)
+        mask = mask_of_folds(
+            KFold(model.cv).splits(rows), np.ones(len(Y)) if weight is None else weight
+        )
+    plan = plan_of(X.shape, 1 if mask is None else mask.shape[1])
+    if plan is None or not plan.fits:
+        return None
+    return Factored(X, Y, weight, mask, is_shared, plan)
+
+
+def suits_one_target(model: Any, X: Any, others: Any) -> bool:
+    """Whether one target is tuned by factors: leave-one-out of small data that nobody watches."""
+    n, p = X.shape
+    is_small = n * p * min(n, p) <= FEW_FOR_ONE
+    is_plain = model.cv is None and model.scoring is None
+    return is_small and is_plain and why_not(model, X, others) is None
+
+
+# ---- strengths ----
+
+
+@dataclass(frozen=True, eq=False)
+class Strengths:
+    """What was found of a fit.
+
+    Attributes
+    ----------
+    theta, by_loss : array, shape (n_targets,), or (1,) where they share it
+        What is taken, and what the loss likes best.
+    result : HoagResult
+    values : array, shape (n_folds, n_targets)
+    scores : array, shape (n_folds,) or (n_targets, n_folds), or None without a scorer
+    """
+
+    theta: Array
+    by_loss: Array
+    result: HoagResult
+    values: Array
+    scores: Array | None
+
+
+def strengths_of(model: Any, fit: Factored, rows: Decomposition, judge: Any) -> Strengths:
+    """The strengths that an estimator takes: given, or found by the loss, and then by the scorer
+    of a `Judge`."""
+    began, given = time.perf_counter(), model._given
+    low, high = ends_of(model, rows)
+    with progress(model.verbose) as show:
+        trace = Trace(show, began, model.tol)
+        searched = search(model, fit, rows, (low, high), trace)
+    theta, scores = searched.theta, None
+    if judge is not None:
+        points = () if given is None or given.is_range else given.lam
+        theta, scores = judged_by(judge, fit, rows, theta, (low, high), points)
+    if given is not None and given.lam.min() == 0:
+        theta = np.where(theta <= low, -np.inf, theta)  # It is as good as none.
+    values = rows.fold_values(fit.Y, np.broadcast_to(theta, fit.Y.shape[1:]))
+    at = at_bound(searched, (low, high), model.tol)
+    status = status_of(given, at, values)
+    result = HoagResult(
+        theta=theta,
+        lam=np.exp(theta),
+        value=float(values.sum()),
+        value_error=float(values.sum()) * len(fit.Y) * float(np.finfo(rows.whole.e.dtype).eps),
+        grad=searched.slope,
+        grad_error=0.0,
+        fold_values=values.sum(axis=1),
+        fold_weights=rows.fold_weights,
+        w=None,
+        w_all=None,
+        inner_error=0.0,
+        status=status,
+        message=message_of(status, searched.theta, at),
+        n_iter=searched.n_steps,
+        n_passes=N_READS,
+        seconds=time.perf_counter() - began,
+        method="given" if status == "given" else "newton",
+        trace=trace.records,
+        loss="squared",
+        fit_intercept=model.fit_intercept,
+    )
+    if status != "given":
+        warn_unless_converged(status, result.message)
+    return Strengths(theta, searched.theta, result, values, scores)
+
+
+def ends_of(model, rows):
+    """The least and the largest log λ of the search."""
+    low, high = rows.box()
+    if model._given is not None:
+        least, most = model._given.ends
+        return (min(low, most) if least == -np.inf else least), most
+    if model.bounds is not None:
+        low, high = (float(side[0]) for side in box_of(model.bounds, 1))
+    return low, high
+
+
+def search(model, fit, rows, ends, trace):
+    """What the loss likes best."""
+    given, n = model._given, 1 if fit.is_shared else fit.Y.shape[1]
+    if given is not None and given.is_fixed:
+        return Found(np.full(n, ends[1]), *np.zeros((3, n)), 0)
+    is_compared = given is not None and not given.is_range
+    points = np.log(given.lam[given.lam > 0]) if is_compared else ()
+    levels = rows.levels(*ends, points)
+    return rows.tuned(fit.Y, levels, model.tol, fit.is_shared, trace.note)
+
+
+def status_of(given, at, values):
+    """How a search ended, `at` which targets are at a bound."""
+    if not np.isfinite(values).all():
+        return "inner_failed"
+    if given is not None and given.is_fixed:
+        return "given"
+    return "at_bound" if at.any() else "converged"
+
+
+def at_bound(found, ends, tol):
+    """Which targets are at a bound where the criterion still falls beyond it."""
+    is_there = (found.theta <= ends[0]) | (found.theta >= ends[1])
+    return is_there & (np.abs(found.slope) > tol * found.size)
+
+
+def message_of(status, theta, at):
+    if status != "at_bound":
+        return MESSAGES[status]
+    some = np.flatnonzero(at)
+    where = ", ".join(f"theta[{j}] = {theta[j]:g}" for j in some[:5])
+    where += f" and {len(some) - 5} more" if len(some) > 5 else ""
+    return MESSAGES[status].format(where=where)
+
+
+class Trace:
+    """The records of a search: of several targets the mean θ and the sums of what is evaluated
+    together."""
+
+    def __init__(self, show: Any, began: float, tol: float) -> None:
+        self.records: list[dict[str, Any]] = []
+        self._show, self._began, self._tol = show, began, tol
+
+    def note(self, phase: str, theta: Array, values: Any) -> None:
+        value = float(values.value.sum())
+        record = {
+            "phase": phase,
+            "theta": [float(theta.mean())],
+            "value": value,
+            "value_error": 0.0,
+            "grad_norm": float(np.linalg.norm(values.slope)),
+            "grad_error": 0.0,
+            "inner_tol": 0.0,
+            "linear_tol": 0.0,
+            "n_inner": 0,
+            "n_cg": 0,
+            "grad_tol": self._tol * value,
+            "n_passes": N_READS,
+            "seconds": time.perf_counter() - self._began,
+            "is_accepted": True,
+        }
+        self.records.append(record)
+        self._show(record)
+
+
+# ---- what is reported of given strengths ----
+
+
+def reported(
+    model: Any, fit: Factored, rows: Decomposition, judge: Any, *, has_w: bool = False
+) -> PointsOfFolds | None:
+    """What leave-one-out says of the strengths that were given, by default scikit-learn's; with
+    the models there if `has_w`."""
+    if not model.store_cv_results:
+        return None
+    given = default_points("alphas") if model._given is None else model._given
+    n, kept, w, scores = fit.Y.shape[1], [], [], []
+    weight = np.ones(len(fit.Y)) if fit.weight is None else fit.weight
+    for lam in given.lam:
+        theta = np.full(n, np.log(lam) if lam > 0 else -np.inf)
+        (left_out,) = rows.predictions(fit.Y, theta)
+        squares = (fit.Y - left_out) ** 2 * weight[:, None]
+        kept.append(squares if judge is None else left_out)
+        scores.append(-0.5 * squares.sum() / (weight.sum() * n))
+        if has_w:
+            models = models_of(fit, rows, theta)
+            last = [models.intercept[:, None]] if model.fit_intercept else []
+            w.append(np.hstack([models.coef, *last]))
+    return PointsOfFolds(
+        given=given,
+        scores=np.array(scores)[:, None],
+        n_iter=np.zeros(len(given.lam), int),
+        w=np.array(w)[:, None] if has_w else None,
+        of_rows=np.stack(kept, axis=-1),
+        candidates=[None] * len(given.lam),
+    )
+
+
+# ---- the models ----
+
+
+class Models:
+    """Coefficients (n_targets, n_features) and intercepts (n_targets,), filled block by block."""
+
+    def __init__(self, coef: Any, n_targets: int) -> None:
+        self.coef, self.intercept = coef, np.zeros(n_targets)
+
+    def keep(self, targets: slice, coef: Array, intercept: Array) -> None:
+        self.coef[targets] = coef.T
+        self.intercept[targets] = intercept
+
+
+def models_of(fit: Factored, rows: Decomposition, theta: Array, coef_out: Any = None) -> Models:
+    """The models of all targets on all rows at θ, their coefficients in `coef_out` where it is
+    given."""
+    n = fit.Y.shape[1]
+    if coef_out is None:
+        coef_out = np.empty((n, fit.X.shape[1]), rows.whole.e.dtype)
+    models = Models(coef_out, n)
+    rows.models(fit.Y, np.broadcast_to(theta, (n,)), models.keep)
+    return models

@@ -1,0 +1,336 @@
+"""Several targets: columns of y that are tuned side by side, by factors of the rows."""
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.linear_model import Ridge
+from sklearn.linear_model import RidgeCV as Theirs
+from sklearn.model_selection import KFold, LeaveOneOut, ShuffleSplit
+
+from fasthoag import ConvergenceWarning, RidgeClassifierCV, RidgeCV
+from fasthoag.design.rows import HELD_OUT, TRAIN
+from fasthoag.spectral.tuning import Plan, decompose
+
+CVS = [None, 4, KFold(3, shuffle=True, random_state=0), ShuffleSplit(4, random_state=0)]
+cvs = pytest.mark.parametrize("cv", CVS, ids=["leave-one-out", "4", "KFold", "ShuffleSplit"])
+forms = pytest.mark.parametrize("form", [np.asarray, sp.csr_array], ids=["dense", "CSR"])
+shapes = pytest.mark.parametrize("shape", [(60, 8), (30, 50)], ids=["tall", "wide"])
+WAYS = [("values", (40, 8)), ("values", (25, 60)), ("gram", (25, 60)), ("moments", (40, 8))]
+
+
+def rows(shape=(60, 8), t=3, seed=0):
+    """Sparse rows far from 0, and targets of little, some and much noise."""
+    rng = np.random.default_rng(seed)
+    X = (rng.normal(size=shape) + 2) * (rng.uniform(size=shape) < 0.7)
+    W = rng.normal(size=(shape[1], t))
+    return X, X @ W + rng.normal(size=(shape[0], t)) * np.geomspace(1, 30, t) + 100
+
+
+def folds_of(cv, n):
+    if cv is None:
+        return list(LeaveOneOut().split(np.zeros((n, 1))))
+    return list((KFold(cv) if isinstance(cv, int) else cv).split(np.zeros((n, 1))))
+
+
+def losses(X, Y, alpha, cv, weight=None, fit_intercept=True):
+    """Minus twice the score of every target by scikit-learn's Ridge."""
+    weight, total, judged = np.ones(len(X)) if weight is None else weight, 0.0, 0.0
+    for train, test in folds_of(cv, len(X)):
+        model = Ridge(alpha, solver="svd", fit_intercept=fit_intercept)
+        model.fit(X[train], Y[train], weight[train])
+        errors = Y[test] - model.predict(X[test]).reshape(len(test), -1)
+        total, judged = total + weight[test] @ errors**2, judged + weight[test].sum()
+    return total / judged
+
+
+# ---- strengths and models ----------------------------------------------------------------------
+
+
+@cvs
+@forms
+@shapes
+def test_targets_of_their_own_strength_are_independent_fits(shape, form, cv):
+    X, Y = rows(shape)
+    model = RidgeCV(alpha_per_target=True, cv=cv, tol=1e-8).fit(form(X), Y)
+    assert model.coef_.shape == Y.shape[1:] + X.shape[1:]
+    assert model.alpha_.shape == model.intercept_.shape == model.best_score_.shape == (3,)
+    for j, y in enumerate(Y.T):
+        one = RidgeCV(alpha_per_target=True, cv=cv, tol=1e-8).fit(form(X), y[:, None])
+        assert one.coef_.shape == X.shape[1:]  # as in scikit-learn
+        np.testing.assert_allclose(model.alpha_[j], one.alpha_, rtol=1e-8)
+        np.testing.assert_allclose(model.coef_[j], one.coef_, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(model.intercept_[j], one.intercept_[0], rtol=1e-8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # refit_tol, of rounding
+            plain = RidgeCV(cv=cv, tol=1e-8, refit_tol=1e-10).fit(form(X), y)
+        best = losses(X, y[:, None], plain.alpha_, cv)
+        assert -model.best_score_[j] <= best[0] * (1 + 1e-7)  # Both end at bounds of their own.
+        np.testing.assert_allclose(
+            model.coef_[j], Ridge(model.alpha_[j], solver="svd").fit(X, y).coef_, atol=1e-8
+        )
+
+
+@cvs
+@forms
+@shapes
+def test_one_strength_for_all_has_the_least_sum_of_errors(shape, form, cv):
+    X, Y = rows(shape)
+    model = RidgeCV(cv=cv, tol=1e-6).fit(form(X), Y)
+    assert isinstance(model.alpha_, float)
+    assert -model.best_score_ == pytest.approx(losses(X, Y, model.alpha_, cv).mean(), rel=1e-9)
+    for factor in (0.9, 1.1, 0.01, 100):
+        there = losses(X, Y, factor * model.alpha_, cv).mean()
+        assert -model.best_score_ <= there * (1 + 1e-12)
+    peer = Ridge(model.alpha_, solver="svd").fit(X, Y)
+    np.testing.assert_allclose(model.coef_, peer.coef_, atol=1e-8)
+    np.testing.assert_allclose(model.predict(form(X)), peer.predict(X), rtol=1e-8)
+    assert model.score(form(X), Y) == pytest.approx(peer.score(X, Y))
+
+
+@pytest.mark.parametrize("per_target", [True, False])
+def test_it_is_at_least_as_good_as_the_grid_of_scikit_learn(per_target):
+    X, Y = rows()
+    alphas = np.geomspace(1e-2, 1e4, 100)
+    theirs = Theirs(alphas, alpha_per_target=per_target).fit(X, Y)
+    ours = RidgeCV(alphas, alpha_per_target=per_target).fit(X, Y)
+    np.testing.assert_allclose(ours.alpha_, theirs.alpha_, rtol=0.1)
+    assert np.all(ours.best_score_ >= theirs.best_score_ * (1 + 1e-9))
+
+
+@pytest.mark.parametrize(("way", "shape"), WAYS)
+@pytest.mark.parametrize("has_intercept", [True, False])
+@pytest.mark.parametrize("is_left_out", [True, False])
+def test_every_factor_gives_the_criterion_and_its_derivatives(
+    way, shape, has_intercept, is_left_out
+):
+    X, Y = rows(shape)
+    rng = np.random.default_rng(1)
+    weight, fold = rng.integers(1, 4, len(X)).astype(float), rng.integers(0, 4, len(X))
+    mask = np.where(fold[:, None] == np.arange(4), HELD_OUT, TRAIN).astype(np.uint8)
+    found = decompose(X, weight, None if is_left_out else mask, has_intercept, None, Plan(way, 0))
+    centred, _ = found.centred_targets(Y)
+    parts, every = found.criteria(centred), np.arange(3)
+
+    def at(theta, k):
+        return sum(part.values(theta, every)[k] for part in parts)
+
+    theta, h = np.array([-1.0, 1.0, 3.0]), 1e-4
+    splits = (
+        None
+        if is_left_out
+        else [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(4)]
+    )
+    for j, alpha in enumerate(np.exp(theta)):
+        cv = None if is_left_out else _Given(splits)
+        mean = losses(X, Y[:, [j]], alpha, cv, weight, has_intercept)
+        assert at(theta, 0)[j] == pytest.approx(0.5 * mean[0] * weight.sum(), rel=1e-9)
+    for k in (0, 1):
+        slope = (at(theta + h, k) - at(theta - h, k)) / (2 * h)
+        np.testing.assert_allclose(
+            at(theta, k + 1), slope, rtol=1e-6, atol=1e-8 * at(theta, 0).max()
+        )
+    values = found.fold_values(Y, theta)
+    np.testing.assert_allclose(values.sum(axis=0), at(theta, 0), rtol=1e-12)
+    held = [np.arange(len(X))] if is_left_out else found.held
+    for value, rows_held, z in zip(values, held, found.predictions(Y, theta), strict=True):
+        errors = weight[rows_held] @ (Y[rows_held] - z) ** 2
+        np.testing.assert_allclose(value, 0.5 * errors, rtol=1e-9)
+
+
+class _Given:
+    """Splits that are known."""
+
+    def __init__(self, splits):
+        self.splits = splits
+
+    def split(self, X):
+        return self.splits
+
+
+@cvs
+def test_the_unit_of_a_target_changes_nothing_but_its_unit(cv):
+    X, Y = rows()
+    unit = np.array([1e-6, 1.0, 1e9])
+    a, b = (RidgeCV(alpha_per_target=True, cv=cv).fit(X, y) for y in (Y, Y * unit))
+    np.testing.assert_allclose(a.alpha_, b.alpha_, rtol=1e-6)
+    np.testing.assert_allclose(a.coef_ * unit[:, None], b.coef_, rtol=1e-6)
+
+
+def test_a_whole_number_as_weight_is_as_many_rows():
+    X, Y = rows()
+    weight = np.random.default_rng(0).integers(0, 4, len(X))
+    index = np.repeat(np.arange(len(X)), weight)
+    fold = np.arange(len(X)) % 3
+    by_rows = [
+        (np.flatnonzero(fold[index] != k), np.flatnonzero(fold[index] == k)) for k in range(3)
+    ]
+    by_weight = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(3)]
+    for per_target in (True, False):
+        a = RidgeCV(alpha_per_target=per_target, cv=by_weight).fit(X, Y, weight)
+        b = RidgeCV(alpha_per_target=per_target, cv=by_rows).fit(X[index], Y[index])
+        np.testing.assert_allclose(a.alpha_, b.alpha_, rtol=1e-6)
+        np.testing.assert_allclose(a.coef_, b.coef_, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(a.best_score_, b.best_score_, rtol=1e-8)
+
+
+@forms
+def test_features_of_float32_stay_so_where_they_are_many(form):
+    X, Y = rows((400, 2000))
+    a = RidgeCV(alpha_per_target=True, cv=3).fit(form(X), Y)
+    b = RidgeCV(alpha_per_target=True, cv=3).fit(form(X.astype(np.float32)), Y)
+    assert b.coef_.dtype == (np.float32 if form is np.asarray else np.float64)
+    np.testing.assert_allclose(a.alpha_[1:], b.alpha_[1:], rtol=1e-3)
+    np.testing.assert_allclose(a.best_score_, b.best_score_, rtol=1e-4)
+    np.testing.assert_allclose(a.coef_, b.coef_, atol=1e-3 * np.abs(a.coef_).max())
+
+
+def test_penalty_factors_scale_the_features():
+    X, Y = rows()
+    factor = np.geomspace(0.1, 10, X.shape[1])
+    a = RidgeCV(penalty_factor=factor, cv=3).fit(X, Y)
+    b = RidgeCV(cv=3).fit(X / np.sqrt(factor), Y)
+    assert a.alpha_ == pytest.approx(b.alpha_)
+    np.testing.assert_allclose(a.coef_, b.coef_ / np.sqrt(factor), rtol=1e-8)
+
+
+# ---- targets that are special ------------------------------------------------------------------
+
+
+@cvs
+@pytest.mark.parametrize("per_target", [True, False])
+def test_a_constant_target_is_its_mean(per_target, cv):
+    X, Y = rows()
+    Y[:, 1] = 7.3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = RidgeCV(alpha_per_target=per_target, cv=cv).fit(X, Y)
+    np.testing.assert_array_equal(model.coef_[1], 0.0)
+    assert model.intercept_[1] == 7.3
+    assert np.isfinite(model.alpha_).all()
+
+
+def test_the_first_target_with_nan_is_named():
+    X, Y = rows()
+    Y[3, 2] = Y[5, 1] = np.nan
+    with pytest.raises(ValueError, match=r"y contains NaN.*target 1 is the first.*row 5 \(1 of"):
+        RidgeCV().fit(X, Y)
+
+
+def test_features_that_are_constants_leave_the_mean():
+    _, Y = rows()
+    model = RidgeCV(alpha_per_target=True).fit(np.ones((len(Y), 2)), Y)
+    np.testing.assert_allclose(model.predict(np.ones((1, 2)))[0], Y.mean(axis=0))
+
+
+# ---- what goes with several targets ------------------------------------------------------------
+
+
+def test_coefficients_are_written_where_they_shall_be(tmp_path):
+    X, Y = rows()
+    out = np.memmap(tmp_path / "coef", np.float32, "w+", shape=(3, X.shape[1]))
+    model = RidgeCV(cv=3).fit(X, Y, coef_out=out)
+    assert model.coef_ is out
+    np.testing.assert_allclose(out, RidgeCV(cv=3).fit(X, Y).coef_, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"coef_out must be a writable array .* \(3, 8\)"):
+        RidgeCV().fit(X, Y, coef_out=np.empty((8, 3)))
+    with pytest.raises(ValueError, match="coef_out= is for several targets"):
+        RidgeCV().fit(X, Y[:, 0], coef_out=out)
+
+
+@pytest.mark.parametrize("scoring", [None, "r2"])
+def test_leave_one_out_of_given_strengths_is_kept(scoring):
+    X, Y = rows()
+    alphas = [0.1, 10.0]
+    options = {"alphas": alphas, "store_cv_results": True, "scoring": scoring}
+    ours, theirs = RidgeCV(**options).fit(X, Y), Theirs(**options).fit(X, Y)
+    assert ours.cv_results_.shape == (60, 3, 2)
+    np.testing.assert_allclose(ours.cv_results_, theirs.cv_results_, rtol=1e-7)
+
+
+@cvs
+@pytest.mark.parametrize("per_target", [True, False])
+def test_a_scorer_chooses(per_target, cv):
+    X, Y = rows()
+    options = {"alpha_per_target": per_target, "cv": cv, "alphas": [0.1, 1.0, 10.0, 100.0]}
+    by_loss = RidgeCV(**options, tol=1e-8).fit(X, Y)
+    model = RidgeCV(**options, tol=1e-8, scoring="neg_mean_squared_error").fit(X, Y)
+    np.testing.assert_allclose(model.alpha_, by_loss.alpha_, rtol=1.0)  # Folds are of many sizes.
+    assert np.all(model.best_score_ >= by_loss.best_score_ * (1 + 1e-3))
+    np.testing.assert_allclose(model.lam_by_loss_, by_loss.alpha_)
+
+
+def test_strength_0_may_be_one_of_several():
+    X, Y = rows()
+    Y[:, 0] = X @ np.arange(8.0)
+    model = RidgeCV([0.0, 1.0, 1e6], alpha_per_target=True, cv=3).fit(X, Y)
+    assert model.alpha_[0] == 0.0
+    assert (model.alpha_[1:] > 0).all()
+    np.testing.assert_allclose(model.coef_[0], np.arange(8.0), atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "options", [{"one_se": True}, {"penalty_per": "feature"}, {"method": "lbfgs"}]
+)
+def test_what_needs_a_search_of_its_own_has_one_for_each_target(options):
+    X, Y = rows()
+    with pytest.raises(ValueError, match=r"one strength for 3 targets .* alpha_per_target=True"):
+        RidgeCV(cv=3, **options).fit(X, Y)
+    model = RidgeCV(cv=3, alpha_per_target=True, **options).fit(X, Y)
+    for j, y in enumerate(Y.T):
+        one = RidgeCV(cv=3, **options).fit(X, y)
+        np.testing.assert_array_equal(model.alpha_[j], one.alpha_)
+        np.testing.assert_array_equal(model.coef_[j], one.coef_)
+
+
+def test_folds_that_keep_every_row_are_refused():
+    with pytest.raises(ValueError, match="store_cv_results=True keeps of several targets"):
+        RidgeCV(cv=3, store_cv_results=True).fit(*rows())
+
+
+# ---- labels ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cv", [None, 3])
+@forms
+def test_each_label_of_a_matrix_has_its_own_model(form, cv):
+    X, Y = rows()
+    labels = (X[:, :3] + np.sin(Y) > 1.5).astype(int)
+    model = RidgeClassifierCV(cv=cv).fit(form(X), labels)
+    assert model.alpha_.shape == (3,)
+    numbers = RidgeCV(cv=cv, alpha_per_target=True).fit(form(X), 2.0 * labels - 1)
+    np.testing.assert_allclose(model.alpha_, numbers.alpha_)
+    np.testing.assert_allclose(model.coef_, numbers.coef_)
+    np.testing.assert_array_equal(model.predict(form(X)), numbers.predict(form(X)) > 0)
+    assert 0 < model.score(form(X), labels) <= 1
+    by_score = RidgeClassifierCV(cv=cv, scoring="accuracy").fit(form(X), labels)
+    assert 0 < by_score.best_score_ <= 1
+    assert RidgeClassifierCV().fit(X, labels[:, 0]).predict(X).shape == (60,)
+
+
+def test_labels_of_a_matrix_come_back_as_they_are():
+    X, Y = rows()
+    labels = np.where(np.median(Y, axis=0) < Y, 1, -1)
+    assert set(np.unique(RidgeClassifierCV().fit(X, labels).predict(X))) == {-1, 1}
+
+
+# ---- few rows and tiny strengths ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("alpha", [1e-16, 1e-8])
+@forms
+def test_tiny_strengths_have_ten_digits_where_rows_are_few(form, alpha, fit_intercept):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(30, 60)), rng.normal(size=30)
+    model = RidgeCV([alpha], fit_intercept=fit_intercept, store_cv_results=True).fit(form(X), y)
+    mean = X.mean(axis=0) if fit_intercept else 0.0
+    expected = np.linalg.pinv(X - mean) @ (y - (y.mean() if fit_intercept else 0.0))
+    np.testing.assert_allclose(model.coef_, expected, rtol=1e-6, atol=1e-10)
+    left_out = []
+    for k in range(30):
+        rest = np.delete(np.arange(30), k)
+        m, b = (X[rest].mean(axis=0), y[rest].mean()) if fit_intercept else (0.0, 0.0)
+        left_out.append(b + (X[k] - m) @ (np.linalg.pinv(X[rest] - m) @ (y[rest] - b)))
+    np.testing.assert_allclose(model.cv_results_[:, 0], (y - left_out) ** 2, atol=1e-9)
