@@ -10,6 +10,7 @@ from fasthoag.hypergradient import Accuracy
 from fasthoag.outer import METHODS
 from fasthoag.outer.loop import From, Until, minimise
 from fasthoag.outer.rules import Box
+from fasthoag.outer.tolerance import Tolerance
 
 ATTRIBUTES = ("wants", "max_iter", "accuracy")
 VERBS = ("propose", "accept", "reject", "state", "restore")
@@ -61,7 +62,7 @@ def run(rule):
         return False
 
     box, begin = Box(np.full(1, -20.0), np.full(1, 20.0)), From(np.full(1, 6.0), bound.inner.null.W)
-    _, status, n_iter = minimise(bound, rule, begin, box, Until(1e-6, 60), record)
+    _, status, n_iter = minimise(bound, rule, begin, box, Until(Tolerance(1e-6), 60), record)
     return trace, status, n_iter
 
 

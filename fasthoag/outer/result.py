@@ -220,8 +220,8 @@ def concluded(best, status, theta, search):
     else:
         where = ", ".join(f"theta[{j}] = {theta[j]:g}" for j in at_bound[:5])
         where += f" and {len(at_bound) - 5} more" if len(at_bound) > 5 else ""
-        known = {"where": where, "n_iter": search.n_iter, "how_far": how_far(best, status, search)}
-        known["left"] = left_to_gain(best, search)
+        known = {"where": where, "n_iter": search.n_iter, "left": left_to_gain(best, search)}
+        known["how_far"] = how_far(best, status, search, best is search.run.on_some)
         message = MESSAGES[status].format(**known)
     status = {"at_kink": "converged", "no_better": "stopped_early"}.get(status, status)
     if status == "inner_failed":  # no number of it is one
@@ -256,14 +256,14 @@ def in_time(run, best, status):
     return best, status
 
 
-def how_far(best, status, search):
+def how_far(best, status, search, is_of_sample=False):
     """What is known of a point at which a search was ended before its time, else nothing."""
     if status not in ("out_of_time", "interrupted"):
         return ""
     value = f"the criterion is {best.value:.6g} ± {error_of(best):.1g}"
     if len(best.fold_values) < len(search.bound.fold_weights):
         value += " on the first fold, the only one that was looked at"
-    elif best is search.run.on_some:
+    elif is_of_sample:
         value += " by a sample of the rows, the only ones that were looked at"
     grad, error, _ = projected(best, search.box)
     size = np.linalg.norm(grad)
