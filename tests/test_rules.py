@@ -43,6 +43,10 @@ class Handed:
         self.proposals.append(self.rule.propose(*args))
         return self.proposals[-1]
 
+    def hessian(self, evaluation):
+        self.hand_over()
+        return self.rule.hessian(evaluation)
+
     def accept(self, *args):
         self.hand_over()
         return self.rule.accept(*args)
