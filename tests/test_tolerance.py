@@ -43,7 +43,7 @@ def at(kind, X, y, theta):
     return float(fasthoag.curve(*case(kind, X, y), theta, tol=1e-6).values[0])
 
 
-@pytest.mark.parametrize("slope, curvature", [(0.3, 2.0), (3.0, 0.1), (1.0, -0.5), (0.0, 0.0)])
+@pytest.mark.parametrize(("slope", "curvature"), [(0.3, 2.0), (3.0, 0.1), (1.0, -0.5), (0.0, 0.0)])
 def test_a_parabola_falls_as_far_as_its_lowest_place_within_the_radius(slope, curvature):
     t = np.linspace(0, RADIUS, 100_001)
     lowest = (slope * t - 0.5 * curvature * t**2).max()
