@@ -184,7 +184,8 @@ class Search:
             return theta, W, None, False
         if given is None and not self.is_small:
             seen = self.seen if self.some is None else replace(self.seen, bound=self.some)
-            if inner.n_hyper == 1:  # weaker ones are found on the way
+            wants_hessian = self.settings.rule.wants == "hessian"
+            if inner.n_hyper == 1 and wants_hessian:  # weaker ones are found on the way
                 ray, *_ = seen.rays
                 return np.clip(ray.level(start.DECADE), *self.box), W, None, False
             ray, level, W = start.look_at_three(seen, self.box)
