@@ -15,7 +15,7 @@ def check_options(method, tol, max_iter, callback):
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable; got {callback!r}")
     if not (tol is None or is_number(tol, 0)):
-        raise ValueError(f"tol must be a positive number or None; got {tol!r}")
+        raise ValueError(f"tol must be a positive number; got {tol!r}")
     is_whole = isinstance(max_iter, (int, np.integer)) and not isinstance(max_iter, bool)
     if not (max_iter is None or (is_whole and max_iter >= 1)):
         raise ValueError(f"max_iter must be an integer >= 1; got {max_iter!r}")

@@ -48,6 +48,16 @@ def losses(X, Y, alpha, cv, weight=None, fit_intercept=True):
 # ---- strengths and models ----------------------------------------------------------------------
 
 
+@forms
+def test_a_column_is_one_target_with_the_axes_of_several(form):
+    X, Y = rows("tall")
+    one, plain = (RidgeCV(cv=4).fit(form(X), y) for y in (Y[:, :1], Y[:, 0]))
+    assert one.coef_.shape == X.shape[1:]  # as in scikit-learn
+    assert one.intercept_.shape == (1,)
+    np.testing.assert_array_equal(one.coef_, plain.coef_)
+    np.testing.assert_array_equal(one.predict(form(X)), plain.predict(form(X)))
+
+
 @cvs
 @forms
 @shapes
@@ -57,11 +67,10 @@ def test_targets_of_their_own_strength_are_independent_fits(shape, form, cv):
     assert model.coef_.shape == Y.shape[1:] + X.shape[1:]
     assert model.alpha_.shape == model.intercept_.shape == model.best_score_.shape == (3,)
     for j, y in enumerate(Y.T):
-        one = RidgeCV(alpha_per_target=True, cv=cv, tol=1e-8).fit(form(X), y[:, None])
-        assert one.coef_.shape == X.shape[1:]  # as in scikit-learn
-        np.testing.assert_allclose(model.alpha_[j], one.alpha_, rtol=1e-8)
-        np.testing.assert_allclose(model.coef_[j], one.coef_, rtol=1e-8, atol=1e-10)
-        np.testing.assert_allclose(model.intercept_[j], one.intercept_[0], rtol=1e-8)
+        one = RidgeCV(alpha_per_target=True, cv=cv, tol=1e-8).fit(form(X), np.stack([y, y], 1))
+        np.testing.assert_allclose(one.alpha_, model.alpha_[j], rtol=1e-8)
+        np.testing.assert_allclose(model.coef_[j], one.coef_[1], rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(one.intercept_, model.intercept_[j], rtol=1e-8)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # refit_tol, of rounding
             plain = RidgeCV(cv=cv, tol=1e-8, refit_tol=1e-10).fit(form(X), y)

@@ -120,7 +120,8 @@ class Estimator(BaseEstimator):
             raise ValueError(f"{name} must be a pair (X, y) of rows and their targets") from None
         X, y = self._matrix(X, f"X of {name}"), self._targets(y, f"y of {name}")
         y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-        if (y.shape[:1] if self._has_columns else y.shape) != X.shape[:1]:
+        is_flat = y.ndim <= 2 if self._has_columns else y.ndim == 1
+        if not is_flat or y.shape[:1] != X.shape[:1]:
             raise ValueError(f"y of {name} has shape {y.shape}, and its X has {X.shape[0]} rows")
         return X, y
 

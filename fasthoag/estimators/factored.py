@@ -20,6 +20,7 @@ from fasthoag.estimators.judged import judged_by
 from fasthoag.kernels.blas import blas_threads
 from fasthoag.losses import find_loss
 from fasthoag.outer.result import MESSAGES, HoagResult, warn_unless_converged
+from fasthoag.outer.tolerance import tolerance
 from fasthoag.progress import progress
 from fasthoag.scoring import chooses
 from fasthoag.spectral.search import Found
@@ -40,6 +41,8 @@ OF_ONE_SEARCH = {
 }
 N_READS = 2.0  # of X: its means, and its factors
 FEW_FOR_ONE = 2 * 10**7  # multiply-adds of a factor up to which one target takes this way
+
+ROUNDING = 1e-9  # of the size of the criterion, below which a slope is none
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +159,7 @@ def strengths_of(model: Any, fit: Factored, rows: Decomposition, judge: Any) -> 
     began, given = time.perf_counter(), model._given
     low, high = ends_of(model, rows)
     with progress(model.verbose) as show:
-        trace = Trace(show, began, model.tol)
+        trace = Trace(show, began, tolerance(model.tol, 0).slope)
         searched = search(model, fit, rows, (low, high), trace)
     theta, scores = searched.theta, None
     if judge is not None:
@@ -165,7 +168,7 @@ def strengths_of(model: Any, fit: Factored, rows: Decomposition, judge: Any) -> 
     if given is not None and given.lam.min() == 0:
         theta = np.where(theta <= low, -np.inf, theta)  # It is as good as none.
     values = rows.fold_values(fit.Y, np.broadcast_to(theta, fit.Y.shape[1:]))
-    at = at_bound(searched, (low, high), model.tol)
+    at = at_bound(searched, (low, high))
     status = status_of(given, at, values)
     result = HoagResult(
         theta=theta,
@@ -213,7 +216,7 @@ def search(model, fit, rows, ends, trace):
     is_compared = given is not None and not given.is_range
     points = np.log(given.lam[given.lam > 0]) if is_compared else ()
     levels = rows.levels(*ends, points)
-    return rows.tuned(fit.Y, levels, model.tol, fit.is_shared, trace.note)
+    return rows.tuned(fit.Y, levels, tolerance(model.tol, 0).slope, fit.is_shared, trace.note)
 
 
 def status_of(given, at, values):
@@ -225,15 +228,17 @@ def status_of(given, at, values):
     return "at_bound" if at.any() else "converged"
 
 
-def at_bound(found, ends, tol):
-    """Which targets are at a bound where the criterion still falls beyond it."""
-    is_there = (found.theta <= ends[0]) | (found.theta >= ends[1])
-    return is_there & (np.abs(found.slope) > tol * found.size)
+def at_bound(found, ends):
+    """Which targets are at a bound where the criterion still falls beyond it, as far as rounding
+    tells."""
+    falls = np.abs(found.slope) > ROUNDING * found.size
+    is_low = (found.theta <= ends[0]) & (found.slope > 0)
+    return falls & (is_low | ((found.theta >= ends[1]) & (found.slope < 0)))
 
 
 def message_of(status, theta, at):
     if status != "at_bound":
-        return MESSAGES[status]
+        return MESSAGES[status].format(left="")
     some = np.flatnonzero(at)
     where = ", ".join(f"theta[{j}] = {theta[j]:g}" for j in some[:5])
     where += f" and {len(some) - 5} more" if len(some) > 5 else ""

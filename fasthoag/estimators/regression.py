@@ -190,6 +190,12 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
                 raise ValueError("coef_out= is for several targets, y of shape (n_rows, n_targets)")
             super()._fit(X, y, sample_weight, validation, stop_on)
             return
+        if y.shape[1] == 1 and coef_out is None:  # one target, with the axes of several
+            super()._fit(X, y[:, 0], sample_weight, validation, stop_on)
+            self.intercept_ = beside(X, np.atleast_1d(self.intercept_))
+            if self.store_cv_results:
+                self.cv_results_ = self.cv_results_[:, None]
+            return
         check_coef_out(coef_out, (y.shape[1], X.shape[1]))
         Y, weight = y.astype(np.float64), self._weight(sample_weight, y)
         check_numbers(Y, "y")

@@ -220,6 +220,8 @@ class TunedCV(BaseSearchCV):
         check_flag(self.refit, "refit")
         check_n_threads(self.n_jobs, "n_jobs")
         check_options("auto", self.tol, self.max_iter, None)
+        if self.tol is None:
+            raise ValueError("tol must be a positive number; got None")
         if not (self.scoring is None or isinstance(self.scoring, str) or callable(self.scoring)):
             raise ValueError(
                 "scoring must be the name of a scikit-learn scorer, a callable or None: one scorer "
