@@ -138,7 +138,7 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
     >>> model = fasthoag.RidgeCV().fit(X, y)
     >>> bool(0 < model.alpha_ < 0.1)
     True
-    >>> fasthoag.RidgeCV(alphas=[0.1, 1.0, 10.0], store_cv_results=True).fit(X, y).cv_results_.shape
+    >>> fasthoag.RidgeCV(alphas=[0.01, 0.1, 1.0], store_cv_results=True).fit(X, y).cv_results_.shape
     (442, 3)
 
     Two targets, each with its own strength:
