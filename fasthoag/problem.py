@@ -12,8 +12,8 @@ import numpy as np
 from fasthoag.arithmetic import our_arithmetic
 from fasthoag.cost import Cost, cost_of
 from fasthoag.design.blocks import joined, n_rows_of
-from fasthoag.design.cpu import check_numbers
 from fasthoag.design.make import make_design
+from fasthoag.design.matrix import check_numbers
 from fasthoag.design.rows import Design, to_host
 from fasthoag.inner.cg import CONVERGED
 from fasthoag.inner.problem import InnerProblem, n_hyper_of, split_theta

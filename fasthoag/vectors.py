@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fasthoag.design.cpu import check_finite
+from fasthoag.design.matrix import check_finite
 from fasthoag.kinds import numbers_of
 from fasthoag.types import Array, ArrayLike
 

@@ -8,8 +8,8 @@ import numpy as np
 from fasthoag.criteria.bound import BoundCriterion
 from fasthoag.criteria.folds import split_weight
 from fasthoag.design.blocks import is_in_blocks, joined, shape_of
-from fasthoag.design.cpu import MOST, check_blocks, check_matrix, check_numbers
 from fasthoag.design.make import check_device
+from fasthoag.design.matrix import MOST, check_blocks, check_matrix, check_numbers
 from fasthoag.design.rows import TRAIN, CanPlace, is_on_device, to_host
 from fasthoag.free import settled
 from fasthoag.losses import Loss, find_loss, without_smoothing

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fasthoag.criteria.probes import signs_of_rows, squared_errors_of_rows, through_root_of_rows
 from fasthoag.design.rows import Curvature, to_host
 from fasthoag.hypergradient import UNMOVED
 from fasthoag.inner.cg import CONVERGED, Hessian, cg
@@ -27,7 +28,6 @@ CHUNK = 1 << 23  # numbers in one block of products
 MOST_DENSE = 1 << 23  # numbers of X up to which its singular values are sought
 MOST_WORK = 4e9  # and of products of them: about a second
 MOST_FREE = 20  # coefficients without a penalty then
-STREAM = 3 << 40  # where the counter of the probes' signs starts, as a seed is chosen
 
 
 class View(NamedTuple):
@@ -368,21 +368,6 @@ class InverseGram(_Exact):
         return column(self.rows, in_c), -self.design.xp.asarray(self._squares(self.N, b))
 
 
-def random_signs(first, n_rows, n_probes):
-    """Signs (n_rows, n_probes) that depend on the number of the row among all and on that of the
-    probe alone, so that no cut of the rows changes them.
-
-    The top bit of the finaliser of SplitMix64 on a counter: Steele, Lea & Flood (2014), "Fast
-    splittable pseudorandom number generators", OOPSLA.
-    """
-    row = np.arange(STREAM + first, STREAM + first + n_rows, dtype=np.uint64)[:, None]
-    z = row * np.uint64(n_probes) + np.arange(1, n_probes + 1, dtype=np.uint64)
-    z *= np.uint64(0x9E3779B97F4A7C15)  # modulo 2^64, as meant
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return 1.0 - 2.0 * ((z ^ (z >> np.uint64(31))) >> np.uint64(63)).astype(np.float64)
-
-
 @dataclass(frozen=True, eq=False)
 class ProbeSetting:
     """How many probes, the relative residuals of their solves, the preconditioner, and solutions at
@@ -406,7 +391,7 @@ class Probes:
         m = setting.n_probes
         self.root = rows.map(lambda block, c: block.xp.sqrt(c), curvature.values)
         if "signs" not in cache:
-            cache["signs"] = rows.map(partial(_signs, m), self.root)
+            cache["signs"] = rows.map(partial(signs_of_rows, m), self.root)
         self.signs = cache["signs"]
         b = rows.design.rmatvec(rows.map(lambda _, r, z: r * z, self.root, self.signs))
         self.Y, self.left, self.share = self._solve(b, 1)
@@ -414,7 +399,7 @@ class Probes:
         self.each = rows.map(lambda _, r, z, u: r * z * u, self.root, self.signs, self.XY)
         self.a = rows.map(lambda block, t: block.xp.mean(t, axis=1, keepdims=True), self.each)
         self.e = rows.map(lambda _, a: 1.0 - a, self.a)
-        self.v = rows.map(_squared_errors, self.each, self.a)
+        self.v = rows.map(squared_errors_of_rows, self.each, self.a)
 
     def _solve(self, b, part):
         """Solutions, residuals and the relative error in the energy norm, largest over columns;
@@ -457,7 +442,7 @@ class Probes:
             lambda block, t: block.xp.take(t, block.xp.asarray(index), axis=1), self.each
         )
         a = rows.map(lambda block, t: block.xp.mean(t, axis=1, keepdims=True), each)
-        return View(a, rows.map(lambda _, a: 1.0 - a, a), rows.map(_squared_errors, each, a))
+        return View(a, rows.map(lambda _, a: 1.0 - a, a), rows.map(squared_errors_of_rows, each, a))
 
     def pull(self, in_a, in_v):
         """By one more solve with as many columns."""
@@ -473,7 +458,7 @@ class Probes:
         g = rows.design.rmatvec(rows.map(lambda _, r, w: r * w, self.root, weight))
         self.Q, _, self.share_q = self._solve(g, 2)
         XQ = rows.design.matvec(self.Q)
-        in_c = rows.map(_through_root, self.root, weight, self.signs, self.XY, XQ)
+        in_c = rows.map(through_root_of_rows, self.root, weight, self.signs, self.XY, XQ)
         self.by_coef = self.design.xp.sum(self.Q * self.Y, axis=1, keepdims=True)
         # f is linear in y to first order: what the residuals of y still change
         products = Units().dots(self.Q, self.left)
@@ -503,22 +488,3 @@ class Probes:
 
     def solutions(self, t):
         return self.design.xp.concat([t, self.Y, self.Q], axis=1)
-
-
-def _signs(n_probes, block, like):
-    return block.xp.asarray(random_signs(block.first, like.shape[0], n_probes))
-
-
-def _squared_errors(block, each, a):
-    """Of the means of rows, (n, 1)."""
-    m = each.shape[1]
-    return block.xp.sum((each - a) ** 2, axis=1, keepdims=True) / ((m - 1) * m)
-
-
-def _through_root(block, root, weight, signs, XY, XQ):
-    """The derivative in the curvatures, from that in their roots and beside it."""
-    xp = block.xp
-    in_root = weight * XY + signs * XQ
-    is_there = root > 1e-150
-    part = xp.where(is_there, 0.5 * in_root / xp.where(is_there, root, xp.ones_like(root)), 0 * XQ)
-    return xp.sum(part - XQ * XY, axis=1, keepdims=True)

@@ -8,7 +8,7 @@ from fasthoag import _core
 from fasthoag.design import HELD_OUT, MAX_HOT, TRAIN, UNWEIGHTED
 from fasthoag.design.blocks import nonzeros
 from fasthoag.design.coefficients import Identity
-from fasthoag.design.cpu import check_matrix
+from fasthoag.design.matrix import check_matrix
 from fasthoag.design.rows import LossGrad, RowBlock, place, to_host
 from fasthoag.inner.cg import cg_columns
 from fasthoag.inner.newton import newton_columns

@@ -25,14 +25,12 @@ from fasthoag.design.blocks import (
     cut,
     nonzeros,
 )
-from fasthoag.design.cpu import (
+from fasthoag.design.cpu import CpuDesign, Layout, check_options
+from fasthoag.design.matrix import (
     LEAST,
     MOST,
-    CpuDesign,
-    Layout,
     check_column_sizes,
     check_finite,
-    check_options,
     column_sizes,
     in_format,
     sizes_of,

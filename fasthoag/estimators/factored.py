@@ -13,7 +13,7 @@ from fasthoag.arguments import box_of
 from fasthoag.criteria import KFold
 from fasthoag.criteria.folds import mask_of_folds
 from fasthoag.design import is_on_device
-from fasthoag.design.cpu import check_numbers
+from fasthoag.design.matrix import check_numbers
 from fasthoag.estimators.choice import PointsOfFolds
 from fasthoag.estimators.given import default_points
 from fasthoag.estimators.judged import judged_by
@@ -65,6 +65,7 @@ class Factored:
     mask: Array | None
     is_shared: bool
     plan: Plan
+    given: Any  # strengths that were given, or None
 
     def threads(self, asked: int | None) -> Any:
         """A context in which BLAS uses so many threads: one where factors and targets are few."""
@@ -99,19 +100,18 @@ def why_not(model: Any, X: Any, others: Any) -> str | None:
 
 
 def factored(
-    model: Any, X: Any, Y: Array, weight: Array | None, is_shared: bool, is_classifier: bool
+    model: Any, given: Any, X: Any, Y: Array, weight: Array | None, is_shared: bool, is_class: bool
 ) -> Factored | None:
     """The `Factored` fit of these targets, None where rows and features are too many."""
     if weight is not None:
         weight = check_weight(weight, len(Y))
         check_numbers(weight, "sample_weight")
     check_numbers(X.data if sp.issparse(X) else X, "X", trains=False)
-    model._penalty(1, X.shape[1])  # the checks
     box_of(model.bounds, 1)
     mask = None
     if model.cv is not None:
-        loss = replace(find_loss("squared"), is_classification=is_classifier)
-        y = (Y > 0).astype(int) if is_classifier else Y
+        loss = replace(find_loss("squared"), is_classification=is_class)
+        y = (Y > 0).astype(int) if is_class else Y
         rows = SimpleNamespace(n_rows=len(Y), y=y, loss=loss)
         mask = mask_of_folds(
             KFold(model.cv).splits(rows), np.ones(len(Y)) if weight is None else weight
@@ -119,7 +119,7 @@ def factored(
     plan = plan_of(X.shape, 1 if mask is None else mask.shape[1])
     if plan is None or not plan.fits:
         return None
-    return Factored(X, Y, weight, mask, is_shared, plan)
+    return Factored(X, Y, weight, mask, is_shared, plan, given)
 
 
 def suits_one_target(model: Any, X: Any, others: Any) -> bool:
@@ -156,8 +156,8 @@ class Strengths:
 def strengths_of(model: Any, fit: Factored, rows: Decomposition, judge: Any) -> Strengths:
     """The strengths that an estimator takes: given, or found by the loss, and then by the scorer
     of a `Judge`."""
-    began, given = time.perf_counter(), model._given
-    low, high = ends_of(model, rows)
+    began, given = time.perf_counter(), fit.given
+    low, high = ends_of(model, given, rows)
     with progress(model.verbose) as show:
         trace = Trace(show, began, tolerance(model.tol, 0).slope)
         searched = search(model, fit, rows, (low, high), trace)
@@ -197,11 +197,11 @@ def strengths_of(model: Any, fit: Factored, rows: Decomposition, judge: Any) -> 
     return Strengths(theta, searched.theta, result, values, scores)
 
 
-def ends_of(model, rows):
+def ends_of(model, given, rows):
     """The least and the largest log λ of the search."""
     low, high = rows.box()
-    if model._given is not None:
-        least, most = model._given.ends
+    if given is not None:
+        least, most = given.ends
         return (min(low, most) if least == -np.inf else least), most
     if model.bounds is not None:
         low, high = (float(side[0]) for side in box_of(model.bounds, 1))
@@ -210,7 +210,7 @@ def ends_of(model, rows):
 
 def search(model, fit, rows, ends, trace):
     """What the loss likes best."""
-    given, n = model._given, 1 if fit.is_shared else fit.Y.shape[1]
+    given, n = fit.given, 1 if fit.is_shared else fit.Y.shape[1]
     if given is not None and given.is_fixed:
         return Found(np.full(n, ends[1]), *np.zeros((3, n)), 0)
     is_compared = given is not None and not given.is_range
@@ -285,7 +285,7 @@ def reported(
     the models there if `has_w`."""
     if not model.store_cv_results:
         return None
-    given = default_points("alphas") if model._given is None else model._given
+    given = default_points("alphas") if fit.given is None else fit.given
     n, kept, w, scores = fit.Y.shape[1], [], [], []
     weight = np.ones(len(fit.Y)) if fit.weight is None else fit.weight
     for lam in given.lam:

@@ -64,7 +64,7 @@ class LeastSquares:
         """As for other losses, but for few rows or features, which go by factors of the rows."""
         if suits_one_target(self, X, others):
             Y = np.column_stack([coding(y) for coding in codings])
-            fit = factored(self, X, Y, weight, is_shared=False, is_classifier=False)
+            fit = factored(self, self._given, X, Y, weight, is_shared=False, is_class=False)
             if fit is not None:
                 with fit.threads(self._threads):
                     return self._tune_small(fit)
@@ -104,7 +104,7 @@ class LeastSquares:
 
     def _by_factors(self, X, Y, weight, is_shared, is_classifier, coef_out):
         """The same by factors; None where rows and features are too many."""
-        fit = factored(self, X, Y, weight, is_shared, is_classifier)
+        fit = factored(self, self._given, X, Y, weight, is_shared, is_classifier)
         if fit is None:
             return None
         if self.store_cv_results and fit.mask is not None:

@@ -8,7 +8,7 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
 from fasthoag.design import to_host
-from fasthoag.design.cpu import check_numbers
+from fasthoag.design.matrix import check_numbers
 from fasthoag.design.offsets import FAR
 from fasthoag.estimators.estimator import Estimator
 from fasthoag.estimators.factored import suits_one_target

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 
 from fasthoag.arithmetic import our_arithmetic
-from fasthoag.design.cpu import check_finite
+from fasthoag.design.matrix import check_finite
 from fasthoag.design.structure import sound_csr
 from fasthoag.io.inputs import counted_from
 from fasthoag.kinds import array_of, numbers_of

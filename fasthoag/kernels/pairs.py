@@ -9,7 +9,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from fasthoag import _core
-from fasthoag.design.cpu import SIZES, check_matrix
+from fasthoag.design.matrix import SIZES, check_matrix
 from fasthoag.design.rows import is_on_device
 from fasthoag.kernels.blas import blas_threads
 from fasthoag.kernels.cholesky import LARGEST, factorise

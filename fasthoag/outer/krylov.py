@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasthoag.criteria.bound import BoundCriterion
-from fasthoag.criteria.inverses import random_signs
+from fasthoag.criteria.probes import random_signs
 from fasthoag.design.rows import HELD_OUT, TRAIN, to_host
 from fasthoag.hypergradient import Accuracy
 from fasthoag.inner.krylov import SQUARED, Judged, Lanczos, OfCoefficients, OfRows, curve_of

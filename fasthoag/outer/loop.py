@@ -46,10 +46,8 @@ def minimise(bound, rule, begin, box, until, record):
             return current, "inner_failed", n_iter
         grad, error, is_at_bound = projected(current, box)
         hess = rule.hessian(current) if has_tangents else (None, np.inf)
-        target, allowed = (
-            tolerance.of_slope(bound, current, *hess),
-            tolerance.of_value(bound, current),
-        )
+        target = tolerance.of_slope(bound, current, *hess)
+        allowed = tolerance.of_value(bound, current)
         is_known = current.value_error <= tolerance.value_share(current) * allowed
         if is_known and tolerance.is_met(bound, current, grad, error, *hess):
             if is_at_bound or tolerance.is_strict:

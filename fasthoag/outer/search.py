@@ -152,15 +152,16 @@ class Search:
             return self.improved(best, status, None) if is_tuned and is_open else (best, status)
         found = self.on_curve(rule) if theta is None and not self.is_small else None
         if found is not None:
-            return found if found[1] == "stopped" else self.improved(*found, None)
+            best, status = found
+            return found if status == "stopped" else self.improved(best, status, None)
         theta, W, look, is_stopped = self.begin(theta, is_tuned)
         if is_stopped:
             return look[0], "stopped"
         # what many find on one fold is its noise
         is_few = rule.wants == "hessian" and not self.is_many
         if is_few and look is None and (self.some is not None or bound.n_folds > 2):
-            of_first = self.some.inner.null.W if self.some else inner.units.split(W)[0]
-            found = self.pilot(rule, theta, of_first)
+            of_first, *_ = inner.units.split(W)
+            found = self.pilot(rule, theta, self.some.inner.null.W if self.some else of_first)
         else:
             found = self.minimise(rule, theta, W)
         best, status = found
@@ -301,7 +302,8 @@ class Search:
         self.n_iter += n_iter
         # the Hessian of one fold, well solved, serves all: theirs would need as good tangents, one
         # a fold
-        if self.some is None and rule.hessian(found)[1] > 0.2 and status != "stopped":
+        _, hess_error = rule.hessian(found)
+        if self.some is None and hess_error > 0.2 and status != "stopped":
             accuracy = Accuracy(0.05, 0.05, tangents=0.01)
             at = found.predict(0 * found.theta)
             found = first.evaluate(found.theta, at, accuracy, Q=found.Q, T=found.T)

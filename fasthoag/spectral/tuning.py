@@ -219,7 +219,7 @@ class Decomposition:
                 np.concatenate([one[k] for one in found]) for k in range(4)
             )
             return Found(theta, value, slope, size, max(one.n_steps for one in found))
-        every = [self.criteria(self.centred_targets(Y[:, some])[0]) for some in blocks[:1]]
+        every = [self._criteria_of(Y[:, some]) for some in blocks[:1]]
 
         def of_all(theta: Array, _: Array, order: int) -> Values:
             return Values(*np.transpose([total_at(one, order) for one in theta]))
@@ -227,16 +227,19 @@ class Decomposition:
         def total_at(theta, order):
             sums = np.zeros(3)
             for k, some in enumerate(blocks):  # The first block stays, others are made again.
-                parts = every[0] if k == 0 else self.criteria(self.centred_targets(Y[:, some])[0])
+                parts = every[0] if k == 0 else self._criteria_of(Y[:, some])
                 at = np.array([theta]), slice(None), order
                 sums += [each.sum() for each in added(part.values(*at) for part in parts)]
             return sums
 
         return minima(of_all, 1, levels, tol, note)
 
+    def _criteria_of(self, Y):
+        centred, _ = self.centred_targets(Y)
+        return self.criteria(centred)
+
     def _tuned_block(self, Y, levels, tol, note):
-        Y, _ = self.centred_targets(Y)
-        parts = self.criteria(Y)
+        parts = self._criteria_of(Y)
 
         def evaluate(theta, targets, order):
             return added(part.values(theta, targets, order) for part in parts)
@@ -247,7 +250,7 @@ class Decomposition:
         """The criterion of every fold and target at θ (n_targets,), (n_folds, n_targets)."""
         found = []
         for some in self.target_blocks(Y.shape[1]):
-            parts = self.criteria(self.centred_targets(Y[:, some])[0])
+            parts = self._criteria_of(Y[:, some])
             every = np.arange(some.stop - some.start)
             found.append([part.values(theta[some], every, 0).value for part in parts])
         return np.concatenate([np.array(one) for one in found], axis=1)

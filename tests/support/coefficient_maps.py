@@ -10,7 +10,8 @@ import pytest
 import scipy.sparse as sp
 
 from fasthoag.design.coefficients import Merge, Permute, RowSpace, Scale, Shift, row_space
-from fasthoag.design.cpu import CpuDesign, check_blocks
+from fasthoag.design.cpu import CpuDesign
+from fasthoag.design.matrix import check_blocks
 from fasthoag.design.places import Place
 from fasthoag.design.reference import ReferenceDesign
 from fasthoag.design.sharded import ShardedDesign

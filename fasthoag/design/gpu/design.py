@@ -7,13 +7,13 @@ import numpy as np
 
 from fasthoag.design import HELD_OUT, MAX_HOT, TRAIN
 from fasthoag.design.coefficients import Compose, Identity, Permute
-from fasthoag.design.cpu import CHANGED, SIZES, check_matrix
 from fasthoag.design.gpu import cg, columns, memory, passes, rows
 from fasthoag.design.gpu.device import find_device
 from fasthoag.design.gpu.launches import run
 from fasthoag.design.gpu.matrix import Csr, check_given, fingerprint
 from fasthoag.design.gpu.memory import ShortArrays, Sizes, plan_for
 from fasthoag.design.gpu.stored import store
+from fasthoag.design.matrix import CHANGED, SIZES, check_matrix
 from fasthoag.design.offsets import N_SAMPLE, offset_map
 from fasthoag.design.rows import LossGrad, dense_by_products, is_on_device, place, to_host
 from fasthoag.losses import find_loss

@@ -4,8 +4,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from fasthoag.design.cpu import check_finite, check_sizes
 from fasthoag.design.gpu.launches import N_THREADS, n_blocks
+from fasthoag.design.matrix import check_finite, check_sizes
 from fasthoag.design.rows import to_host
 
 
