@@ -16,10 +16,10 @@ from fasthoag.penalties import InUnits, Ridge, standardised, with_shape_of
 
 DECADE = np.log(10)
 SMALL = 1_000_000  # stored values up to which every level is looked at, on all folds
-SMALL_TEXT = 200_000
+SMALL_TEXT = 100_000
 MOST_LEVELS = 12
 LOOSE = Accuracy(0.3, 0.2)
-SHRINKS, ALL_ROWS = 0.45, 2.0
+SHRINKS, ALL_ROWS = 0.45, 3.0
 FEW_MORE = 2  # other levels that are started from, at most
 CLEARLY = 0.9
 NEARLY_ONE = np.log(2)  # units within it are not looked at apart
