@@ -123,11 +123,19 @@ def factored(
 
 
 def suits_one_target(model: Any, X: Any, others: Any) -> bool:
-    """Whether one target is tuned by factors: leave-one-out of small data that nobody watches."""
+    """Whether one target is tuned by factors: leave-one-out of small data that nobody watches.
+    That X has constants alone is told by the other way."""
     n, p = X.shape
     is_small = n * p * min(n, p) <= FEW_FOR_ONE
     is_plain = model.cv is None and model.scoring is None
-    return is_small and is_plain and why_not(model, X, others) is None
+    return is_small and is_plain and why_not(model, X, others) is None and tells_apart(X)
+
+
+def tells_apart(X):
+    """Whether a feature is no constant."""
+    low, high = (X.min(axis=0), X.max(axis=0))
+    low, high = (one.toarray() if sp.issparse(one) else one for one in (low, high))
+    return bool((high > low).any())
 
 
 # ---- strengths ----

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import clone
 
 from fasthoag.criteria import ApproximateLOO, KFold
+from fasthoag.design.offsets import offset_map
 from fasthoag.estimators.choice import Chosen
 from fasthoag.estimators.factored import (
     Models,
@@ -66,6 +67,7 @@ class LeastSquares:
             Y = np.column_stack([coding(y) for coding in codings])
             fit = factored(self, self._given, X, Y, weight, is_shared=False, is_class=False)
             if fit is not None:
+                offset_map(X)  # It warns of columns that have no digits left.
                 with fit.threads(self._threads):
                     return self._tune_small(fit)
         return super()._tune(X, y, loss, weight, others, codings, judged_weight)
