@@ -209,7 +209,7 @@ def beats(walk, points, result, tol):
 
     with our_arithmetic():
         near = [point for point in points if is_lower(point, point.value_error)]
-        near = [walk.at(point.theta, 0.3 * allowed / size) for point in near]
+        near = [walk.at(point.theta, 0.3 * allowed / max(size, 1e-300)) for point in near]
     near = [point for point in near if is_lower(point, 0.0)]
     return min(near, key=lambda point: point.value) if near else None
 

@@ -154,3 +154,39 @@ def test_a_search_that_is_stopped_on_some_of_the_rows_was_looked_at_on_all():
     assert found.status == "stopped"
     assert len(found.fold_values) == 5
     assert abs(found.value - at("k_fold", X, y, found.theta)) <= found.value_error
+
+
+def grouped(y):
+    """Splits of which some hold out few rows, and one class nearly alone."""
+    n, first = len(y), np.flatnonzero(y > 0)[:3]
+    every = np.arange(n)
+    return [(np.setdiff1d(every, first), first), (every[: n // 2], every[n // 2 :])]
+
+
+FREE = fasthoag.Ridge(penalty_factor=np.r_[0.0, np.ones(2999)])
+
+
+@pytest.mark.parametrize(
+    ("options", "cv"),
+    [({"penalty": FREE}, None), ({}, grouped)],
+    ids=["a feature without a penalty", "a fold of three rows"],
+)
+def test_some_of_the_rows_are_left_alone_where_they_cannot_stand_for_all(options, cv):
+    X, y = text()
+    found = hoag(Problem(X, y, **options), KFold(5 if cv is None else cv(y)))
+    assert found.status == "converged"
+    assert "sample" not in {record["phase"] for record in found.trace}
+
+
+def test_rows_without_a_weight_are_no_rows_of_a_sample():
+    X, y = text()
+    weight = (np.arange(len(y)) % 3 > 0).astype(float)
+    used = np.flatnonzero(weight)
+    folds = [(used[used % 5 != k], used[used % 5 == k]) for k in range(5)]
+    place = np.cumsum(weight).astype(int) - 1
+    without = [(place[train], place[test]) for train, test in folds]
+    one = hoag(Problem(X, y, sample_weight=weight), KFold(folds))
+    other = hoag(Problem(X[used], y[used]), KFold(without))
+    assert one.trace[0]["phase"] == other.trace[0]["phase"] == "sample"
+    allowed = 0.01 * one.standard_error + one.value_error + other.value_error
+    assert abs(one.value - other.value) <= allowed

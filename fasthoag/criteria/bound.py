@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fasthoag.design.rows import HELD_OUT, Rows
+from fasthoag.free import free_features
 from fasthoag.hypergradient import Accuracy, Evaluation, evaluate
 from fasthoag.inner.problem import InnerProblem
 from fasthoag.losses import Loss, find_loss
@@ -180,21 +181,19 @@ class BoundCriterion:
 
     @property
     def can_sample(self) -> bool:
-        """Whether some of its rows stand for all: f is a sum over rows, and these determine w."""
+        """Whether some of the rows of its one X may stand for all: f is a sum over rows, and the
+        penalty leaves no coefficient to the rows that are left out."""
         inner = self.inner
-        designs = inner.design, self.rows.design
-        is_sum = self.is_of_w and not inner.tuned and inner.anchors is None
-        return is_sum and all(one.can_sample for one in designs)
+        is_sum = self.is_shared and self.is_of_w and inner.design.can_sample
+        return (
+            is_sum and not inner.tuned and not len(free_features(inner.penalty, inner.n_features))
+        )
 
     def sample(self, share: float) -> "BoundCriterion":
         """The criterion of about this share of the rows, drawn with a fixed seed among those with a
-        weight, of every class alike; the same rows of an X that trains and judges."""
+        weight, of every class alike."""
         rows = self.inner.rows.sample(sampled(self.inner.rows, self.inner.loss, share))
-        inner = replace(self.inner, rows=rows)
-        if self.is_shared:
-            return replace(self, inner=inner, rows=rows)
-        own = self.rows.sample(sampled(self.rows, self.loss, share))
-        return replace(self, inner=inner, rows=own)
+        return replace(self, inner=replace(self.inner, rows=rows), rows=rows)
 
     def one_fold(self, index: int) -> "BoundCriterion":
         inner = self.inner.one_fold(index)

@@ -114,7 +114,7 @@ class BoundCustom(BoundCriterion):
 
     value_and_grad_of: Callable[[Array], tuple[float, ArrayLike]]
     has_targets = False
-    can_stack = can_sample = False  # φ is one number, of all rows
+    can_stack = False  # φ is one number
 
     @computed_once
     def fold_weights(self) -> Array:

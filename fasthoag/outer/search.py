@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fasthoag.design.rows import HELD_OUT
 from fasthoag.hypergradient import Accuracy
 from fasthoag.null import row_weights
 from fasthoag.outer import METHODS, krylov, start
@@ -57,7 +58,17 @@ def some_of(bound):
         counts = np.unique(inner.rows.y[weight], return_counts=True)[1]
         needed = max(needed, FEWEST_OF_CLASS / counts.min())
     share = max(SHARE, needed)
-    return bound.sample(share) if share <= 0.5 else None
+    some = bound.sample(share) if share <= 0.5 else None
+    return some if some is not None and has_every_fold(some) else None
+
+
+def has_every_fold(some):
+    """Whether every fold of a sample has rows that judge, and rows of every class that train."""
+    rows = some.rows
+    trains, judges = row_weights(rows) > 0, (rows.mask & HELD_OUT) != 0
+    classes = np.unique(rows.y) if some.inner.loss.is_classification else None
+    kinds = [rows.y == value for value in classes] if classes is not None else [slice(None)]
+    return bool(judges.any(axis=0).all() and all(trains[one].any(axis=0).all() for one in kinds))
 
 
 def times(found, factor):
@@ -271,7 +282,10 @@ class Search:
         is_of_some = self.some is not None
         if is_of_some and status == "stopped":  # what holds for all rows was not looked at
             there = start.evaluate_loosely(bound, found.theta, self.box, None)
-            return (found, "inner_failed") if there is None else (there, status)
+            if there is None:
+                return found, "inner_failed"
+            self.run.record("all", there, start.LOOSE, True)
+            return there, status
         if status == "stopped":
             return found, status
         if is_of_some and not found.is_solved:
