@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from fasthoag.design.rows import HELD_OUT, TRAIN
+from fasthoag.kinds import labels_of
 
 
 def split_weight(weight, y, loss):
@@ -45,6 +46,56 @@ def check_is_cv(cv):
             "cv must be a whole number >= 2, a splitter of scikit-learn or an iterable of (train, "
             f"test) pairs; got {cv!r}"
         )
+
+
+def checked_groups(groups, n_rows):
+    """The labels of the groups of all rows, or None; raises ValueError for what are no labels of
+    these rows."""
+    if groups is None:
+        return None
+    groups = labels_of(groups, "groups")
+    groups = groups[:, 0] if groups.ndim == 2 and groups.shape[1] == 1 else groups
+    if groups.shape != (n_rows,):
+        raise ValueError(f"groups must have one label a row, ({n_rows},); got shape {groups.shape}")
+    return groups
+
+
+def splitter_of(cv, y, groups, is_classification):
+    """The splitter of scikit-learn that `cv` stands for; raises ValueError for groups that it would
+    not use. A number of folds cuts between groups where there are some, and of classes as evenly as
+    these allow."""
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
+    from sklearn.utils.multiclass import type_of_target
+
+    is_number = cv is None or isinstance(cv, (int, np.integer))
+    if groups is None or not is_number:
+        if groups is not None and not isinstance(cv, Splitter):
+            raise ValueError(
+                "groups= is for a splitter, or a number of folds; cv has (train, test) pairs, "
+                "which say already where rows go. Drop one of them"
+            )
+        return check_cv(cv, y, classifier=is_classification)
+    n_folds, n_groups = 5 if cv is None else int(cv), len(np.unique(groups))
+    if n_folds > n_groups:
+        instead = f"Use cv <= {n_groups}" if n_groups > 1 else "There is nothing to cut between"
+        raise ValueError(
+            f"cv={n_folds} folds need at least as many groups; the number of groups is {n_groups}. "
+            f"{instead}"
+        )
+    is_stratified = is_classification and type_of_target(y) in ("binary", "multiclass")
+    return (StratifiedGroupKFold if is_stratified else GroupKFold)(n_folds)
+
+
+def splits_of(splitter, y, groups):
+    """The (train, test) pairs of a splitter; raises ValueError where it needs groups."""
+    try:
+        return list(splitter.split(np.zeros((len(y), 1)), y, groups))
+    except ValueError as error:
+        if groups is None and "groups" in str(error):
+            raise ValueError(
+                f"cv={splitter} needs groups=, a label for every row, in fit or in KFold"
+            ) from error
+        raise
 
 
 def check_pairs(splits):

@@ -136,7 +136,7 @@ class Classifier(ClassifierMixin, Estimator):
         first, *_ = codings
         is_binary = len(self.classes_) == 2
         coded, loss = (first(y), "logistic") if is_binary else (y, "multinomial")
-        rows = SimpleNamespace(n_rows=len(y), y=coded, loss=find_loss(loss))
+        rows = SimpleNamespace(X=None, n_rows=len(y), y=coded, loss=find_loss(loss))
         splits = folds.splits(rows)
         weight = np.ones(len(y)) if weight is None else weight
         if not (weight > 0).any():

@@ -6,11 +6,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_regressor
+from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _check_sample_weight, _check_y, validate_data
 
 from fasthoag.arguments import check_options, check_watch
 from fasthoag.arithmetic import our_arithmetic
-from fasthoag.criteria.folds import check_is_cv
+from fasthoag.criteria import KFold
+from fasthoag.criteria.folds import check_is_cv, checked_groups
 from fasthoag.design import is_on_device, to_host
 from fasthoag.estimators.kinds import of_numbers
 from fasthoag.estimators.parameters import with_parameters
@@ -46,17 +48,19 @@ class Estimator(BaseEstimator):
     flags: ClassVar[tuple[str, ...]] = ("fit_intercept",)
     _has_columns = False  # whether y may be a column for each target
 
-    def _fit_whole(self, X, y, *others):
-        """``_fit(X, y, *others)``. Whatever ends it before its time leaves this estimator as it
-        was."""
+    def _fit_whole(self, X, y, weight, validation, *others, groups=None):
+        """``_fit(X, y, weight, validation, *others)`` on folds that are cut between `groups`.
+        Whatever ends it before its time leaves this estimator as it was."""
         self._check_parameters()
+        self._check_has_folds(groups, validation)
         fitted = object.__new__(type(self))
         fitted.__dict__ = dict(self.__dict__)
         with our_arithmetic():
             fitted._began = time.perf_counter()
             X, y = fitted._training(X, y)
-            fitted._fit(X, y, *others)
-            del fitted._began
+            fitted._groups = checked_groups(groups, X.shape[0])
+            fitted._fit(X, y, weight, validation, *others)
+            del fitted._began, fitted._groups
         self.__dict__ = fitted.__dict__  # All attributes at once: none of two fits side by side.
         return self
 
@@ -72,6 +76,16 @@ class Estimator(BaseEstimator):
         with named("y or sample_weight"), our_arithmetic():
             weight = self._weight(sample_weight, predicted)
             return self._score(y, predicted, sample_weight=weight)
+
+    def get_metadata_routing(self) -> Any:
+        """What scikit-learn's metadata routing hands on to `fit` and `score`: what
+        ``set_fit_request`` and ``set_score_request`` ask for, and groups where the splitter in
+        ``cv`` asks for them. A `sklearn.utils.metadata_routing.MetadataRequest`."""
+        requests = super().get_metadata_routing()
+        of_splitter = get_routing_for_object(self.cv).split.requests
+        if requests.fit.requests.get("groups") is None and of_splitter.get("groups") is True:
+            requests.fit.add_request(param="groups", alias=True)
+        return requests
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -93,6 +107,25 @@ class Estimator(BaseEstimator):
             check_seed(self.random_state)
         check_trials(self.method, self.n_trials, self._seed(), {"max_iter": self.max_iter})
         check_is_cv(self.cv)
+
+    def _check_has_folds(self, groups, validation):
+        """Raises ValueError for groups that no folds are cut between."""
+        if groups is not None and validation is not None:
+            raise ValueError("groups= is for cutting folds, which validation= replaces; drop one")
+        if groups is not None and not self._has_folds:
+            raise ValueError("groups= needs folds, and cv=None leaves out single rows; pass cv=5")
+
+    @property
+    def _has_folds(self):
+        return self.cv is not None or isinstance(self._leave_one_out(), KFold)
+
+    def _leave_one_out(self):
+        """What cv=None means."""
+        return KFold(5)
+
+    def _folds(self):
+        """The `KFold` that ``cv`` and the groups of this fit ask for."""
+        return KFold(5 if self.cv is None else self.cv, self._groups)
 
     def _training(self, X, y):
         """X as it is read and y as NumPy."""

@@ -100,9 +100,17 @@ def why_not(model: Any, X: Any, others: Any) -> str | None:
 
 
 def factored(
-    model: Any, given: Any, X: Any, Y: Array, weight: Array | None, is_shared: bool, is_class: bool
+    model: Any,
+    given: Any,
+    groups: Any,
+    X: Any,
+    Y: Array,
+    weight: Array | None,
+    is_shared: bool,
+    is_class: bool,
 ) -> Factored | None:
-    """The `Factored` fit of these targets, None where rows and features are too many."""
+    """The `Factored` fit of these targets, None where rows and features are too many; `groups` are
+    those between which folds are cut, or None."""
     if weight is not None:
         weight = check_weight(weight, len(Y))
         check_numbers(weight, "sample_weight")
@@ -112,10 +120,9 @@ def factored(
     if model.cv is not None:
         loss = replace(find_loss("squared"), is_classification=is_class)
         y = (Y > 0).astype(int) if is_class else Y
-        rows = SimpleNamespace(n_rows=len(Y), y=y, loss=loss)
-        mask = mask_of_folds(
-            KFold(model.cv).splits(rows), np.ones(len(Y)) if weight is None else weight
-        )
+        rows = SimpleNamespace(X=X, n_rows=len(Y), y=y, loss=loss)
+        splits = KFold(model.cv, groups).splits(rows)
+        mask = mask_of_folds(splits, np.ones(len(Y)) if weight is None else weight)
     plan = plan_of(X.shape, 1 if mask is None else mask.shape[1])
     if plan is None or not plan.fits:
         return None

@@ -65,7 +65,8 @@ class LeastSquares:
         """As for other losses, but for few rows or features, which go by factors of the rows."""
         if suits_one_target(self, X, others):
             Y = np.column_stack([coding(y) for coding in codings])
-            fit = factored(self, self._given, X, Y, weight, is_shared=False, is_class=False)
+            kind = {"is_shared": False, "is_class": False}
+            fit = factored(self, self._given, self._groups, X, Y, weight, **kind)
             if fit is not None:
                 offset_map(X)  # It warns of columns that have no digits left.
                 with fit.threads(self._threads):
@@ -106,7 +107,7 @@ class LeastSquares:
 
     def _by_factors(self, X, Y, weight, is_shared, is_classifier, coef_out):
         """The same by factors; None where rows and features are too many."""
-        fit = factored(self, self._given, X, Y, weight, is_shared, is_classifier)
+        fit = factored(self, self._given, self._groups, X, Y, weight, is_shared, is_classifier)
         if fit is None:
             return None
         if self.store_cv_results and fit.mask is not None:
@@ -129,7 +130,7 @@ class LeastSquares:
         for j, y in enumerate(Y.T):
             one = clone(self)
             own = [None if rows is None else (rows[0], columns(rows[1])[:, j]) for rows in others]
-            one.fit(X, y, weight, *own)
+            one.fit(X, y, weight, *own, groups=self._groups)
             kept.append(one)
             models.keep(slice(j, j + 1), np.reshape(one.coef_, (-1, 1)), np.ravel(one.intercept_))
             del one.coef_

@@ -161,6 +161,7 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         sample_weight: ArrayLike | None = None,
         validation: tuple[Matrix, ArrayLike] | None = None,
         stop_on: tuple[Matrix, ArrayLike] | None = None,
+        groups: ArrayLike | None = None,
         coef_out: Any = None,
     ) -> Self:
         """Tune and fit.
@@ -175,6 +176,9 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         stop_on : (X, y), optional
             Rows that neither train nor tune: the search ends when their loss falls no more. For
             many strengths; see `fasthoag.hoag`.
+        groups : array, shape (n_rows,), optional
+            Rows of a group stay together where folds are cut: by ``GroupKFold`` where ``cv`` is a
+            number, else by the splitter.
         coef_out : array, shape (n_targets, n_features), optional
             Of several targets: where coefficients are written to, such as a memory map; it becomes
             ``coef_``.
@@ -182,7 +186,7 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
         with the model of an earlier fit.
         """
-        return self._fit_whole(X, y, sample_weight, validation, stop_on, coef_out)
+        return self._fit_whole(X, y, sample_weight, validation, stop_on, coef_out, groups=groups)
 
     def _fit(self, X, y, sample_weight, validation, stop_on, coef_out=None):
         if y.ndim == 1:

@@ -86,6 +86,7 @@ class TunedEstimator(Estimator):
         sample_weight: ArrayLike | None = None,
         validation: tuple[Matrix, ArrayLike] | None = None,
         stop_on: tuple[Matrix, ArrayLike] | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Tune and fit.
 
@@ -99,11 +100,14 @@ class TunedEstimator(Estimator):
         stop_on : (X, y), optional
             Rows that neither train nor tune: the search ends when their loss falls no more. For
             many strengths; see `fasthoag.hoag`.
+        groups : array, shape (n_rows,), optional
+            Rows of a group stay together where folds are cut: by ``GroupKFold`` (of classes
+            ``StratifiedGroupKFold``) where ``cv`` is a number, else by the splitter.
 
         Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
         with the model of an earlier fit.
         """
-        return self._fit_whole(X, y, sample_weight, validation, stop_on)
+        return self._fit_whole(X, y, sample_weight, validation, stop_on, groups=groups)
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -149,16 +153,15 @@ class TunedEstimator(Estimator):
             if rows is not None and not loss.is_classification:
                 loss.check_y(rows[1], f"y of {name}")
         validation, stop_on = others
-        penalty, cv = self._penalty(loss.n_classes, X.shape[1]), self.cv
-        if (
-            loss.is_classification and validation is None and self._has_folds
-        ):  # All codings have the same folds.
+        penalty = self._penalty(loss.n_classes, X.shape[1])
+        folds = self._folds() if validation is None and self._has_folds else None
+        if loss.is_classification and folds is not None:  # All codings have the same folds.
             n, p = X.shape
             n = n if weight is None else int((weight > 0).sum())
             asked = {"n_hyper": penalty.n_hyper(p), "n_used": n, "n_features": p, "loss": loss}
             steps = stop_on is None and self.method not in TRIALS
             is_held_back = steps and is_many(SimpleNamespace(penalty=penalty, **asked))
-            cv = self._checked_splits(KFold(cv), y, codings, weight, is_held_back)
+            folds = KFold(self._checked_splits(folds, y, codings, weight, is_held_back))
         first, *_ = codings
         problem = Problem(
             X,
@@ -177,7 +180,7 @@ class TunedEstimator(Estimator):
             if tasks:
                 problem = replace(problem, X=problem.design, y=coding(y))
             validation, stop_on = (_coded(rows, coding) for rows in others)
-            criterion, bounds = self._criterion(cv, validation), self._bounds(problem)
+            criterion, bounds = self._criterion(folds, validation), self._bounds(problem)
             tasks.append(Task(problem, criterion, stop_on, bounds))
         chooser = self._chooser(tasks, judged_weight if validation is None else None)
         starts = self._starts(chooser)
@@ -274,13 +277,13 @@ class TunedEstimator(Estimator):
         )
         return [{"theta0": theta, "w0": w} for theta, w in self._last] if fits else cold
 
-    def _criterion(self, cv, validation):
-        """What is minimised over the strength: the loss on `validation`, else that of `cv`."""
+    def _criterion(self, folds, validation):
+        """What is minimised over the strength: the loss on `validation`, else on these folds, else
+        leaving one out."""
         if validation is not None:
             return HeldOut(*validation)
-        criterion = self._leave_one_out() if cv is None else KFold(cv)
-        if not isinstance(criterion, ApproximateLOO):
-            return criterion
+        if folds is not None:
+            return folds
         for name, is_asked in (
             ("one_se", self.one_se),
             ("scoring", self.scoring is not None and not chooses(self.scoring)),
@@ -291,15 +294,7 @@ class TunedEstimator(Estimator):
                     f"{name}={getattr(self, name)!r} needs rows that are held out, and cv=None is "
                     "leave-one-out; pass cv=5 or validation="
                 )
-        return criterion
-
-    def _leave_one_out(self):
-        """What cv=None means."""
-        return KFold(5)
-
-    @property
-    def _has_folds(self):
-        return self.cv is not None or isinstance(self._leave_one_out(), KFold)
+        return self._leave_one_out()
 
     def _bounds(self, problem):
         if self._given is not None:
