@@ -32,6 +32,8 @@ class Sparse(Protocol):
 
 
 Matrix: TypeAlias = "ArrayLike | Sparse | Design"  # (n_rows, n_features)
+# X, y and perhaps weights of rows that do not train
+OtherRows: TypeAlias = tuple[Matrix, ArrayLike] | tuple[Matrix, ArrayLike, ArrayLike]
 
 __all__ = [
     "Array",
@@ -42,6 +44,7 @@ __all__ = [
     "Function",
     "Handle",
     "Matrix",
+    "OtherRows",
     "Path",
     "Readable",
     "Record",

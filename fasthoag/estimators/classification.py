@@ -25,7 +25,7 @@ from fasthoag.estimators.scikit_learn import (
     OfRidge,
     OfSupportVectorClassifier,
 )
-from fasthoag.estimators.tuned import Tuned, TunedEstimator
+from fasthoag.estimators.tuned import Tuned, TunedEstimator, judged_by_scorers
 from fasthoag.kinds import named, numbers_of
 from fasthoag.losses import LABELS, MULTINOMIAL, find_loss, likeliest, log_probabilities
 from fasthoag.options import check_flag
@@ -82,15 +82,15 @@ class Classifier(ClassifierMixin, Estimator):
         return weight, others
 
     def _rows(self, pair, name):
-        """Rows that do not train, (X, numbers of their classes), or None."""
+        """Rows that do not train, (X, numbers of their classes) and perhaps weights, or None."""
         rows = super()._rows(pair, name)
         if rows is None:
             return None
-        X, y = rows
+        X, y, *weight = rows
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(f"{name} has labels that y does not have: {unknown[:5]}")
-        return X, np.searchsorted(self.classes_, y)
+        return X, np.searchsorted(self.classes_, y), *weight
 
     def _weight_of_classes(self, index, weight):
         """The weight of every class that ``class_weight`` asks for."""
@@ -180,8 +180,9 @@ class TunedClassifier(Classifier, TunedEstimator):
         is_joint = self._is_joint and K > 2
         loss = find_loss("multinomial", n_classes=K) if is_joint else self._make_loss()
         others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
+        # Scorers know no weights of classes.
+        judged_weight = judged_by_scorers(self._weight(sample_weight, index), others)
         weight, others = self._weigh(index, sample_weight, others)
-        judged_weight = self._weight(sample_weight, index)  # Scorers know no weights of classes.
 
         def against_rest(c):
             return lambda index: np.where(index == c, 1.0, -1.0)
@@ -214,11 +215,12 @@ class TunedClassifier(Classifier, TunedEstimator):
 
 
 def _weighted(rows, by_class):
-    """These rows, (X, numbers of their classes) or None, with the weights of their classes."""
+    """These rows, (X, numbers of their classes) with weights or without, or None, with the weights
+    of their classes."""
     if rows is None:
         return None
-    X, index = rows
-    return X, index, by_class[index]
+    X, index, *weight = rows
+    return X, index, by_class[index] * (weight[0] if weight else 1.0)
 
 
 @with_parameters()

@@ -144,19 +144,24 @@ class Estimator(BaseEstimator):
         return X, y
 
     def _rows(self, pair, name):
-        """Rows that do not train, (X, y), or None."""
+        """Rows that do not train, (X, y) or (X, y, weight), or None."""
         if pair is None:
             return None
         try:
-            X, y = pair
+            X, y, *weight = pair
         except (TypeError, ValueError):
-            raise ValueError(f"{name} must be a pair (X, y) of rows and their targets") from None
+            weight = [None, None]
+        if len(weight) > 1:
+            raise ValueError(
+                f"{name} must be a pair (X, y) of rows and their targets, or (X, y, sample_weight)"
+            )
         X, y = self._matrix(X, f"X of {name}"), self._targets(y, f"y of {name}")
         y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
         is_flat = y.ndim <= 2 if self._has_columns else y.ndim == 1
         if not is_flat or y.shape[:1] != X.shape[:1]:
             raise ValueError(f"y of {name} has shape {y.shape}, and its X has {X.shape[0]} rows")
-        return X, y
+        given = [self._weight(one, y, f"sample_weight of {name}") for one in weight]
+        return X, y, *(one for one in given if one is not None)
 
     def _targets(self, y, name):
         """Targets as an array in this memory: numbers of a regressor, labels of a classifier."""
@@ -180,12 +185,12 @@ class Estimator(BaseEstimator):
         # CuPy's product would sum duplicates in the caller's matrix.
         return X if getattr(X, "has_canonical_format", True) else X.copy()
 
-    def _weight(self, sample_weight, y):
+    def _weight(self, sample_weight, y, name="sample_weight"):
         if sample_weight is None:
             return None
-        weight = numbers_of(sample_weight, "sample_weight")
+        weight = numbers_of(sample_weight, name)
         weight = weight[:, 0] if weight.ndim == 2 and weight.shape[1] == 1 else weight
-        with named("sample_weight"):
+        with named(name):
             return _check_sample_weight(weight, y, dtype=np.float64, ensure_non_negative=True)
 
     def _seed(self):

@@ -24,7 +24,7 @@ from fasthoag.kernels.model import KernelModel
 from fasthoag.kernels.problem import KernelProblem, check_solver
 from fasthoag.kernels.search import Scale
 from fasthoag.outer.result import warn_of_convergence
-from fasthoag.types import ArrayLike, Matrix
+from fasthoag.types import ArrayLike, Matrix, OtherRows
 
 
 @with_parameters(KERNEL)
@@ -50,7 +50,7 @@ class KernelEstimator(Estimator):
         X: Matrix,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
-        validation: tuple[Matrix, ArrayLike] | None = None,
+        validation: OtherRows | None = None,
         groups: ArrayLike | None = None,
     ) -> Self:
         """Tune and fit.
@@ -60,7 +60,7 @@ class KernelEstimator(Estimator):
         X : array or sparse matrix, shape (n_rows, n_features)
         y : array, shape (n_rows,) or, for ridge regression, (n_rows, n_targets)
         sample_weight : array, shape (n_rows,), optional
-        validation : (X, y), optional
+        validation : (X, y) or (X, y, sample_weight), optional
             Tune on these rows instead of by cross-validation.
         groups : array, shape (n_rows,), optional
             Rows of a group stay together where folds are cut: by ``GroupKFold`` (of classes
@@ -181,8 +181,8 @@ class KernelRidgeCV(RegressorMixin, KernelEstimator):
         check_numbers(y, "y")  # Its scale is taken next.
         level = self._level(y, weight)
         if validation is not None:
-            X_val, y_val = self._rows(validation, "validation")
-            criterion = HeldOut(X_val, like_targets(y_val, y) - level)
+            X_val, y_val, *weight_val = self._rows(validation, "validation")
+            criterion = HeldOut(X_val, like_targets(y_val, y) - level, *weight_val)
         elif self.cv is None:
             criterion = self._leave_one_out()
         else:

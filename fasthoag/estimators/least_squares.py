@@ -129,7 +129,10 @@ class LeastSquares:
         models = Models(coef, Y.shape[1])
         for j, y in enumerate(Y.T):
             one = clone(self)
-            own = [None if rows is None else (rows[0], columns(rows[1])[:, j]) for rows in others]
+            own = [
+                None if rows is None else (rows[0], columns(rows[1])[:, j], *rows[2:])
+                for rows in others
+            ]
             one.fit(X, y, weight, *own, groups=self._groups)
             kept.append(one)
             models.keep(slice(j, j + 1), np.reshape(one.coef_, (-1, 1)), np.ravel(one.intercept_))

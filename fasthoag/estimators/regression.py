@@ -16,11 +16,11 @@ from fasthoag.estimators.least_squares import BEST_SCORE, CV_OF_RIDGE, LeastSqua
 from fasthoag.estimators.parameters import Strengths, find_loss_among, with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.scikit_learn import OfRidgeCV, OfSupportVectorRegression
-from fasthoag.estimators.tuned import TunedEstimator
+from fasthoag.estimators.tuned import TunedEstimator, judged_by_scorers
 from fasthoag.losses import find_loss
 from fasthoag.null import weighted_quantile
 from fasthoag.options import is_number
-from fasthoag.types import ArrayLike, Matrix
+from fasthoag.types import ArrayLike, Matrix, OtherRows
 
 
 @with_parameters()
@@ -35,9 +35,10 @@ class TunedRegressor(RegressorMixin, TunedEstimator):
         check_numbers(y, "y")  # Its scale is taken next.
         others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
         level = self._level(X, y, weight, others)
+        judged = judged_by_scorers(weight, others)
 
         def tune(loss):
-            return self._tune(X, y, loss, weight, others, [lambda y: y - level], weight)
+            return self._tune(X, y, loss, weight, others, [lambda y: y - level], judged)
 
         coef, intercept = self._search(X, y, weight, level, tune)
         if level and self.store_folds:
@@ -159,8 +160,8 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         X: Matrix,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
-        validation: tuple[Matrix, ArrayLike] | None = None,
-        stop_on: tuple[Matrix, ArrayLike] | None = None,
+        validation: OtherRows | None = None,
+        stop_on: OtherRows | None = None,
         groups: ArrayLike | None = None,
         coef_out: Any = None,
     ) -> Self:
@@ -171,9 +172,9 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         X : array or sparse matrix, shape (n_rows, n_features)
         y : array, shape (n_rows,) or (n_rows, n_targets)
         sample_weight : array, shape (n_rows,), optional
-        validation : (X, y), optional
+        validation : (X, y) or (X, y, sample_weight), optional
             Tune on these rows instead of by cross-validation.
-        stop_on : (X, y), optional
+        stop_on : (X, y) or (X, y, sample_weight), optional
             Rows that neither train nor tune: the search ends when their loss falls no more. For
             many strengths; see `fasthoag.hoag`.
         groups : array, shape (n_rows,), optional

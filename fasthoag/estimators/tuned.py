@@ -32,7 +32,7 @@ from fasthoag.path import hoag_among, result_at
 from fasthoag.penalties import NoPenalty
 from fasthoag.problem import Problem, refit
 from fasthoag.scoring import chooses, find_scorers
-from fasthoag.types import ArrayLike, Matrix, Scoring
+from fasthoag.types import ArrayLike, Matrix, OtherRows, Scoring
 
 # About the relative error of the coefficients. Few coefficients are solved to more digits, which
 # cost next to nothing.
@@ -84,8 +84,8 @@ class TunedEstimator(Estimator):
         X: Matrix,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
-        validation: tuple[Matrix, ArrayLike] | None = None,
-        stop_on: tuple[Matrix, ArrayLike] | None = None,
+        validation: OtherRows | None = None,
+        stop_on: OtherRows | None = None,
         groups: ArrayLike | None = None,
     ) -> Self:
         """Tune and fit.
@@ -95,9 +95,9 @@ class TunedEstimator(Estimator):
         X : array or sparse matrix, shape (n_rows, n_features)
         y : array, shape (n_rows,)
         sample_weight : array, shape (n_rows,), optional
-        validation : (X, y), optional
+        validation : (X, y) or (X, y, sample_weight), optional
             Tune on these rows instead of by cross-validation.
-        stop_on : (X, y), optional
+        stop_on : (X, y) or (X, y, sample_weight), optional
             Rows that neither train nor tune: the search ends when their loss falls no more. For
             many strengths; see `fasthoag.hoag`.
         groups : array, shape (n_rows,), optional
@@ -148,7 +148,7 @@ class TunedEstimator(Estimator):
         of the targets; of the multinomial loss, whose coding is one, (n_features, n_classes).
 
         `others` are the rows of ``validation`` and of ``stop_on``, each of them None, (X, y) or
-        (X, y, weight). Scorers weigh the rows of all by `judged_weight`."""
+        (X, y, weight). Scorers weigh the rows that judge by `judged_weight`."""
         for rows, name in zip(others, ("validation", "stop_on"), strict=True):
             if rows is not None and not loss.is_classification:
                 loss.check_y(rows[1], f"y of {name}")
@@ -182,7 +182,7 @@ class TunedEstimator(Estimator):
             validation, stop_on = (_coded(rows, coding) for rows in others)
             criterion, bounds = self._criterion(folds, validation), self._bounds(problem)
             tasks.append(Task(problem, criterion, stop_on, bounds))
-        chooser = self._chooser(tasks, judged_weight if validation is None else None)
+        chooser = self._chooser(tasks, judged_weight)
         starts = self._starts(chooser)
         scoring = self._scoring if len(tasks) == 1 or not chooses(self.scoring) else None
         results = [
@@ -440,6 +440,16 @@ def inverse(lam):
     with np.errstate(divide="ignore"):
         found = np.divide(1.0, lam)
     return float(found) if np.ndim(lam) == 0 else found
+
+
+def judged_by_scorers(weight, others):
+    """The weights of the rows that a scorer judges: those of ``validation`` where that is given,
+    else `weight`, those of all; None where they have none."""
+    validation, _ = others
+    if validation is None:
+        return weight
+    _, _, *own = validation
+    return own[0] if own else None
 
 
 def _coded(rows, coding):
