@@ -15,6 +15,7 @@ from fasthoag.cli.options import (
     Labels,
     Memory,
     Threads,
+    WeightedLabels,
     argument,
     option,
 )
@@ -38,6 +39,7 @@ class PredictOptions:
         "column for every label, in ascending order.",
     ) = False
     labels: Labels = None
+    weighted_labels: WeightedLabels = False
     zero_based: option(
         bool | None,
         COUNTED_FROM,
@@ -111,13 +113,14 @@ def read_rows(fitted, asked):
     n_features = fitted.n_features
     if zero_based is None and fitted.zero_based is True and not is_archive(path):
         zero_based = True
-    ((X, y, has_feature_0),), _ = read(
+    ((X, y, has_feature_0, *_),), _ = read(
         [(path, asked.labels)],
         asked.threads,
         zero_based,
         asked.max_memory,
         n_features=n_features,
         needs_labels=False,
+        has_weights=asked.weighted_labels,
     )
     if zero_based is None and has_feature_0 and fitted.zero_based is False:
         raise ValueError(

@@ -1,8 +1,7 @@
 """``fasthoag tune``: the strength of the penalty, and the model for it."""
 
-import os
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +11,10 @@ import typer
 import fasthoag
 from fasthoag import report
 from fasthoag.cli.application import command, exit_code
+from fasthoag.cli.carried import Carried, carried
+from fasthoag.cli.checks import checked, files_of, seed_of_trials
 from fasthoag.cli.interruption import leaving
-from fasthoag.cli.kernel import check_kernel, make_kernel_problem
+from fasthoag.cli.kernel import make_kernel_problem
 from fasthoag.cli.options import (
     COUNTED_FROM,
     Debug,
@@ -22,13 +23,13 @@ from fasthoag.cli.options import (
     Labels,
     Memory,
     Threads,
+    WeightedLabels,
     argument,
     choice,
     option,
-    parse_bounds,
     parse_parameters,
 )
-from fasthoag.cli.outputs import STDOUT, check_space, check_target, write
+from fasthoag.cli.outputs import STDOUT, check_space, write
 from fasthoag.cli.rows import load_rows
 from fasthoag.cli.search import fit, judge_rows, last_fit, make_folds, make_model
 from fasthoag.cli.terminal import print_table, say, show
@@ -38,7 +39,6 @@ from fasthoag.kernels import KERNELS
 from fasthoag.losses import LOSSES
 from fasthoag.outer import METHODS, TRIALS
 from fasthoag.outer.classic import SCHEDULES
-from fasthoag.outer.trials import DRAWING, check_trials
 
 DEFAULTS = fasthoag.hoag.__kwdefaults__
 IN_SAMPLE = {
@@ -190,6 +190,32 @@ class TuneOptions:
     labels: Labels = None
     valid_labels: option(Path | None, "--valid-labels", help="The same for --valid.") = None
     test_labels: option(Path | None, "--test-labels", help="The same for --test.") = None
+    sample_weight: option(
+        Path | None,
+        "--sample-weight",
+        help="A weight for every row of TRAIN, one a line or .npy, as LIBSVM's -W.",
+    ) = None
+    valid_sample_weight: option(
+        Path | None, "--valid-sample-weight", help="The same for --valid."
+    ) = None
+    test_sample_weight: option(Path | None, "--test-sample-weight", help="The same for --test.") = (
+        None
+    )
+    weighted_labels: WeightedLabels = False
+    class_weight: option(
+        list[str] | None,
+        "--class-weight",
+        metavar="LABEL:WEIGHT|balanced",
+        help="Multiplies the weights of rows of a label, as LIBLINEAR's -wi; several by commas. "
+        "balanced: inversely to how many rows of TRAIN have it.",
+    ) = None
+    fold_groups: option(
+        Path | None,
+        "--fold-groups",
+        help="A label for every row of TRAIN, one a line or .npy: rows with the same stay together "
+        "where folds are cut. By default qid: in TRAIN.",
+    ) = None
+    ignore_qid: option(bool, "--ignore-qid", help="Cut folds through queries (qid:).") = False
     float32: option(
         bool,
         "--float32",
@@ -216,6 +242,7 @@ class Data(NamedTuple):
     test: Any
     classes: np.ndarray
     zero_based: Any
+    carried: Carried
 
 
 class Found(NamedTuple):
@@ -252,82 +279,15 @@ def tune(asked: TuneOptions):
     settings = search_settings(asked) | {"n_threads": asked.threads}
     with leaving(save_so_far) if asked.out is not None else nullcontext():
         result, fitted = fit(problem, criterion, max_seconds=asked.max_seconds, **settings)
-    _, y = data.valid or data.train
     found = Found(
         result,
-        len(y) if asked.criterion in SUMS_OF_LOSSES else None,
+        n_judging(data) if asked.criterion in SUMS_OF_LOSSES else None,
         all_settings(asked, data),
-        None if data.test is None else judge_rows(problem, fitted, *data.test),
+        on_unseen(problem, fitted, data),
         None if asked.kernel is None else problem.read(result.theta),
     )
     deliver(asked, (problem, result, fitted, data.classes, data.zero_based), found)
     return exit_code(result)
-
-
-# ---- before the work ----
-
-
-def checked(asked):
-    """The options with their defaults, of which some depend on others. What is wrong with them is
-    said here, before any work."""
-    bounds = None if asked.bounds is None else parse_bounds(asked.bounds)
-    check_together(asked)
-    given = {"theta0": asked.theta0, "schedule": asked.schedule, "max_iter": asked.max_iter}
-    check_trials(asked.method, asked.n_trials, seed_of_trials(asked), given)
-    for path in (asked.out, asked.html):
-        check_target(path, asked.force, [*files_of(asked).values(), (asked.groups, None)])
-    if asked.file_format == "liblinear":
-        liblinear.solver_of(asked.loss)
-    if asked.kernel is not None:
-        degree = 3 if asked.degree is None else asked.degree
-        asked = replace(asked, degree=degree, coef0=1.0 if asked.coef0 is None else asked.coef0)
-    cv, seed = asked.cv or 5, asked.seed or 0
-    if asked.valid is not None or asked.criterion != "cv":
-        cv, seed = None, seed_of_trials(asked)
-    return replace(asked, bounds=bounds, cv=cv, seed=seed)
-
-
-def seed_of_trials(asked):
-    """The seed of a method that draws, else None."""
-    return (asked.seed or 0) if asked.method in DRAWING else None
-
-
-def check_together(asked):
-    """Options that would not be used are an error."""
-    is_seed_of_folds = asked.seed is not None and asked.method not in DRAWING
-    has_valid, cuts_folds = asked.valid is not None, asked.cv is not None or is_seed_of_folds
-    if asked.criterion != "cv" and (has_valid or cuts_folds):
-        raise typer.BadParameter(
-            f"--criterion {asked.criterion} holds no rows out; it excludes --valid, --cv and "
-            "--seed."
-        )
-    check_kernel(asked)
-    if asked.dry_run and asked.device == "gpu":
-        raise typer.BadParameter("--dry-run counts the memory of this machine; it excludes gpu.")
-    if asked.test is None and asked.test_labels is not None:
-        raise typer.BadParameter("--test-labels needs --test.")
-    if has_valid and cuts_folds:
-        raise typer.BadParameter("--valid excludes --cv and --seed, which cut TRAIN into folds.")
-    if not has_valid and asked.valid_labels is not None:
-        raise typer.BadParameter("--valid-labels needs --valid.")
-    if asked.out is None and asked.file_format != "fasthoag":
-        raise typer.BadParameter("--format needs --out.")
-    if asked.out == STDOUT:
-        raise typer.BadParameter("--out needs the name of a file: the result goes to stdout.")
-    if asked.html == STDOUT and asked.is_json:
-        raise typer.BadParameter("--report - excludes --json, which goes to stdout too.")
-    outputs = asked.out, asked.html
-    if None not in outputs and len({os.path.realpath(path) for path in outputs}) == 1:
-        raise typer.BadParameter("--out and --report are the same file.")
-
-
-def files_of(asked):
-    """(path, labels) of the rows by their role; a path is None where a file is not given."""
-    return {
-        "train": (asked.train, asked.labels),
-        "valid": (asked.valid, asked.valid_labels),
-        "test": (asked.test, asked.test_labels),
-    }
 
 
 # ---- the problem ----
@@ -339,20 +299,31 @@ def dtype_of(asked):
 
 def read_data(asked):
     files = {role: pair for role, pair in files_of(asked).items() if pair[0] is not None}
-    rows, classes, is_zero_based = load_rows(
+    rows, found, classes, is_zero_based = load_rows(
         list(files.values()),
         asked.loss,
         asked.threads,
         asked.zero_based,
         asked.max_memory,
         dtype_of(asked),
+        has_weights=asked.weighted_labels,
+        reads_queries=True,
     )
     if asked.file_format == "liblinear" and classes.size:
         liblinear.whole_labels(classes)
     if asked.out is not None:
         check_space(asked.out, bytes_of_model(asked, rows[0][0], classes))
     of_role = {"valid": None, "test": None} | dict(zip(files, rows, strict=True))
-    return Data(**of_role, classes=classes, zero_based=is_zero_based)
+    found = dict(zip(files, found, strict=True))
+    more = carried(asked, found, of_role, classes)
+    return Data(**of_role, classes=classes, zero_based=is_zero_based, carried=more)
+
+
+def n_judging(data):
+    """How many rows the criterion sums over, or the sum of their weights where they have some."""
+    role = "train" if data.valid is None else "valid"
+    weight, (_, y) = data.carried.weights[role], data.valid or data.train
+    return len(y) if weight is None else float(weight.sum())
 
 
 def storage_settings(asked):
@@ -381,6 +352,7 @@ def make_problem(asked, data):
         loss=parse_parameters(asked.loss, asked.param),
         penalty=penalty,
         fit_intercept=not asked.no_intercept,
+        sample_weight=data.carried.weights["train"],
         **storage_settings(asked),
     )
     if data.test is not None:
@@ -403,9 +375,9 @@ def make_penalty(asked, n_classes):
 
 def make_criterion(asked, data):
     if data.valid is not None:
-        return fasthoag.HeldOut(*data.valid)
+        return fasthoag.HeldOut(*data.valid, data.carried.weights["valid"])
     if asked.criterion == "cv":
-        return make_folds(asked.cv, asked.loss, asked.seed)
+        return make_folds(asked.cv, asked.loss, asked.seed, data.carried.groups)
     return IN_SAMPLE[asked.criterion]()
 
 
@@ -424,6 +396,14 @@ def search_settings(asked):
 
 
 # ---- what comes of it ----
+
+
+def on_unseen(problem, fitted, data):
+    """What the model is worth on the rows that nothing is fitted or tuned on, or None."""
+    if data.test is None:
+        return None
+    X, y = data.test
+    return judge_rows(problem, fitted, X, y, data.carried.weights["test"])
 
 
 def show_cost(asked, problem, criterion):
@@ -458,6 +438,9 @@ def all_settings(asked, data):
             "coef0": asked.coef0 if asked.kernel == "poly" else None,
             "per": asked.per,
             "groups": asked.groups and str(asked.groups),
+            "sample_weight": asked.sample_weight and str(asked.sample_weight),
+            "class_weight": asked.class_weight,
+            "fold_groups": name_of_groups(asked, data),
             "threads": asked.threads,
             "max_seconds": asked.max_seconds,
             "zero_based": None if data.zero_based == "auto" else data.zero_based,
@@ -469,6 +452,13 @@ def all_settings(asked, data):
             "format": asked.out and asked.file_format,
         }
     )
+
+
+def name_of_groups(asked, data):
+    """What folds were cut between: a file, the queries of the rows, or nothing."""
+    if asked.fold_groups is not None:
+        return str(asked.fold_groups)
+    return None if data.carried.groups is None else "qid"
 
 
 def save_model(asked, parts):
