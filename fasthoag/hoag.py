@@ -10,6 +10,7 @@ import numpy as np
 
 from fasthoag.arguments import box_of, check_options, check_watch
 from fasthoag.arithmetic import our_arithmetic
+from fasthoag.blas import blas_threads_for
 from fasthoag.criteria import Criterion, HeldOut
 from fasthoag.criteria.criterion import check_criterion
 from fasthoag.criteria.shared import warn_of_shared_rows
@@ -223,6 +224,12 @@ def of_kernels():
 
 def tuned_linear(problem, criterion, theta0, box, asked, watched):
     """The `HoagResult` for a `Problem`."""
+    with blas_threads_for(problem.design.shape):
+        return searched(problem, criterion, theta0, box, asked, watched)
+
+
+def searched(problem, criterion, theta0, box, asked, watched):
+    """The same on as many threads of BLAS as there are."""
     method = chosen_method(problem, criterion, asked.method)
     settings = asked.settings(method, problem.design.n_coef)
     settings.check(problem)

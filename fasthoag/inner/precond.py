@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fasthoag import _core, thin
+from fasthoag.blas import blas_threads
 from fasthoag.design.rows import to_host
 from fasthoag.units import column_dots
 
@@ -142,8 +143,10 @@ def from_parts(data, lam, damped, xp):
         gram = gram * scale[:, None] * scale
         # rounding of a singular matrix (a tiny strength); an empty row becomes the identity
         gram[np.diag_indices(len(gram))] = 1 + 1e-12
+        with blas_threads(len(gram), 1):
+            inverse = np.linalg.inv(gram)
         return Preconditioner(
-            inverse=xp.asarray(np.ascontiguousarray(np.linalg.inv(gram) * scale[:, None] * scale)),
+            inverse=xp.asarray(np.ascontiguousarray(inverse * scale[:, None] * scale)),
             data=data,
             lam=lam,
             xp=xp,
