@@ -246,6 +246,18 @@ def test_groups_may_be_in_blocks():
     assert one.theta == hoag(problem, KFold(4, groups=GROUPS)).theta
 
 
+def test_groups_of_rows_that_live_elsewhere():
+    X, y = rows_for(fasthoag.RidgeCV, N)
+    design = fasthoag.ShardedDesign([X[:25], X[25:]], fit_intercept=True)
+    sharded = Problem(design, [y[:25], y[25:]], loss="squared")
+    whole = hoag(Problem(X, y, loss="squared"), KFold(4, groups=GROUPS))
+    for groups in (GROUPS, [GROUPS[:25], GROUPS[25:]]):
+        one = hoag(sharded, KFold(4, groups=groups))
+        assert one.value == pytest.approx(whole.value, rel=1e-6)
+    with pytest.raises(ValueError, match=r"groups\[1\] has 34 values but X\[1\] has 35 rows"):
+        hoag(sharded, KFold(4, groups=[GROUPS[:25], GROUPS[26:]]))
+
+
 def test_groups_stay_together_where_rows_are_held_back():
     X, y = rows_for(fasthoag.RidgeCV, N)
     judge, back = KFold(4, groups=GROUPS).hold_back(Problem(X, y, loss="squared"))

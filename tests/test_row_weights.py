@@ -10,6 +10,9 @@ from sklearn import linear_model
 from sklearn.base import is_classifier
 from sklearn.metrics import log_loss
 from sklearn.model_selection import LeaveOneGroupOut
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from support.estimators import CLASSIFIERS, EVERY, FORMATS, LINEAR, rows_for
 from support.problems import sparse_problem
@@ -153,6 +156,47 @@ def test_rows_of_weight_0_are_no_rows_for_criteria(loss, criterion, form):
     assert one.trace[-1]["unseen_value"] == pytest.approx(last, rel=ROUNDING)
 
 
+def test_rows_of_weight_0_are_no_rows_in_shards():
+    X, y = sparse_problem("logistic", 0, N, P)
+    X = X.toarray() if sp.issparse(X) else X
+    X_all, y_all, weight, all_folds, kept, folds = among_others(X, y, wild(P), y[:N_MORE])
+    design = fasthoag.ShardedDesign([X_all[:50], X_all[50:]], fit_intercept=True)
+    one = hoag(Problem(design, y_all, sample_weight=weight), KFold(all_folds))
+    other = Problem(X_all[kept], y_all[kept], sample_weight=weight[kept])
+    other = hoag(other, KFold(folds), tol=1e-6)
+    assert one.value == pytest.approx(other.value, rel=1e-4)
+    assert one.standard_error == pytest.approx(other.standard_error, rel=1e-2)
+
+
+@pytest.mark.parametrize("cv", [None, 0], ids=["leave-one-out", "folds"])
+@pytest.mark.parametrize("per_target", [False, True])
+@every_format
+def test_rows_of_weight_0_are_no_rows_for_several_targets(per_target, cv, form):
+    X, y = rows_for(fasthoag.RidgeCV, N, P)
+    Y = np.column_stack([y, X[:, 0] - y])
+    X_all, Y_all, weight, all_folds, kept, folds = among_others(X, Y, wild(P), wild(2))
+    found = []
+    for rows, weights, own in ((X_all, weight, all_folds), (X_all[kept], weight[kept], folds)):
+        model = fasthoag.RidgeCV(cv=None if cv is None else own, alpha_per_target=per_target)
+        targets = Y_all if len(rows) == len(Y_all) else Y_all[kept]
+        found.append(quiet(model.fit, FORMATS[form](rows), targets, sample_weight=weights))
+    one, other = found
+    np.testing.assert_allclose(one.alpha_, other.alpha_, rtol=1e-8)
+    np.testing.assert_allclose(one.coef_, other.coef_, rtol=1e-8)
+    np.testing.assert_allclose(one.scores_, other.scores_, rtol=1e-8)
+
+
+def test_rows_of_weight_0_are_no_rows_for_matrices_of_labels():
+    X, y = rows_for(fasthoag.RidgeCV, N, P)
+    Y = np.column_stack([y > 0, X[:, 0] > 0]).astype(int)
+    X_all, Y_all, weight, all_folds, kept, folds = among_others(X, Y, wild(P), Y[:N_MORE])
+    one = fasthoag.RidgeClassifierCV(cv=all_folds).fit(X_all, Y_all, sample_weight=weight)
+    other = fasthoag.RidgeClassifierCV(cv=folds)
+    other.fit(X_all[kept], Y_all[kept], sample_weight=weight[kept])
+    np.testing.assert_allclose(one.alpha_, other.alpha_, rtol=1e-8)
+    np.testing.assert_allclose(one.coef_, other.coef_, rtol=1e-8)
+
+
 def test_features_of_rows_of_weight_0_alone_change_nothing():
     """They have no scale, which the box and the unit of the strengths are made of."""
     X, y = sparse_problem("logistic", 0, N, P)
@@ -165,6 +209,51 @@ def test_features_of_rows_of_weight_0_alone_change_nothing():
         )
         one, other = quiet(hoag, one, KFold(all_folds)), quiet(hoag, other, KFold(folds))
         assert one.value == pytest.approx(other.value, rel=1e-6)
+
+
+OF_SCIKIT_LEARN = {
+    "ridge": (linear_model.Ridge(), fasthoag.RidgeCV),
+    "logistic": (linear_model.LogisticRegression(), fasthoag.LogisticRegressionCV),
+    "balanced": (
+        linear_model.LogisticRegression(class_weight="balanced"),
+        fasthoag.LogisticRegressionCV,
+    ),
+    "poisson": (linear_model.PoissonRegressor(), fasthoag.PoissonRegressorCV),
+    "huber": (linear_model.HuberRegressor(max_iter=1000), fasthoag.HuberRegressorCV),
+    "hinge": (LinearSVC(), fasthoag.LinearSVCCV),
+}
+
+
+@pytest.mark.parametrize("has_scorer", [False, True])
+@pytest.mark.parametrize("name", OF_SCIKIT_LEARN)
+def test_rows_of_weight_0_are_no_rows_for_tuned_cv(name, has_scorer):
+    model, like = OF_SCIKIT_LEARN[name]
+    X, y = rows_for(like, N, P)
+    more = np.array(["yes", "no"] * (N_MORE // 2)) if like in CLASSIFIERS else np.ones(N_MORE)
+    X_all, y_all, weight, all_folds, kept, folds = among_others(X, y, wild(P), more)
+    scoring = ("accuracy" if like in CLASSIFIERS else "r2") if has_scorer else None
+    one = fasthoag.TunedCV(model, cv=all_folds, scoring=scoring, refit=False)
+    other = fasthoag.TunedCV(model, cv=folds, scoring=scoring, refit=False)
+    quiet(one.fit, X_all, y_all, sample_weight=weight)
+    quiet(other.fit, X_all[kept], y_all[kept], sample_weight=weight[kept])
+    assert list(one.best_params_.values()) == pytest.approx(list(other.best_params_.values()))
+    assert one.best_score_ == pytest.approx(other.best_score_, rel=ROUNDING)
+
+
+@pytest.mark.parametrize("name", OF_SCIKIT_LEARN)
+@pytest.mark.parametrize("has_steps", [False, True])
+def test_tuned_cv_names_a_fold_without_weight(name, has_steps):
+    model, like = OF_SCIKIT_LEARN[name]
+    X, y = rows_for(like, N, P)
+    fold, of_rows = np.arange(N) % N_FOLDS, "sample_weight"
+    if has_steps:
+        of_rows = f"{type(model).__name__.lower()}__sample_weight"
+        model = make_pipeline(StandardScaler(), model)
+    search = fasthoag.TunedCV(model, cv=pairs_of(fold))
+    with pytest.raises(ValueError, match="fold 2 of cv has no test row with a positive weight"):
+        search.fit(X, y, **{of_rows: (fold != 2).astype(float)})
+    with pytest.raises(ValueError, match=r"[Nn]egative values in .*sample_weight"):
+        search.fit(X, y, **{of_rows: np.where(fold == 2, -1.0, 1.0)})
 
 
 # ---- what is refused ---------------------------------------------------------------------------
