@@ -286,7 +286,17 @@ def test_no_output_replaces_weights_or_groups(files, monkeypatch, victim):
 
 def test_predictions_of_weighted_text(files):
     assert run("tune", "train.txt", "--out", "model", "--valid", "valid.txt").exit_code in (0, 3)
-    plain = run("predict", "model", "test.txt").stdout
-    lines = (files / "test.txt").read_text().splitlines()
-    (files / "weighted.txt").write_text("\n".join(one.replace(" ", ":2 ", 1) for one in lines))
-    assert run("predict", "model", "weighted.txt", "--weighted-labels").stdout == plain
+    plain = run("predict", "model", "test.txt")
+    _, y = load_data("test.txt")
+    is_right = np.array(plain.stdout.split(), float) == y
+    assert f"accuracy {is_right.mean():.6g} ({is_right.sum()} of {N} rows)" in plain.stderr
+    lines = zip((files / "test.txt").read_text().splitlines(), WEIGHT.tolist(), strict=True)
+    weighted = "\n".join(line.replace(" ", f":{s} ", 1) for line, s in lines)
+    (files / "weighted.txt").write_text(weighted)
+    found = run("predict", "model", "weighted.txt", "--weighted-labels")
+    assert found.stdout == plain.stdout
+    accuracy = np.average(is_right, weights=WEIGHT)
+    assert f"accuracy {accuracy:.6g} (rows of weight {WEIGHT.sum():.6g})" in found.stderr
+    assert_fails(run("predict", "model", "weighted.txt"), "where its label should be")
+    (files / "zero.txt").write_text("3:0 1:1\n-1:0 1:1\n")
+    assert "none is judged" in run("predict", "model", "zero.txt", "--weighted-labels").stderr

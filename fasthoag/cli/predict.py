@@ -23,6 +23,7 @@ from fasthoag.cli.outputs import STDOUT, check_target, write
 from fasthoag.cli.rows import read, shown
 from fasthoag.cli.terminal import say, tell
 from fasthoag.io.source import is_archive
+from fasthoag.report import rows_of
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def predict(asked: PredictOptions):
     check_target(asked.out, asked.force, ((asked.model, None), (asked.data, asked.labels)))
     fitted = fasthoag.load_model(asked.model)
     check_lines(fitted, asked)
-    X, y = read_rows(fitted, asked)
+    X, y, weight = read_rows(fitted, asked)
     is_known = np.ones(0, bool) if y is None else np.isfinite(y)
     is_judged = y is not None and check_labels(fitted, asked, y[is_known])
     predicted = fitted.predict(X)
@@ -66,7 +67,8 @@ def predict(asked: PredictOptions):
     if is_judged:
         if not is_known.all():
             say(f"{np.sum(~is_known)} of {len(y)} rows have no known label and are not judged.")
-        judge(fitted, predicted[is_known], y[is_known])
+        weight = None if weight is None else weight[is_known]
+        judge(fitted, predicted[is_known], y[is_known], weight)
 
 
 def check_lines(fitted, asked):
@@ -97,23 +99,28 @@ def number(value):
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def judge(fitted, predicted, y):
+def judge(fitted, predicted, y, weight):
     """Says how good predictions of these rows are."""
+    if weight is not None and not weight.any():
+        say("no row with a known label has a positive weight, so that none is judged.")
+        return
+    n = rows_of(len(y) if weight is None else float(weight.sum()))
     if fitted.classes.size == 0:
-        error = np.mean((predicted - y) ** 2)
-        tell(f"mean squared error {error:.6g} on {len(y)} rows")
-    else:
-        n_right = int((predicted == y).sum())
-        tell(f"accuracy {n_right / len(y):.6g} ({n_right} of {len(y)} rows)")
+        error = np.average((predicted - y) ** 2, weights=weight)
+        tell(f"mean squared error {error:.6g} on {n}")
+        return
+    is_right = predicted == y
+    right = f"{is_right.sum()} of {n}" if weight is None else n
+    tell(f"accuracy {np.average(is_right, weights=weight):.6g} ({right})")
 
 
 def read_rows(fitted, asked):
-    """X with the model's number of features, and y or None."""
+    """X with the model's number of features, and y and weights or None."""
     path, zero_based = asked.data, asked.zero_based
     n_features = fitted.n_features
     if zero_based is None and fitted.zero_based is True and not is_archive(path):
         zero_based = True
-    ((X, y, has_feature_0, *_),), _ = read(
+    ((X, y, has_feature_0, weight, _),), _ = read(
         [(path, asked.labels)],
         asked.threads,
         zero_based,
@@ -143,7 +150,7 @@ def read_rows(fitted, asked):
             "the others are taken as 0."
         )
     X.resize(X.shape[0], n_features)
-    return X, y
+    return X, y, weight
 
 
 def check_labels(fitted, asked, y):
