@@ -258,12 +258,52 @@ def test_groups_of_rows_that_live_elsewhere():
         hoag(sharded, KFold(4, groups=[GROUPS[:25], GROUPS[26:]]))
 
 
-def test_groups_stay_together_where_rows_are_held_back():
+@pytest.mark.parametrize("has_weights", [False, True])
+def test_groups_are_held_back_whole(has_weights):
+    """What ends a search of many strengths are rows of groups that neither train nor judge."""
     X, y = rows_for(fasthoag.RidgeCV, N)
-    judge, back = KFold(4, groups=GROUPS).hold_back(Problem(X, y, loss="squared"))
+    weight = np.where(np.arange(N) % 4, 1.0, 0.0) if has_weights else None
+    problem = Problem(X, y, loss="squared", sample_weight=weight)
+    judge, back = KFold(3, groups=GROUPS).hold_back(problem)
     assert isinstance(back, HeldOut)
-    pairs = judge.splits(Problem(X, y, loss="squared"))
-    assert all(not np.isin(GROUPS[test], GROUPS[train]).any() for train, test in pairs)
+    is_back = back.sample_weight > 0
+    assert 0 < is_back.sum() <= problem.n_used // 5
+    pairs = judge.splits(problem)
+    assert len(pairs) == 3
+    for train, test in pairs:
+        assert not np.isin(GROUPS[test], GROUPS[train]).any()
+        assert not np.isin(GROUPS[is_back], GROUPS[np.r_[train, test]]).any()
+
+
+def test_rows_are_held_back_where_every_fold_has_one_group():
+    X, y = rows_for(fasthoag.RidgeCV, N)
+    problem = Problem(X, y, loss="squared")
+    judge, back = KFold(LeaveOneGroupOut(), groups=GROUPS).hold_back(problem)
+    assert len(judge.splits(problem)) == 12
+    assert (back.sample_weight > 0).sum() == N // 5
+
+
+@pytest.mark.parametrize(
+    "Estimator", [E for E in CLASSIFIERS if E in LINEAR], ids=lambda E: E.__name__
+)
+def test_classifiers_hold_back_whole_groups(Estimator, monkeypatch):
+    X, y = rows_for(Estimator, N)
+    seen = []
+
+    def hold_back(self, problem, original=KFold.hold_back):
+        seen.append(original(self, problem))
+        return seen[-1]
+
+    monkeypatch.setattr(KFold, "hold_back", hold_back)
+    wide = np.hstack([X, np.random.default_rng(0).normal(size=(N, 140))])
+    model = Estimator(cv=3, penalty_per="feature", max_iter=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)
+        model.fit(wide, y, groups=GROUPS)
+    ((_, back),) = seen
+    is_back = back.sample_weight > 0
+    assert 0 < is_back.sum() <= N // 5
+    assert not np.isin(GROUPS[is_back], GROUPS[~is_back]).any()
 
 
 def test_stratified_folds_of_groups_balance_classes():

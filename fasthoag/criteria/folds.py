@@ -1,12 +1,15 @@
 """Which rows train and which are held out: splits as masks, and what makes them impossible."""
 
 from collections.abc import Iterable, Sized
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from fasthoag.design.rows import HELD_OUT, TRAIN
 from fasthoag.kinds import labels_of
+
+BITS = TRAIN, HELD_OUT
 
 
 def split_weight(weight, y, loss):
@@ -27,6 +30,42 @@ def split_weight(weight, y, loss):
     if not is_back.any():  # of classes that have hardly a row each
         is_back[rows[: len(rows) // 5]] = True
     return weight * ~is_back, weight * is_back
+
+
+def split_weight_of_folds(weight, y, loss, mask, groups):
+    """The same for folds of this mask. Of groups whole ones are held back, where every fold keeps
+    others; rows of all where that cannot be, as where each fold leaves out one."""
+    is_back = None if groups is None else groups_to_hold_back(weight, mask, groups)
+    if is_back is None:
+        return split_weight(weight, y, loss)
+    weight = np.ones(len(y)) if weight is None else weight
+    return weight * ~is_back, weight * is_back
+
+
+def groups_to_hold_back(weight, mask, groups):
+    """Which rows are of groups with up to a fifth of the rows, drawn with a fixed seed, without
+    which every part of every fold still has some; None where there are none."""
+    is_used = np.ones(len(groups), bool) if weight is None else weight > 0
+    _, index = np.unique(groups, return_inverse=True)
+    n_rows = np.bincount(index[is_used], minlength=index.max() + 1)
+    parts = [is_used & (mask[:, k] & bit > 0) for k in range(mask.shape[1]) for bit in BITS]
+    is_in = np.array([np.bincount(index[part], minlength=len(n_rows)) > 0 for part in parts]).T
+    left, n_left, chosen = is_in.sum(axis=0), n_rows.sum() // 5, []
+    for group in np.random.default_rng(0).permutation(len(n_rows)):
+        if 0 < n_rows[group] <= n_left and (left - is_in[group] > 0).all():
+            left, n_left = left - is_in[group], n_left - n_rows[group]
+            chosen.append(group)
+    return np.isin(index, chosen) if chosen else None
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """A splitter whose (train, test) pairs are known: they may stand beside groups."""
+
+    pairs: Any
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Any:
+        return self.pairs
 
 
 @runtime_checkable

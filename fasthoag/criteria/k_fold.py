@@ -14,7 +14,7 @@ from fasthoag.criteria.folds import (
     check_pairs,
     checked_groups,
     mask_of_folds,
-    split_weight,
+    split_weight_of_folds,
     splits_of,
     splitter_of,
 )
@@ -83,23 +83,25 @@ class KFold:
         y = problem.y.astype(int) if is_classification else problem.y
         if isinstance(self.cv, Iterable) and not isinstance(self.cv, Splitter):
             check_pairs(self.cv)
-        groups = joined(self.groups, problem.X, "groups")
-        groups = checked_groups(groups, n)
+        groups = self._groups(problem)
         return splits_of(splitter_of(self.cv, y, groups, is_classification), y, groups)
+
+    def _groups(self, problem):
+        return checked_groups(joined(self.groups, problem.X, "groups"), problem.n_rows)
 
     def hold_back(self, problem: "Problem") -> tuple["KFold", HeldOut]:
         """This criterion without a fifth of the rows, in training and test parts alike, and one on
-        these; both on the one X."""
-        self.bind(problem)  # the checks
-        judge, back = split_weight(problem.sample_weight, problem.y, problem.loss)
+        these; both on the one X. Of groups these are whole ones, where folds keep others."""
+        mask, groups = self.bind(problem).inner.rows.mask, self._groups(problem)
+        rows = problem.sample_weight, problem.y, problem.loss
+        judge, back = split_weight_of_folds(*rows, mask, groups)
         every, keeps = np.arange(problem.n_rows), judge > 0
         splits = [
             tuple(every[part][keeps[every[part]]] for part in split)
             for split in self.splits(problem)
         ]
-        return replace(self, cv=splits, groups=None), HeldOut(
-            problem.design, problem.y, back, self.loss
-        )
+        judged = replace(self, cv=splits, groups=None)
+        return judged, HeldOut(problem.design, problem.y, back, self.loss)
 
     def bind(self, problem: "Problem") -> BoundCriterion:
         loss = criterion_loss(self.loss, problem)

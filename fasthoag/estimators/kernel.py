@@ -264,7 +264,8 @@ class KernelLogisticRegressionCV(LogLossClassifier, KernelEstimator):
             X_val, index_val, *weight_val = validation
             criterion = HeldOut(X_val, coded(index_val), *weight_val)
         else:
-            criterion = KFold(self._checked_splits(self._folds(), index, [coded], weight))
+            pairs = self._checked_splits(self._folds(), index, [coded], weight)
+            criterion = KFold(pairs, self._groups)
         self._search(X, coded(index), weight, criterion)
         self.C_ = 1 / self.alpha_
 

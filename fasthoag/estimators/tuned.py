@@ -161,7 +161,8 @@ class TunedEstimator(Estimator):
             asked = {"n_hyper": penalty.n_hyper(p), "n_used": n, "n_features": p, "loss": loss}
             steps = stop_on is None and self.method not in TRIALS
             is_held_back = steps and is_many(SimpleNamespace(penalty=penalty, **asked))
-            folds = KFold(self._checked_splits(folds, y, codings, weight, is_held_back))
+            pairs = self._checked_splits(folds, y, codings, weight, is_held_back)
+            folds = KFold(pairs, self._groups)
         first, *_ = codings
         problem = Problem(
             X,
