@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Sized
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from fasthoag.design.rows import HELD_OUT, TRAIN
 from fasthoag.kinds import labels_of
+from fasthoag.losses import find_loss
 
 BITS = TRAIN, HELD_OUT
 
@@ -203,3 +205,25 @@ def check_fold_classes(y, weight, mask, names=None, *, when=""):
             f"the training part of fold {fold} has {what}{when}; use stratified or shuffled folds, "
             f"or fewer of them{more}"
         )
+
+
+def pairs_of_classes(folds, y, codings, weight, classes, *, is_held_back=False):
+    """The `Pairs` of the rows by a `KFold`, for all codings of the classes, whose numbers are y and
+    whose names are `classes`. A class that is absent from a training part raises ValueError here,
+    before the first model is tuned; with `is_held_back` also where a fifth of the rows is."""
+    first, *_ = codings
+    is_binary = len(classes) == 2
+    coded, name = (first(y), "logistic") if is_binary else (y, "multinomial")
+    loss = find_loss(name)
+    splits = folds.splits(SimpleNamespace(X=None, n_rows=len(y), y=coded, loss=loss))
+    weight = np.ones(len(y)) if weight is None else weight
+    if not (weight > 0).any():
+        return Pairs(splits)  # Weights without a positive one are refused later, by name.
+    mask = mask_of_folds(splits, weight)
+    check_fold_classes(y, weight, mask, classes)
+    for coding in codings if is_held_back else ():
+        left, _ = split_weight_of_folds(weight, coding(y), loss, mask, folds.groups)
+        when = ", a fifth of the rows held back (stop_on= takes rows of your own instead)"
+        check_fold_classes(y, weight, mask * (left > 0)[:, None], classes, when=when)
+    # As masks: ten bytes a row for five folds, where the numbers of the rows would be 40.
+    return Pairs([tuple(fold & bit > 0 for bit in BITS) for fold in mask.T])

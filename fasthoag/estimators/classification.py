@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
-from fasthoag.criteria.folds import (
-    Pairs,
-    check_fold_classes,
-    mask_of_folds,
-    split_weight_of_folds,
-)
-from fasthoag.design import HELD_OUT, TRAIN, is_on_device, to_host
+from fasthoag.design import is_on_device, to_host
 from fasthoag.estimators.estimator import Estimator
 from fasthoag.estimators.given import default_points
 from fasthoag.estimators.least_squares import BEST_SCORE, CV_OF_RIDGE, LeastSquares
@@ -134,26 +127,6 @@ class Classifier(ClassifierMixin, Estimator):
                 f"y has no row of class {' and '.join(map(repr, absent))} with a positive weight; "
                 "leave the rows of the class out, or give it weight (sample_weight, class_weight)"
             )
-
-    def _checked_splits(self, folds, y, codings, weight, is_held_back=False):
-        """The `Pairs` of the rows by a `KFold`; y are the numbers of their classes. A class that is
-        absent from a training part raises ValueError here, before the first model is tuned."""
-        first, *_ = codings
-        is_binary = len(self.classes_) == 2
-        coded, loss = (first(y), "logistic") if is_binary else (y, "multinomial")
-        rows = SimpleNamespace(X=None, n_rows=len(y), y=coded, loss=find_loss(loss))
-        splits = folds.splits(rows)
-        weight = np.ones(len(y)) if weight is None else weight
-        if not (weight > 0).any():
-            return Pairs(splits)  # Weights without a positive one are refused later, by name.
-        mask = mask_of_folds(splits, weight)
-        check_fold_classes(y, weight, mask, self.classes_)
-        for coding in codings if is_held_back else ():
-            left, _ = split_weight_of_folds(weight, coding(y), find_loss(loss), mask, folds.groups)
-            when = ", a fifth of the rows held back (stop_on= takes rows of your own instead)"
-            check_fold_classes(y, weight, mask * (left > 0)[:, None], self.classes_, when=when)
-        # As masks: ten bytes a row for five folds, where the numbers of the rows would be 40.
-        return Pairs([tuple(fold & bit > 0 for bit in (TRAIN, HELD_OUT)) for fold in mask.T])
 
     def decision_function(self, X: Matrix) -> Any:
         raise NotImplementedError

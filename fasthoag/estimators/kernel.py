@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
+from fasthoag.criteria.folds import pairs_of_classes
 from fasthoag.design import is_on_device
 from fasthoag.design.matrix import check_numbers
 from fasthoag.estimators.classification import CLASS_WEIGHT, LogLossClassifier
@@ -264,7 +265,7 @@ class KernelLogisticRegressionCV(LogLossClassifier, KernelEstimator):
             X_val, index_val, *weight_val = validation
             criterion = HeldOut(X_val, coded(index_val), *weight_val)
         else:
-            pairs = self._checked_splits(self._folds(), index, [coded], weight)
+            pairs = pairs_of_classes(self._folds(), index, [coded], weight, self.classes_)
             criterion = KFold(pairs, self._groups)
         self._search(X, coded(index), weight, criterion)
         self.C_ = 1 / self.alpha_

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
+from fasthoag.criteria.folds import pairs_of_classes
 from fasthoag.design import to_host
 from fasthoag.estimators.choice import Task, chooser_for
 from fasthoag.estimators.estimator import Estimator
@@ -161,7 +162,8 @@ class TunedEstimator(Estimator):
             asked = {"n_hyper": penalty.n_hyper(p), "n_used": n, "n_features": p, "loss": loss}
             steps = stop_on is None and self.method not in TRIALS
             is_held_back = steps and is_many(SimpleNamespace(penalty=penalty, **asked))
-            pairs = self._checked_splits(folds, y, codings, weight, is_held_back)
+            of_y = y, codings, weight, self.classes_
+            pairs = pairs_of_classes(folds, *of_y, is_held_back=is_held_back)
             folds = KFold(pairs, self._groups)
         first, *_ = codings
         problem = Problem(
