@@ -42,7 +42,7 @@ def best_intercepts(inner):
     if inner.units.n_classes > 1:
         return log_shares(inner)
     rows, loss = inner.rows, inner.loss
-    start, spread = first_guess(loss, rows.y, row_weights(rows))
+    start, spread = first_guess(loss, rows.y, row_weights(rows), rows.offset)
 
     def sums(order, b):
         terms = rows.terms(loss, order, TRAIN, rows.at_constant(b))
@@ -89,25 +89,45 @@ def row_weights(rows):
     return weight[:, None] * ((rows.mask & TRAIN) != 0)
 
 
-def first_guess(loss, y, weight):
+def first_guess(loss, y, weight, offset=None):
     """A first intercept for every fold and the size of a step that reaches others, both in the unit
     of the predictions."""
     total = np.maximum(weight.sum(axis=0), 1e-300)
+    reach = 1.0 if offset is None else 1.0 + float(np.ptp(offset))
     if loss.is_classification:
         of_classes = (weight[side].sum(axis=0) for side in (y > 0, y <= 0))
         above, below = (np.log(np.maximum(one, RAREST * total)) for one in of_classes)
-        return above - below, 1.0  # of -y it is the negative, to the bit
+        mean = 0.0 if offset is None else offset @ weight / total
+        return above - below - mean, reach  # of -y it is the negative, to the bit
     if loss.has_log_link:
-        # the best one itself, but for offsets
+        # of Poisson the best one itself
         whole = float((weight.sum(axis=1) * y).sum() / total.sum())
         means = np.maximum(y @ weight / total, RAREST * (whole or 1.0))
-        return np.log(means), 1.0
+        return np.log(means) - log_mean_exp(offset, weight, total), reach
+    y = less_offset(loss, y, offset)
     share = (loss.parameters or {}).get("quantile", 0.5)
     if loss.is_quadratic:
         guess = y @ weight / total
     else:
         guess = np.array([weighted_quantile(y, column, share) for column in weight.T])
     return guess, float(np.ptp(y)) or float(np.abs(y).max()) or 1.0
+
+
+def less_offset(loss, y, offset):
+    """Targets less the offset where they are in its unit: not of classes, nor under a log link."""
+    is_in_unit = not (offset is None or loss.is_classification or loss.has_log_link)
+    return y - offset if is_in_unit else y
+
+
+def log_mean_exp(offset, weight, total):
+    """log of the mean of exp(offset) in every fold: where the offset is the logarithm of an
+    exposure, that of the mean exposure."""
+    if offset is None:
+        return 0.0
+    top = float(offset.max())
+    # e <= 1: never overflows
+    means = (np.exp(offset - top)[:, None] * weight).sum(axis=0) / total
+    return top + np.log(np.maximum(means, 1e-300))
 
 
 def weighted_quantile(y, weight, share):

@@ -25,7 +25,13 @@ from fasthoag.penalties.alike import alike, over
 from fasthoag.threads import check_n_threads
 from fasthoag.tuned import Tuned
 from fasthoag.types import ArrayLike, Matrix
-from fasthoag.vectors import check_classes, check_theta, check_vector, check_weight
+from fasthoag.vectors import (
+    check_classes,
+    check_offset,
+    check_theta,
+    check_vector,
+    check_weight,
+)
 
 if TYPE_CHECKING:
     from fasthoag.cost import Cost
@@ -33,8 +39,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The training side of a tuning run: ``h(w, θ) = Σ_i s_i ℓ(y_i, x_i w + b) + ½ Σ_j λ_j(θ)
-    w_j²``, a sum as in scikit-learn's ``C = 1/λ``.
+    """The training side of a tuning run: ``h(w, θ) = Σ_i s_i ℓ(y_i, x_i w + b + offset_i) + ½ Σ_j
+    λ_j(θ) w_j²``, a sum as in scikit-learn's ``C = 1/λ``.
 
     Parameters
     ----------
@@ -48,7 +54,7 @@ class Problem:
     y : array, shape (n_rows,), or list of arrays
         Real numbers for ``"squared"``; -1 and +1 for ``"logistic"``; class numbers 0, 1, ... for
         ``"multinomial"``, each of them in a row with a positive weight. A list has one array for
-        each block of X; so may that of `sample_weight`.
+        each block of X; so may that of `sample_weight` and `offset`.
     loss : str or Loss
         One of ``fasthoag.losses.LOSSES``, with parameters from ``fasthoag.find_loss``, a mix of two
         from ``fasthoag.mix_losses``, or one of your own from ``fasthoag.custom_loss``.
@@ -74,6 +80,9 @@ class Problem:
     solver : Solver, optional
         Of the inner problem; by default the first of ``fasthoag.inner.solve.SOLVERS`` that accepts
         loss and penalty.
+    offset : array, shape (n_rows,), optional
+        Known part of every prediction, such as the logarithm of an exposure for ``"poisson"``. Rows
+        that judge have their own (``HeldOut(..., offset=)``). Not for ``"multinomial"``.
 
     Raises
     ------
@@ -101,6 +110,7 @@ class Problem:
     deterministic: bool = False
     device: str | None = None
     solver: Any = None
+    offset: Any = None
 
     if TYPE_CHECKING:
         design: Design = field(init=False)
@@ -119,17 +129,19 @@ class Problem:
             deterministic: bool = ...,
             device: str | None = ...,
             solver: InnerSolver | None = ...,
+            offset: ArrayLike | None = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
         loss = find_loss(self.loss)
         for name in ("fit_intercept", "low_memory", "deterministic"):
             object.__setattr__(self, name, check_flag(getattr(self, name), name))
-        for name in ("y", "sample_weight"):
+        for name in ("y", "sample_weight", "offset"):
             object.__setattr__(self, name, joined(getattr(self, name), self.X, name))
         n_rows = n_rows_of(self.X)
         object.__setattr__(self, "y", check_vector(self.y, n_rows, "y"))
         object.__setattr__(self, "sample_weight", check_weight(self.sample_weight, n_rows))
+        object.__setattr__(self, "offset", check_offset(self.offset, n_rows, loss))
         loss.check_y(self.y)
         if loss.is_classification and n_rows > 0:
             loss = self._with_classes(loss)
@@ -217,7 +229,7 @@ class Problem:
 
     def inner(self, mask: Any = None) -> InnerProblem:
         """The inner problem of the folds of this mask, by default of one fold with all rows."""
-        rows = self.design.place(self.y, self.sample_weight, mask)
+        rows = self.design.place(self.y, self.sample_weight, mask, self.offset)
         penalty, compression = self.penalty, self.design.compression
         if compression is not None:
             penalty = over(penalty, compression.kept, compression.factor)

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from fasthoag.design.matrix import check_finite
+from fasthoag.design.matrix import check_finite, check_numbers
 from fasthoag.kinds import numbers_of
+from fasthoag.losses import MULTINOMIAL, Loss
 from fasthoag.types import Array, ArrayLike
 
 
@@ -34,6 +35,21 @@ def check_weight(weight: Any, n_rows: int, X_name: str = "X") -> Array | None:
     if not (weight > 0).any():
         raise ValueError(f"sample_weight must have a positive value; all {n_rows} are 0")
     return weight
+
+
+def check_offset(offset: Any, n_rows: int, loss: Loss, X_name: str = "X") -> Array | None:
+    """`offset` as a vector of finite numbers, or None."""
+    if offset is None:
+        return None
+    if loss.name == MULTINOMIAL.name:
+        raise ValueError(
+            "offset is one number for each row, which would move all classes of loss "
+            "'multinomial' alike and change nothing. Leave it out, or use loss 'logistic' for two "
+            "classes"
+        )
+    offset = check_vector(offset, n_rows, "offset", X_name)
+    check_numbers(offset, "offset", trains=False)
+    return offset
 
 
 def check_classes(found: Array, n_classes: int) -> None:

@@ -10,6 +10,10 @@ length n_rows, put where X is, once. Two spaces meet here:
   `Design` read: nobody else does arithmetic on them, so that their blocks may live anywhere. What
   others want of them is a function handed to `Rows.map` or `Rows.reduce`.
 
+Invariant: predictions, what is called Z, have the offset of their rows in them, whoever makes them
+(`Rows.loss_grad`, `Rows.predictions`, `Rows.at_constant`). Products with X (`Design.matvec`) have
+not: a direction has no offset.
+
 With the multinomial loss of K classes every column becomes a unit of K columns side by side, and
 unit u is of fold u modulo n_folds: see `fasthoag.units`.
 
@@ -178,11 +182,13 @@ class Rows(Protocol):
     @property
     def design(self) -> Any: ...  # a Design
     @property
-    def y(self) -> Any: ...  # as placed, on the host; so are weight and mask
+    def y(self) -> Any: ...  # as placed, on the host; so are weight, mask and offset
     @property
     def weight(self) -> Any: ...
     @property
     def mask(self) -> Any: ...
+    @property
+    def offset(self) -> Any: ...
     @property
     def n_folds(self) -> int: ...
 
@@ -190,6 +196,8 @@ class Rows(Protocol):
     def loss_grad(
         self, loss: str | Loss, W: Block, part: int = TRAIN, has_grad: bool = True
     ) -> LossGrad: ...
+    # X W + offset, one pass
+    def predictions(self, W: Block) -> Handle: ...
 
     # reading no X:
     # s * derivative of this order
@@ -260,6 +268,7 @@ class PlacedRows:
     y = property(lambda self: self.host.y)
     weight = property(lambda self: self.host.weight)
     mask = property(lambda self: self.host.mask)
+    offset = property(lambda self: self.host.offset)
 
     @property
     def n_folds(self):
@@ -285,6 +294,10 @@ class PlacedRows:
 
     def loss_grad(self, loss, W, part=TRAIN, has_grad=True):
         return self.design.loss_grad(self.data, loss, W, part, has_grad)
+
+    def predictions(self, W):
+        Z, offset = self.design.matvec(W), self.there.offset
+        return Z if offset is None else Z + offset[:, None]
 
     def terms(self, loss, order, part, Z):
         return self.design.terms(self.data, loss, order, part, Z)
