@@ -52,6 +52,24 @@ def check_offset(offset: Any, n_rows: int, loss: Loss, X_name: str = "X") -> Arr
     return offset
 
 
+def offset_to_predict(offset: Any, n_rows: int, has_offset: bool, model: str) -> Array | None:
+    """The offset of rows that a model predicts, which needs one where it was fitted beside one."""
+    if has_offset and offset is None:
+        raise ValueError(
+            f"{model} was fitted beside an offset, and its predictions need one too: pass offset= "
+            f"with a number for each of the {n_rows} rows (0 for a row without; where predictions "
+            "are exp(z), the logarithm of an exposure)"
+        )
+    if offset is None:
+        return None
+    if not has_offset:
+        raise ValueError(
+            f"{model} was fitted without an offset, and its predictions take none: leave offset "
+            "out, or fit with offset="
+        )
+    return check_vector(offset, n_rows, "offset")
+
+
 def check_classes(found: Array, n_classes: int) -> None:
     """Raises ValueError where a class of 0..n_classes-1 is not among those that rows with a
     positive weight have: its intercept would have no optimum. `n_classes` may be of any size:

@@ -24,8 +24,9 @@ from fasthoag.kinds import named, numbers_of
 from fasthoag.losses import MULTINOMIAL, find_loss, likeliest, log_probabilities
 from fasthoag.options import check_flag
 from fasthoag.outer.start import default_box
-from fasthoag.scoring import chooses, find_scorers, for_labels, takes_weights
+from fasthoag.scoring import chooses, find_scorers, for_labels, predicted, takes_weights
 from fasthoag.types import ArrayLike, Matrix
+from fasthoag.vectors import check_offset
 
 CLASS_WEIGHT = """\
 class_weight : dict, "balanced" or None
@@ -149,7 +150,11 @@ class Classifier(ClassifierMixin, Estimator):
 
     def predict(self, X: Matrix) -> Any:
         """Labels, (n_rows,)."""
-        numbers = likeliest(to_host(self.decision_function(X)))
+        return self._labels(X, self.decision_function(X))
+
+    def _labels(self, X, z):
+        """The labels that predictions z stand for, beside X."""
+        numbers = likeliest(to_host(z))
         labels = self.classes_[numbers]
         return beside(X, labels) if labels.dtype.kind in "biuf" else labels
 
@@ -161,6 +166,7 @@ class TunedClassifier(Classifier, TunedEstimator):
 
     _strength = "C_"
     _is_joint = False
+    score = TunedEstimator.score
 
     @property
     def loss_name(self) -> str:
@@ -168,12 +174,19 @@ class TunedClassifier(Classifier, TunedEstimator):
         is_joint = self._is_joint and len(self.classes_) > 2
         return MULTINOMIAL.name if is_joint else self._make_loss().name
 
-    def _fit(self, X, y, sample_weight, validation, stop_on):
+    def _fit(self, X, y, sample_weight, validation, stop_on, offset=None):
         index = self._set_classes(y)
         K = len(self.classes_)
         is_joint = self._is_joint and K > 2
+        if offset is not None and K > 2:
+            raise ValueError(
+                f"offset= is for two classes, and y has {K}: one number for each row would move "
+                "the predictions of all of them alike. Leave it out"
+            )
         loss = find_loss("multinomial", n_classes=K) if is_joint else self._make_loss()
-        others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
+        offset = check_offset(offset, len(index), loss)
+        self.has_offset_ = offset is not None
+        others = self._held_out(validation, "validation"), self._held_out(stop_on, "stop_on")
         weight, others = self._weigh(index, sample_weight, others)
         judged_weight = self._weight(sample_weight, index)  # Scorers know no weights of classes.
 
@@ -184,7 +197,8 @@ class TunedClassifier(Classifier, TunedEstimator):
             codings = [lambda index: index.astype(np.float64)]
         else:
             codings = [against_rest(c) for c in ([1] if K == 2 else range(K))]
-        coef, intercept = self._tune(X, index, loss, weight, others, codings, judged_weight)
+        given = loss, weight, others, codings, judged_weight, offset
+        coef, intercept = self._tune(X, index, *given)
         if is_joint:  # Only differences between classes count.
             intercept = intercept - intercept.mean()
         self.coef_ = beside(X, np.ascontiguousarray(coef.T))
@@ -200,19 +214,23 @@ class TunedClassifier(Classifier, TunedEstimator):
     def _scoring(self):
         return None if self.scoring is None else for_labels(self.scoring, self.classes_)
 
-    def decision_function(self, X: Matrix) -> Any:
+    def decision_function(self, X: Matrix, *, offset: ArrayLike | None = None) -> Any:
         """``X w + b``: (n_rows,) for two classes, positive for the second, else (n_rows,
-        n_classes)."""
-        z = self._linear(X)
+        n_classes); beside the `offset` of these rows where `fit` had one."""
+        z = self._linear(X, offset)
         return z[:, 0] if z.shape[1:] == (1,) else z
+
+    def predict(self, X: Matrix, *, offset: ArrayLike | None = None) -> Any:
+        """Labels, (n_rows,); beside the `offset` of these rows where `fit` had one."""
+        return self._labels(X, self.decision_function(X, offset=offset))
 
 
 def _weighted(rows, by_class):
-    """These rows, (X, numbers of their classes) or None, with the weights of their classes."""
+    """These rows, a `HeldOut` of numbers of classes or None, with the weights of their classes."""
     if rows is None:
         return None
-    X, index = rows
-    return X, index, by_class[index]
+    own, of_classes = rows.sample_weight, by_class[rows.y_val]
+    return replace(rows, sample_weight=of_classes if own is None else own * of_classes)
 
 
 @with_parameters()
@@ -225,10 +243,12 @@ class LogLossClassifier(Classifier):
 
     def predict_proba(self, X: Matrix) -> Any:
         """Probabilities of ``classes_``, (n_rows, n_classes)."""
-        z = to_host(self.decision_function(X))
-        return beside(
-            X, find_loss("logistic").inverse_link(z)
-        )  # The multinomial loss has the same.
+        return beside(X, probabilities(to_host(self.decision_function(X))))
+
+
+def probabilities(z):
+    """Those of all classes, of two from one column."""
+    return find_loss("logistic").inverse_link(z)  # The multinomial loss has the same.
 
 
 @with_parameters(
@@ -285,18 +305,38 @@ class LogisticRegressionCV(LogLossClassifier, TunedClassifier, OfLogisticRegress
                 'penalty_per="all"'
             )
 
-    def score(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    def score(
+        self,
+        X: Matrix,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        offset: ArrayLike | None = None,
+    ) -> float:
         """The accuracy of `predict` for these rows; where ``scoring`` is one scorer, its score."""
         if not chooses(self.scoring):
-            return super().score(X, y, sample_weight)
+            return super().score(X, y, sample_weight, offset=offset)
         (scorer,) = find_scorers(self.scoring).values()
         rows: Any = X  # Scorers know no arrays of a device.
         rows, labels = rows.get() if is_on_device(rows) else rows, to_host(y)
+        model: Any = self
+        if offset is not None:  # Scorers ask for predictions of rows alone.
+            z = to_host(self.decision_function(X, offset=offset))
+            model = predicted(z, self._make_loss(), self.classes_)
         if sample_weight is None:
-            return float(scorer(self, rows, labels))
+            return float(scorer(model, rows, labels))
         if not takes_weights(scorer):
             raise ValueError(f"scoring={self.scoring!r} takes no sample_weight; leave it out")
-        return float(scorer(self, rows, labels, sample_weight=to_host(sample_weight)))
+        return float(scorer(model, rows, labels, sample_weight=to_host(sample_weight)))
+
+    def predict_log_proba(self, X: Matrix, *, offset: ArrayLike | None = None) -> Any:
+        """Logarithms of `predict_proba`, without cancellation."""
+        return beside(X, log_probabilities(to_host(self.decision_function(X, offset=offset))))
+
+    def predict_proba(self, X: Matrix, *, offset: ArrayLike | None = None) -> Any:
+        """Probabilities of ``classes_``, (n_rows, n_classes); beside the `offset` of these rows
+        where `fit` had one."""
+        return beside(X, probabilities(to_host(self.decision_function(X, offset=offset))))
 
     def _make_loss(self):
         return find_loss("logistic")

@@ -9,7 +9,12 @@ from sklearn.utils.validation import column_or_1d
 
 from fasthoag.design import to_host
 from fasthoag.estimators.classification import CLASS_WEIGHT, TunedClassifier
-from fasthoag.estimators.least_squares import BEST_SCORE, CV_OF_RIDGE, LeastSquares
+from fasthoag.estimators.least_squares import (
+    BEST_SCORE,
+    CV_OF_RIDGE,
+    LeastSquares,
+    check_no_offset,
+)
 from fasthoag.estimators.parameters import with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.scikit_learn import OfRidge
@@ -55,16 +60,18 @@ class RidgeClassifierCV(LeastSquares, TunedClassifier, OfRidge):
 
     _strength, _has_columns = "alpha_", True
 
-    def _fit(self, X, y, sample_weight, validation, stop_on):
+    def _fit(self, X, y, sample_weight, validation, stop_on, offset=None):
         self.__dict__.pop("labels_", None)  # those of an earlier fit
         if y.ndim == 2:
             with named("y"):
                 is_matrix = type_of_target(y) == "multilabel-indicator"
                 if is_matrix:
+                    check_no_offset(offset, "labels")
+                    self.has_offset_ = False
                     self._fit_labels(X, y, sample_weight, validation, stop_on)
                     return
                 y = column_or_1d(y, warn=True)
-        super()._fit(X, y, sample_weight, validation, stop_on)
+        super()._fit(X, y, sample_weight, validation, stop_on, offset)
         if len(self.classes_) == 2:
             self.coef_ = self.coef_[0]
 
@@ -86,11 +93,12 @@ class RidgeClassifierCV(LeastSquares, TunedClassifier, OfRidge):
         models = self._fit_targets(X, Y, weight, (None, None), **kind)
         self.coef_, self.intercept_ = beside(X, models.coef), beside(X, models.intercept)
 
-    def predict(self, X: Matrix) -> Any:
-        """Labels, (n_rows,), or where y was a matrix of them (n_rows, n_labels)."""
+    def predict(self, X: Matrix, *, offset: ArrayLike | None = None) -> Any:
+        """Labels, (n_rows,), or where y was a matrix of them (n_rows, n_labels); beside the
+        `offset` of these rows where `fit` had one."""
         if "labels_" not in self.__dict__:
-            return super().predict(X)
-        z = to_host(self.decision_function(X))
+            return super().predict(X, offset=offset)
+        z = to_host(self.decision_function(X, offset=offset))
         return beside(X, self.labels_[(z > 0).astype(int)])
 
     def __sklearn_tags__(self):

@@ -4,7 +4,7 @@ final fit on all rows."""
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -33,11 +33,14 @@ from fasthoag.penalties import NoPenalty
 from fasthoag.problem import Problem, refit
 from fasthoag.scoring import chooses, find_scorers
 from fasthoag.types import ArrayLike, Matrix, Scoring
+from fasthoag.vectors import offset_to_predict
 
 # About the relative error of the coefficients. Few coefficients are solved to more digits, which
 # cost next to nothing.
 REFIT_TOL, REFIT_TOL_FEW = 1e-4, 1e-6
 REFIT_WARNING = 1e-2
+
+Rows: TypeAlias = tuple[Matrix, ArrayLike] | HeldOut  # that do not train
 
 
 GIVEN_BY = {"C_": "Cs", "alpha_": "alphas"}  # the parameter of strengths by their attribute
@@ -84,8 +87,10 @@ class TunedEstimator(Estimator):
         X: Matrix,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
-        validation: tuple[Matrix, ArrayLike] | None = None,
-        stop_on: tuple[Matrix, ArrayLike] | None = None,
+        validation: Rows | None = None,
+        stop_on: Rows | None = None,
+        *,
+        offset: ArrayLike | None = None,
     ) -> Self:
         """Tune and fit.
 
@@ -94,16 +99,33 @@ class TunedEstimator(Estimator):
         X : array or sparse matrix, shape (n_rows, n_features)
         y : array, shape (n_rows,)
         sample_weight : array, shape (n_rows,), optional
-        validation : (X, y), optional
-            Tune on these rows instead of by cross-validation.
-        stop_on : (X, y), optional
+        validation : (X, y) or HeldOut, optional
+            Tune on these rows instead of by cross-validation. A `fasthoag.HeldOut` may hold weights
+            and, beside `offset`, offsets of its rows.
+        stop_on : (X, y) or HeldOut, optional
             Rows that neither train nor tune: the search ends when their loss falls no more. For
             many strengths; see `fasthoag.hoag`.
+        offset : array, shape (n_rows,), optional
+            A known part of every prediction, ``z = x w + b + offset``, such as the logarithm of an
+            exposure where predictions are ``exp(z)``. Those of other rows need one then too. For
+            one target, or two classes.
 
         Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
         with the model of an earlier fit.
         """
-        return self._fit_whole(X, y, sample_weight, validation, stop_on)
+        return self._fit_whole(X, y, sample_weight, validation, stop_on, offset=offset)
+
+    def score(
+        self,
+        X: Matrix,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        offset: ArrayLike | None = None,
+    ) -> float:
+        """How good `predict` is for these rows: the accuracy of a classifier, R² of a regressor, D²
+        where targets are not negative; a float."""
+        return self._score_of(X, y, sample_weight, offset=offset)
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -139,15 +161,16 @@ class TunedEstimator(Estimator):
             penalty.check(n_features)
         return penalty
 
-    def _tune(self, X, y, loss, weight, others, codings, judged_weight):
+    def _tune(self, X, y, loss, weight, others, codings, judged_weight, offset=None):
         """Coefficients (n_features, n_models) and intercepts (n_models,), a model for every coding
         of the targets; of the multinomial loss, whose coding is one, (n_features, n_classes).
 
-        `others` are the rows of ``validation`` and of ``stop_on``, each of them None, (X, y) or
-        (X, y, weight). Scorers weigh the rows of all by `judged_weight`."""
+        `others` are the rows of ``validation`` and of ``stop_on``, each of them None or a
+        `HeldOut`. Scorers weigh the rows of all by `judged_weight`."""
         for rows, name in zip(others, ("validation", "stop_on"), strict=True):
+            check_other_offset(rows, name, offset)
             if rows is not None and not loss.is_classification:
-                loss.check_y(rows[1], f"y of {name}")
+                loss.check_y(rows.y_val, f"y of {name}")
         validation, stop_on = others
         penalty, cv = self._penalty(loss.n_classes, X.shape[1]), self.cv
         if (
@@ -167,6 +190,7 @@ class TunedEstimator(Estimator):
             penalty=penalty,
             fit_intercept=self.fit_intercept,
             sample_weight=weight,
+            offset=offset,
             low_memory=self.low_memory,
             deterministic=self.deterministic,
             device=self.device,
@@ -206,7 +230,7 @@ class TunedEstimator(Estimator):
             "max_iter": self.max_iter,
             "n_trials": self.n_trials,
             "random_state": self._seed(),
-            "stop_on": "auto" if stop_on is None else HeldOut(*stop_on),
+            "stop_on": "auto" if stop_on is None else stop_on,
         }
         if given is not None and not given.is_range:
             return hoag_among(problem, criterion, given.lam, bounds=bounds, **options, **start)
@@ -277,7 +301,7 @@ class TunedEstimator(Estimator):
     def _criterion(self, cv, validation):
         """What is minimised over the strength: the loss on `validation`, else that of `cv`."""
         if validation is not None:
-            return HeldOut(*validation)
+            return validation
         criterion = self._leave_one_out() if cv is None else KFold(cv)
         if not isinstance(criterion, ApproximateLOO):
             return criterion
@@ -426,12 +450,14 @@ class TunedEstimator(Estimator):
 
     # ---- predictions ----
 
-    def _linear(self, X):
-        """X w + b, beside X."""
+    def _linear(self, X, offset=None):
+        """X w + b + offset, beside X."""
         check_is_fitted(self)
-        X = self._matrix(X)
+        X, wants = self._matrix(X), self.__dict__.get("has_offset_", False)
+        offset = offset_to_predict(offset, X.shape[0], wants, f"this {type(self).__name__}")
         with our_arithmetic():
-            return X @ beside(X, self.coef_).T + beside(X, self.intercept_)
+            z = X @ beside(X, self.coef_).T + beside(X, self.intercept_)
+            return z if offset is None else (z.T + beside(X, offset)).T
 
 
 def without_penalty(problem):
@@ -448,11 +474,21 @@ def inverse(lam):
 
 
 def _coded(rows, coding):
-    """These rows, (X, y) or (X, y, weight) or None, with their targets coded."""
-    if rows is None:
-        return None
-    X, y, *weight = rows
-    return X, coding(y), *weight
+    """These rows, a `HeldOut` or None, with their targets coded."""
+    return None if rows is None else replace(rows, y_val=coding(rows.y_val))
+
+
+def check_other_offset(rows, name, offset):
+    """Raises ValueError where these rows have an offset and those that train have none, or the
+    other way round."""
+    if rows is None or (rows.offset is None) == (offset is None):
+        return
+    if offset is None:
+        raise ValueError(f"{name} has an offset and fit has none; pass fit(..., offset=) too")
+    raise ValueError(
+        f"fit has an offset and {name} has none; pass {name}=fasthoag.HeldOut(X, y, offset=...) "
+        "with a number for each of its rows (0 for a row without)"
+    )
 
 
 def _without_folds(result):
