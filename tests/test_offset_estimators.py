@@ -12,7 +12,6 @@ import fasthoag
 from fasthoag import HeldOut
 from fasthoag.design import to_host
 from fasthoag.io import Model, save_liblinear
-from fasthoag.io.model_file import VERSIONS
 
 N_ROWS, N_FEATURES = 120, 5
 LOSS_OF = {
@@ -260,15 +259,14 @@ def test_the_result_of_a_search_says_that_it_had_one(tmp_path):
         assert fasthoag.load_model(tmp_path / "model").has_offset == (known is not None)
 
 
-def test_files_of_version_2_have_no_offset(tmp_path):
-    model = Model("squared", coef=[[2.0]], intercept=[1.0])
-    fasthoag.save_model(tmp_path / "new", model)
-    arrays = dict(np.load(tmp_path / "new"))
-    assert arrays["version"] == VERSIONS["fasthoag-model"] == 3
-    np.savez(
-        tmp_path / "old", **{k: v for k, v in arrays.items() if k != "has_offset"} | {"version": 2}
-    )
-    assert fasthoag.load_model(tmp_path / "old.npz").has_offset is False
+def test_only_files_of_models_with_an_offset_are_of_version_3(tmp_path):
+    for has_offset, version in ((False, 2), (True, 3)):
+        model = Model("squared", coef=[[2.0]], intercept=[1.0], has_offset=has_offset)
+        fasthoag.save_model(tmp_path / "model", model, overwrite=True)
+        with np.load(tmp_path / "model") as found:
+            assert found["version"] == version
+            assert ("has_offset" in found) == has_offset
+        assert fasthoag.load_model(tmp_path / "model").has_offset is has_offset
 
 
 def test_liblinear_has_no_offset(tmp_path):

@@ -23,7 +23,9 @@ from fasthoag.types import Path
 LINEAR, KERNEL = "fasthoag-model", "fasthoag-kernel-model"
 RECORDS: dict[str, type[Any]] = {LINEAR: Model, KERNEL: DualModel}
 VERSIONS = {LINEAR: 3, KERNEL: 1}
-SINCE = {"zero_based": 2, "has_offset": 3}  # versions of linear models that have these
+# The versions of linear models that have these. A model without an offset is written as version 2,
+# which earlier releases read too.
+SINCE = {"zero_based": 2, "has_offset": 3}
 
 # Of every array in the file: the kinds of NumPy that it may have, and its number of dimensions.
 HEAD = {"format": ("U", 0), "version": ("iu", 0)}
@@ -116,7 +118,11 @@ def save_model(path: Path, model: Any, *, overwrite: bool = False) -> None:
     if scipy.sparse.issparse(arrays.get("X")):
         X = arrays.pop("X")
         arrays |= {name: getattr(X, name.removeprefix("X_")) for name in SPARSE}
-    np.savez(content, format=form, version=VERSIONS[form], **arrays)
+    version = VERSIONS[form]
+    if not arrays.get("has_offset", True):
+        version = SINCE["has_offset"] - 1
+        del arrays["has_offset"]
+    np.savez(content, format=form, version=version, **arrays)
     replace_file(path, content.getbuffer(), overwrite)
 
 
