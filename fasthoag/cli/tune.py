@@ -11,6 +11,7 @@ import typer
 import fasthoag
 from fasthoag import report
 from fasthoag.cli.application import command, exit_code
+from fasthoag.cli.exposures import Beside, check_beside, read_beside
 from fasthoag.cli.interruption import leaving
 from fasthoag.cli.kernel import check_kernel, make_kernel_problem
 from fasthoag.cli.options import parse_bounds, parse_parameters
@@ -27,12 +28,14 @@ SUMS_OF_LOSSES = "cv", "loo", "gcv"  # These criteria have a loss per row.
 
 
 class Data(NamedTuple):
-    """The rows of every file as a pair (X, y), or None where the file is not given; the labels of a
-    classifier; and whether text counts features from 0, "auto" without text."""
+    """The rows of every file as a pair (X, y), or None where the file is not given; their offsets,
+    by the role of the file; the labels of a classifier; and whether text counts features from 0,
+    "auto" without text."""
 
     train: Any
     valid: Any
     test: Any
+    offsets: dict
     classes: np.ndarray
     zero_based: Any
 
@@ -76,7 +79,7 @@ def tune(asked: TuneOptions):
         result,
         len(y) if asked.criterion in SUMS_OF_LOSSES else None,
         all_settings(asked, data),
-        None if data.test is None else judge_rows(problem, fitted, *data.test),
+        judged(problem, fitted, data),
         None if asked.kernel is None else problem.read(result.theta),
     )
     deliver(asked, (problem, result, fitted, data.classes, data.zero_based), found)
@@ -93,8 +96,10 @@ def checked(asked):
     check_together(asked)
     given = {"theta0": asked.theta0, "schedule": asked.schedule, "max_iter": asked.max_iter}
     check_trials(asked.method, asked.n_trials, seed_of_trials(asked), given)
+    inputs = [asked.groups, *(one.path for one in beside(asked).values())]
     for path in (asked.out, asked.html):
-        check_target(path, asked.force, [*files_of(asked).values(), (asked.groups, None)])
+        pairs = [(one, None) for one in inputs]
+        check_target(path, asked.force, [*files_of(asked).values(), *pairs])
     if asked.file_format == "liblinear":
         liblinear.solver_of(asked.loss)
     if asked.kernel is not None:
@@ -121,6 +126,8 @@ def check_together(asked):
             "--seed."
         )
     check_kernel(asked)
+    roles, files = beside(asked), files_of(asked)
+    check_beside(asked, [(files[role][0], one) for role, one in roles.items()])
     if asked.dry_run and asked.device == "gpu":
         raise typer.BadParameter("--dry-run counts the memory of this machine; it excludes gpu.")
     if asked.test is None and asked.test_labels is not None:
@@ -149,6 +156,15 @@ def files_of(asked):
     }
 
 
+def beside(asked):
+    """Where the offsets of the rows come from, by the role of their file."""
+    return {
+        "train": Beside("", asked.offset, asked.exposure),
+        "valid": Beside("valid-", asked.valid_offset, asked.valid_exposure),
+        "test": Beside("test-", asked.test_offset, asked.test_exposure),
+    }
+
+
 # ---- the problem ----
 
 
@@ -171,7 +187,10 @@ def read_data(asked):
     if asked.out is not None:
         check_space(asked.out, bytes_of_model(asked, rows[0][0], classes))
     of_role = {"valid": None, "test": None} | dict(zip(files, rows, strict=True))
-    return Data(**of_role, classes=classes, zero_based=is_zero_based)
+    offsets = dict.fromkeys(of_role)
+    for role, (X, _) in zip(files, rows, strict=True):
+        offsets[role] = read_beside(beside(asked)[role], files[role][0], X.shape[0])
+    return Data(**of_role, offsets=offsets, classes=classes, zero_based=is_zero_based)
 
 
 def storage_settings(asked):
@@ -199,6 +218,7 @@ def make_problem(asked, data):
         *data.train,
         loss=parse_parameters(asked.loss, asked.param),
         penalty=penalty,
+        offset=data.offsets["train"],
         fit_intercept=not asked.no_intercept,
         **storage_settings(asked),
     )
@@ -222,7 +242,7 @@ def make_penalty(asked, n_classes):
 
 def make_criterion(asked, data):
     if data.valid is not None:
-        return fasthoag.HeldOut(*data.valid)
+        return fasthoag.HeldOut(*data.valid, offset=data.offsets["valid"])
     if asked.criterion == "cv":
         return make_folds(asked.cv, asked.loss, asked.seed)
     return IN_SAMPLE[asked.criterion]()
@@ -243,6 +263,14 @@ def search_settings(asked):
 
 
 # ---- what comes of it ----
+
+
+def judged(problem, fitted, data):
+    """What the model is worth on the rows of ``--test``, or None."""
+    if data.test is None:
+        return None
+    X, y = data.test
+    return judge_rows(problem, fitted, X, y, data.offsets["test"])
 
 
 def show_cost(asked, problem, criterion):
@@ -277,6 +305,8 @@ def all_settings(asked, data):
             "coef0": asked.coef0 if asked.kernel == "poly" else None,
             "per": asked.per,
             "groups": asked.groups and str(asked.groups),
+            "offset": asked.offset and str(asked.offset),
+            "exposure": asked.exposure and str(asked.exposure),
             "threads": asked.threads,
             "max_seconds": asked.max_seconds,
             "zero_based": None if data.zero_based == "auto" else data.zero_based,

@@ -7,10 +7,12 @@ import fasthoag
 from fasthoag.cli.options import (
     COUNTED_FROM,
     Debug,
+    Exposure,
     Force,
     Json,
     Labels,
     Memory,
+    Offset,
     Threads,
     argument,
     choice,
@@ -171,6 +173,12 @@ class TuneOptions:
     labels: Labels = None
     valid_labels: option(Path | None, "--valid-labels", help="The same for --valid.") = None
     test_labels: option(Path | None, "--test-labels", help="The same for --test.") = None
+    offset: Offset = None
+    exposure: Exposure = None
+    valid_offset: option(Path | None, "--valid-offset", help="Of the rows of --valid.") = None
+    valid_exposure: option(Path | None, "--valid-exposure", help="Of the rows of --valid.") = None
+    test_offset: option(Path | None, "--test-offset", help="Of the rows of --test.") = None
+    test_exposure: option(Path | None, "--test-exposure", help="Of the rows of --test.") = None
     float32: option(
         bool,
         "--float32",
