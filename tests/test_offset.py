@@ -288,6 +288,39 @@ def test_targets_that_only_their_offset_tells_apart_are_solved_by_the_intercept(
     assert not counts.inner().has_equal_targets
 
 
+TUNED = {
+    "huber": [fasthoag.LossParameter("delta")],
+    "quantile": [fasthoag.LossParameter("smoothing")],
+    "squared_epsilon_insensitive": [fasthoag.LossParameter("epsilon")],
+    "logistic": [fasthoag.ClassWeights(), fasthoag.LossParameter("smoothing")],
+    "poisson": [fasthoag.SampleWeights()],
+}
+
+
+@pytest.mark.parametrize("loss", TUNED)
+def test_what_is_tuned_beside_the_penalty_has_its_hypergradient(loss):
+    X, y, offset = data_of(loss)
+    parameters = {"quantile": {"smoothing": 0.5}, "squared_epsilon_insensitive": {"epsilon": 0.3}}
+    known = fasthoag.find_loss(loss, **parameters.get(loss, {}))
+    problem = Problem(X, y, loss=known, offset=offset, tuned=TUNED[loss])
+    theta = problem.inner().start(0.5)
+    judge = HeldOut(X[::2], y[::2], offset=offset[::2] + 0.1, loss=loss)
+    assert fasthoag.check_hypergrad(problem, judge, theta) < 1e-5
+
+
+def test_a_mix_of_losses_has_one_offset():
+    X, y, offset = data_of("logistic")
+    mixed = fasthoag.mix_losses("logistic", "squared_hinge", weight=0.3)
+    problem = Problem(X, y, loss=mixed, offset=offset)
+    inner = problem.inner()
+    W = inner.design.zeros(1) + 0.1
+    found = inner.rows.loss_grad(mixed, W)
+    parts = [inner.rows.loss_grad(loss, W) for loss in ("logistic", "squared_hinge")]
+    expected = 0.3 * parts[0].value + 0.7 * parts[1].value
+    np.testing.assert_allclose(found.value, expected, rtol=1e-13)
+    assert fasthoag.check_hypergrad(problem, KFold(3), [0.5]) < 1e-6
+
+
 # ---- what is refused ----
 
 POISSON = data_of("poisson")
