@@ -83,7 +83,8 @@ class Problem:
         loss and penalty.
     offset : array, shape (n_rows,), optional
         Known part of every prediction, such as the logarithm of an exposure for ``"poisson"``. Rows
-        that judge have their own (``HeldOut(..., offset=)``). Not for ``"multinomial"``.
+        that judge have their own (``HeldOut(..., offset=)``). Of ``"multinomial"`` a column for
+        each class, (n_rows, n_classes).
 
     Raises
     ------
@@ -142,10 +143,10 @@ class Problem:
         n_rows = n_rows_of(self.X)
         object.__setattr__(self, "y", check_vector(self.y, n_rows, "y"))
         object.__setattr__(self, "sample_weight", check_weight(self.sample_weight, n_rows))
-        object.__setattr__(self, "offset", check_offset(self.offset, n_rows, loss))
         loss.check_y(self.y)
         if loss.is_classification and n_rows > 0:
             loss = self._with_classes(loss)
+        object.__setattr__(self, "offset", check_offset(self.offset, n_rows, loss))
         object.__setattr__(self, "loss", loss)
         object.__setattr__(self, "penalty", adopted(self.penalty))
         check_numbers(self.y, "y")

@@ -63,8 +63,8 @@ def _kind(loss):
 
 
 def predicted(z, loss, labels):
-    """What a scorer takes for a model with these labels that predicts z, (n,)."""
-    return _kind(loss)(z[:, None], loss, labels)
+    """What a scorer takes for a model with these labels that predicts z, (n,) or (n, n_classes)."""
+    return _kind(loss)(z[:, None] if z.ndim == 1 else z, loss, labels)
 
 
 def find_scorers(scoring):

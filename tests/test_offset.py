@@ -61,12 +61,17 @@ def criterion_of(name, X, y, offset, problem=None):
     return criterion
 
 
-def evaluated(problem, criterion, theta=0.5):
+def judge_rows(design, X):
+    """The first rows as a design of this name has them."""
+    return [X[:9], X[9:20]] if design in ("blocks", "sharded") else X[:20]
+
+
+def evaluated(problem, criterion, has_tangents=True):
     """f, ∇f and the coefficients of the folds as the user has them."""
     bound = criterion.bind(problem)
     zero = problem.design.zeros(bound.inner.units.n_columns)
-    options = {"has_tangents": "hessian" in criterion.gives}
-    at = bound.evaluate(np.full(problem.n_hyper, theta), zero, EXACT, **options)
+    options = {"has_tangents": has_tangents and "hessian" in criterion.gives}
+    at = bound.evaluate(np.full(problem.n_hyper, 0.5), zero, EXACT, **options)
     return at.value, at.grad, problem.design.decode(at.W - at.V)
 
 
@@ -151,6 +156,70 @@ def test_whole_weights_are_copies_of_rows_with_their_offsets(loss, criterion):
         assert values[1] == pytest.approx(values[0], rel=1e-10)
 
 
+# ---- several classes, each with an offset of its own ----
+
+
+def data_of_classes(K=3):
+    """X, class numbers and an offset for every class."""
+    X, y, _ = data_of("squared")
+    y = np.digitize(y, np.quantile(y, np.arange(1, K) / K)).astype(float)
+    return X, y, np.random.default_rng(K).normal(size=(N_ROWS, K))
+
+
+def test_two_classes_are_those_of_the_logistic_loss():
+    """Whose offset is the difference, at half the strength: w is shared by both classes."""
+    X, y, offset = data_of_classes(2)
+    known = {"loss": "multinomial", "offset": offset}
+    W = refit(Problem(X, y, **known), np.zeros(1), tol=1e-12)[0]
+    apart = Problem(X, 2 * y - 1, loss="logistic", offset=offset[:, 1] - offset[:, 0])
+    w = refit(apart, np.log([0.5]), tol=1e-12)[0]
+    np.testing.assert_allclose(W[:, 1] - W[:, 0], w, rtol=0, atol=1e-8)
+
+
+def test_of_classes_too_zeros_are_none_and_what_all_share_changes_nothing():
+    X, y, offset = data_of_classes()
+    common = np.repeat(np.random.default_rng(0).normal(size=(N_ROWS, 1)), 3, axis=1)
+    none, zeros, one, other = (
+        hoag(Problem(X, y, loss="multinomial", offset=known), KFold(3))
+        for known in (None, 0 * offset, offset, offset + common)
+    )
+    for name in ("theta", "value", "w", "w_all", "n_passes"):
+        np.testing.assert_array_equal(getattr(zeros, name), getattr(none, name), name)
+    assert other.value == pytest.approx(one.value, rel=1e-6)
+    np.testing.assert_allclose(other.w, one.w, rtol=0, atol=1e-3)
+    assert abs(one.value - none.value) > 1
+
+
+@pytest.mark.parametrize("far", [0.0, 50.0])
+def test_the_null_model_of_classes_is_the_best_constant_of_each(far):
+    X, y, offset = data_of_classes(4)
+    problem = Problem(X, y, loss="multinomial", offset=offset + far * np.arange(4))
+    for inner in (problem.inner(), KFold(3).bind(problem).inner):
+        at_null = inner.rows.at_constant(inner.null.b)
+        terms = to_host(inner.rows.terms(inner.loss, 1, 1, at_null))
+        np.testing.assert_allclose(terms.sum(axis=0), 0, rtol=0, atol=1e-10)
+        assert inner.null.b.reshape(-1, 4).mean(axis=1) == pytest.approx(0, abs=1e-10)
+
+
+@pytest.mark.parametrize("criterion", ["held_out", "k_fold"])
+@pytest.mark.parametrize("design", DESIGNS)
+def test_classes_have_the_hypergradient_on_every_design(design, criterion):
+    X, y, offset = data_of_classes()
+    found = []
+    for name in ("reference", design):
+        known = {"loss": "multinomial", "offset": offset}
+        problem = Problem(DESIGNS[name](X, fit_intercept=True), y, **known)
+        judge = criterion_of(criterion, X, y, offset)
+        if criterion == "held_out":
+            rows = problem.design.like(judge_rows(name, X))
+            judge = HeldOut(rows, y[:20], offset=offset[:20])
+        found.append(evaluated(problem, judge, has_tangents=False))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8)
+    if design == "csr":
+        assert fasthoag.check_hypergrad(problem, judge, [0.5]) < 1e-6
+
+
 # ---- what depends on it ----
 
 
@@ -170,19 +239,13 @@ def test_hypergradient_is_that_of_finite_differences(loss, criterion):
 def test_every_design_finds_the_same(design, loss, criterion):
     X, y, offset = data_of(loss)
     found = []
-    for make in (ReferenceDesign, DESIGNS[design]):
-        made = make(X, fit_intercept=True)
-        problem = Problem(made, y, loss=loss, offset=offset)
-        rows = made.like([X[:9], X[9:20]] if design == "sharded" and made.lengths[1:] else X[:20])
-        judge = HeldOut(rows, y[:20], offset=offset[:20])
-        found.append(
-            evaluated(
-                problem,
-                judge
-                if criterion == "held_out"
-                else criterion_of(criterion, X, y, offset, problem),
-            )
-        )
+    for name in ("reference", design):
+        problem = Problem(DESIGNS[name](X, fit_intercept=True), y, loss=loss, offset=offset)
+        judge = criterion_of(criterion, X, y, offset, problem)
+        if criterion == "held_out":
+            rows = problem.design.like(judge_rows(name, X))
+            judge = HeldOut(rows, y[:20], offset=offset[:20])
+        found.append(evaluated(problem, judge))
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-9)
 
@@ -331,7 +394,14 @@ WRONG = {
     "2 columns": ({"offset": np.ones((N_ROWS, 2))}, "offset must have 1 dimension"),
     "text": ({"offset": ["a"] * N_ROWS}, "offset"),
     "too large": ({"offset": np.full(N_ROWS, 1e60)}, "offset has values beyond"),
-    "of classes": ({"offset": np.ones(N_ROWS), "loss": "multinomial"}, "offset is one number"),
+    "of classes": (
+        {"offset": np.ones(N_ROWS), "loss": "multinomial", "y": np.arange(N_ROWS) % 3},
+        "offset of 3 classes must have a column for each, (60, 3)",
+    ),
+    "NaN of classes": (
+        {"offset": np.full((N_ROWS, 3), np.nan), "loss": "multinomial", "y": np.arange(N_ROWS) % 3},
+        "offset contains NaN or infinity",
+    ),
 }
 
 
@@ -340,7 +410,7 @@ def test_a_wrong_offset_is_refused(name):
     X, y, _ = POISSON
     arguments, message = WRONG[name]
     with pytest.raises((ValueError, TypeError), match=re.escape(message)):
-        Problem(X, y, **({"loss": "poisson"} | arguments))
+        Problem(**({"X": X, "y": y, "loss": "poisson"} | arguments))
 
 
 @pytest.mark.parametrize("use", [lambda p, c: hoag(p, c), lambda p, c: hoag(p, KFold(3), unseen=c)])

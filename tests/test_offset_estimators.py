@@ -182,6 +182,24 @@ def test_probabilities_are_beside_the_offset():
     assert model.score(X, y, offset=offset) == pytest.approx(above, rel=1e-12)
 
 
+def test_each_of_several_classes_has_an_offset(tmp_path):
+    X, y, _ = data_of("RidgeCV")
+    labels = np.array(["a", "b", "c"])[np.digitize(y, np.quantile(y, [0.3, 0.6]))]
+    offset = np.random.default_rng(0).normal(size=(N_ROWS, 3))
+    model = made("LogisticRegressionCV", scoring="neg_log_loss").fit(X, labels, offset=offset)
+    z = X @ model.coef_.T + model.intercept_ + offset
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(model.predict_proba(X, offset=offset), p, rtol=1e-12)
+    own = p[np.arange(N_ROWS), np.searchsorted(model.classes_, labels)]
+    assert model.score(X, labels, offset=offset) == pytest.approx(np.log(own).mean(), rel=1e-12)
+    fasthoag.save_model(tmp_path / "model", model)
+    saved = fasthoag.load_model(tmp_path / "model")
+    assert (saved.predict(X, offset=offset) == model.predict(X, offset=offset)).all()
+    for one in (model, saved):
+        with pytest.raises(ValueError, match="offset of 3 classes must have a column for each"):
+            one.predict(X, offset=offset[:, 0])
+
+
 def test_scorers_judge_predictions_beside_the_offset():
     """Of the folds: an offset that tells classes apart by itself has an area near 1."""
     rng = np.random.default_rng(0)
@@ -332,9 +350,11 @@ def test_several_targets_or_classes_have_no_offset():
         made("RidgeCV").fit(X, columns, offset=offset)
     with pytest.raises(ValueError, match="offset= is for one target, and y is a matrix of labels"):
         made("RidgeClassifierCV").fit(X, columns > 0, offset=offset)
-    for name in CLASSIFIERS:
-        with pytest.raises(ValueError, match="offset= is for two classes, and y has 3"):
+    for name in ("LinearSVCCV", "RidgeClassifierCV"):
+        with pytest.raises(ValueError, match=f"offset= of {name} is for two classes, and y has 3"):
             made(name).fit(X, np.arange(N_ROWS) % 3, offset=offset)
+    with pytest.raises(ValueError, match="offset of 3 classes must have a column for each"):
+        made("LogisticRegressionCV").fit(X, np.arange(N_ROWS) % 3, offset=offset)
 
 
 def test_a_second_fit_forgets_the_offset_of_the_first():

@@ -109,7 +109,7 @@ def numbers_of_rows(every: list[Any]) -> Any:
     some = np.flatnonzero(np.bincount(ids)[ids] > 1)  # of most rows one product is enough
     if len(some):
         apart, n = ids[some], len(ids)
-        numbers = (np.unique(one[some], return_inverse=True)[1] for one in exact)
+        numbers = (np.unique(one[some], axis=0, return_inverse=True)[1].ravel() for one in exact)
         for other in (runs(z[some, 1]), *numbers):
             apart = np.unique(apart * n + other, return_inverse=True)[1]
         ids[some] = n + apart

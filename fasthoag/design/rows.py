@@ -231,6 +231,16 @@ class Rows(Protocol):
     def sample(self, index: Any) -> "Rows": ...  # some rows, see `Design`
 
 
+def beside(xp, Z, offset):
+    """Predictions Z (n, m) with the offset (n,) or (n, n_classes) of their rows, or None."""
+    if offset is None:
+        return Z
+    if offset.ndim == 1:
+        return Z + offset[:, None]
+    units = xp.reshape(Z, (Z.shape[0], -1, offset.shape[1]))
+    return xp.reshape(units + offset[:, None, :], Z.shape)
+
+
 def dense_by_products(design):
     """X of a design as one array on the host, by products with a unit matrix."""
     n, p, asarray = design.shape[0], design.n_coef, design.xp.asarray
@@ -241,7 +251,7 @@ def dense_by_products(design):
 
 class RowArrays(NamedTuple):
     """Everything that rows carry: y (n_rows,), weight (n_rows,), mask (n_rows, n_folds) and offset
-    (n_rows,), None for what they do not."""
+    (n_rows,) or (n_rows, n_classes), None for what they do not."""
 
     y: Any
     weight: Any = None
@@ -296,8 +306,7 @@ class PlacedRows:
         return self.design.loss_grad(self.data, loss, W, part, has_grad)
 
     def predictions(self, W):
-        Z, offset = self.design.matvec(W), self.there.offset
-        return Z if offset is None else Z + offset[:, None]
+        return beside(self.design.xp, self.design.matvec(W), self.there.offset)
 
     def terms(self, loss, order, part, Z):
         return self.design.terms(self.data, loss, order, part, Z)
@@ -315,9 +324,9 @@ class PlacedRows:
         return self.design.sums(self.data, loss, part, Z)
 
     def at_constant(self, b):
-        xp, offset = self.design.xp, self.there.offset
-        zero = xp.zeros((len(self.y), 1)) if offset is None else offset[:, None]
-        return zero + xp.asarray(np.asarray(b, np.float64)[None, :])
+        xp = self.design.xp
+        Z = xp.zeros((len(self.y), 1)) + xp.asarray(np.asarray(b, np.float64)[None, :])
+        return beside(xp, Z, self.there.offset)
 
     def blend(self, Z, t, Z1):
         xp = self.design.xp

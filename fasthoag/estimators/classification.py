@@ -178,10 +178,10 @@ class TunedClassifier(Classifier, TunedEstimator):
         index = self._set_classes(y)
         K = len(self.classes_)
         is_joint = self._is_joint and K > 2
-        if offset is not None and K > 2:
+        if offset is not None and K > 2 and not is_joint:
             raise ValueError(
-                f"offset= is for two classes, and y has {K}: one number for each row would move "
-                "the predictions of all of them alike. Leave it out"
+                f"offset= of {type(self).__name__} is for two classes, and y has {K}, each against "
+                "the rest. Leave it out, or use LogisticRegressionCV"
             )
         loss = find_loss("multinomial", n_classes=K) if is_joint else self._make_loss()
         offset = check_offset(offset, len(index), loss)
@@ -322,7 +322,9 @@ class LogisticRegressionCV(LogLossClassifier, TunedClassifier, OfLogisticRegress
         model: Any = self
         if offset is not None:  # Scorers ask for predictions of rows alone.
             z = to_host(self.decision_function(X, offset=offset))
-            model = predicted(z, self._make_loss(), self.classes_)
+            K = len(self.classes_)
+            loss = find_loss("multinomial", n_classes=K) if K > 2 else self._make_loss()
+            model = predicted(z, loss, self.classes_)
         if sample_weight is None:
             return float(scorer(model, rows, labels))
         if not takes_weights(scorer):

@@ -18,10 +18,11 @@ from fasthoag.estimators.least_squares import (
     check_coef_out,
     check_no_offset,
 )
+from fasthoag.estimators.other_rows import Rows
 from fasthoag.estimators.parameters import Strengths, find_loss_among, with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.scikit_learn import OfRidgeCV, OfSupportVectorRegression
-from fasthoag.estimators.tuned import Rows, TunedEstimator
+from fasthoag.estimators.tuned import TunedEstimator
 from fasthoag.losses import find_loss
 from fasthoag.null import less_offset, weighted_quantile
 from fasthoag.options import is_number

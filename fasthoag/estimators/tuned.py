@@ -4,17 +4,18 @@ final fit on all rows."""
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from fasthoag.arithmetic import our_arithmetic
-from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
+from fasthoag.criteria import ApproximateLOO, KFold
 from fasthoag.design import to_host
 from fasthoag.estimators.choice import Task, chooser_for
 from fasthoag.estimators.estimator import Estimator
 from fasthoag.estimators.given import MOST_COMPARED, default_points, strengths_given
+from fasthoag.estimators.other_rows import Rows, check_other_offset, coded
 from fasthoag.estimators.parameters import with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.strengths import penalty_for
@@ -39,8 +40,6 @@ from fasthoag.vectors import offset_to_predict
 # cost next to nothing.
 REFIT_TOL, REFIT_TOL_FEW = 1e-4, 1e-6
 REFIT_WARNING = 1e-2
-
-Rows: TypeAlias = tuple[Matrix, ArrayLike] | HeldOut  # that do not train
 
 
 GIVEN_BY = {"C_": "Cs", "alpha_": "alphas"}  # the parameter of strengths by their attribute
@@ -108,7 +107,7 @@ class TunedEstimator(Estimator):
         offset : array, shape (n_rows,), optional
             A known part of every prediction, ``z = x w + b + offset``, such as the logarithm of an
             exposure where predictions are ``exp(z)``. Those of other rows need one then too. For
-            one target, or two classes.
+            one target; of more than two classes with a column for each, (n_rows, n_classes).
 
         Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
         with the model of an earlier fit.
@@ -200,7 +199,7 @@ class TunedEstimator(Estimator):
         for coding in codings:
             if tasks:
                 problem = replace(problem, X=problem.design, y=coding(y))
-            validation, stop_on = (_coded(rows, coding) for rows in others)
+            validation, stop_on = (coded(rows, coding) for rows in others)
             criterion, bounds = self._criterion(cv, validation), self._bounds(problem)
             tasks.append(Task(problem, criterion, stop_on, bounds))
         chooser = self._chooser(tasks, judged_weight if validation is None else None)
@@ -453,11 +452,15 @@ class TunedEstimator(Estimator):
     def _linear(self, X, offset=None):
         """X w + b + offset, beside X."""
         check_is_fitted(self)
-        X, wants = self._matrix(X), self.__dict__.get("has_offset_", False)
-        offset = offset_to_predict(offset, X.shape[0], wants, f"this {type(self).__name__}")
+        X, wants, K = (
+            self._matrix(X),
+            vars(self).get("has_offset_", False),
+            np.size(self.intercept_),
+        )
+        offset = offset_to_predict(offset, X.shape[0], wants, f"this {type(self).__name__}", K)
         with our_arithmetic():
             z = X @ beside(X, self.coef_).T + beside(X, self.intercept_)
-            return z if offset is None else (z.T + beside(X, offset)).T
+            return z if offset is None else (z.T + beside(X, offset.T)).T
 
 
 def without_penalty(problem):
@@ -471,24 +474,6 @@ def inverse(lam):
     with np.errstate(divide="ignore"):
         found = np.divide(1.0, lam)
     return float(found) if np.ndim(lam) == 0 else found
-
-
-def _coded(rows, coding):
-    """These rows, a `HeldOut` or None, with their targets coded."""
-    return None if rows is None else replace(rows, y_val=coding(rows.y_val))
-
-
-def check_other_offset(rows, name, offset):
-    """Raises ValueError where these rows have an offset and those that train have none, or the
-    other way round."""
-    if rows is None or (rows.offset is None) == (offset is None):
-        return
-    if offset is None:
-        raise ValueError(f"{name} has an offset and fit has none; pass fit(..., offset=) too")
-    raise ValueError(
-        f"fit has an offset and {name} has none; pass {name}=fasthoag.HeldOut(X, y, offset=...) "
-        "with a number for each of its rows (0 for a row without)"
-    )
 
 
 def _without_folds(result):

@@ -103,7 +103,8 @@ class Model:
 
     def decision_function(self, X: Any, *, offset: ArrayLike | None = None) -> Array:
         """Predictions ``z = X w + intercept``, shape (n_rows,) with one output, else (n_rows,
-        n_outputs); plus the `offset` of these rows, (n_rows,), where the model has one."""
+        n_outputs); plus the `offset` of these rows, of the same shape, where the model has
+        one."""
         is_sparse = scipy.sparse.issparse(X)
         X = sound_csr(X) if is_sparse else np.asarray(numbers_of(X, "X"), np.float64)
         if X.ndim != 2 or X.shape[1] != self.n_features:
@@ -113,10 +114,11 @@ class Model:
             )
         check_finite(numbers_of(X.data, "X") if is_sparse else X, "X")
         X = X.astype(np.float64, copy=False)
-        offset = offset_to_predict(offset, X.shape[0], self.has_offset, "the model")
+        given = offset, X.shape[0], self.has_offset, "the model"
+        offset = offset_to_predict(*given, self.n_outputs)
         with our_arithmetic():
             z = np.asarray(X @ self.coef.T) + self.intercept
-            z = z if offset is None else z + offset[:, None]
+            z = z if offset is None else z + offset.reshape(z.shape)
         return z[:, 0] if len(self.coef) == 1 else z
 
     def predict(self, X: Any, *, offset: ArrayLike | None = None) -> Any:
