@@ -99,6 +99,10 @@ class Problem:
     3
     >>> fasthoag.Problem([np.eye(3), np.ones((2, 3))], [[1, -1, 1], [-1, 1]]).n_rows
     5
+    >>> hours = np.array([10.0, 50.0, 20.0])  # in which 3, 9 and 0 events were seen
+    >>> rates = fasthoag.Problem(np.eye(3), [3, 9, 0], loss="poisson", offset=np.log(hours))
+    >>> np.round(rates.offset, 2)
+    array([2.3 , 3.91, 3.  ])
     """
 
     X: Matrix
