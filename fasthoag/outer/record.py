@@ -113,6 +113,11 @@ class Run:
             whole = max(1, self.bound.inner.design.n_stored)
             yield one.n_passes * one.inner.design.n_stored / whole
 
+    def forget_samples(self):
+        """Lets their rows go, not their passes."""
+        self._passes_before -= sum(self._of_samples())
+        self.samples = []
+
     def seconds(self):
         return time.perf_counter() - self._watch.began
 
