@@ -32,8 +32,6 @@ class Sparse(Protocol):
 
 
 Matrix: TypeAlias = "ArrayLike | Sparse | Design"  # (n_rows, n_features)
-# X, y and perhaps weights of rows that do not train
-OtherRows: TypeAlias = tuple[Matrix, ArrayLike] | tuple[Matrix, ArrayLike, ArrayLike]
 
 __all__ = [
     "Array",
@@ -44,7 +42,6 @@ __all__ = [
     "Function",
     "Handle",
     "Matrix",
-    "OtherRows",
     "Path",
     "Readable",
     "Record",

@@ -20,6 +20,7 @@ PAGES = (
     "README.md",
     "CONTRIBUTING.md",
     "docs/how_it_works.md",
+    "docs/offsets.md",
     "docs/paper.md",
     "docs/weights_and_groups.md",
 )

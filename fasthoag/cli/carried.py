@@ -9,6 +9,7 @@ import typer
 
 from fasthoag.cli.rows import shown
 from fasthoag.io.svmlight import check_queries
+from fasthoag.losses import find_loss
 from fasthoag.vectors import check_weight
 
 
@@ -108,6 +109,22 @@ def groups_of(asked, found):
 def is_cut(asked):
     """Whether training rows are cut into folds."""
     return asked.valid is None and asked.criterion == "cv"
+
+
+def check_carried(asked):
+    """Raises for options of weights and groups that would not be used."""
+    if asked.valid is None and asked.valid_sample_weight is not None:
+        raise typer.BadParameter("--valid-sample-weight needs --valid.")
+    if asked.test is None and asked.test_sample_weight is not None:
+        raise typer.BadParameter("--test-sample-weight needs --test.")
+    if asked.class_weight and not find_loss(asked.loss).is_classification:
+        raise typer.BadParameter(f"--class-weight is for classes; --loss {asked.loss} has none.")
+    if asked.class_weight and "balanced" in asked.class_weight and len(asked.class_weight) > 1:
+        raise typer.BadParameter("--class-weight balanced excludes weights of single classes.")
+    if asked.fold_groups is not None and not is_cut(asked):
+        raise typer.BadParameter("--fold-groups is for cutting folds, as --criterion cv does.")
+    if asked.ignore_qid and (asked.fold_groups is not None or not is_cut(asked)):
+        raise typer.BadParameter("--ignore-qid is for folds that queries would cut.")
 
 
 # ---- classes ----

@@ -44,6 +44,14 @@ WeightedLabels = option(
     "--weighted-labels",
     help="Labels in text may be label:weight, as XGBoost writes them; a row without has weight 1.",
 )
+Offset = option(
+    Path | None,
+    "--offset",
+    help="A known part of every prediction z: a number for every row, one a line (or .npy).",
+)
+Exposure = option(
+    Path | None, "--exposure", help="The same by its exponential: the offset is its logarithm."
+)
 COUNTED_FROM = "--zero-based/--one-based"
 
 

@@ -1,8 +1,8 @@
 """``fasthoag tune``: the strength of the penalty, and the model for it."""
 
+import os
 from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,235 +11,32 @@ import typer
 import fasthoag
 from fasthoag import report
 from fasthoag.cli.application import command, exit_code
-from fasthoag.cli.carried import Carried, carried
-from fasthoag.cli.checks import checked, files_of, seed_of_trials
+from fasthoag.cli.carried import Carried, carried, check_carried, weight_files_of
+from fasthoag.cli.exposures import Beside, check_beside, read_beside
 from fasthoag.cli.interruption import leaving
-from fasthoag.cli.kernel import make_kernel_problem
-from fasthoag.cli.options import (
-    COUNTED_FROM,
-    Debug,
-    Force,
-    Json,
-    Labels,
-    Memory,
-    Threads,
-    WeightedLabels,
-    argument,
-    choice,
-    option,
-    parse_parameters,
-)
-from fasthoag.cli.outputs import STDOUT, check_space, write
+from fasthoag.cli.kernel import check_kernel, make_kernel_problem
+from fasthoag.cli.options import parse_bounds, parse_parameters
+from fasthoag.cli.outputs import STDOUT, check_space, check_target, write
 from fasthoag.cli.rows import load_rows
 from fasthoag.cli.search import fit, judge_rows, last_fit, make_folds, make_model
 from fasthoag.cli.terminal import print_table, say, show
-from fasthoag.estimators.strengths import PER, penalty_for
+from fasthoag.cli.tune_options import IN_SAMPLE, TuneOptions
+from fasthoag.estimators.strengths import penalty_for
 from fasthoag.io import liblinear
-from fasthoag.kernels import KERNELS
-from fasthoag.losses import LOSSES
-from fasthoag.outer import METHODS, TRIALS
-from fasthoag.outer.classic import SCHEDULES
+from fasthoag.outer.trials import DRAWING, check_trials
 
-DEFAULTS = fasthoag.hoag.__kwdefaults__
-IN_SAMPLE = {
-    "loo": fasthoag.ApproximateLOO,
-    "gcv": fasthoag.GCV,
-    "aic": fasthoag.AIC,
-    "bic": fasthoag.BIC,
-    "evidence": fasthoag.Evidence,
-}
 SUMS_OF_LOSSES = "cv", "loo", "gcv"  # These criteria have a loss per row.
-
-Criterion = choice("Criterion", ["cv", *IN_SAMPLE])
-Loss, Per = choice("Loss", [*LOSSES, "multinomial"]), choice("Per", PER)
-Method, Schedule = choice("Method", ["auto", *METHODS, *TRIALS]), choice("Schedule", SCHEDULES)
-Kernel = choice("Kernel", KERNELS)
-Device, Format = choice("Device", ["cpu", "gpu"]), choice("Format", ["fasthoag", "liblinear"])
-
-
-@dataclass(frozen=True)
-class TuneOptions:
-    train: argument(
-        Path,
-        "LIBSVM text, plain or as bz2/gz/xz/zst, or a SciPy .npz with labels in .npy; - is stdin.",
-    )
-    valid: option(
-        Path | None,
-        "--valid",
-        help="Rows to judge by; without it, K-fold cross-validation on TRAIN.",
-    ) = None
-    cv: option(
-        int | None,
-        "--cv",
-        min=2,
-        help="Folds, shuffled, and stratified for two classes.  [default: 5]",
-    ) = None
-    criterion: option(
-        Criterion,
-        "--criterion",
-        help="Without --valid: cross-validation, or a criterion that holds no rows out.",
-    ) = "cv"
-    test: option(
-        Path | None,
-        "--test",
-        help="Rows that nothing is fitted or tuned on: the model's loss on them is reported.",
-    ) = None
-    loss: option(Loss, "--loss", help="Of the model and the criterion.") = "logistic"
-    param: option(
-        list[str] | None,
-        "--param",
-        metavar="NAME=VALUE",
-        help="Parameter of the loss, such as delta=2 of huber, or smoothing=0.1 of labels, for "
-        "training only.",
-    ) = None
-    kernel: option(
-        Kernel | None,
-        "--kernel",
-        help="A kernel model, whose width is tuned too, for a few thousand rows; loss squared or "
-        "logistic.",
-    ) = None
-    degree: option(int | None, "--degree", min=1, help="Of --kernel poly.  [default: 3]") = None
-    coef0: option(float | None, "--coef0", min=0, help="Of --kernel poly.  [default: 1]") = None
-    per: option(
-        Per,
-        "--per",
-        help="One strength for all coefficients, or one each; with --kernel one width for each "
-        "feature.",
-    ) = "all"
-    groups: option(
-        Path | None,
-        "--groups",
-        help="A strength for each group: a label for every feature, one a line.",
-    ) = None
-    method: option(
-        Method,
-        "--method",
-        help="newton: exact steps; lbfgs: many strengths; hoag: the method of the 2016 paper; "
-        "grid, random, bayes: the best of --n-trials points.",
-    ) = DEFAULTS["method"]
-    n_trials: option(
-        int | None,
-        "--n-trials",
-        min=1,
-        help="Points that grid, random and bayes try within --bounds.  [default: 20]",
-    ) = DEFAULTS["n_trials"]
-    schedule: option(Schedule | None, "--schedule", help="Tolerances of method hoag.") = None
-    out: option(
-        Path | None,
-        "--out",
-        help="Write the model here; after Ctrl-C or SIGTERM the best so far.",
-    ) = None
-    file_format: option(
-        Format, "--format", help="Of --out; LIBLINEAR's own predict reads the second."
-    ) = "fasthoag"
-    html: option(
-        Path | None,
-        "--report",
-        help="Write an HTML page here; - is stdout, in place of the tables.",
-    ) = None
-    dry_run: option(
-        bool,
-        "--dry-run",
-        help="Read the rows, say what the search will take in memory and time, and stop.",
-    ) = False
-    force: Force = False
-    is_json: Json = False
-    threads: Threads = None
-    max_memory: Memory = None
-    tol: option(
-        float | None,
-        "--tol",
-        help="On the slope of the criterion, relative to its value.  [default: a hundredth of its "
-        "standard error is left to gain]",
-    ) = DEFAULTS["tol"]
-    max_iter: option(
-        int | None,
-        "--max-iter",
-        min=1,
-        help="Outer steps at most.  [default: 50; 500 for lbfgs]",
-    ) = DEFAULTS["max_iter"]
-    max_seconds: option(
-        float | None,
-        "--max-seconds",
-        min=1e-6,
-        help="For the search; then the best point so far is taken, with exit code 3.",
-    ) = DEFAULTS["max_seconds"]
-    theta0: option(
-        float | None, "--theta0", help="Start, θ = ln λ; found by a loose sweep by default."
-    ) = None
-    bounds: option(
-        str | None,
-        "--bounds",
-        metavar="LOW,HIGH",
-        help="Of θ; from the scale of the data by default.",
-    ) = None
-    seed: option(
-        int | None,
-        "--seed",
-        min=0,
-        help="Of the shuffling before folds are cut, and of methods random and bayes.  "
-        "[default: 0]",
-    ) = None
-    no_intercept: option(bool, "--no-intercept", help="Fit no intercept.") = False
-    zero_based: option(
-        bool | None,
-        COUNTED_FROM,
-        help="From where text counts features; by default from 0 if any of the files has a 0, else "
-        "from 1.",
-    ) = None
-    labels: Labels = None
-    valid_labels: option(Path | None, "--valid-labels", help="The same for --valid.") = None
-    test_labels: option(Path | None, "--test-labels", help="The same for --test.") = None
-    sample_weight: option(
-        Path | None,
-        "--sample-weight",
-        help="A weight for every row of TRAIN, one a line or .npy, as LIBSVM's -W.",
-    ) = None
-    valid_sample_weight: option(
-        Path | None, "--valid-sample-weight", help="The same for --valid."
-    ) = None
-    test_sample_weight: option(Path | None, "--test-sample-weight", help="The same for --test.") = (
-        None
-    )
-    weighted_labels: WeightedLabels = False
-    class_weight: option(
-        list[str] | None,
-        "--class-weight",
-        metavar="LABEL:WEIGHT|balanced",
-        help="Multiplies the weights of rows of a label, as LIBLINEAR's -wi; several by commas. "
-        "balanced: inversely to how many rows of TRAIN have it.",
-    ) = None
-    fold_groups: option(
-        Path | None,
-        "--fold-groups",
-        help="A label for every row of TRAIN, one a line or .npy: rows with the same stay together "
-        "where folds are cut. By default qid: in TRAIN.",
-    ) = None
-    ignore_qid: option(bool, "--ignore-qid", help="Cut folds through queries (qid:).") = False
-    float32: option(
-        bool,
-        "--float32",
-        help="Store the values in half the memory; sums stay in double precision.",
-    ) = False
-    low_memory: option(
-        bool, "--low-memory", help="Make no second copy of the data, at some cost in speed."
-    ) = False
-    deterministic: option(
-        bool, "--deterministic", help="The same bits for every number of threads; slower."
-    ) = False
-    device: option(
-        Device, "--device", help="gpu: one NVIDIA GPU through CuPy; see fasthoag info."
-    ) = "cpu"
-    debug: Debug = False
 
 
 class Data(NamedTuple):
-    """The rows of every file as a pair (X, y), or None where the file is not given; the labels of a
-    classifier; and whether text counts features from 0, "auto" without text."""
+    """The rows of every file as a pair (X, y), or None where the file is not given; their offsets,
+    by the role of the file; the labels of a classifier; and whether text counts features from 0,
+    "auto" without text."""
 
     train: Any
     valid: Any
     test: Any
+    offsets: dict
     classes: np.ndarray
     zero_based: Any
     carried: Carried
@@ -283,11 +80,92 @@ def tune(asked: TuneOptions):
         result,
         n_judging(data) if asked.criterion in SUMS_OF_LOSSES else None,
         all_settings(asked, data),
-        on_unseen(problem, fitted, data),
+        judged(problem, fitted, data),
         None if asked.kernel is None else problem.read(result.theta),
     )
     deliver(asked, (problem, result, fitted, data.classes, data.zero_based), found)
     return exit_code(result)
+
+
+# ---- before the work ----
+
+
+def checked(asked):
+    """The options with their defaults, of which some depend on others. What is wrong with them is
+    said here, before any work."""
+    bounds = None if asked.bounds is None else parse_bounds(asked.bounds)
+    check_together(asked)
+    given = {"theta0": asked.theta0, "schedule": asked.schedule, "max_iter": asked.max_iter}
+    check_trials(asked.method, asked.n_trials, seed_of_trials(asked), given)
+    inputs = [asked.groups, asked.fold_groups, *weight_files_of(asked).values()]
+    inputs += [one.path for one in beside(asked).values()]
+    for path in (asked.out, asked.html):
+        pairs = [(one, None) for one in inputs]
+        check_target(path, asked.force, [*files_of(asked).values(), *pairs])
+    if asked.file_format == "liblinear":
+        liblinear.solver_of(asked.loss)
+    if asked.kernel is not None:
+        degree = 3 if asked.degree is None else asked.degree
+        asked = replace(asked, degree=degree, coef0=1.0 if asked.coef0 is None else asked.coef0)
+    cv, seed = asked.cv or 5, asked.seed or 0
+    if asked.valid is not None or asked.criterion != "cv":
+        cv, seed = None, seed_of_trials(asked)
+    return replace(asked, bounds=bounds, cv=cv, seed=seed)
+
+
+def seed_of_trials(asked):
+    """The seed of a method that draws, else None."""
+    return (asked.seed or 0) if asked.method in DRAWING else None
+
+
+def check_together(asked):
+    """Options that would not be used are an error."""
+    is_seed_of_folds = asked.seed is not None and asked.method not in DRAWING
+    has_valid, cuts_folds = asked.valid is not None, asked.cv is not None or is_seed_of_folds
+    if asked.criterion != "cv" and (has_valid or cuts_folds):
+        raise typer.BadParameter(
+            f"--criterion {asked.criterion} holds no rows out; it excludes --valid, --cv and "
+            "--seed."
+        )
+    check_kernel(asked)
+    roles, files = beside(asked), files_of(asked)
+    check_beside(asked, [(files[role][0], one) for role, one in roles.items()])
+    if asked.dry_run and asked.device == "gpu":
+        raise typer.BadParameter("--dry-run counts the memory of this machine; it excludes gpu.")
+    if asked.test is None and asked.test_labels is not None:
+        raise typer.BadParameter("--test-labels needs --test.")
+    if has_valid and cuts_folds:
+        raise typer.BadParameter("--valid excludes --cv and --seed, which cut TRAIN into folds.")
+    if not has_valid and asked.valid_labels is not None:
+        raise typer.BadParameter("--valid-labels needs --valid.")
+    check_carried(asked)
+    if asked.out is None and asked.file_format != "fasthoag":
+        raise typer.BadParameter("--format needs --out.")
+    if asked.out == STDOUT:
+        raise typer.BadParameter("--out needs the name of a file: the result goes to stdout.")
+    if asked.html == STDOUT and asked.is_json:
+        raise typer.BadParameter("--report - excludes --json, which goes to stdout too.")
+    outputs = asked.out, asked.html
+    if None not in outputs and len({os.path.realpath(path) for path in outputs}) == 1:
+        raise typer.BadParameter("--out and --report are the same file.")
+
+
+def files_of(asked):
+    """(path, labels) of the rows by their role; a path is None where a file is not given."""
+    return {
+        "train": (asked.train, asked.labels),
+        "valid": (asked.valid, asked.valid_labels),
+        "test": (asked.test, asked.test_labels),
+    }
+
+
+def beside(asked):
+    """Where the offsets of the rows come from, by the role of their file."""
+    return {
+        "train": Beside("", asked.offset, asked.exposure),
+        "valid": Beside("valid-", asked.valid_offset, asked.valid_exposure),
+        "test": Beside("test-", asked.test_offset, asked.test_exposure),
+    }
 
 
 # ---- the problem ----
@@ -314,9 +192,12 @@ def read_data(asked):
     if asked.out is not None:
         check_space(asked.out, bytes_of_model(asked, rows[0][0], classes))
     of_role = {"valid": None, "test": None} | dict(zip(files, rows, strict=True))
+    offsets = dict.fromkeys(of_role)
+    for role, (X, _) in zip(files, rows, strict=True):
+        offsets[role] = read_beside(beside(asked)[role], files[role][0], X.shape[0])
     found = dict(zip(files, found, strict=True))
-    more = carried(asked, found, of_role, classes)
-    return Data(**of_role, classes=classes, zero_based=is_zero_based, carried=more)
+    more = {"offsets": offsets, "carried": carried(asked, found, of_role, classes)}
+    return Data(**of_role, **more, classes=classes, zero_based=is_zero_based)
 
 
 def n_judging(data):
@@ -351,8 +232,9 @@ def make_problem(asked, data):
         *data.train,
         loss=parse_parameters(asked.loss, asked.param),
         penalty=penalty,
-        fit_intercept=not asked.no_intercept,
         sample_weight=data.carried.weights["train"],
+        offset=data.offsets["train"],
+        fit_intercept=not asked.no_intercept,
         **storage_settings(asked),
     )
     if data.test is not None:
@@ -375,7 +257,9 @@ def make_penalty(asked, n_classes):
 
 def make_criterion(asked, data):
     if data.valid is not None:
-        return fasthoag.HeldOut(*data.valid, data.carried.weights["valid"])
+        return fasthoag.HeldOut(
+            *data.valid, data.carried.weights["valid"], offset=data.offsets["valid"]
+        )
     if asked.criterion == "cv":
         return make_folds(asked.cv, asked.loss, asked.seed, data.carried.groups)
     return IN_SAMPLE[asked.criterion]()
@@ -398,12 +282,13 @@ def search_settings(asked):
 # ---- what comes of it ----
 
 
-def on_unseen(problem, fitted, data):
-    """What the model is worth on the rows that nothing is fitted or tuned on, or None."""
+def judged(problem, fitted, data):
+    """What the model is worth on the rows of ``--test``, or None."""
     if data.test is None:
         return None
     X, y = data.test
-    return judge_rows(problem, fitted, X, y, data.carried.weights["test"])
+    of_rows = data.carried.weights["test"], data.offsets["test"]
+    return judge_rows(problem, fitted, X, y, *of_rows)
 
 
 def show_cost(asked, problem, criterion):
@@ -441,6 +326,8 @@ def all_settings(asked, data):
             "sample_weight": asked.sample_weight and str(asked.sample_weight),
             "class_weight": asked.class_weight,
             "fold_groups": name_of_groups(asked, data),
+            "offset": asked.offset and str(asked.offset),
+            "exposure": asked.exposure and str(asked.exposure),
             "threads": asked.threads,
             "max_seconds": asked.max_seconds,
             "zero_based": None if data.zero_based == "auto" else data.zero_based,

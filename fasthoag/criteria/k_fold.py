@@ -101,7 +101,8 @@ class KFold:
             for split in self.splits(problem)
         ]
         judged = replace(self, cv=splits, groups=None)
-        return judged, HeldOut(problem.design, problem.y, back, self.loss)
+        of_rows = problem.design, problem.y, back, self.loss, problem.offset
+        return judged, HeldOut(*of_rows)
 
     def bind(self, problem: "Problem") -> BoundCriterion:
         loss = criterion_loss(self.loss, problem)

@@ -2,6 +2,7 @@
 search."""
 
 import time
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, _check_y, validate_da
 
 from fasthoag.arguments import check_options, check_watch
 from fasthoag.arithmetic import our_arithmetic
-from fasthoag.criteria import KFold
+from fasthoag.criteria import HeldOut, KFold
 from fasthoag.criteria.folds import check_is_cv, checked_groups
 from fasthoag.design import is_on_device, to_host
 from fasthoag.estimators.kinds import of_numbers
@@ -48,9 +49,9 @@ class Estimator(BaseEstimator):
     flags: ClassVar[tuple[str, ...]] = ("fit_intercept",)
     _has_columns = False  # whether y may be a column for each target
 
-    def _fit_whole(self, X, y, weight, validation, *others, groups=None):
-        """``_fit(X, y, weight, validation, *others)`` on folds that are cut between `groups`.
-        Whatever ends it before its time leaves this estimator as it was."""
+    def _fit_whole(self, X, y, weight, validation, *others, groups=None, **known):
+        """``_fit(X, y, weight, validation, *others, **known)`` on folds that are cut between
+        `groups`. Whatever ends it before its time leaves this estimator as it was."""
         self._check_parameters()
         self._check_has_folds(groups, validation)
         fitted = object.__new__(type(self))
@@ -59,12 +60,12 @@ class Estimator(BaseEstimator):
             fitted._began = time.perf_counter()
             X, y = fitted._training(X, y)
             fitted._groups = checked_groups(groups, X.shape[0])
-            fitted._fit(X, y, weight, validation, *others)
+            fitted._fit(X, y, weight, validation, *others, **known)
             del fitted._began, fitted._groups
         self.__dict__ = fitted.__dict__  # All attributes at once: none of two fits side by side.
         return self
 
-    def _fit(self, X, y, *others):
+    def _fit(self, X, y, *others, **known):
         """Sets the attributes of the fitted model: regressors and classifiers read their targets in
         their own way."""
         raise NotImplementedError
@@ -72,7 +73,11 @@ class Estimator(BaseEstimator):
     def score(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """How good `predict` is for these rows: the accuracy of a classifier, R² of a regressor, D²
         where targets are not negative; a float."""
-        y, predicted = self._targets(y, "y"), to_host(self.predict(X))
+        return self._score_of(X, y, sample_weight)
+
+    def _score_of(self, X, y, sample_weight, **known):
+        """The score of what `predict` says of these rows; `known` goes to it."""
+        y, predicted = self._targets(y, "y"), to_host(self.predict(X, **known))
         with named("y or sample_weight"), our_arithmetic():
             weight = self._weight(sample_weight, predicted)
             return self._score(y, predicted, sample_weight=weight)
@@ -162,6 +167,19 @@ class Estimator(BaseEstimator):
             raise ValueError(f"y of {name} has shape {y.shape}, and its X has {X.shape[0]} rows")
         given = [self._weight(one, y, f"sample_weight of {name}") for one in weight]
         return X, y, *(one for one in given if one is not None)
+
+    def _held_out(self, given, name):
+        """Rows that do not train, a pair (X, y) or a `HeldOut`, as a `HeldOut`, or None."""
+        if not isinstance(given, HeldOut):
+            rows = self._rows(given, name)
+            return None if rows is None else HeldOut(*rows)
+        if given.loss is not None:
+            raise ValueError(
+                f"{name} is a HeldOut with a loss of its own, and {type(self).__name__} judges by "
+                "its own loss; leave loss= out"
+            )
+        X, y = self._rows((given.X_val, given.y_val), name)
+        return replace(given, X_val=X, y_val=y)
 
     def _targets(self, y, name):
         """Targets as an array in this memory: numbers of a regressor, labels of a classifier."""

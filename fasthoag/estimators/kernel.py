@@ -10,12 +10,13 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from fasthoag.arithmetic import our_arithmetic
-from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
+from fasthoag.criteria import ApproximateLOO, KFold
 from fasthoag.criteria.folds import pairs_of_classes
 from fasthoag.design import is_on_device
 from fasthoag.design.matrix import check_numbers
 from fasthoag.estimators.classification import CLASS_WEIGHT, LogLossClassifier
 from fasthoag.estimators.estimator import Estimator
+from fasthoag.estimators.other_rows import Rows
 from fasthoag.estimators.parameters import KERNEL, with_parameters
 from fasthoag.estimators.placement import beside, rows_here
 from fasthoag.estimators.regression import level_of
@@ -25,7 +26,7 @@ from fasthoag.kernels.model import KernelModel
 from fasthoag.kernels.problem import KernelProblem, check_solver
 from fasthoag.kernels.search import Scale
 from fasthoag.outer.result import warn_of_convergence
-from fasthoag.types import ArrayLike, Matrix, OtherRows
+from fasthoag.types import ArrayLike, Matrix
 
 
 @with_parameters(KERNEL)
@@ -51,7 +52,7 @@ class KernelEstimator(Estimator):
         X: Matrix,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
-        validation: OtherRows | None = None,
+        validation: Rows | None = None,
         groups: ArrayLike | None = None,
     ) -> Self:
         """Tune and fit.
@@ -61,7 +62,7 @@ class KernelEstimator(Estimator):
         X : array or sparse matrix, shape (n_rows, n_features)
         y : array, shape (n_rows,) or, for ridge regression, (n_rows, n_targets)
         sample_weight : array, shape (n_rows,), optional
-        validation : (X, y) or (X, y, sample_weight), optional
+        validation : (X, y), (X, y, sample_weight) or HeldOut, optional
             Tune on these rows instead of by cross-validation.
         groups : array, shape (n_rows,), optional
             Rows of a group stay together where folds are cut: by ``GroupKFold`` (of classes
@@ -182,8 +183,9 @@ class KernelRidgeCV(RegressorMixin, KernelEstimator):
         check_numbers(y, "y")  # Its scale is taken next.
         level = self._level(y, weight)
         if validation is not None:
-            X_val, y_val, *weight_val = self._rows(validation, "validation")
-            criterion = HeldOut(X_val, like_targets(y_val, y) - level, *weight_val)
+            criterion = self._held_out(validation, "validation")
+            y_val = like_targets(criterion.y_val, y) - level
+            criterion = replace(criterion, y_val=y_val)
         elif self.cv is None:
             criterion = self._leave_one_out()
         else:
@@ -259,11 +261,10 @@ class KernelLogisticRegressionCV(LogLossClassifier, KernelEstimator):
         def coded(index):
             return np.where(index == 1, 1.0, -1.0)
 
-        validation = self._rows(validation, "validation")
+        validation = self._held_out(validation, "validation")
         weight, (validation,) = self._weigh(index, sample_weight, [validation])
         if validation is not None:
-            X_val, index_val, *weight_val = validation
-            criterion = HeldOut(X_val, coded(index_val), *weight_val)
+            criterion = replace(validation, y_val=coded(validation.y_val))
         else:
             pairs = pairs_of_classes(self._folds(), index, [coded], weight, self.classes_)
             criterion = KFold(pairs, self._groups)
