@@ -17,7 +17,7 @@ from fasthoag.design.matrix import check_numbers
 from fasthoag.estimators.choice import PointsOfFolds
 from fasthoag.estimators.given import default_points
 from fasthoag.estimators.judged import judged_by
-from fasthoag.kernels.blas import blas_threads
+from fasthoag.kernels.blas import FEW_ROWS, blas_threads
 from fasthoag.losses import find_loss
 from fasthoag.outer.result import MESSAGES, HoagResult, warn_unless_converged
 from fasthoag.outer.tolerance import tolerance
@@ -40,6 +40,7 @@ OF_ONE_SEARCH = {
     "penalty_per": "all",
 }
 N_READS = 2.0  # of X: its means, and its factors
+FIRST_ROWS = 64
 FEW_FOR_ONE = 2 * 10**7  # multiply-adds of a factor up to which one target takes this way
 
 ROUNDING = 1e-9  # of the size of the criterion, below which a slope is none
@@ -70,7 +71,8 @@ class Factored:
     def threads(self, asked: int | None) -> Any:
         """A context in which BLAS uses so many threads: one where factors and targets are few."""
         size = max(min(self.X.shape), self.Y.shape[1])
-        return blas_threads(size, n_threads_of(asked))
+        is_few = size <= FEW_ROWS and asked is None  # The limits of a process are files.
+        return blas_threads(size, 1 if is_few else n_threads_of(asked))
 
     def target(self, j: int) -> "Factored":
         """The fit of one of the targets."""
@@ -132,7 +134,9 @@ def suits_one_target(model: Any, X: Any, others: Any) -> bool:
 
 
 def tells_apart(X):
-    """Whether a feature is no constant."""
+    """Whether a feature is no constant: of most data the first rows tell."""
+    if not sp.issparse(X) and (X[:FIRST_ROWS] != X[0]).any():
+        return True
     low, high = (X.min(axis=0), X.max(axis=0))
     low, high = (one.toarray() if sp.issparse(one) else one for one in (low, high))
     return bool((high > low).any())
