@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fasthoag import _core
+from fasthoag import _core, thin
+from fasthoag.blas import blas_threads
 from fasthoag.design.rows import to_host
-from fasthoag.kernels.blas import blas_threads
 from fasthoag.units import column_dots
 
 SMALL = 128  # coefficients up to which the preconditioner is the inverse of the whole Hessian
@@ -71,8 +71,8 @@ class Preconditioner:
         ) * r
         if self.low_rank is not None:
             k, B = self.low_rank.shape[0] - 1, self.low_rank
-            taken = B[:k, :].T @ r[:k, :] + B[k:, :].T @ r[-1:, :]
-            z[:k, :] -= B[:k, :] @ taken
+            taken = thin.inner_product(B[:k, :], r[:k, :]) + B[k:, :].T @ r[-1:, :]
+            z[:k, :] -= thin.times(B[:k, :], taken)
             z[-1:, :] -= B[k:, :] @ taken
         return z
 
@@ -122,8 +122,7 @@ def make_precond(rows, c, lam, is_quick=False, n_sketch=SKETCH):
     made = from_parts(design.hess_diag(mean), lam, design.is_sparse, xp)
     if not design.n_hot or is_quick:
         return made
-    with blas_threads(n_sketch, 1):  # tall factors: 20 ms on one thread, up to 1 s on two busy ones
-        low_rank = nystrom(design, mean, made.diagonal, design.n_hot, n_sketch)
+    low_rank = nystrom(design, mean, made.diagonal, design.n_hot, n_sketch)
     return replace(made, low_rank=low_rank)
 
 
@@ -144,8 +143,10 @@ def from_parts(data, lam, damped, xp):
         gram = gram * scale[:, None] * scale
         # rounding of a singular matrix (a tiny strength); an empty row becomes the identity
         gram[np.diag_indices(len(gram))] = 1 + 1e-12
+        with blas_threads(len(gram), 1):
+            inverse = np.linalg.inv(gram)
         return Preconditioner(
-            inverse=xp.asarray(np.ascontiguousarray(np.linalg.inv(gram) * scale[:, None] * scale)),
+            inverse=xp.asarray(np.ascontiguousarray(inverse * scale[:, None] * scale)),
             data=data,
             lam=lam,
             xp=xp,
@@ -191,28 +192,30 @@ def nystrom(design, c, diagonal, k, m=SKETCH):
         H = design.hvp(c, V)
         return scale * to_host(xp.concat([H[: k - 1, :], H[-1:, :]], axis=0))
 
-    G = product(np.random.default_rng(0).standard_normal((k, m)))
-    if not np.isfinite(G).all():
+    Y = product(np.random.default_rng(0).standard_normal((k, m)))
+    basis = _whitening(thin.inner_product(Y, Y))
+    if basis.shape[1] < 2:
         return None
-    G = G @ whitening(G.T @ G, 1e-14)[0]
-    Y = product(G) if G.shape[1] > 1 else None
-    if Y is None or not np.isfinite(Y).all():
+    G = thin.times(Y, basis)
+    Y = product(G)
+    inside = thin.inner_product(G, Y)
+    whitening = _whitening(0.5 * (inside + inside.T))
+    n = whitening.shape[1]
+    if n < 2:
         return None
-    Y = Y @ whitening(0.5 * (G.T @ Y + Y.T @ G))[0]
-    # eigenvectors of Y Yᵀ from those of the small matrix Yᵀ Y
-    over, values = whitening(Y.T @ Y)
-    if len(values) < 2:
-        return None
-    keep = max(1, int(0.75 * len(values)))  # the last quarter of a sketch is inaccurate
-    smallest = values[min(keep, len(values) - 1)]
-    B = Y @ (over[:, :keep] * np.sqrt(1 - smallest / values[:keep]))
-    return xp.asarray(np.ascontiguousarray(scale * B))
+    # of the sketch Y whitening, the eigenvectors U and eigenvalues of the Hessian
+    values, V = np.linalg.eigh(whitening.T @ thin.inner_product(Y, Y) @ whitening)
+    values, V = values[::-1], V[:, ::-1]
+    keep = max(1, int(0.75 * n))  # the last quarter of a sketch is inaccurate
+    shares = np.sqrt((1 - values[keep] / values[:keep]) / values[:keep])
+    return xp.asarray(scale * thin.times(Y, whitening @ V[:, :keep] * shares))
 
 
-def whitening(A, rounding=1e-10):
-    """W with ``Wᵀ A W = I`` in the directions where a positive matrix A is more than a part of its
-    largest eigenvalue, and its eigenvalues there, the largest first."""
-    values, vectors = np.linalg.eigh(A)
-    is_safe = values > rounding * max(values[-1], 1e-300)
-    values, vectors = values[is_safe][::-1], vectors[:, is_safe][:, ::-1]
-    return vectors / np.sqrt(values), values
+def _whitening(gram):
+    """M with ``Mᵀ gram M`` the identity, without the directions that are rounding; without any
+    where numbers overflowed."""
+    if not np.isfinite(gram).all():
+        return gram[:, :0]
+    values, vectors = np.linalg.eigh(gram)
+    is_safe = values > 1e-10 * max(values[-1], 1e-300)
+    return vectors[:, is_safe] / np.sqrt(values[is_safe])
