@@ -22,7 +22,7 @@ from fasthoag.units import Units
 
 FEW_COEFFICIENTS, FEW_ROWS = 2000, 1000  # up to which H or the rows' Gram matrix is inverted
 # columns of the sketch: it serves some ten solves of many columns, each step of which it makes
-# dearer (20 newsgroups, whole search, with 16, 32 and 64: 2.1, 1.6 and 1.9 s of processor time)
+# dearer (20 newsgroups, whole search, with 16, 32 and 64: 2.1, 1.5 and 1.9 s of processor time)
 SKETCH = 32
 CHUNK = 1 << 23  # numbers in one block of products
 MOST_DENSE = 1 << 23  # numbers of X up to which its singular values are sought
