@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fasthoag.arguments import box_of
-from fasthoag.blas import blas_threads
+from fasthoag.blas import FEW_ROWS, blas_threads
 from fasthoag.criteria import KFold
 from fasthoag.criteria.folds import mask_of_folds
 from fasthoag.design import is_on_device
@@ -40,6 +40,7 @@ OF_ONE_SEARCH = {
     "penalty_per": "all",
 }
 N_READS = 2.0  # of X: its means, and its factors
+FIRST_ROWS = 64
 FEW_FOR_ONE = 2 * 10**7  # multiply-adds of a factor up to which one target takes this way
 
 ROUNDING = 1e-9  # of the size of the criterion, below which a slope is none
@@ -70,7 +71,8 @@ class Factored:
     def threads(self, asked: int | None) -> Any:
         """A context in which BLAS uses so many threads: one where factors and targets are few."""
         size = max(min(self.X.shape), self.Y.shape[1])
-        return blas_threads(size, n_threads_of(asked))
+        is_few = size <= FEW_ROWS and asked is None  # The limits of a process are files.
+        return blas_threads(size, 1 if is_few else n_threads_of(asked))
 
     def target(self, j: int) -> "Factored":
         """The fit of one of the targets."""
@@ -139,7 +141,9 @@ def suits_one_target(model: Any, X: Any, others: Any) -> bool:
 
 
 def tells_apart(X):
-    """Whether a feature is no constant."""
+    """Whether a feature is no constant: of most data the first rows tell."""
+    if not sp.issparse(X) and (X[:FIRST_ROWS] != X[0]).any():
+        return True
     low, high = (X.min(axis=0), X.max(axis=0))
     low, high = (one.toarray() if sp.issparse(one) else one for one in (low, high))
     return bool((high > low).any())

@@ -33,9 +33,7 @@ def minimise(bound, rule, begin, box, until, record):
     """Steps of `rule` from `begin` within `box`: the last accepted Evaluation, a status and the
     number of accepted steps. ``record(evaluation, accuracy, is_accepted)`` returns whether to
     stop."""
-    has_tangents, (tolerance, max_iter) = rule.wants == "hessian", until
-    # without curvature nobody knows what a slope leaves to gain
-    tolerance = tolerance if has_tangents else Tolerance(tolerance.slope)
+    has_tangents, (asked, max_iter) = rule.wants == "hessian", until
     current = bound.evaluate(
         *begin[:2], rule.accuracy, T=begin.T, has_tangents=has_tangents, precond=begin.precond
     )
@@ -45,7 +43,9 @@ def minimise(bound, rule, begin, box, until, record):
         if not is_of_use(current):
             return current, "inner_failed", n_iter
         grad, error, is_at_bound = projected(current, box)
-        hess = rule.hessian(current) if has_tangents else (None, np.inf)
+        hess = rule.hessian(current)
+        # without curvature nobody knows what a slope leaves to gain
+        tolerance = Tolerance(asked.slope) if hess[0] is None else asked
         target = tolerance.of_slope(bound, current, *hess)
         allowed = tolerance.of_value(bound, current)
         is_known = current.value_error <= tolerance.value_share(current) * allowed

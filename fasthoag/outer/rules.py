@@ -65,12 +65,8 @@ class StepRule(Protocol):
     def state(self) -> dict[str, Any]: ...  # plain values and arrays
     def restore(self, state: dict[str, Any]) -> None: ...
 
-
-class SecondOrderRule(StepRule, Protocol):
-    """A step rule that wants the hessian."""
-
-    # the best that it knows of it, and the relative error of that
-    def hessian(self, evaluation: Evaluation) -> tuple[Array, float]: ...
+    # the best that it knows of the outer Hessian, or None, and the relative error of that
+    def hessian(self, evaluation: Evaluation) -> tuple[Array | None, float]: ...
 
 
 def saved(rule: object, names: Iterable[str]) -> dict[str, Any]:
