@@ -10,11 +10,12 @@ from fasthoag.design.rows import HELD_OUT
 from fasthoag.hypergradient import Accuracy
 from fasthoag.null import row_weights
 from fasthoag.outer import METHODS, krylov, start
+from fasthoag.outer.coordinates import Shares, in_logs
 from fasthoag.outer.loop import From, Until, minimise
 from fasthoag.outer.minima import Minimum, distinct, in_other_valleys, local_minima
 from fasthoag.outer.rules import Box
 from fasthoag.outer.tolerance import Tolerance
-from fasthoag.outer.trust_region import FEW
+from fasthoag.outer.trust_region import FEW, loosest
 from fasthoag.threads import computed_once
 
 MANY = 128  # hyperparameters from which the criterion is overfitted unless something stops it
@@ -155,7 +156,7 @@ class Search:
     def run_from(self, theta, W=None):
         """(best evaluation, status) from θ, and from coefficients of all folds where they are known
         there; without θ from the best of a look at strengths."""
-        bound, inner, rule = self.bound, self.bound.inner, self.settings.new_rule()
+        bound, inner, rule = self.bound, self.bound.inner, self.new_rule()
         is_tuned = inner.penalty.n_hyper(inner.n_features) > 0
         if W is not None:  # where a search ended: no plateau
             best, status = self.minimise(rule, theta, W)
@@ -241,6 +242,13 @@ class Search:
         self.looks = sorted(looks, key=lambda one: one.value)
         return self.looks, is_stopped
 
+    def new_rule(self):
+        rule, k = self.settings.new_rule(), self.bound.inner.n_hyper
+        if rule.wants == "hessian" and k > FEW:
+            rule.accuracy = loosest(k)
+            rule.coordinates = Shares(self.bound.inner) if self.seen.is_of_shares else in_logs
+        return rule
+
     def minimise(self, rule, theta, W, T=None, precond=None):
         """From θ on all folds."""
         bound, units = self.bound, self.bound.inner.units
@@ -276,7 +284,7 @@ class Search:
         moves it little, while rows that a fold never saw would have to be unlearned (measured: 1
         Newton step each against 6 to 9)."""
         bound, inner, n_folds = self.bound, self.bound.inner, self.bound.n_folds
-        first, xp, other = self.some or bound.one_fold(0), inner.design.xp, self.settings.new_rule()
+        first, xp, other = self.some or bound.one_fold(0), inner.design.xp, self.new_rule()
         found, status = self.minimise_first(first, other, theta, W)
         self.piloted_from = theta if len(theta) > 1 else None
         is_of_some = self.some is not None
@@ -393,7 +401,7 @@ class Search:
             look, is_stopped = self.look()
             status = "stopped" if is_stopped else status
         for one in self.of_other_rays() if best.is_solved and status != "stopped" else ():
-            found, now = self.minimise(self.settings.new_rule(), one.found.theta, one.W)
+            found, now = self.minimise(self.new_rule(), one.found.theta, one.W)
             if found.is_solved and found.value < best.value:
                 best, status, self._all_rows = found, now, None
         for _ in range(ROUNDS):
@@ -401,7 +409,7 @@ class Search:
             for value, theta, W in candidates:
                 if not self.is_lower(value, best) or status == "stopped":
                     continue
-                found, now = self.minimise(self.settings.new_rule(), theta, W)
+                found, now = self.minimise(self.new_rule(), theta, W)
                 is_better = found.is_solved and found.value < best.value
                 if is_better or not (best.is_solved and np.isfinite(best.value)):
                     best, status, self._all_rows = found, now, None
