@@ -1,21 +1,19 @@
 """The named cases: generators of records, which say what was timed, how long every repeat took and
 how good the answer is."""
 
-import contextlib
-import io
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import problems
 import scipy.sparse
 from compression_cases import compression
+from fold_cases import kfold, kfold_text, liblinear_fit, log_loss, microarray
+from growth_cases import growth
 from kernel_cases import kernels
 from pass_cases import cores, linear, memory, passes, reader, start_up, structure, tall
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from search_cases import errors, valleys
-from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeCV
-from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import KFold
 from target_cases import targets
 from timing import ALL, Contender, add_ratios, alternate, outcome
 
@@ -24,19 +22,6 @@ from fasthoag.design.cpu import CpuDesign
 from fasthoag.threads import n_threads_of
 
 BEST_NEWS = 1610.0832  # hold-out criterion of 20 newsgroups at its optimum, theta = -4.564
-
-
-def liblinear_fit(problem, C, eps):
-    """Coefficients of LIBLINEAR's logistic regression (trust-region Newton, no intercept) for the
-    label +1."""
-    from liblinear.liblinearutil import parameter, train
-
-    model = train(problem, parameter(f"-s 0 -c {float(C)!r} -e {eps} -q"))
-    return np.array(model.get_decfun()[0]) * (1 if model.label[0] == 1 else -1)
-
-
-def log_loss(X, y, w):
-    return float(np.logaddexp(0, -y * (X @ w)).sum())
 
 
 def holdout(options):
@@ -76,115 +61,6 @@ def holdout(options):
     yield from add_ratios(records, -1)
 
 
-def tune_by_folds(X, y, repeats, slow_peers=()):
-    """fasthoag's LogisticRegressionCV beside scikit-learn's, and the slow peers once; criterion and
-    gap at the C of each by fits of LIBLINEAR to 1e-7. The best known criterion is the lowest on a
-    fine grid around fasthoag's C, or a contender's."""
-    from liblinear.liblinear import problem
-
-    cv = StratifiedKFold(5, shuffle=True, random_state=0)
-
-    def grid():
-        return LogisticRegressionCV(
-            Cs=10,
-            cv=cv,
-            tol=1e-4,
-            max_iter=1000,
-            n_jobs=ALL,
-            fit_intercept=False,
-            scoring="neg_log_loss",
-            use_legacy_attributes=False,
-            l1_ratios=(0.0,),
-        ).fit(X, y)
-
-    contenders = [
-        Contender(
-            "fasthoag",
-            lambda: fasthoag.LogisticRegressionCV(cv=cv, fit_intercept=False).fit(X, y),
-            ALL,
-        ),
-        Contender(
-            "scikit-learn LogisticRegressionCV", grid, ALL, settings={"Cs": 10, "solver": "lbfgs"}
-        ),
-    ]
-    records, results = alternate([*contenders, *slow_peers], repeats)
-    folds = [(problem(y[train], X[train]), X[test], y[test]) for train, test in cv.split(X, y)]
-
-    def exact(C):
-        with ThreadPoolExecutor(ALL) as pool:
-            return sum(
-                pool.map(
-                    lambda fold: log_loss(fold[1], fold[2], liblinear_fit(fold[0], C, 1e-7)), folds
-                )
-            ) / len(y)
-
-    records[0] |= outcome(results[0].hoag_result_)
-    for record, result in zip(records, results, strict=False):
-        C = float(np.ravel(getattr(result, "C_", result))[0])
-        record["criterion"], record["extra"]["C"] = exact(C), C
-    near = [
-        exact(records[0]["extra"]["C"] * factor) for factor in (0.8, 0.9, 0.95, 1.05, 1.1, 1.25)
-    ]
-    best = min(near + [record["criterion"] for record in records])
-    return [record | {"gap": record["criterion"] - best} for record in add_ratios(records, 0)]
-
-
-def kfold(options):
-    """5-fold tuning of logistic regression against a grid of 10, Optuna over LIBLINEAR, and
-    LIBLINEAR's own search (by accuracy, folds of its own). Criterion: held-out log-loss per row of
-    inner problems solved to 1e-7 at each C; gap: to the best of all these and a fine grid around
-    ours."""
-    import optuna
-    from liblinear.liblinearutil import parameter, problem, train
-
-    X, y, _, _ = problems.news(options.quick)
-    cv, n_trials = StratifiedKFold(5, shuffle=True, random_state=0), 3 if options.quick else 20
-
-    def score(trial):
-        model = LogisticRegression(
-            C=trial.suggest_float("C", 1e-4, 1e4, log=True),
-            solver="liblinear",
-            fit_intercept=False,
-            tol=1e-3,
-            max_iter=1000,
-        )
-        return cross_val_score(model, X, y, cv=cv, scoring="neg_log_loss", n_jobs=ALL).mean()
-
-    def search():
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        study = optuna.create_study(
-            direction="maximize", sampler=optuna.samplers.TPESampler(seed=0)
-        )
-        study.optimize(score, n_trials=n_trials)
-        return study.best_params["C"]
-
-    def liblinear_search():
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it also returns
-            return train(problem(y, X), parameter("-s 0 -C -v 5 -q"))[0]
-
-    def trials():
-        return fasthoag.LogisticRegressionCV(
-            cv=cv,
-            fit_intercept=False,
-            method="bayes",
-            n_trials=n_trials,
-            bounds=(-np.log(1e4), np.log(1e4)),
-        ).fit(X, y)
-
-    slow_peers = [
-        Contender("fasthoag, trials of Optuna", trials, ALL, settings={"n_trials": n_trials}),
-        Contender(
-            "Optuna over LIBLINEAR",
-            search,
-            ALL,
-            settings={"n_trials": n_trials, "sampler": "TPE"},
-            at_most=1,
-        ),
-        Contender("LIBLINEAR -C -v 5", liblinear_search, settings={"s": 0}, at_most=1),
-    ]
-    yield from tune_by_folds(X, y, options.repeats or 3, slow_peers)
-
-
 def shards(options):
     """5-fold logistic regression on 20 newsgroups, problem and all, on rows in one piece, in two
     blocks in this memory, and in two blocks behind handles in this process, as they would be
@@ -207,12 +83,6 @@ def shards(options):
         record |= outcome(result) | {"criterion": result.value}
         record["gap"] = abs(result.value - results[0].value)
     yield from add_ratios(records, 0, has_gap=False)
-
-
-def microarray(options):
-    """5-fold logistic regression on leukemia (38 x 7,129, standardised). Criterion and gap as in
-    kfold-20news."""
-    yield from tune_by_folds(*problems.leukemia(), options.repeats or 5)
 
 
 def ridge_text(options):
@@ -490,6 +360,7 @@ CASES = {
     "cleaning": cleaning,
     "holdout-20news": holdout,
     "kfold-20news": kfold,
+    "kfold-text": kfold_text,
     "shards": shards,
     "passes": passes,
     "cores": cores,
@@ -497,6 +368,7 @@ CASES = {
     "memory": memory,
     "tall": tall,
     "linear": linear,
+    "growth": growth,
     "reader": reader,
     "start-up": start_up,
     "ridge-text": ridge_text,

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import problems
-from cases import ALL, liblinear_fit, log_loss
 from courses import ORIGINAL, course_of
+from fold_cases import liblinear_fit, log_loss
 from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.distance import cdist
+from timing import ALL
 
 import fasthoag
 

@@ -118,6 +118,32 @@ def zipf(n_rows, n_features, nnz_per_row=100, seed=0, part=0):
     return X, np.where(rng.random(n_rows) < 1 / (1 + np.exp(-2 * z / z.std())), 1.0, -1.0)
 
 
+def log_counts(nnz, exponent, n_features=100_000, n_words=100, seed=0):
+    """Text-like CSR with about so many non-zeros, and labels: rows of `n_words` draws by Zipf's law
+    with this exponent, log(1 + count) in rows of unit norm; labels as of `zipf`."""
+    nnz, rng = int(nnz), np.random.default_rng(seed)
+    share = np.cumsum(np.arange(1, n_features + 1) ** -float(exponent))
+    name_of_rank, w = rng.permutation(n_features).astype(np.int32), rng.normal(size=n_features)
+
+    def rows(m):
+        words = name_of_rank[np.searchsorted(share, share[-1] * rng.random(m * n_words))]
+        pointers = np.arange(0, len(words) + 1, n_words)
+        X = sp.csr_matrix((np.ones(len(words)), words, pointers), shape=(m, n_features))
+        X.sum_duplicates()
+        X.data = np.log1p(X.data)
+        return normalize(X, copy=False)
+
+    blocks = [rows(min(20_000, max(1, nnz // n_words)))]
+    n_stored = blocks[0].nnz
+    while n_stored < nnz:
+        per_row = blocks[0].nnz / blocks[0].shape[0]
+        blocks.append(rows(min(20_000, int(np.ceil((nnz - n_stored) / per_row)))))
+        n_stored += blocks[-1].nnz
+    X = sp.vstack(blocks, format="csr")
+    z = X @ w
+    return X, np.where(rng.random(len(z)) < 1 / (1 + np.exp(-2 * z / z.std())), 1.0, -1.0)
+
+
 def targets(loss, z, rng, noise=1.0):
     """Targets in the domain of the loss that follow `z`, which is standardised, with noise."""
     z, loss = z - z.mean(), LOSSES[loss]

@@ -10,6 +10,7 @@ import numpy as np
 
 from fasthoag.arguments import box_of, check_options, check_watch
 from fasthoag.arithmetic import our_arithmetic
+from fasthoag.blas import blas_threads_for
 from fasthoag.criteria import Criterion, HeldOut
 from fasthoag.criteria.criterion import check_criterion
 from fasthoag.criteria.shared import warn_of_shared_rows
@@ -25,6 +26,7 @@ from fasthoag.outer.result import (
     SAFETY,
     HoagResult,
     Outcome,
+    coefficients_at,
     concluded,
     in_time,
     result_of,
@@ -131,7 +133,9 @@ def hoag(
         that a scorer cannot judge (one class, one row) has NaN, with a warning; a scorer that the
         loss does not suit is refused.
     callback : callable, optional
-        Called with the record of every evaluation; returning True stops the loop.
+        Called with the record of every evaluation, as they are in the trace; returning True stops
+        the loop. ``record["w"]()`` is the coefficients there, of a `Problem`: (n_features +
+        fit_intercept, n_folds), of several classes (..., n_folds, n_classes).
     max_seconds : float, optional
         After so many seconds the evaluation that goes on is the last: the best point so far is
         returned, with status "out_of_time" and a message that says how far it is.
@@ -223,6 +227,12 @@ def of_kernels():
 
 def tuned_linear(problem, criterion, theta0, box, asked, watched):
     """The `HoagResult` for a `Problem`."""
+    with blas_threads_for(problem.design.shape):
+        return searched(problem, criterion, theta0, box, asked, watched)
+
+
+def searched(problem, criterion, theta0, box, asked, watched):
+    """The same on as many threads of BLAS as there are."""
     method = chosen_method(problem, criterion, asked.method)
     settings = asked.settings(method, problem.design.n_coef)
     settings.check(problem)
@@ -243,6 +253,7 @@ def tuned_linear(problem, criterion, theta0, box, asked, watched):
     search = settings.search(seen, whole, run, search_box)
     run.for_user = partial(seen.for_user, known=known)
     run.grad_tol = partial(settings.slope, seen.bound)
+    run.coefficients = partial(coefficients_at, bound.inner)
     finish = partial(finished, run, search, method)
     with interruptible(run.best_so_far, finish):
         best, status = in_time(run, *run.best_for_stop_on(*search.run_from(theta0, W0)))

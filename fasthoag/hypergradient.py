@@ -169,13 +169,13 @@ def loosest(inner, is_step):
 
 def bound_of_energy(inner, lam, precond, residual):
     """ρᵀH⁻¹ρ at most, for every unit: H is no less than the strengths; 0 where P is nearly H."""
-    xp, units = inner.design.xp, inner.units
+    xp, units, m = inner.design.xp, inner.units, inner.units.n_columns
     if precond.diagonal is None:
         return 0.0
     lam, usual = (units.tile(xp, block) for block in (lam, 1 / precond.diagonal))
-    least = xp.where(lam > 0, lam, usual)
-    least = xp.concat([least] * (residual.shape[1] // least.shape[1]), axis=1)
-    return units.sums(column_dots(residual, residual / least))
+    most = 1 / xp.where(lam > 0, lam, usual)
+    parts = [residual[:, a : a + m] for a in range(0, residual.shape[1], m)]
+    return units.sums(np.concatenate([column_dots(part, part * most) for part in parts]))
 
 
 def beyond_expansion(bound, W, values, correction):
@@ -197,7 +197,6 @@ class Point:
     theta: np.ndarray
     lam: Any  # strengths, in the design's units
     solution: Any  # `InnerResult`
-    curvature: Any
     precond: Any
     jac: Any  # ∂λ/∂θ (n_coef, n_hyper), or None where only the adjoint is asked for
 
@@ -252,23 +251,12 @@ class Solves:
     is_solved: np.ndarray  # (n_folds,)
 
 
-def block_solve(at, g_grad, accuracy, Q, T):
+def block_solve(at, curvature, g_grad, accuracy, Q, T):
     """The `Solves` for {Newton correction, adjoint, tangents} of all folds as one block, started
     from the adjoint and the tangents of a θ nearby."""
     inner, units, k = at.inner, at.inner.units, at.n_tangents
-    xp, F, m, r = inner.design.xp, units.n_folds, units.n_columns, at.solution.grad
-    b = xp.concat([r, g_grad, *(-c for c in at.cross)], axis=1)
-    start = None
-    if Q is not None or T is not None:
-        start = xp.concat(
-            [xp.zeros_like(r), xp.zeros_like(r) if Q is None else Q, *(T or [])], axis=1
-        )
-    size = at.norms(b)
-    tol = units.repeat(accuracy.linear_tol(size, F))
-    solved = inner.solve_linear(at, xp.asarray(b), start, tol)
-    # copies: contiguous ones are read ten times each
-    V, Q, *T = (xp.asarray(solved.x[:, a * m : (a + 1) * m], copy=True) for a in range(2 + k))
-    rho_q = xp.asarray(solved.residual[:, m : 2 * m], copy=True)
+    xp, F, m = inner.design.xp, units.n_folds, units.n_columns
+    solved, size = solved_block(at, curvature, g_grad, accuracy, Q, T)
     # energy norms of the errors of the solves bound the products of two residuals: |ρᵀH⁻¹ρ'| <=
     # ||e||_H ||e'||_H
     left, energy = units.of_units(solved.residual_norm), units.of_units(solved.energy)
@@ -281,8 +269,27 @@ def block_solve(at, g_grad, accuracy, Q, T):
     linear = (left / np.maximum(size, 1e-300)).reshape(2 + k, F).max(axis=1)
     is_solved = (solved.status == CONVERGED) | (solved.residual_norm <= 0.5 * units.repeat(size))
     is_solved = units.of_units(is_solved).reshape(2 + k, F).all(axis=0)
-    n_cg = int(solved.n_iter.max())
+    rho_q = xp.asarray(solved.residual[:, m : 2 * m], copy=True)
+    x, n_cg = solved.x, int(solved.n_iter.max())
+    del solved  # residuals of all
+    # copies: contiguous ones are read ten times each
+    V, Q, *T = (xp.asarray(x[:, a * m : (a + 1) * m], copy=True) for a in range(2 + k))
     return Solves(V, Q, T, rho_q, energy, product, linear, n_cg, is_solved)
+
+
+def solved_block(at, curvature, g_grad, accuracy, Q, T):
+    """The solver's result for {Newton correction, adjoint, tangents}, and the norms of the
+    right-hand sides."""
+    inner, units, xp, r = at.inner, at.inner.units, at.inner.design.xp, at.solution.grad
+    b = xp.concat([r, g_grad, *(-c for c in at.cross)], axis=1)
+    start = None
+    if Q is not None or T is not None:
+        start = xp.concat(
+            [xp.zeros_like(r), xp.zeros_like(r) if Q is None else Q, *(T or [])], axis=1
+        )
+    size = at.norms(b)
+    tol = units.repeat(accuracy.linear_tol(size, units.n_folds))
+    return inner.solve_linear(at, curvature, xp.asarray(b), start, tol), size
 
 
 def with_tangents(at, solves, M, reached):
@@ -378,8 +385,9 @@ def corrected(bound, theta, W, accuracy, *, Q=None, T=None, has_tangents=True, p
     if precond.is_rough:
         precond = inner.precond(curvature, lam)
     jac = inner.strengths_jac(theta) if has_tangents else None
-    at = Point(bound, theta, lam, solution, curvature, precond, jac)
-    solves = block_solve(at, g_grad, accuracy, Q, T)
+    at = Point(bound, theta, lam, solution, precond, jac)
+    solves = block_solve(at, curvature, g_grad, accuracy, Q, T)
+    del curvature  # of every row and fold, as are those to come
     V, Q, k = solves.V, solves.Q, at.n_tangents
     # (F, k+1, k+1)
     columns = inner.design.xp.concat([*solves.T, V], axis=1)

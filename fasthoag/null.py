@@ -117,14 +117,22 @@ def weighted_quantile(y, weight, share):
     if not is_there.any():
         return 0.0
     y, weight = y[is_there], weight[is_there]
-    order = np.argsort(y, kind="stable")
-    y, total = y[order], np.cumsum(weight[order])
-    at = share * total[-1]
-    slack = 1e-12 * total[-1]
+    if (weight == weight[0]).all():  # no order of all is needed, which takes ten times as long
+        low, high = places_at(np.arange(1.0, len(y) + 1), share)
+        y = np.partition(y, (low, high))
+    else:
+        order = np.argsort(y, kind="stable")
+        y = y[order]
+        low, high = places_at(np.cumsum(weight[order]), share)
+    return 0.5 * float(y[low] + y[high])
+
+
+def places_at(total, share):
+    """Between which values a share of the weight lies, of which these are the sums up to each."""
+    at, slack, last = share * total[-1], 1e-12 * total[-1], len(total) - 1
     low = np.searchsorted(total, at - slack, side="left")
     high = np.searchsorted(total, at + slack, side="right")
-    last = len(y) - 1
-    return 0.5 * float(y[min(low, last)] + y[min(high, last)])
+    return min(low, last), min(high, last)
 
 
 def log_shares(inner):

@@ -3,7 +3,7 @@ which of them the criterion or a scorer likes best."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from fasthoag.outer.result import (
     SAFETY,
     HoagResult,
     Outcome,
+    coefficients_at,
     result_of,
     warn_unless_converged,
 )
@@ -232,6 +233,7 @@ def result_at(
         watched = Watched(None, None, scoring, show, callback, None, time.perf_counter())
         run = Run(bound, problem, watched)
         run.for_user = lambda theta: theta
+        run.coefficients = partial(coefficients_at, bound.inner)
         slope = tolerance(tol, bound.inner.design.n_coef).slope
         run.grad_tol = lambda found: slope * bound.size(found.value)
         found = Continuation(bound).evaluate(theta, 0.3 * slope)

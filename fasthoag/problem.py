@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasthoag.arithmetic import our_arithmetic
+from fasthoag.blas import blas_threads_for
 from fasthoag.cost import Cost, cost_of
 from fasthoag.design.blocks import joined, n_rows_of
 from fasthoag.design.make import make_design
@@ -286,7 +287,7 @@ def refit(
     """
     design, inner = problem.design, problem.inner()
     theta = check_theta(theta, problem.n_hyper, "theta")
-    with our_arithmetic():
+    with our_arithmetic(), blas_threads_for(design.shape):
         inner = inner.at(theta)
         lam, units, K = inner.strengths(theta), inner.units, inner.loss.n_classes
         if inner.has_equal_targets:

@@ -358,12 +358,37 @@ def test_newton_takes_few_passes(loss, criterion):
     )
 
 
+def test_callback_can_ask_for_the_coefficients_at_every_step():
+    rng, seen = np.random.default_rng(0), []
+    X, y = rng.normal(size=(60, 4)) + 3, rng.normal(size=60)
+
+    def look(record):
+        w = record["w"]()
+        assert w.shape == (5, 3)
+        seen.append((record, w))
+
+    problem = fasthoag.Problem(X, y, loss="squared")
+    hoag(problem, fasthoag.KFold(3), callback=look)
+    folds = np.arange(60) // 20
+    for number, (record, w) in enumerate(seen, start=1):
+        near = 1e-3 if number == len(seen) else 0.05  # the first are rough
+        for k in range(3):
+            A, b = X[folds != k], y[folds != k]
+            A_mean, b_mean, lam = A.mean(axis=0), b.mean(), np.exp(record["theta"][0])
+            gram = (A - A_mean).T @ (A - A_mean) + lam * np.eye(4)
+            solution = np.linalg.solve(gram, (A - A_mean).T @ (b - b_mean))
+            solution = np.append(solution, b_mean - A_mean @ solution)
+            np.testing.assert_allclose(w[:, k], solution, atol=near * np.abs(solution).max())
+
+
 @pytest.mark.parametrize("criterion", WITH_ROWS)
 def test_callback_sees_every_record_and_can_stop_at_any_of_them(method, criterion):
     problem, rule, _, _, _ = usual(criterion)
     seen = []
     # None goes on
     full = hoag(problem, rule, method=method, callback=lambda record: seen.append(dict(record)))
+    for record in seen:
+        assert record.pop("w")().shape[0] == problem.design.coefficients.n_user
     assert seen == full.trace
     for n in range(1, min(len(full.trace), 12) + 1):
         count = itertools.count(1)

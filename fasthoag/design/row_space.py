@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from fasthoag.kernels.blas import blas_threads
+from fasthoag.blas import blas_threads
 
 FEWEST = 256  # features: blocks of fewer coefficients cost nothing beside passes
 MOST_ROWS = 2000  # their products and a decomposition of these are made

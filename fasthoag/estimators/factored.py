@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fasthoag.arguments import box_of
+from fasthoag.blas import blas_threads
 from fasthoag.criteria import KFold
 from fasthoag.criteria.folds import mask_of_folds
 from fasthoag.design import is_on_device
@@ -17,7 +18,6 @@ from fasthoag.design.matrix import check_numbers
 from fasthoag.estimators.choice import PointsOfFolds
 from fasthoag.estimators.given import default_points
 from fasthoag.estimators.judged import judged_by
-from fasthoag.kernels.blas import blas_threads
 from fasthoag.losses import find_loss
 from fasthoag.outer.result import MESSAGES, HoagResult, warn_unless_converged
 from fasthoag.outer.tolerance import tolerance

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fasthoag import _core
+from fasthoag import _core, thin
+from fasthoag.blas import blas_threads
 from fasthoag.design.rows import to_host
 from fasthoag.units import column_dots
 
@@ -70,8 +71,8 @@ class Preconditioner:
         ) * r
         if self.low_rank is not None:
             k, B = self.low_rank.shape[0] - 1, self.low_rank
-            taken = B[:k, :].T @ r[:k, :] + B[k:, :].T @ r[-1:, :]
-            z[:k, :] -= B[:k, :] @ taken
+            taken = thin.inner_product(B[:k, :], r[:k, :]) + B[k:, :].T @ r[-1:, :]
+            z[:k, :] -= thin.times(B[:k, :], taken)
             z[-1:, :] -= B[k:, :] @ taken
         return z
 
@@ -142,8 +143,10 @@ def from_parts(data, lam, damped, xp):
         gram = gram * scale[:, None] * scale
         # rounding of a singular matrix (a tiny strength); an empty row becomes the identity
         gram[np.diag_indices(len(gram))] = 1 + 1e-12
+        with blas_threads(len(gram), 1):
+            inverse = np.linalg.inv(gram)
         return Preconditioner(
-            inverse=xp.asarray(np.ascontiguousarray(np.linalg.inv(gram) * scale[:, None] * scale)),
+            inverse=xp.asarray(np.ascontiguousarray(inverse * scale[:, None] * scale)),
             data=data,
             lam=lam,
             xp=xp,
@@ -181,7 +184,7 @@ def nystrom(design, c, diagonal, k, m=SKETCH):
         V = xp.concat(
             [
                 xp.asarray(np.ascontiguousarray(G[:-1])),
-                xp.zeros((p - k, m)),
+                xp.zeros((p - k, G.shape[1])),
                 xp.asarray(np.ascontiguousarray(G[-1:])),
             ],
             axis=0,
@@ -189,17 +192,30 @@ def nystrom(design, c, diagonal, k, m=SKETCH):
         H = design.hvp(c, V)
         return scale * to_host(xp.concat([H[: k - 1, :], H[-1:, :]], axis=0))
 
-    G = np.linalg.qr(product(np.random.default_rng(0).standard_normal((k, m))))[0]
-    Y = product(G)
-    values, vectors = np.linalg.eigh(0.5 * (G.T @ Y + Y.T @ G))
-    is_safe = values > 1e-10 * max(values[-1], 1e-300)
-    if is_safe.sum() < 2 or not np.isfinite(Y).all():
+    Y = product(np.random.default_rng(0).standard_normal((k, m)))
+    basis = _whitening(thin.inner_product(Y, Y))
+    if basis.shape[1] < 2:
         return None
-    U, root, _ = np.linalg.svd(
-        Y @ (vectors[:, is_safe] / np.sqrt(values[is_safe])), full_matrices=False
-    )
-    keep = max(1, int(0.75 * len(root)))  # the last quarter of a sketch is inaccurate
-    smallest = root[keep] ** 2 if keep < len(root) else root[-1] ** 2
-    return xp.asarray(
-        np.ascontiguousarray(scale * U[:, :keep] * np.sqrt(1 - smallest / root[:keep] ** 2))
-    )
+    G = thin.times(Y, basis)
+    Y = product(G)
+    inside = thin.inner_product(G, Y)
+    whitening = _whitening(0.5 * (inside + inside.T))
+    n = whitening.shape[1]
+    if n < 2:
+        return None
+    # of the sketch Y whitening, the eigenvectors U and eigenvalues of the Hessian
+    values, V = np.linalg.eigh(whitening.T @ thin.inner_product(Y, Y) @ whitening)
+    values, V = values[::-1], V[:, ::-1]
+    keep = max(1, int(0.75 * n))  # the last quarter of a sketch is inaccurate
+    shares = np.sqrt((1 - values[keep] / values[:keep]) / values[:keep])
+    return xp.asarray(scale * thin.times(Y, whitening @ V[:, :keep] * shares))
+
+
+def _whitening(gram):
+    """M with ``Mᵀ gram M`` the identity, without the directions that are rounding; without any
+    where numbers overflowed."""
+    if not np.isfinite(gram).all():
+        return gram[:, :0]
+    values, vectors = np.linalg.eigh(gram)
+    is_safe = values > 1e-10 * max(values[-1], 1e-300)
+    return vectors[:, is_safe] / np.sqrt(values[is_safe])

@@ -231,12 +231,12 @@ class InnerProblem:
         """Inner solutions by the solver for this loss and this penalty."""
         return self.solver.solve(self, lam, W, **options)
 
-    def solve_linear(self, at, b, start, tol):
-        """Solutions of H x = b at the curvatures, strengths and preconditioner of `at`, for the
-        coefficients that move; 0 for the others."""
+    def solve_linear(self, at, curvature, b, start, tol):
+        """Solutions of H x = b at this curvature and the strengths and preconditioner of `at`, for
+        the coefficients that move; 0 for the others."""
         shape, options = self.penalty.shape, {"tol": tol, "precond": at.precond}
         lam = at.lam * shape.diagonal(at.W)
-        hess = Hessian(self.design, at.curvature, lam, n_folds=self.n_folds)
+        hess = Hessian(self.design, curvature, lam, n_folds=self.n_folds)
         if shape.is_smooth:
             return cg(hess, b, start, **options)
         moves = shape.support(self.units.tile(self.design.xp, at.lam), at.W)

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fasthoag.blas import blas_threads
 from fasthoag.hypergradient import Accuracy, Evaluation
-from fasthoag.kernels.blas import blas_threads
 from fasthoag.kernels.derivatives import Judge, derivatives_of
 from fasthoag.kernels.folds import derivatives_of_folds
 from fasthoag.kernels.leave_one_out import derivatives_of_rows

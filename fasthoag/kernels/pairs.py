@@ -9,9 +9,9 @@ import numpy as np
 from scipy.linalg import lapack
 
 from fasthoag import _core
+from fasthoag.blas import blas_threads
 from fasthoag.design.matrix import SIZES, check_matrix
 from fasthoag.design.rows import is_on_device
-from fasthoag.kernels.blas import blas_threads
 from fasthoag.kernels.cholesky import LARGEST, factorise
 from fasthoag.kernels.device_pairs import DevicePairs
 from fasthoag.kernels.iterative import Iterated, single_factor, unless_singular

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasthoag.arithmetic import our_arithmetic
+from fasthoag.blas import blas_threads
 from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
 from fasthoag.criteria.folds import check_fold_classes, mask_of_folds
 from fasthoag.design.gpu import find_device
 from fasthoag.design.rows import HELD_OUT, TRAIN, is_on_device
-from fasthoag.kernels.blas import blas_threads
 from fasthoag.kernels.bound import Apart, BoundKernel, Model, OneFactor, Rows, Work, split
 from fasthoag.kernels.kernel import LOSSES, find_kernel
 from fasthoag.kernels.model import KernelModel

@@ -4,6 +4,7 @@ that are watched."""
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,6 +69,7 @@ class Run:
 
     def __init__(self, bound, problem, watched):
         self.for_user = None  # θ as the user has it
+        self.coefficients = None  # of an evaluation, as the user has them
         self.grad_tol = None  # of an evaluation: what its hypergradient has to come down to
         self.judged = bound  # the criterion as it is reported
         self.samples = []  # criteria of some rows, whose passes count too
@@ -111,6 +113,11 @@ class Run:
             whole = max(1, self.bound.inner.design.n_stored)
             yield one.n_passes * one.inner.design.n_stored / whole
 
+    def forget_samples(self):
+        """Lets their rows go, not their passes."""
+        self._passes_before -= sum(self._of_samples())
+        self.samples = []
+
     def seconds(self):
         return time.perf_counter() - self._watch.began
 
@@ -144,14 +151,16 @@ class Run:
                 self._n_worse += 1
                 if self._best is None or value < self._best[0]:
                     self._best, self._n_worse = (value, evaluation), 0
-        return self._asks_to_stop() or self._n_worse >= PATIENCE or self.is_late()
+        return self._asks_to_stop(evaluation) or self._n_worse >= PATIENCE or self.is_late()
 
-    def _asks_to_stop(self):
+    def _asks_to_stop(self, evaluation):
         """Whether the callback stops the run, whose passes do not count those of the callback."""
-        callback, before = self._watch.callback, self.n_passes()
+        callback, before, told = self._watch.callback, self.n_passes(), self.trace[-1]
+        if self.coefficients is not None:  # not in the trace, which would keep them all
+            told = told | {"w": partial(self.coefficients, evaluation)}
         with arithmetic_of_user():
             self._watch.show(self.trace[-1])
-            is_stopped = callback is not None and bool(callback(self.trace[-1]))
+            is_stopped = callback is not None and bool(callback(told))
         self._passes_before += self.n_passes() - before
         return is_stopped
 

@@ -149,6 +149,14 @@ def result_of(run, best, W_all, outcome):
     return replace(found, loss=inner.loss.name, fit_intercept=design.has_intercept)
 
 
+def coefficients_at(inner, found):
+    """Coefficients of an evaluation as the user has them, (n_features + fit_intercept, n_folds) and
+    perhaps n_classes; of a sample, or of one fold, those that were found there."""
+    design = inner.design
+    w = for_user(design, design.decode(found.predict(0 * found.theta)))
+    return inner.units.apart(w)
+
+
 def with_coefficients(run, best, w, w_all, last, outcome):
     """The `HoagResult` with these coefficients, and what was watched at the end."""
     return HoagResult(

@@ -311,8 +311,11 @@ class Search:
         rule.restore({"accuracy": first_of_all, "hint": (hess, hess_error), "radius": 1.0})
         whole = start.solve_all_rows(inner, theta, mean, precond)
         self._all_rows = theta, whole
-        blocks = ([whole] if is_of_some else [W]) + [whole] * (n_folds - 1)
-        return self.minimise(rule, theta, xp.concat(blocks, axis=1), T, precond)
+        W = xp.concat(([whole] if is_of_some else [W]) + [whole] * (n_folds - 1), axis=1)
+        del found, first  # large, as are those of all rows
+        self.some = None
+        self.run.forget_samples()
+        return self.minimise(rule, theta, W, T, precond)
 
     def minimise_first(self, first, rule, theta, W):
         """From θ on some of the rows, or on one fold."""

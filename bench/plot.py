@@ -1,0 +1,88 @@
+"""The pictures of the README, drawn from the last runs in the records: `python bench/plot.py`.
+
+peers: how far above the best criterion known every contender ends, against its seconds. growth:
+passes, and nanoseconds a non-zero and pass, against the size of the data."""
+
+import json
+from pathlib import Path
+from statistics import median
+
+import matplotlib
+import numpy as np
+from figures import SETTINGS
+from matplotlib.figure import Figure
+
+HERE = Path(__file__).resolve().parent
+FIGURES = HERE.parent / "docs" / "figures"
+OURS, THEIRS = "#0072B2", "#777777"
+COLORS = {1.0: "#0072B2", 1.3: "#D55E00"}  # by the exponent of Zipf's law
+TITLES = {"kfold-20news": "20 newsgroups", "kfold-text": "generated text, 2.8 million non-zeros"}
+FLOOR = 1e-6  # of the gap: nothing to a user, and the error of what is drawn
+
+
+def last_run(case):
+    """The records of the last run of a case; none where it has none."""
+    path = HERE / "records" / f"{case}.jsonl"
+    records = [json.loads(text) for text in path.read_text().splitlines()] if path.exists() else []
+    return [one for one in records if one["date"] == records[-1]["date"]]
+
+
+def draw_peers(ax, records):
+    """A point a contender, its name beside it."""
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    for record in records:
+        is_ours = record["contender"].startswith("fasthoag")
+        x, y = median(record["seconds"]), max(record["gap"] / record["criterion"], FLOOR)
+        color = OURS if is_ours else THEIRS
+        ax.plot(x, y, "o" if is_ours else "s", color=color, markersize=7)
+        text = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center", "fontsize": 8}
+        ax.annotate(record["contender"], (x, y), color=color, **text)
+    seconds = [median(record["seconds"]) for record in records]
+    ax.set_xlim(0.4 * min(seconds), 3 * max(seconds))
+    ax.set_ylim(0.5 * FLOOR, 1.0)
+    ax.set_xlabel("seconds")
+    ax.grid(alpha=0.25, linewidth=0.5)
+
+
+def peers():
+    runs = {case: found for case in TITLES if (found := last_run(case))}
+    figure = Figure(figsize=(5.5 * len(runs), 4.0), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(runs), sharey=True))
+    for ax, (case, records) in zip(axes, runs.items(), strict=True):
+        draw_peers(ax, records)
+        ax.set_title(f"{TITLES[case]}: 5-fold tuning")
+    axes[0].set_ylabel("criterion above the best known, relative")
+    return figure
+
+
+def growth():
+    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    records = last_run("growth")
+    for exponent, color in COLORS.items():
+        some = [one for one in records if one["settings"]["exponent"] == exponent]
+        x = [one["settings"]["nnz"] for one in some]
+        label = {"label": f"Zipf exponent {exponent:g}", "color": color}
+        left.plot(x, [one["n_passes"] for one in some], "o-", **label)
+        right.plot(x, [one["extra"]["per_pass"] for one in some], "o-", **label)
+    for ax, title in ((left, "passes of a 5-fold tuning"), (right, "ns a non-zero and pass")):
+        ax.set_xscale("log")
+        ax.set_ylim(bottom=0)
+        ax.set_xlabel("non-zeros")
+        ax.set_title(title)
+        ax.grid(alpha=0.25, linewidth=0.5)
+    left.legend(frameon=False)
+    return figure
+
+
+def main():
+    with matplotlib.rc_context(SETTINGS):
+        for name, drawn in {"peers": peers(), "growth": growth()}.items():
+            drawn.savefig(FIGURES / f"{name}.svg", metadata={"Date": None})
+            drawn.savefig(FIGURES / f"{name}.png", dpi=120)
+            print(FIGURES / f"{name}.svg")
+
+
+if __name__ == "__main__":
+    main()
