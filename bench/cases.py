@@ -4,6 +4,7 @@ how good the answer is."""
 import numpy as np
 import problems
 import scipy.sparse
+from bilevel_cases import bilevel
 from compression_cases import compression
 from fold_cases import kfold, kfold_text, liblinear_fit, log_loss, microarray
 from growth_cases import growth
@@ -353,6 +354,7 @@ def cleaning(options):
 
 
 CASES = {
+    "bilevel": bilevel,
     "strengths": strengths,
     "mnist": mnist,
     "ijcnn1": ijcnn1,
