@@ -5,6 +5,7 @@ benchmark hands its solvers jitted functions; the rows are in their closures."""
 
 import inspect
 from functools import partial
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,10 +33,10 @@ class Solver(BaseSolver):
     """fasthoag, with its defaults."""
 
     name = "fasthoag"
-    requirements = ["pip::fasthoag"]
+    requirements: ClassVar = ["pip::fasthoag"]
     stopping_criterion = SufficientProgressCriterion(patience=PATIENCE, strategy="callback")
-    # "found": of mnist's ridge, in place of the one that is given, the best while all rows weigh alike
-    parameters = {"strength": ["given"]}
+    # of mnist's ridge: "found" is the best while all rows weigh alike, in place of theirs
+    parameters: ClassVar = {"strength": ["given"]}
 
     @staticmethod
     def get_next(stop_val):

@@ -10,12 +10,11 @@ from fasthoag.design.rows import HELD_OUT
 from fasthoag.hypergradient import Accuracy
 from fasthoag.null import row_weights
 from fasthoag.outer import METHODS, krylov, start
-from fasthoag.outer.coordinates import Shares, in_logs
 from fasthoag.outer.loop import From, Until, minimise
 from fasthoag.outer.minima import Minimum, distinct, in_other_valleys, local_minima
 from fasthoag.outer.rules import Box
 from fasthoag.outer.tolerance import Tolerance
-from fasthoag.outer.trust_region import FEW, loosest
+from fasthoag.outer.trust_region import FEW, fitted
 from fasthoag.threads import computed_once
 
 MANY = 128  # hyperparameters from which the criterion is overfitted unless something stops it
@@ -243,11 +242,7 @@ class Search:
         return self.looks, is_stopped
 
     def new_rule(self):
-        rule, k = self.settings.new_rule(), self.bound.inner.n_hyper
-        if rule.wants == "hessian" and k > FEW:
-            rule.accuracy = loosest(k)
-            rule.coordinates = Shares(self.bound.inner) if self.seen.is_of_shares else in_logs
-        return rule
+        return fitted(self.settings.new_rule(), self.seen)
 
     def minimise(self, rule, theta, W, T=None, precond=None):
         """From θ on all folds."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fasthoag.hypergradient import V_TOL, Accuracy, Evaluation
-from fasthoag.outer.coordinates import in_logs
+from fasthoag.outer.coordinates import Shares, in_logs
 from fasthoag.outer.rules import Box, Past, Proposal, restored, saved
 
 TIGHTEST = 1e-11
@@ -213,3 +213,13 @@ class TrustRegion:
 
     def restore(self, state: dict[str, Any]) -> None:
         restored(self, state, self._remembered)
+
+
+def fitted(rule, seen):
+    """The rule as it suits the criterion: of many strengths, each of features of its own, a Newton
+    method steps in shares, and digits are nearly free from the first evaluation on."""
+    k = seen.inner.n_hyper
+    if rule.wants == "hessian" and k > FEW:
+        rule.accuracy = loosest(k)
+        rule.coordinates = Shares(seen.inner) if seen.is_of_shares else in_logs
+    return rule
