@@ -64,8 +64,6 @@ class Solver(BaseSolver):
         self.n_weights = 0 if data.name == "ijcnn1" else len(y)
         self.make = partial(fasthoag.Problem, X, y, loss=loss, fit_intercept=False)
         self.options = options
-        is_strength = data.name == "ijcnn1"
-        self.theta0 = np.asarray(outer_var0, np.float64) + self.shift if is_strength else None
 
     def run(self, callback):
         def told(record):
@@ -83,7 +81,7 @@ class Solver(BaseSolver):
             ridge = fasthoag.Fixed(fasthoag.Ridge(), alike.theta)
             options = options | {"penalty": ridge}
         problem = self.make(**options)
-        result = fasthoag.hoag(problem, self.criterion, self.theta0, callback=told)
+        result = fasthoag.hoag(problem, self.criterion, callback=told)
         self.keep(result.theta, result.w)
         callback()
 
