@@ -304,8 +304,11 @@ inline void loss_grad(Matrix& X, Team& team, const RowData& rows, const Loss& lo
             thread_local std::vector<double> yy, value, d1, moved;
             if (rows.offset) {
                 moved.assign(z, z + (i1 - i0) * m);
+                double* one = moved.data();
                 for (int64_t i = i0; i < i1; ++i)
-                    for (int j = 0; j < m; ++j) moved[(i - i0) * m + j] += rows.offset[i];
+                    for (int j = 0; j < m; j += rows.n_offsets, one += rows.n_offsets)
+                        for (int c = 0; c < rows.n_offsets; ++c)
+                            one[c] += rows.offset[i * rows.n_offsets + c];
                 z = moved.data();
             }
             if (K > 1) {  // the value of a unit is that of its first column

@@ -77,13 +77,15 @@ struct LossBlock {
 
 // What rows carry beside X: targets, and the weight of every row in every fold: weight[i] where
 // mask[i, f] has the bit of the part, else 0. Without weights they are 1, without a mask every row
-// trains; part 0 is every row with weight 1. Predictions are z = x w + offset.
+// trains; part 0 is every row with weight 1. Predictions are z = x w + offset, one number a row or
+// n_offsets for the columns of a unit, whose multiple every number of columns is.
 struct RowData {
     int64_t n_rows = 0;
     const double* y = nullptr;
     const double* weight = nullptr;
     const uint8_t* mask = nullptr;
     const double* offset = nullptr;
+    int n_offsets = 1;
     int n_folds = 1;
     double at(int64_t i, int fold, uint8_t part) const {
         if (part == 0) return 1.0;

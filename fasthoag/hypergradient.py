@@ -185,7 +185,7 @@ def beyond_expansion(bound, W, values, correction):
     inner = bound.inner
     if inner.design.n_coef > SMALL:
         return np.zeros(len(values))
-    gap = np.abs(bound.values(W, inner.design.matvec(W)) - values)
+    gap = np.abs(bound.values(W, inner.rows.predictions(W)) - values)
     return np.where(np.isfinite(gap) & (gap > 0.5 * np.abs(correction)), gap, 0.0)
 
 

@@ -6,6 +6,7 @@ All losses are convex in the intercept, and no row of X is read to find it.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from fasthoag.design.rows import TRAIN, Curvature, to_host
 
 RAREST = 1e-9  # of a class, and of a mean under a log link: where the best intercept is infinite
 MAX_STEPS = 200
+FLAT = 1e-12  # of the weight of the rows, a slope that is rounding; of a loss, its rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +42,9 @@ def best_intercepts(inner):
     """The minimisers of Σ s ℓ(y, offset + b), (n_columns,); where they are not unique, those next
     to the middle of the targets, and where they are infinite, far out."""
     if inner.units.n_classes > 1:
-        return log_shares(inner)
+        return best_of_classes(inner)
     rows, loss = inner.rows, inner.loss
-    start, spread = first_guess(loss, rows.y, row_weights(rows))
+    start, spread = first_guess(loss, rows.y, row_weights(rows), rows.offset)
 
     def sums(order, b):
         terms = rows.terms(loss, order, TRAIN, rows.at_constant(b))
@@ -89,25 +91,45 @@ def row_weights(rows):
     return weight[:, None] * ((rows.mask & TRAIN) != 0)
 
 
-def first_guess(loss, y, weight):
+def first_guess(loss, y, weight, offset=None):
     """A first intercept for every fold and the size of a step that reaches others, both in the unit
     of the predictions."""
     total = np.maximum(weight.sum(axis=0), 1e-300)
+    reach = 1.0 if offset is None else 1.0 + float(np.ptp(offset))
     if loss.is_classification:
         of_classes = (weight[side].sum(axis=0) for side in (y > 0, y <= 0))
         above, below = (np.log(np.maximum(one, RAREST * total)) for one in of_classes)
-        return above - below, 1.0  # of -y it is the negative, to the bit
+        mean = 0.0 if offset is None else offset @ weight / total
+        return above - below - mean, reach  # of -y it is the negative, to the bit
     if loss.has_log_link:
-        # the best one itself, but for offsets
+        # of Poisson the best one itself
         whole = float((weight.sum(axis=1) * y).sum() / total.sum())
         means = np.maximum(y @ weight / total, RAREST * (whole or 1.0))
-        return np.log(means), 1.0
+        return np.log(means) - log_mean_exp(offset, weight, total), reach
+    y = less_offset(loss, y, offset)
     share = (loss.parameters or {}).get("quantile", 0.5)
     if loss.is_quadratic:
         guess = y @ weight / total
     else:
         guess = np.array([weighted_quantile(y, column, share) for column in weight.T])
     return guess, float(np.ptp(y)) or float(np.abs(y).max()) or 1.0
+
+
+def less_offset(loss, y, offset):
+    """Targets less the offset where they are in its unit: not of classes, nor under a log link."""
+    is_in_unit = not (offset is None or loss.is_classification or loss.has_log_link)
+    return y - offset if is_in_unit else y
+
+
+def log_mean_exp(offset, weight, total):
+    """log of the mean of exp(offset) in every fold: where the offset is the logarithm of an
+    exposure, that of the mean exposure."""
+    if offset is None:
+        return 0.0
+    top = float(offset.max())
+    # e <= 1: never overflows
+    means = (np.exp(offset - top)[:, None] * weight).sum(axis=0) / total
+    return top + np.log(np.maximum(means, 1e-300))
 
 
 def weighted_quantile(y, weight, share):
@@ -133,6 +155,56 @@ def places_at(total, share):
     low = np.searchsorted(total, at - slack, side="left")
     high = np.searchsorted(total, at + slack, side="right")
     return min(low, last), min(high, last)
+
+
+def best_of_classes(inner):
+    """The best intercepts of all classes in every fold, (n_columns,), whose mean is 0: without an
+    offset logarithms of their shares, beside one Newton's method from there, regularised by the
+    slope (Li, Fukushima, Qi & Yamashita 2004), as the loss may be nearly straight far out."""
+    b, rows, K = log_shares(inner), inner.rows, inner.units.n_classes
+    if rows.offset is None or not rows.offset.any():
+        return b
+    loss, weight = inner.loss, row_weights(rows)
+    total = np.maximum(weight.sum(axis=0), 1e-300)
+    b = b.reshape(-1, K) - weight.T @ rows.offset / total[:, None]
+    common, unit = np.full((K, K), 1 / K**2), np.eye(K)
+
+    def value_at(b):
+        values = rows.sums(loss, TRAIN, rows.at_constant(b.ravel()))
+        return np.asarray(values).reshape(-1, K).sum(axis=1)
+
+    value = value_at(b)
+    for _ in range(MAX_STEPS):
+        Z = rows.at_constant(b.ravel())
+        slope = rows.reduce(sums_and_sizes, rows.terms(loss, 1, TRAIN, Z))[0].reshape(b.shape)
+        size = np.abs(slope).max(axis=1)
+        if (size <= FLAT * total).all():
+            break
+        hess = rows.reduce(partial(hessians, K), rows.terms(loss, 2, TRAIN, Z))
+        # a constant for all classes changes nothing, and has a curvature all the same
+        least = 0.1 * size + FLAT * total
+        hess = hess + total[:, None, None] * common + least[:, None, None] * unit
+        step = np.linalg.solve(hess, slope[:, :, None])[:, :, 0]
+        share, is_lower = np.ones(len(b)), np.zeros(len(b), bool)
+        for _ in range(40):
+            new = b - share[:, None] * step
+            found = value_at(new)
+            is_lower = found <= value + FLAT * np.abs(value)  # the last steps gain rounding only
+            if is_lower.all():
+                break
+            share = np.where(is_lower, share, 0.5 * share)
+        b, value = np.where(is_lower[:, None], new, b), np.where(is_lower, found, value)
+    return (b - b.mean(axis=1, keepdims=True)).ravel()
+
+
+def hessians(K, block, terms):
+    """Σ (diag(s p) - s p pᵀ) of every fold, (n_folds, K, K), from s p of all rows."""
+    xp = block.xp
+    a = xp.permute_dims(xp.reshape(terms, (terms.shape[0], -1, K)), (1, 2, 0))
+    s = xp.sum(a, axis=1, keepdims=True)
+    p = a / xp.where(s > 0, s, xp.ones_like(s))
+    diagonal = xp.sum(a, axis=2)[:, :, None] * xp.asarray(np.eye(K))[None]
+    return diagonal - a @ xp.permute_dims(p, (0, 2, 1))
 
 
 def log_shares(inner):

@@ -26,7 +26,13 @@ from fasthoag.penalties.alike import alike, over
 from fasthoag.threads import check_n_threads
 from fasthoag.tuned import Tuned
 from fasthoag.types import ArrayLike, Matrix
-from fasthoag.vectors import check_classes, check_theta, check_vector, check_weight
+from fasthoag.vectors import (
+    check_classes,
+    check_offset,
+    check_theta,
+    check_vector,
+    check_weight,
+)
 
 if TYPE_CHECKING:
     from fasthoag.cost import Cost
@@ -34,8 +40,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The training side of a tuning run: ``h(w, θ) = Σ_i s_i ℓ(y_i, x_i w + b) + ½ Σ_j λ_j(θ)
-    w_j²``, a sum as in scikit-learn's ``C = 1/λ``.
+    """The training side of a tuning run: ``h(w, θ) = Σ_i s_i ℓ(y_i, x_i w + b + offset_i) + ½ Σ_j
+    λ_j(θ) w_j²``, a sum as in scikit-learn's ``C = 1/λ``.
 
     Parameters
     ----------
@@ -49,7 +55,7 @@ class Problem:
     y : array, shape (n_rows,), or list of arrays
         Real numbers for ``"squared"``; -1 and +1 for ``"logistic"``; class numbers 0, 1, ... for
         ``"multinomial"``, each of them in a row with a positive weight. A list has one array for
-        each block of X; so may that of `sample_weight`.
+        each block of X; so may that of `sample_weight` and `offset`.
     loss : str or Loss
         One of ``fasthoag.losses.LOSSES``, with parameters from ``fasthoag.find_loss``, a mix of two
         from ``fasthoag.mix_losses``, or one of your own from ``fasthoag.custom_loss``.
@@ -75,6 +81,10 @@ class Problem:
     solver : Solver, optional
         Of the inner problem; by default the first of ``fasthoag.inner.solve.SOLVERS`` that accepts
         loss and penalty.
+    offset : array, shape (n_rows,), optional
+        Known part of every prediction, such as the logarithm of an exposure for ``"poisson"``. Rows
+        that judge have their own (``HeldOut(..., offset=)``). Of ``"multinomial"`` a column for
+        each class, (n_rows, n_classes).
 
     Raises
     ------
@@ -89,6 +99,10 @@ class Problem:
     3
     >>> fasthoag.Problem([np.eye(3), np.ones((2, 3))], [[1, -1, 1], [-1, 1]]).n_rows
     5
+    >>> hours = np.array([10.0, 50.0, 20.0])  # in which 3, 9 and 0 events were seen
+    >>> rates = fasthoag.Problem(np.eye(3), [3, 9, 0], loss="poisson", offset=np.log(hours))
+    >>> np.round(rates.offset, 2)
+    array([2.3 , 3.91, 3.  ])
     """
 
     X: Matrix
@@ -102,6 +116,7 @@ class Problem:
     deterministic: bool = False
     device: str | None = None
     solver: Any = None
+    offset: Any = None
 
     if TYPE_CHECKING:
         design: Design = field(init=False)
@@ -120,13 +135,14 @@ class Problem:
             deterministic: bool = ...,
             device: str | None = ...,
             solver: InnerSolver | None = ...,
+            offset: ArrayLike | None = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
         loss = find_loss(self.loss)
         for name in ("fit_intercept", "low_memory", "deterministic"):
             object.__setattr__(self, name, check_flag(getattr(self, name), name))
-        for name in ("y", "sample_weight"):
+        for name in ("y", "sample_weight", "offset"):
             object.__setattr__(self, name, joined(getattr(self, name), self.X, name))
         n_rows = n_rows_of(self.X)
         object.__setattr__(self, "y", check_vector(self.y, n_rows, "y"))
@@ -134,6 +150,7 @@ class Problem:
         loss.check_y(self.y)
         if loss.is_classification and n_rows > 0:
             loss = self._with_classes(loss)
+        object.__setattr__(self, "offset", check_offset(self.offset, n_rows, loss))
         object.__setattr__(self, "loss", loss)
         object.__setattr__(self, "penalty", adopted(self.penalty))
         check_numbers(self.y, "y")
@@ -218,7 +235,7 @@ class Problem:
 
     def inner(self, mask: Any = None) -> InnerProblem:
         """The inner problem of the folds of this mask, by default of one fold with all rows."""
-        rows = self.design.place(self.y, self.sample_weight, mask)
+        rows = self.design.place(self.y, self.sample_weight, mask, self.offset)
         penalty, compression = self.penalty, self.design.compression
         if compression is not None:
             penalty = over(penalty, compression.kept, compression.factor)

@@ -62,6 +62,11 @@ def _kind(loss):
     return _PredictedProbabilities if loss.link == "logit" else _PredictedLabels
 
 
+def predicted(z, loss, labels):
+    """What a scorer takes for a model with these labels that predicts z, (n,) or (n, n_classes)."""
+    return _kind(loss)(z[:, None] if z.ndim == 1 else z, loss, labels)
+
+
 def find_scorers(scoring):
     """The scorers by name. `scoring` is a name, a callable ``scorer(estimator, X, y)``, a list of
     names or a dict."""

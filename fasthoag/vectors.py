@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from fasthoag.design.matrix import check_finite
+from fasthoag.design.matrix import check_finite, check_numbers
 from fasthoag.kinds import numbers_of
+from fasthoag.losses import Loss
 from fasthoag.types import Array, ArrayLike
 
 
@@ -34,6 +35,51 @@ def check_weight(weight: Any, n_rows: int, X_name: str = "X") -> Array | None:
     if not (weight > 0).any():
         raise ValueError(f"sample_weight must have a positive value; all {n_rows} are 0")
     return weight
+
+
+def check_offset(offset: Any, n_rows: int, loss: Loss, X_name: str = "X") -> Array | None:
+    """`offset` as a vector of finite numbers, of the multinomial loss with a column for each class,
+    or None."""
+    if offset is None:
+        return None
+    offset = check_columns(offset, n_rows, loss.n_classes, X_name)
+    check_numbers(offset, "offset", trains=False)
+    return offset
+
+
+def check_columns(offset, n_rows, n_classes, X_name="X"):
+    """`offset` as (n_rows,), or of several classes as (n_rows, n_classes)."""
+    if n_classes <= 1:
+        return check_vector(offset, n_rows, "offset", X_name)
+    offset = np.array(numbers_of(offset, "offset"), np.float64)
+    if offset.shape != (n_rows, n_classes):
+        raise ValueError(
+            f"offset of {n_classes} classes must have a column for each, ({n_rows}, {n_classes}): "
+            f"one number a row would move all of them alike; got shape {offset.shape}"
+        )
+    check_finite(offset, "offset")
+    return offset
+
+
+def offset_to_predict(
+    offset: Any, n_rows: int, has_offset: bool, model: str, n_outputs: int = 1
+) -> Array | None:
+    """The offset of rows that a model predicts, which needs one where it was fitted beside one;
+    (n_rows, n_outputs) where there are several outputs."""
+    if has_offset and offset is None:
+        raise ValueError(
+            f"{model} was fitted beside an offset, and its predictions need one too: pass offset= "
+            f"with a number for each of the {n_rows} rows (0 for a row without; where predictions "
+            "are exp(z), the logarithm of an exposure)"
+        )
+    if offset is None:
+        return None
+    if not has_offset:
+        raise ValueError(
+            f"{model} was fitted without an offset, and its predictions take none: leave offset "
+            "out, or fit with offset="
+        )
+    return check_columns(offset, n_rows, n_outputs)
 
 
 def check_classes(found: Array, n_classes: int) -> None:

@@ -16,7 +16,13 @@ from scipy.optimize import check_grad
 import fasthoag
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = "README.md", "CONTRIBUTING.md", "docs/how_it_works.md", "docs/paper.md"
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/how_it_works.md",
+    "docs/offsets.md",
+    "docs/paper.md",
+)
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 

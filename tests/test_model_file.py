@@ -35,8 +35,9 @@ def example(**changes):
 
 def arrays(**changes):
     """What the file of the example holds; what becomes None is left out."""
-    content = {"format": "fasthoag-model", "version": 2}
-    content |= {name: getattr(example(), name) for name in NAMES} | changes
+    content = {"format": "fasthoag-model", "version": 3}
+    model = example(has_offset=True)
+    content |= {name: getattr(model, name) for name in NAMES} | changes
     return {name: np.asarray(value) for name, value in content.items() if value is not None}
 
 
@@ -115,14 +116,16 @@ def write_archive(path, members, **options):
 
 def test_unknown_and_double_arrays_are_refused(path):
     write_archive(path, [*arrays().items(), ("more", 1.0)])
-    assert_refused(path, "14 parts in place of 13")
+    assert_refused(path, "15 parts in place of 14")
     with pytest.warns(UserWarning, match="Duplicate name"):
         write_archive(path, [*arrays().items(), ("classes", [1, 2])])
-    assert_refused(path, "14 parts in place of 13")
-    write_archive(path, arrays(version=1).items())
+    assert_refused(path, "15 parts in place of 14")
+    write_archive(path, arrays(version=1, has_offset=None).items())
     assert_refused(path, "13 parts in place of 12")
-    write_archive(path, arrays(version=1, zero_based=None).items())
+    write_archive(path, arrays(version=1, has_offset=None, zero_based=None).items())
     assert load_model(path).zero_based == "auto"
+    write_archive(path, arrays(version=2, has_offset=None).items())
+    assert load_model(path).has_offset is False
     write_archive(path, arrays(version=0).items())
     assert_refused(path, "version 0")
 

@@ -64,8 +64,10 @@ PyRows make_rows(const Doubles& y, const MaybeDoubles& weight,
         rows.n_folds = int(mask->shape(1));
     }
     if (offset) {
-        require(offset->size() == rows.n_rows, "offset must have one value a row");
+        require(offset->ndim() <= 2 && offset->shape(0) == rows.n_rows && offset->size() > 0,
+                "offset must have one value a row, or one for each class");
         rows.offset = offset->data();
+        rows.n_offsets = offset->ndim() == 2 ? int(offset->shape(1)) : 1;
     }
     rows.y_array = y;
     rows.weight_array = weight;
@@ -118,6 +120,7 @@ LossGrad loss_and_gradient(const PyRows& rows, PyMatrix& X, const Loss& loss, co
     X.check_coef(W, "W must have one row a coefficient");
     require(rows.n_rows == X.n_rows(), "the rows must be those of X");
     const int m = int(W.shape(1));
+    require(m % rows.n_offsets == 0, "columns must come in units of the offset's");
     const std::vector<int> fold = folds(rows, loss, m);
     LossGrad out{Doubles(m), Doubles(m), matrix(X.n_rows(), m), {}};
     if (has_grad) out.grad = matrix(X.n_coef(), m);

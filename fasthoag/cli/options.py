@@ -39,6 +39,14 @@ Labels = option(
     "--labels",
     help="Labels (.npy) of a .npz file; by default the same name with .npy.",
 )
+Offset = option(
+    Path | None,
+    "--offset",
+    help="A known part of every prediction z: a number for every row, one a line (or .npy).",
+)
+Exposure = option(
+    Path | None, "--exposure", help="The same by its exponential: the offset is its logarithm."
+)
 COUNTED_FROM = "--zero-based/--one-based"
 
 

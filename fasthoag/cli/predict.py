@@ -5,15 +5,19 @@ from pathlib import Path
 from reprlib import repr as shorten
 
 import numpy as np
+import typer
 
 import fasthoag
 from fasthoag.cli.application import command
+from fasthoag.cli.exposures import Beside, offset_for
 from fasthoag.cli.options import (
     COUNTED_FROM,
     Debug,
+    Exposure,
     Force,
     Labels,
     Memory,
+    Offset,
     Threads,
     argument,
     option,
@@ -38,6 +42,8 @@ class PredictOptions:
         "column for every label, in ascending order.",
     ) = False
     labels: Labels = None
+    offset: Offset = None
+    exposure: Exposure = None
     zero_based: option(
         bool | None,
         COUNTED_FROM,
@@ -53,14 +59,20 @@ class PredictOptions:
 def predict(asked: PredictOptions):
     """Write a label, a probability or a prediction for every row; say how good they are when labels
     are known."""
-    check_target(asked.out, asked.force, ((asked.model, None), (asked.data, asked.labels)))
+    given = Beside("", asked.offset, asked.exposure)
+    if None not in (given.offset, given.exposure):
+        raise typer.BadParameter("--offset excludes --exposure, whose logarithm is the offset.")
+    inputs = (asked.model, None), (asked.data, asked.labels), (given.path, None)
+    check_target(asked.out, asked.force, inputs)
     fitted = fasthoag.load_model(asked.model)
     check_lines(fitted, asked)
     X, y = read_rows(fitted, asked)
     is_known = np.ones(0, bool) if y is None else np.isfinite(y)
     is_judged = y is not None and check_labels(fitted, asked, y[is_known])
-    predicted = fitted.predict(X)
-    write(asked.out or STDOUT, as_text(fitted, X, predicted, asked.proba), asked.force)
+    known = offset_for(fitted, given, asked.model, asked.data, X.shape[0])
+    predicted = fitted.predict(X, **known)
+    probabilities = fitted.predict_proba(X, **known) if asked.proba else None
+    write(asked.out or STDOUT, as_text(fitted, predicted, probabilities), asked.force)
     if is_judged:
         if not is_known.all():
             say(f"{np.sum(~is_known)} of {len(y)} rows have no known label and are not judged.")
@@ -78,13 +90,12 @@ def check_lines(fitted, asked):
                 )
 
 
-def as_text(fitted, X, predicted, is_proba):
+def as_text(fitted, predicted, probabilities):
     """A line for every row. Numbers are the shortest that read back as the same."""
-    if not is_proba:
+    if probabilities is None:
         is_date = predicted.dtype.kind == "M"  # a list of dates may be one of plain numbers
         labels = predicted.astype(str) if is_date else predicted
         return "".join(f"{number(label)}\n" for label in labels.tolist())
-    probabilities = fitted.predict_proba(X)
     if fitted.n_outputs == 1:
         probabilities = probabilities[:, 1:]
     return "".join(" ".join(map(number, row)) + "\n" for row in probabilities.tolist())

@@ -70,15 +70,17 @@ def make_model(problem, result, fitted, classes, zero_based="auto"):
         )
     p, w = problem.n_features, fitted
     intercept = w[p] if problem.fit_intercept else np.zeros(w.shape[1:])
-    return Model(problem.loss.name, coef=w[:p].T, intercept=intercept, lam=result.lam, **search)
+    search |= {"lam": result.lam, "has_offset": problem.offset is not None}
+    return Model(problem.loss.name, coef=w[:p].T, intercept=intercept, **search)
 
 
-def judge_rows(problem, fitted, X, y):
+def judge_rows(problem, fitted, X, y, offset=None):
     """What the model is worth on rows that nothing was fitted or tuned on."""
     if isinstance(problem, fasthoag.KernelProblem):
         return judge(problem.loss, fitted.predict(X), y)
     p, w = problem.n_features, fitted
-    return judge(problem.loss, X @ w[:p] + (w[p] if problem.fit_intercept else 0.0), y)
+    z = X @ w[:p] + (w[p] if problem.fit_intercept else 0.0)
+    return judge(problem.loss, z if offset is None else z + offset, y)
 
 
 def judge(loss, z, y):

@@ -2,8 +2,7 @@
 
 import os
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,208 +11,31 @@ import typer
 import fasthoag
 from fasthoag import report
 from fasthoag.cli.application import command, exit_code
+from fasthoag.cli.exposures import Beside, check_beside, read_beside
 from fasthoag.cli.interruption import leaving
 from fasthoag.cli.kernel import check_kernel, make_kernel_problem
-from fasthoag.cli.options import (
-    COUNTED_FROM,
-    Debug,
-    Force,
-    Json,
-    Labels,
-    Memory,
-    Threads,
-    argument,
-    choice,
-    option,
-    parse_bounds,
-    parse_parameters,
-)
+from fasthoag.cli.options import parse_bounds, parse_parameters
 from fasthoag.cli.outputs import STDOUT, check_space, check_target, write
 from fasthoag.cli.rows import load_rows
 from fasthoag.cli.search import fit, judge_rows, last_fit, make_folds, make_model
 from fasthoag.cli.terminal import print_table, say, show
-from fasthoag.estimators.strengths import PER, penalty_for
+from fasthoag.cli.tune_options import IN_SAMPLE, TuneOptions
+from fasthoag.estimators.strengths import penalty_for
 from fasthoag.io import liblinear
-from fasthoag.kernels import KERNELS
-from fasthoag.losses import LOSSES
-from fasthoag.outer import METHODS, TRIALS
-from fasthoag.outer.classic import SCHEDULES
 from fasthoag.outer.trials import DRAWING, check_trials
 
-DEFAULTS = fasthoag.hoag.__kwdefaults__
-IN_SAMPLE = {
-    "loo": fasthoag.ApproximateLOO,
-    "gcv": fasthoag.GCV,
-    "aic": fasthoag.AIC,
-    "bic": fasthoag.BIC,
-    "evidence": fasthoag.Evidence,
-}
 SUMS_OF_LOSSES = "cv", "loo", "gcv"  # These criteria have a loss per row.
-
-Criterion = choice("Criterion", ["cv", *IN_SAMPLE])
-Loss, Per = choice("Loss", [*LOSSES, "multinomial"]), choice("Per", PER)
-Method, Schedule = choice("Method", ["auto", *METHODS, *TRIALS]), choice("Schedule", SCHEDULES)
-Kernel = choice("Kernel", KERNELS)
-Device, Format = choice("Device", ["cpu", "gpu"]), choice("Format", ["fasthoag", "liblinear"])
-
-
-@dataclass(frozen=True)
-class TuneOptions:
-    train: argument(
-        Path,
-        "LIBSVM text, plain or as bz2/gz/xz/zst, or a SciPy .npz with labels in .npy; - is stdin.",
-    )
-    valid: option(
-        Path | None,
-        "--valid",
-        help="Rows to judge by; without it, K-fold cross-validation on TRAIN.",
-    ) = None
-    cv: option(
-        int | None,
-        "--cv",
-        min=2,
-        help="Folds, shuffled, and stratified for two classes.  [default: 5]",
-    ) = None
-    criterion: option(
-        Criterion,
-        "--criterion",
-        help="Without --valid: cross-validation, or a criterion that holds no rows out.",
-    ) = "cv"
-    test: option(
-        Path | None,
-        "--test",
-        help="Rows that nothing is fitted or tuned on: the model's loss on them is reported.",
-    ) = None
-    loss: option(Loss, "--loss", help="Of the model and the criterion.") = "logistic"
-    param: option(
-        list[str] | None,
-        "--param",
-        metavar="NAME=VALUE",
-        help="Parameter of the loss, such as delta=2 of huber, or smoothing=0.1 of labels, for "
-        "training only.",
-    ) = None
-    kernel: option(
-        Kernel | None,
-        "--kernel",
-        help="A kernel model, whose width is tuned too, for a few thousand rows; loss squared or "
-        "logistic.",
-    ) = None
-    degree: option(int | None, "--degree", min=1, help="Of --kernel poly.  [default: 3]") = None
-    coef0: option(float | None, "--coef0", min=0, help="Of --kernel poly.  [default: 1]") = None
-    per: option(
-        Per,
-        "--per",
-        help="One strength for all coefficients, or one each; with --kernel one width for each "
-        "feature.",
-    ) = "all"
-    groups: option(
-        Path | None,
-        "--groups",
-        help="A strength for each group: a label for every feature, one a line.",
-    ) = None
-    method: option(
-        Method,
-        "--method",
-        help="newton: exact steps; lbfgs: many strengths; hoag: the method of the 2016 paper; "
-        "grid, random, bayes: the best of --n-trials points.",
-    ) = DEFAULTS["method"]
-    n_trials: option(
-        int | None,
-        "--n-trials",
-        min=1,
-        help="Points that grid, random and bayes try within --bounds.  [default: 20]",
-    ) = DEFAULTS["n_trials"]
-    schedule: option(Schedule | None, "--schedule", help="Tolerances of method hoag.") = None
-    out: option(
-        Path | None,
-        "--out",
-        help="Write the model here; after Ctrl-C or SIGTERM the best so far.",
-    ) = None
-    file_format: option(
-        Format, "--format", help="Of --out; LIBLINEAR's own predict reads the second."
-    ) = "fasthoag"
-    html: option(
-        Path | None,
-        "--report",
-        help="Write an HTML page here; - is stdout, in place of the tables.",
-    ) = None
-    dry_run: option(
-        bool,
-        "--dry-run",
-        help="Read the rows, say what the search will take in memory and time, and stop.",
-    ) = False
-    force: Force = False
-    is_json: Json = False
-    threads: Threads = None
-    max_memory: Memory = None
-    tol: option(
-        float | None,
-        "--tol",
-        help="On the slope of the criterion, relative to its value.  [default: a hundredth of its "
-        "standard error is left to gain]",
-    ) = DEFAULTS["tol"]
-    max_iter: option(
-        int | None,
-        "--max-iter",
-        min=1,
-        help="Outer steps at most.  [default: 50; 500 for lbfgs]",
-    ) = DEFAULTS["max_iter"]
-    max_seconds: option(
-        float | None,
-        "--max-seconds",
-        min=1e-6,
-        help="For the search; then the best point so far is taken, with exit code 3.",
-    ) = DEFAULTS["max_seconds"]
-    theta0: option(
-        float | None, "--theta0", help="Start, θ = ln λ; found by a loose sweep by default."
-    ) = None
-    bounds: option(
-        str | None,
-        "--bounds",
-        metavar="LOW,HIGH",
-        help="Of θ; from the scale of the data by default.",
-    ) = None
-    seed: option(
-        int | None,
-        "--seed",
-        min=0,
-        help="Of the shuffling before folds are cut, and of methods random and bayes.  "
-        "[default: 0]",
-    ) = None
-    no_intercept: option(bool, "--no-intercept", help="Fit no intercept.") = False
-    zero_based: option(
-        bool | None,
-        COUNTED_FROM,
-        help="From where text counts features; by default from 0 if any of the files has a 0, else "
-        "from 1.",
-    ) = None
-    labels: Labels = None
-    valid_labels: option(Path | None, "--valid-labels", help="The same for --valid.") = None
-    test_labels: option(Path | None, "--test-labels", help="The same for --test.") = None
-    float32: option(
-        bool,
-        "--float32",
-        help="Store the values in half the memory; sums stay in double precision.",
-    ) = False
-    low_memory: option(
-        bool, "--low-memory", help="Make no second copy of the data, at some cost in speed."
-    ) = False
-    deterministic: option(
-        bool, "--deterministic", help="The same bits for every number of threads; slower."
-    ) = False
-    device: option(
-        Device, "--device", help="gpu: one NVIDIA GPU through CuPy; see fasthoag info."
-    ) = "cpu"
-    debug: Debug = False
 
 
 class Data(NamedTuple):
-    """The rows of every file as a pair (X, y), or None where the file is not given; the labels of a
-    classifier; and whether text counts features from 0, "auto" without text."""
+    """The rows of every file as a pair (X, y), or None where the file is not given; their offsets,
+    by the role of the file; the labels of a classifier; and whether text counts features from 0,
+    "auto" without text."""
 
     train: Any
     valid: Any
     test: Any
+    offsets: dict
     classes: np.ndarray
     zero_based: Any
 
@@ -257,7 +79,7 @@ def tune(asked: TuneOptions):
         result,
         len(y) if asked.criterion in SUMS_OF_LOSSES else None,
         all_settings(asked, data),
-        None if data.test is None else judge_rows(problem, fitted, *data.test),
+        judged(problem, fitted, data),
         None if asked.kernel is None else problem.read(result.theta),
     )
     deliver(asked, (problem, result, fitted, data.classes, data.zero_based), found)
@@ -274,8 +96,10 @@ def checked(asked):
     check_together(asked)
     given = {"theta0": asked.theta0, "schedule": asked.schedule, "max_iter": asked.max_iter}
     check_trials(asked.method, asked.n_trials, seed_of_trials(asked), given)
+    inputs = [asked.groups, *(one.path for one in beside(asked).values())]
     for path in (asked.out, asked.html):
-        check_target(path, asked.force, [*files_of(asked).values(), (asked.groups, None)])
+        pairs = [(one, None) for one in inputs]
+        check_target(path, asked.force, [*files_of(asked).values(), *pairs])
     if asked.file_format == "liblinear":
         liblinear.solver_of(asked.loss)
     if asked.kernel is not None:
@@ -302,6 +126,8 @@ def check_together(asked):
             "--seed."
         )
     check_kernel(asked)
+    roles, files = beside(asked), files_of(asked)
+    check_beside(asked, [(files[role][0], one) for role, one in roles.items()])
     if asked.dry_run and asked.device == "gpu":
         raise typer.BadParameter("--dry-run counts the memory of this machine; it excludes gpu.")
     if asked.test is None and asked.test_labels is not None:
@@ -330,6 +156,15 @@ def files_of(asked):
     }
 
 
+def beside(asked):
+    """Where the offsets of the rows come from, by the role of their file."""
+    return {
+        "train": Beside("", asked.offset, asked.exposure),
+        "valid": Beside("valid-", asked.valid_offset, asked.valid_exposure),
+        "test": Beside("test-", asked.test_offset, asked.test_exposure),
+    }
+
+
 # ---- the problem ----
 
 
@@ -352,7 +187,10 @@ def read_data(asked):
     if asked.out is not None:
         check_space(asked.out, bytes_of_model(asked, rows[0][0], classes))
     of_role = {"valid": None, "test": None} | dict(zip(files, rows, strict=True))
-    return Data(**of_role, classes=classes, zero_based=is_zero_based)
+    offsets = dict.fromkeys(of_role)
+    for role, (X, _) in zip(files, rows, strict=True):
+        offsets[role] = read_beside(beside(asked)[role], files[role][0], X.shape[0])
+    return Data(**of_role, offsets=offsets, classes=classes, zero_based=is_zero_based)
 
 
 def storage_settings(asked):
@@ -380,6 +218,7 @@ def make_problem(asked, data):
         *data.train,
         loss=parse_parameters(asked.loss, asked.param),
         penalty=penalty,
+        offset=data.offsets["train"],
         fit_intercept=not asked.no_intercept,
         **storage_settings(asked),
     )
@@ -403,7 +242,7 @@ def make_penalty(asked, n_classes):
 
 def make_criterion(asked, data):
     if data.valid is not None:
-        return fasthoag.HeldOut(*data.valid)
+        return fasthoag.HeldOut(*data.valid, offset=data.offsets["valid"])
     if asked.criterion == "cv":
         return make_folds(asked.cv, asked.loss, asked.seed)
     return IN_SAMPLE[asked.criterion]()
@@ -424,6 +263,14 @@ def search_settings(asked):
 
 
 # ---- what comes of it ----
+
+
+def judged(problem, fitted, data):
+    """What the model is worth on the rows of ``--test``, or None."""
+    if data.test is None:
+        return None
+    X, y = data.test
+    return judge_rows(problem, fitted, X, y, data.offsets["test"])
 
 
 def show_cost(asked, problem, criterion):
@@ -458,6 +305,8 @@ def all_settings(asked, data):
             "coef0": asked.coef0 if asked.kernel == "poly" else None,
             "per": asked.per,
             "groups": asked.groups and str(asked.groups),
+            "offset": asked.offset and str(asked.offset),
+            "exposure": asked.exposure and str(asked.exposure),
             "threads": asked.threads,
             "max_seconds": asked.max_seconds,
             "zero_based": None if data.zero_based == "auto" else data.zero_based,

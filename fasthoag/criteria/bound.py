@@ -62,7 +62,7 @@ class BoundCriterion:
     def predictions(self, W: Block) -> list[Array]:
         """Of its rows, (n_rows, n_classes) of every fold, in this memory."""
         rows = self.rows
-        return self.inner.units.split(rows.to_host(rows.design.matvec(W)))
+        return self.inner.units.split(rows.to_host(rows.predictions(W)))
 
     @property
     def n_passes(self) -> float:

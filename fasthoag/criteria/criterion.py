@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from fasthoag.null import less_offset
+
 if TYPE_CHECKING:
     from fasthoag.criteria.bound import BoundCriterion
     from fasthoag.criteria.held_out import HeldOut
@@ -37,8 +39,8 @@ class Requirement(NamedTuple):
 
 def has_noise(problem):
     """Whether targets of least squares differ, so that there is a noise to estimate."""
-    weight = problem.sample_weight
-    y = problem.y if weight is None else problem.y[weight > 0]
+    weight, y = problem.sample_weight, less_offset(problem.loss, problem.y, problem.offset)
+    y = y if weight is None else y[weight > 0]
     return problem.loss.name != "squared" or np.ptp(y) > 0
 
 
@@ -86,8 +88,8 @@ def too_few_rows(name, problem):
 
 def no_noise(name, problem):
     return (
-        f"{name} of least squares estimates the noise of y; all targets are {problem.y[0]:g}. Use "
-        "KFold"
+        f"{name} of least squares estimates the noise of y; all targets are {problem.y[0]:g}"
+        f"{'' if problem.offset is None else ' beside their offset'}. Use KFold"
     )
 
 

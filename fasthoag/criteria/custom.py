@@ -9,7 +9,7 @@ import numpy as np
 
 from fasthoag.arithmetic import arithmetic_of_user
 from fasthoag.criteria.bound import BoundCriterion
-from fasthoag.criteria.held_out import design_of, n_rows_of_other
+from fasthoag.criteria.held_out import design_of, n_rows_of_other, offset_of_other
 from fasthoag.design.rows import TRAIN
 from fasthoag.free import settled
 from fasthoag.kinds import numbers_of
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class CustomCriterion:
-    """``g(w) = φ(X_val w + b)`` with φ of the user: a smooth AUC, an expected cost, a fairness gap.
-    (A sum over rows of a loss of one's own is ``HeldOut(..., loss=custom_loss(...))``, which is
-    faster and knows folds.)
+    """``g(w) = φ(X_val w + b + offset)`` with φ of the user: a smooth AUC, an expected cost, a
+    fairness gap. (A sum over rows of a loss of one's own is ``HeldOut(...,
+    loss=custom_loss(...))``, which is faster and knows folds.)
 
     Parameters
     ----------
@@ -33,6 +33,8 @@ class CustomCriterion:
         φ and its gradient at predictions z, shape (n_val,); with the multinomial loss (n_val,
         n_classes). It must be twice differentiable; its curvature is taken from differences of the
         gradient.
+    offset : array, shape (n_val,), optional
+        Of these rows, where the problem has an offset.
 
     Raises
     ------
@@ -60,6 +62,7 @@ class CustomCriterion:
 
     X_val: Matrix
     value_and_grad: Callable[[Array], tuple[float, ArrayLike]]
+    offset: ArrayLike | None = None
     gives = ("gradient", "hessian")
     needs = ()
 
@@ -70,7 +73,8 @@ class CustomCriterion:
         if not callable(self.value_and_grad):
             raise TypeError(f"value_and_grad must be callable; got {self.value_and_grad!r}")
         n_rows = n_rows_of_other(self.X_val, problem)
-        rows = design_of(self.X_val, problem).place(np.zeros(n_rows))
+        offset = offset_of_other(self, n_rows, problem)
+        rows = design_of(self.X_val, problem).place(np.zeros(n_rows), offset=offset)
         inner = settled(problem.inner(), rows.design)
         bound = BoundCustom(inner, rows, TRAIN, problem.loss, self.value_and_grad)
         check_gradient(bound.phi, bound.null_z, bound.spread)
@@ -127,7 +131,7 @@ class BoundCustom(BoundCriterion):
     @property
     def null_z(self):
         """Predictions of the null model on the rows of φ."""
-        return np.zeros((len(self.rows.y), self.inner.units.n_classes)) + self.null_b
+        return self.rows.to_host(self.rows.at_constant(self.null_b))
 
     @computed_once
     def null_value(self):
@@ -136,7 +140,7 @@ class BoundCustom(BoundCriterion):
     @computed_once
     def spread(self):
         """How far predictions are apart, about."""
-        loss, y = self.inner.loss, self.inner.rows.y
+        loss, y = self.inner.loss, self.inner.unexplained
         has_units = not (loss.is_classification or loss.has_log_link)
         return (float(y.std()) if has_units else 0.0) or 1.0
 
@@ -171,20 +175,17 @@ class BoundCustom(BoundCriterion):
         return Phi(float(np.reshape(value, ())), grad)
 
     def value_and_grad(self, W: Block, Z: Handle) -> tuple[Array, Block, Handle]:
-        z = self._predict(W)
+        z = self.rows.to_host(self.rows.predictions(W))
         found, rows = self.phi(z), self.rows
         grad = rows.design.rmatvec(rows.from_host(found.grad))
         return np.array([found.value]), grad, z
 
     def values(self, W: Block, Z: Handle) -> Array:
-        return np.array([self.phi(z).value for z in self.inner.units.split(self._predict(W))])
-
-    def _predict(self, W):
-        """Predictions on the rows of φ, which is NumPy's."""
-        return self.rows.to_host(self.rows.design.matvec(W))
+        return np.array([self.phi(z).value for z in self.predictions(W)])
 
     def lagrangian_hessian(self, Q: Block, U: Block, Z: Handle, Z_criterion: Handle) -> Array:
-        z, columns = Z_criterion, self.inner.units.split(self._predict(U))
+        along = self.rows.to_host(self.rows.design.matvec(U))
+        z, columns = Z_criterion, self.inner.units.split(along)
         size = step_of(z, self.spread)
         bent = []
         for u in columns:  # φ'' u by central differences

@@ -14,7 +14,7 @@ from fasthoag.design.rows import TRAIN, CanPlace, is_on_device, to_host
 from fasthoag.free import settled
 from fasthoag.losses import Loss, find_loss, without_smoothing
 from fasthoag.types import ArrayLike, Matrix
-from fasthoag.vectors import check_vector, check_weight
+from fasthoag.vectors import check_offset, check_vector, check_weight
 
 if TYPE_CHECKING:
     from fasthoag.problem import Problem
@@ -22,15 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """The loss on other rows: ``g(w) = Σ_i s_i ℓ(y_i, x_i w + b)`` over ``(X_val, y_val)``, a sum.
+    """The loss on other rows: ``g(w) = Σ_i s_i ℓ(y_i, x_i w + b + offset_i)`` over ``(X_val,
+    y_val)``, a sum.
 
     Parameters
     ----------
     X_val : array, sparse matrix or list of blocks of rows, shape (n_val, n_features)
-    y_val : array, shape (n_val,), or list with one for each block; so may be `sample_weight`
+    y_val : array, shape (n_val,), or list with one for each block
+        So may be `sample_weight` and `offset`.
     sample_weight : array, shape (n_val,), optional
     loss : str or Loss, optional
         Of the criterion; by default that of the problem as it came, without label smoothing.
+    offset : array, shape (n_val,), optional
+        Of these rows, where the problem has an offset.
 
     Examples
     --------
@@ -48,6 +52,7 @@ class HeldOut:
     y_val: ArrayLike
     sample_weight: ArrayLike | None = None
     loss: str | Loss | None = None
+    offset: ArrayLike | None = None
     gives = ("gradient", "hessian")
     needs = ()
 
@@ -55,8 +60,9 @@ class HeldOut:
         """This criterion without a fifth of its rows, and one on these."""
         bound = self.bind(problem)  # one design for both
         design, y = bound.rows.design, bound.rows.y
-        judge, back = split_weight(bound.rows.weight, y, problem.loss)
-        return HeldOut(design, y, judge, self.loss), HeldOut(design, y, back, self.loss)
+        parts = split_weight(bound.rows.weight, y, problem.loss)
+        judge, back = (HeldOut(design, y, one, self.loss, bound.rows.offset) for one in parts)
+        return judge, back
 
     def bind(self, problem: "Problem") -> BoundCriterion:
         n_rows = n_rows_of_other(self.X_val, problem)
@@ -71,9 +77,10 @@ class HeldOut:
         weight = check_weight(weight, n_rows, "X_val")
         if weight is not None:
             check_numbers(weight, "sample_weight", trains=False)
+        offset = offset_of_other(self, n_rows, problem)
         design = design_of(self.X_val, problem)
         inner = settled(problem.inner(), design)
-        return BoundCriterion(inner, design.place(y, weight), TRAIN, loss)
+        return BoundCriterion(inner, design.place(y, weight, None, offset), TRAIN, loss)
 
 
 def n_rows_of_other(X_val, problem):
@@ -85,6 +92,23 @@ def n_rows_of_other(X_val, problem):
             f"{shape_of(X_val, 'X_val')}"
         )
     return n_rows
+
+
+def offset_of_other(criterion, n_rows, problem):
+    """The offset of the rows of a criterion, which has one where the problem has one."""
+    name, offset = type(criterion).__name__, criterion.offset
+    if problem.offset is not None and offset is None:
+        raise ValueError(
+            f"the problem has an offset, and its {name} has none: pass {name}(..., offset=) with a "
+            f"number for each of the {n_rows} rows of X_val (0 for a row without)"
+        )
+    if problem.offset is None and offset is not None:
+        raise ValueError(
+            f"{name} has an offset, and the problem has none: pass Problem(..., offset=) too, or "
+            "leave both out"
+        )
+    offset = joined(offset, criterion.X_val, "offset", "X_val")
+    return check_offset(offset, n_rows, problem.loss, "X_val")
 
 
 def design_of(X_val, problem):

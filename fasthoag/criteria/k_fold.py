@@ -96,7 +96,8 @@ class KFold:
             tuple(every[part][keeps[every[part]]] for part in split)
             for split in self.splits(problem)
         ]
-        return replace(self, cv=splits), HeldOut(problem.design, problem.y, back, self.loss)
+        rows = problem.design, problem.y, back, self.loss, problem.offset
+        return replace(self, cv=splits), HeldOut(*rows)
 
     def bind(self, problem: "Problem") -> BoundCriterion:
         loss = criterion_loss(self.loss, problem)

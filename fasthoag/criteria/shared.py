@@ -96,19 +96,21 @@ def share_of_copies(ids: Any) -> float:
 
 
 def numbers_of_rows(every: list[Any]) -> Any:
-    """Numbers of the rows of all of these together: the same for rows with the same features and
-    target, (n_rows,)."""
+    """Numbers of the rows of all of these together: the same for rows with the same features,
+    target and offset, (n_rows,)."""
     first, *_ = every
     design = first.design
     rng = np.random.default_rng(20160101)
     U = design.xp.asarray(rng.normal(size=(design.n_coef, 2)))
     products = [rows.to_host(rows.design.matvec(U)) for rows in every]
     z, y = np.concatenate(products), np.concatenate([rows.y for rows in every])
+    exact = [y] if first.offset is None else [y, np.concatenate([rows.offset for rows in every])]
     ids = runs(z[:, 0])
     some = np.flatnonzero(np.bincount(ids)[ids] > 1)  # of most rows one product is enough
     if len(some):
         apart, n = ids[some], len(ids)
-        for other in (runs(z[some, 1]), np.unique(y[some], return_inverse=True)[1]):
+        numbers = (np.unique(one[some], axis=0, return_inverse=True)[1].ravel() for one in exact)
+        for other in (runs(z[some, 1]), *numbers):
             apart = np.unique(apart * n + other, return_inverse=True)[1]
         ids[some] = n + apart
     return ids

@@ -9,7 +9,7 @@ from fasthoag.design import HELD_OUT, MAX_HOT, TRAIN, UNWEIGHTED
 from fasthoag.design.blocks import nonzeros
 from fasthoag.design.coefficients import Identity
 from fasthoag.design.matrix import check_matrix
-from fasthoag.design.rows import LossGrad, RowBlock, place, to_host
+from fasthoag.design.rows import LossGrad, RowBlock, beside, place, to_host
 from fasthoag.inner.cg import cg_columns
 from fasthoag.inner.newton import newton_columns
 from fasthoag.losses import find_loss
@@ -94,9 +94,8 @@ class ReferenceDesign:
         return rows.terms(loss.native, order, UNWEIGHTED, Z, 1)
 
     def loss_grad(self, rows, loss, W, part, has_grad):
-        Z = self.matvec(W)
-        if rows[1] is not None:
-            Z = Z + self.xp.asarray(rows[1][:, None])
+        offset = None if rows[1] is None else self.xp.asarray(rows[1])
+        Z = beside(self.xp, self.matvec(W), offset)
         G = self._XT @ self.terms(rows, loss, 1, part, Z) if has_grad else None
         other = TRAIN + HELD_OUT - part
         return LossGrad(*(self.sums(rows, loss, one, Z) for one in (part, other)), G, Z)

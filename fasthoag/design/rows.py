@@ -10,6 +10,10 @@ length n_rows, put where X is, once. Two spaces meet here:
   `Design` read: nobody else does arithmetic on them, so that their blocks may live anywhere. What
   others want of them is a function handed to `Rows.map` or `Rows.reduce`.
 
+Invariant: predictions, what is called Z, have the offset of their rows in them, whoever makes them
+(`Rows.loss_grad`, `Rows.predictions`, `Rows.at_constant`). Products with X (`Design.matvec`) have
+not: a direction has no offset.
+
 With the multinomial loss of K classes every column becomes a unit of K columns side by side, and
 unit u is of fold u modulo n_folds: see `fasthoag.units`.
 
@@ -178,11 +182,13 @@ class Rows(Protocol):
     @property
     def design(self) -> Any: ...  # a Design
     @property
-    def y(self) -> Any: ...  # as placed, on the host; so are weight and mask
+    def y(self) -> Any: ...  # as placed, on the host; so are weight, mask and offset
     @property
     def weight(self) -> Any: ...
     @property
     def mask(self) -> Any: ...
+    @property
+    def offset(self) -> Any: ...
     @property
     def n_folds(self) -> int: ...
 
@@ -190,6 +196,8 @@ class Rows(Protocol):
     def loss_grad(
         self, loss: str | Loss, W: Block, part: int = TRAIN, has_grad: bool = True
     ) -> LossGrad: ...
+    # X W + offset, one pass
+    def predictions(self, W: Block) -> Handle: ...
 
     # reading no X:
     # s * derivative of this order
@@ -223,6 +231,16 @@ class Rows(Protocol):
     def sample(self, index: Any) -> "Rows": ...  # some rows, see `Design`
 
 
+def beside(xp, Z, offset):
+    """Predictions Z (n, m) with the offset (n,) or (n, n_classes) of their rows, or None."""
+    if offset is None:
+        return Z
+    if offset.ndim == 1:
+        return Z + offset[:, None]
+    units = xp.reshape(Z, (Z.shape[0], -1, offset.shape[1]))
+    return xp.reshape(units + offset[:, None, :], Z.shape)
+
+
 def dense_by_products(design):
     """X of a design as one array on the host, by products with a unit matrix."""
     n, p, asarray = design.shape[0], design.n_coef, design.xp.asarray
@@ -233,7 +251,7 @@ def dense_by_products(design):
 
 class RowArrays(NamedTuple):
     """Everything that rows carry: y (n_rows,), weight (n_rows,), mask (n_rows, n_folds) and offset
-    (n_rows,), None for what they do not."""
+    (n_rows,) or (n_rows, n_classes), None for what they do not."""
 
     y: Any
     weight: Any = None
@@ -260,6 +278,7 @@ class PlacedRows:
     y = property(lambda self: self.host.y)
     weight = property(lambda self: self.host.weight)
     mask = property(lambda self: self.host.mask)
+    offset = property(lambda self: self.host.offset)
 
     @property
     def n_folds(self):
@@ -286,6 +305,9 @@ class PlacedRows:
     def loss_grad(self, loss, W, part=TRAIN, has_grad=True):
         return self.design.loss_grad(self.data, loss, W, part, has_grad)
 
+    def predictions(self, W):
+        return beside(self.design.xp, self.design.matvec(W), self.there.offset)
+
     def terms(self, loss, order, part, Z):
         return self.design.terms(self.data, loss, order, part, Z)
 
@@ -302,9 +324,9 @@ class PlacedRows:
         return self.design.sums(self.data, loss, part, Z)
 
     def at_constant(self, b):
-        xp, offset = self.design.xp, self.there.offset
-        zero = xp.zeros((len(self.y), 1)) if offset is None else offset[:, None]
-        return zero + xp.asarray(np.asarray(b, np.float64)[None, :])
+        xp = self.design.xp
+        Z = xp.zeros((len(self.y), 1)) + xp.asarray(np.asarray(b, np.float64)[None, :])
+        return beside(xp, Z, self.there.offset)
 
     def blend(self, Z, t, Z1):
         xp = self.design.xp

@@ -323,6 +323,7 @@ class ShardedRows:
     y = property(lambda self: self.host.y)
     weight = property(lambda self: self.host.weight)
     mask = property(lambda self: self.host.mask)
+    offset = property(lambda self: self.host.offset)
 
     @property
     def n_folds(self):
@@ -341,6 +342,10 @@ class ShardedRows:
         value, other, grad = zip(*found, strict=True)
         grad = added_blocks(grad, self.design.n_threads) if has_grad else None
         return LossGrad(added(value), added(other), grad, Z)
+
+    def predictions(self, W):
+        self.design.n_passes += 1
+        return self._keep(PlacedRows.predictions, contiguous(W))
 
     def terms(self, loss, order, part, Z):
         return self._keep(PlacedRows.terms, loss, order, part, self.design.parts(Z))

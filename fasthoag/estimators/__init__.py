@@ -17,7 +17,7 @@ _MODULES = {
     "PoissonRegressorCV": "log_link",
     "QuantileRegressorCV": "quantile",
     "RidgeCV": "regression",
-    "RidgeClassifierCV": "classification",
+    "RidgeClassifierCV": "ridge_classifier",
     "TweedieRegressorCV": "log_link",
 }
 ESTIMATORS = tuple(_MODULES)
@@ -42,11 +42,7 @@ __all__ = [
 
 
 if TYPE_CHECKING:
-    from fasthoag.estimators.classification import (
-        LinearSVCCV,
-        LogisticRegressionCV,
-        RidgeClassifierCV,
-    )
+    from fasthoag.estimators.classification import LinearSVCCV, LogisticRegressionCV
     from fasthoag.estimators.kernel import KernelLogisticRegressionCV, KernelRidgeCV
     from fasthoag.estimators.log_link import (
         GammaRegressorCV,
@@ -55,6 +51,7 @@ if TYPE_CHECKING:
     )
     from fasthoag.estimators.quantile import QuantileRegressorCV
     from fasthoag.estimators.regression import HuberRegressorCV, LinearSVRCV, RidgeCV
+    from fasthoag.estimators.ridge_classifier import RidgeClassifierCV
     from fasthoag.estimators.tuned_cv import TunedCV
 else:
 

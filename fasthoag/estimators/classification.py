@@ -9,29 +9,24 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
 
 from fasthoag.criteria.folds import check_fold_classes, mask_of_folds, split_weight
 from fasthoag.design import HELD_OUT, TRAIN, is_on_device, to_host
 from fasthoag.estimators.estimator import Estimator
 from fasthoag.estimators.given import default_points
-from fasthoag.estimators.least_squares import BEST_SCORE, CV_OF_RIDGE, LeastSquares
 from fasthoag.estimators.legacy import attributes_of_scikit_learn, mean_of_best
 from fasthoag.estimators.parameters import Strengths, find_loss_among, with_parameters
 from fasthoag.estimators.placement import beside
-from fasthoag.estimators.scikit_learn import (
-    OfLogisticRegression,
-    OfRidge,
-    OfSupportVectorClassifier,
-)
+from fasthoag.estimators.scikit_learn import OfLogisticRegression, OfSupportVectorClassifier
 from fasthoag.estimators.tuned import Tuned, TunedEstimator
 from fasthoag.kinds import named, numbers_of
-from fasthoag.losses import LABELS, MULTINOMIAL, find_loss, likeliest, log_probabilities
+from fasthoag.losses import MULTINOMIAL, find_loss, likeliest, log_probabilities
 from fasthoag.options import check_flag
 from fasthoag.outer.start import default_box
-from fasthoag.scoring import chooses, find_scorers, for_labels, takes_weights
+from fasthoag.scoring import chooses, find_scorers, for_labels, predicted, takes_weights
 from fasthoag.types import ArrayLike, Matrix
+from fasthoag.vectors import check_offset
 
 CLASS_WEIGHT = """\
 class_weight : dict, "balanced" or None
@@ -155,7 +150,11 @@ class Classifier(ClassifierMixin, Estimator):
 
     def predict(self, X: Matrix) -> Any:
         """Labels, (n_rows,)."""
-        numbers = likeliest(to_host(self.decision_function(X)))
+        return self._labels(X, self.decision_function(X))
+
+    def _labels(self, X, z):
+        """The labels that predictions z stand for, beside X."""
+        numbers = likeliest(to_host(z))
         labels = self.classes_[numbers]
         return beside(X, labels) if labels.dtype.kind in "biuf" else labels
 
@@ -167,6 +166,7 @@ class TunedClassifier(Classifier, TunedEstimator):
 
     _strength = "C_"
     _is_joint = False
+    score = TunedEstimator.score
 
     @property
     def loss_name(self) -> str:
@@ -174,12 +174,19 @@ class TunedClassifier(Classifier, TunedEstimator):
         is_joint = self._is_joint and len(self.classes_) > 2
         return MULTINOMIAL.name if is_joint else self._make_loss().name
 
-    def _fit(self, X, y, sample_weight, validation, stop_on):
+    def _fit(self, X, y, sample_weight, validation, stop_on, offset=None):
         index = self._set_classes(y)
         K = len(self.classes_)
         is_joint = self._is_joint and K > 2
+        if offset is not None and K > 2 and not is_joint:
+            raise ValueError(
+                f"offset= of {type(self).__name__} is for two classes, and y has {K}, each against "
+                "the rest. Leave it out, or use LogisticRegressionCV"
+            )
         loss = find_loss("multinomial", n_classes=K) if is_joint else self._make_loss()
-        others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
+        offset = check_offset(offset, len(index), loss)
+        self.has_offset_ = offset is not None
+        others = self._held_out(validation, "validation"), self._held_out(stop_on, "stop_on")
         weight, others = self._weigh(index, sample_weight, others)
         judged_weight = self._weight(sample_weight, index)  # Scorers know no weights of classes.
 
@@ -190,7 +197,8 @@ class TunedClassifier(Classifier, TunedEstimator):
             codings = [lambda index: index.astype(np.float64)]
         else:
             codings = [against_rest(c) for c in ([1] if K == 2 else range(K))]
-        coef, intercept = self._tune(X, index, loss, weight, others, codings, judged_weight)
+        given = loss, weight, others, codings, judged_weight, offset
+        coef, intercept = self._tune(X, index, *given)
         if is_joint:  # Only differences between classes count.
             intercept = intercept - intercept.mean()
         self.coef_ = beside(X, np.ascontiguousarray(coef.T))
@@ -206,19 +214,23 @@ class TunedClassifier(Classifier, TunedEstimator):
     def _scoring(self):
         return None if self.scoring is None else for_labels(self.scoring, self.classes_)
 
-    def decision_function(self, X: Matrix) -> Any:
+    def decision_function(self, X: Matrix, *, offset: ArrayLike | None = None) -> Any:
         """``X w + b``: (n_rows,) for two classes, positive for the second, else (n_rows,
-        n_classes)."""
-        z = self._linear(X)
+        n_classes); beside the `offset` of these rows where `fit` had one."""
+        z = self._linear(X, offset)
         return z[:, 0] if z.shape[1:] == (1,) else z
+
+    def predict(self, X: Matrix, *, offset: ArrayLike | None = None) -> Any:
+        """Labels, (n_rows,); beside the `offset` of these rows where `fit` had one."""
+        return self._labels(X, self.decision_function(X, offset=offset))
 
 
 def _weighted(rows, by_class):
-    """These rows, (X, numbers of their classes) or None, with the weights of their classes."""
+    """These rows, a `HeldOut` of numbers of classes or None, with the weights of their classes."""
     if rows is None:
         return None
-    X, index = rows
-    return X, index, by_class[index]
+    own, of_classes = rows.sample_weight, by_class[rows.y_val]
+    return replace(rows, sample_weight=of_classes if own is None else own * of_classes)
 
 
 @with_parameters()
@@ -231,10 +243,12 @@ class LogLossClassifier(Classifier):
 
     def predict_proba(self, X: Matrix) -> Any:
         """Probabilities of ``classes_``, (n_rows, n_classes)."""
-        z = to_host(self.decision_function(X))
-        return beside(
-            X, find_loss("logistic").inverse_link(z)
-        )  # The multinomial loss has the same.
+        return beside(X, probabilities(to_host(self.decision_function(X))))
+
+
+def probabilities(z):
+    """Those of all classes, of two from one column."""
+    return find_loss("logistic").inverse_link(z)  # The multinomial loss has the same.
 
 
 @with_parameters(
@@ -291,18 +305,40 @@ class LogisticRegressionCV(LogLossClassifier, TunedClassifier, OfLogisticRegress
                 'penalty_per="all"'
             )
 
-    def score(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    def score(
+        self,
+        X: Matrix,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        offset: ArrayLike | None = None,
+    ) -> float:
         """The accuracy of `predict` for these rows; where ``scoring`` is one scorer, its score."""
         if not chooses(self.scoring):
-            return super().score(X, y, sample_weight)
+            return super().score(X, y, sample_weight, offset=offset)
         (scorer,) = find_scorers(self.scoring).values()
         rows: Any = X  # Scorers know no arrays of a device.
         rows, labels = rows.get() if is_on_device(rows) else rows, to_host(y)
+        model: Any = self
+        if offset is not None:  # Scorers ask for predictions of rows alone.
+            z = to_host(self.decision_function(X, offset=offset))
+            K = len(self.classes_)
+            loss = find_loss("multinomial", n_classes=K) if K > 2 else self._make_loss()
+            model = predicted(z, loss, self.classes_)
         if sample_weight is None:
-            return float(scorer(self, rows, labels))
+            return float(scorer(model, rows, labels))
         if not takes_weights(scorer):
             raise ValueError(f"scoring={self.scoring!r} takes no sample_weight; leave it out")
-        return float(scorer(self, rows, labels, sample_weight=to_host(sample_weight)))
+        return float(scorer(model, rows, labels, sample_weight=to_host(sample_weight)))
+
+    def predict_log_proba(self, X: Matrix, *, offset: ArrayLike | None = None) -> Any:
+        """Logarithms of `predict_proba`, without cancellation."""
+        return beside(X, log_probabilities(to_host(self.decision_function(X, offset=offset))))
+
+    def predict_proba(self, X: Matrix, *, offset: ArrayLike | None = None) -> Any:
+        """Probabilities of ``classes_``, (n_rows, n_classes); beside the `offset` of these rows
+        where `fit` had one."""
+        return beside(X, probabilities(to_host(self.decision_function(X, offset=offset))))
 
     def _make_loss(self):
         return find_loss("logistic")
@@ -397,98 +433,3 @@ class LinearSVCCV(TunedClassifier, OfSupportVectorClassifier):
             instead=". The hinge itself has a corner, which a search by gradient needs smooth: "
             "write loss='smoothed_hinge', which is above it by at most 0.35",
         )
-
-
-@with_parameters(
-    own=CLASS_WEIGHT,
-    cv=CV_OF_RIDGE,
-    best_score=BEST_SCORE,
-    shapes="with more than 2 classes an array, shape (n_classes,); with a last axis of the "
-    "features",
-    folds="(n_folds,), with more than 2 classes (n_classes, n_folds)",
-)
-class RidgeClassifierCV(LeastSquares, TunedClassifier, OfRidge):
-    """Least squares on labels -1 and +1 whose ℓ2 strength is tuned by hypergradient on the held-out
-    squared error.
-
-    Minimises ``Σ_i s_i (y_i - x_i w - b)² + alpha ||w||²``, as scikit-learn's RidgeClassifier does,
-    and chooses alpha, a continuous value. Rows are of the class on whose side of 0 ``x w + b`` is,
-    or where it is largest. With more than two classes each against the rest has an alpha of its own
-    (scikit-learn's has one for all). As there ``coef_`` of two classes is (n_features,).
-
-    y may also be a matrix of labels, (n_rows, n_labels), of two values such as 0 and 1, of which a
-    row may have several: each label has a model and an alpha of its own, and so has ``predict`` a
-    column for each.
-
-    {parameters}
-        With more than 2 classes a list of them, and n_iter_ the largest.
-    classes_ : array, shape (n_classes,)
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_breast_cancer
-    >>> import fasthoag
-    >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> model = fasthoag.RidgeClassifierCV().fit(X, y)
-    >>> model.score(X, y) > 0.95
-    True
-    """
-
-    _strength, _has_columns = "alpha_", True
-
-    def _fit(self, X, y, sample_weight, validation, stop_on):
-        self.__dict__.pop("labels_", None)  # those of an earlier fit
-        if y.ndim == 2:
-            with named("y"):
-                is_matrix = type_of_target(y) == "multilabel-indicator"
-                if is_matrix:
-                    self._fit_labels(X, y, sample_weight, validation, stop_on)
-                    return
-                y = column_or_1d(y, warn=True)
-        super()._fit(X, y, sample_weight, validation, stop_on)
-        if len(self.classes_) == 2:
-            self.coef_ = self.coef_[0]
-
-    def _fit_labels(self, X, y, sample_weight, *others):
-        """A model for each column of y."""
-        if self.class_weight is not None:
-            raise ValueError(
-                "class_weight= is for one label a row, and y is a matrix of labels; use "
-                "sample_weight="
-            )
-        given = [name for name, rows in zip(("validation", "stop_on"), others, strict=True) if rows]
-        if given:
-            raise ValueError(f"{given[0]}= is for one label a row, and y is a matrix; use cv=")
-        self.classes_, values = np.arange(y.shape[1]), np.unique(y)
-        self.labels_ = values if len(values) == 2 else np.array([0, 1])
-        Y = np.where(y == self.labels_[1], 1.0, -1.0)
-        weight = self._weight(sample_weight, y)
-        kind = {"is_shared": False, "is_classifier": True}
-        models = self._fit_targets(X, Y, weight, (None, None), **kind)
-        self.coef_, self.intercept_ = beside(X, models.coef), beside(X, models.intercept)
-
-    def predict(self, X: Matrix) -> Any:
-        """Labels, (n_rows,), or where y was a matrix of them (n_rows, n_labels)."""
-        if "labels_" not in self.__dict__:
-            return super().predict(X)
-        z = to_host(self.decision_function(X))
-        return beside(X, self.labels_[(z > 0).astype(int)])
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        tags.target_tags.multi_output = True
-        return tags
-
-    def _keep_points(self, points):
-        super()._keep_points(points)
-        found = self.__dict__.get("cv_results_")
-        if found is not None and found.ndim == 2:  # As in scikit-learn one model has its axis too.
-            self.cv_results_ = found[:, None]
-
-    def _make_loss(self):
-        # It is that of labels, so that folds are stratified and scorers are asked about labels.
-        return replace(find_loss("squared"), domain=LABELS, is_classification=True)
-
-    def _default_bounds(self, problem):
-        """Those of `hoag`: this loss has an optimum for classes that can be separated too."""

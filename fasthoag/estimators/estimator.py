@@ -2,6 +2,7 @@
 search."""
 
 import time
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.utils.validation import _check_sample_weight, _check_y, validate_da
 
 from fasthoag.arguments import check_options, check_watch
 from fasthoag.arithmetic import our_arithmetic
+from fasthoag.criteria import HeldOut
 from fasthoag.criteria.folds import check_is_cv
 from fasthoag.design import is_on_device, to_host
 from fasthoag.estimators.kinds import of_numbers
@@ -46,21 +48,21 @@ class Estimator(BaseEstimator):
     flags: ClassVar[tuple[str, ...]] = ("fit_intercept",)
     _has_columns = False  # whether y may be a column for each target
 
-    def _fit_whole(self, X, y, *others):
-        """``_fit(X, y, *others)``. Whatever ends it before its time leaves this estimator as it
-        was."""
+    def _fit_whole(self, X, y, *others, **known):
+        """``_fit(X, y, *others, **known)``. Whatever ends it before its time leaves this estimator
+        as it was."""
         self._check_parameters()
         fitted = object.__new__(type(self))
         fitted.__dict__ = dict(self.__dict__)
         with our_arithmetic():
             fitted._began = time.perf_counter()
             X, y = fitted._training(X, y)
-            fitted._fit(X, y, *others)
+            fitted._fit(X, y, *others, **known)
             del fitted._began
         self.__dict__ = fitted.__dict__  # All attributes at once: none of two fits side by side.
         return self
 
-    def _fit(self, X, y, *others):
+    def _fit(self, X, y, *others, **known):
         """Sets the attributes of the fitted model: regressors and classifiers read their targets in
         their own way."""
         raise NotImplementedError
@@ -68,7 +70,11 @@ class Estimator(BaseEstimator):
     def score(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """How good `predict` is for these rows: the accuracy of a classifier, R² of a regressor, D²
         where targets are not negative; a float."""
-        y, predicted = self._targets(y, "y"), to_host(self.predict(X))
+        return self._score_of(X, y, sample_weight)
+
+    def _score_of(self, X, y, sample_weight, **known):
+        """The score of what `predict` says of these rows; `known` goes to it."""
+        y, predicted = self._targets(y, "y"), to_host(self.predict(X, **known))
         with named("y or sample_weight"), our_arithmetic():
             weight = self._weight(sample_weight, predicted)
             return self._score(y, predicted, sample_weight=weight)
@@ -124,6 +130,19 @@ class Estimator(BaseEstimator):
         if not is_flat or y.shape[:1] != X.shape[:1]:
             raise ValueError(f"y of {name} has shape {y.shape}, and its X has {X.shape[0]} rows")
         return X, y
+
+    def _held_out(self, given, name):
+        """Rows that do not train, a pair (X, y) or a `HeldOut`, as a `HeldOut`, or None."""
+        if not isinstance(given, HeldOut):
+            rows = self._rows(given, name)
+            return None if rows is None else HeldOut(*rows)
+        if given.loss is not None:
+            raise ValueError(
+                f"{name} is a HeldOut with a loss of its own, and {type(self).__name__} judges by "
+                "its own loss; leave loss= out"
+            )
+        X, y = self._rows((given.X_val, given.y_val), name)
+        return replace(given, X_val=X, y_val=y)
 
     def _targets(self, y, name):
         """Targets as an array in this memory: numbers of a regressor, labels of a classifier."""

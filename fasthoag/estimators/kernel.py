@@ -52,7 +52,7 @@ class KernelEstimator(Estimator):
         X: Matrix,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
-        validation: tuple[Matrix, ArrayLike] | None = None,
+        validation: tuple[Matrix, ArrayLike] | HeldOut | None = None,
         groups: ArrayLike | None = None,
     ) -> Self:
         """Tune and fit.
@@ -62,8 +62,9 @@ class KernelEstimator(Estimator):
         X : array or sparse matrix, shape (n_rows, n_features)
         y : array, shape (n_rows,) or, for ridge regression, (n_rows, n_targets)
         sample_weight : array, shape (n_rows,), optional
-        validation : (X, y), optional
-            Tune on these rows instead of by cross-validation.
+        validation : (X, y) or HeldOut, optional
+            Tune on these rows instead of by cross-validation. A `fasthoag.HeldOut` may hold weights
+            of its rows.
         groups : array, shape (n_rows,), optional
             Rows of a group stay together where folds are cut: by ``GroupKFold`` (of classes
             ``StratifiedGroupKFold``) where ``cv`` is a number, else by the splitter.
@@ -194,8 +195,9 @@ class KernelRidgeCV(RegressorMixin, KernelEstimator):
         check_numbers(y, "y")  # Its scale is taken next.
         level = self._level(y, weight)
         if validation is not None:
-            X_val, y_val = self._rows(validation, "validation")
-            criterion = HeldOut(X_val, like_targets(y_val, y) - level)
+            criterion = self._held_out(validation, "validation")
+            y_val = like_targets(criterion.y_val, y) - level
+            criterion = replace(criterion, y_val=y_val)
         elif self.cv is None:
             criterion = self._leave_one_out(groups)
         else:
@@ -273,11 +275,10 @@ class KernelLogisticRegressionCV(LogLossClassifier, KernelEstimator):
         def coded(index):
             return np.where(index == 1, 1.0, -1.0)
 
-        validation = self._rows(validation, "validation")
+        validation = self._held_out(validation, "validation")
         weight, (validation,) = self._weigh(index, sample_weight, [validation])
         if validation is not None:
-            X_val, index_val, *weight_val = validation
-            criterion = HeldOut(X_val, coded(index_val), *weight_val)
+            criterion = replace(validation, y_val=coded(validation.y_val))
         else:
             criterion = KFold(self._checked_splits(self._folds(groups), index, [coded], weight))
         self._search(X, coded(index), weight, criterion)

@@ -61,18 +61,19 @@ class LeastSquares:
 
     # ---- by factors of the rows ----
 
-    def _tune(self, X, y, loss, weight, others, codings, judged_weight):
+    def _tune(self, X, y, loss, weight, others, codings, judged_weight, offset=None):
         """As for other losses, but for few rows or features, which go by factors of the rows."""
         if suits_one_target(self, X, others):
-            Y = np.column_stack([coding(y) for coding in codings])
+            level = 0.0 if offset is None else offset
+            Y = np.column_stack([coding(y) - level for coding in codings])
             fit = factored(self, self._given, X, Y, weight, is_shared=False, is_class=False)
             if fit is not None:
                 offset_map(X)  # It warns of columns that have no digits left.
                 with fit.threads(self._threads):
-                    return self._tune_small(fit)
-        return super()._tune(X, y, loss, weight, others, codings, judged_weight)
+                    return self._tune_small(fit, has_offset=offset is not None)
+        return super()._tune(X, y, loss, weight, others, codings, judged_weight, offset)
 
-    def _tune_small(self, fit):
+    def _tune_small(self, fit, has_offset):
         """Coefficients (n_features, n_models) and intercepts (n_models,), a search for each
         column."""
         rows = fit.decomposition(self.fit_intercept, self.penalty_factor)
@@ -81,7 +82,8 @@ class LeastSquares:
         if points is not None and len(found) == 1:
             points = replace(points, of_rows=points.of_rows[:, 0])
         thetas = tuple(one.theta for one in found)
-        tuned = [Tuned(one.result, float(one.result.lam[0]), None) for one in found]
+        results = (replace(one.result, has_offset=has_offset) for one in found)
+        tuned = [Tuned(one, float(one.lam[0]), None) for one in results]
         self._keep(tuned, Chosen(thetas, None, points))
         models = models_of(fit, rows, np.concatenate(thetas))
         return models.coef.T, models.intercept
@@ -128,7 +130,10 @@ class LeastSquares:
         models = Models(coef, Y.shape[1])
         for j, y in enumerate(Y.T):
             one = clone(self)
-            own = [None if rows is None else (rows[0], columns(rows[1])[:, j]) for rows in others]
+            own = [
+                None if rows is None else replace(rows, y_val=columns(rows.y_val)[:, j])
+                for rows in others
+            ]
             one.fit(X, y, weight, *own)
             kept.append(one)
             models.keep(slice(j, j + 1), np.reshape(one.coef_, (-1, 1)), np.ravel(one.intercept_))
@@ -175,6 +180,16 @@ OF_EACH = "alpha_", "lam_", "scores_", "score_mean_", "score_se_", "best_score_"
 def columns(y):
     """Targets as a matrix."""
     return y[:, None] if y.ndim == 1 else y
+
+
+def check_no_offset(offset, what):
+    """Raises ValueError for an offset of several targets, or of labels that a row may have several
+    of."""
+    if offset is not None:
+        raise ValueError(
+            f"offset= is for one target, and y is a matrix of {what}; subtract the offset from "
+            "its columns, or fit each of them"
+        )
 
 
 def check_coef_out(coef_out, shape):

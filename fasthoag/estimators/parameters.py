@@ -124,6 +124,7 @@ device : {{None, "cpu", "gpu"}}
 """
     + CALLBACK
     + """\
+has_offset_ : bool, whether it was fitted beside an offset
 coef_, intercept_ : the final model, fitted on all rows (with ``validation``: on the training
 rows) at the chosen strength
 {strength} : the chosen strength, a float; {shapes} unless ``penalty_per="all"``

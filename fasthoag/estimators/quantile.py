@@ -69,7 +69,7 @@ class QuantileRegressorCV(TunedRegressor, OfQuantileRegression):
         self.smoothing_, self._n_narrowed = self.smoothing * self._spacing(y, weight), 0
         return find_loss("quantile", quantile=self.quantile, smoothing=self.smoothing_)
 
-    def _search(self, X, y, weight, level, tune):
+    def _search(self, X, y, weight, level, tune):  # y is less the offset
         """The model with the least pinball loss among those of narrower and narrower corners, with
         the attributes that tell of its search."""
         loss, least, best = self._make_loss(y, weight), np.inf, None

@@ -10,36 +10,48 @@ from sklearn.metrics import r2_score
 from fasthoag.design import to_host
 from fasthoag.design.matrix import check_numbers
 from fasthoag.design.offsets import FAR
-from fasthoag.estimators.estimator import Estimator
 from fasthoag.estimators.factored import suits_one_target
-from fasthoag.estimators.least_squares import BEST_SCORE, CV_OF_RIDGE, LeastSquares, check_coef_out
+from fasthoag.estimators.least_squares import (
+    BEST_SCORE,
+    CV_OF_RIDGE,
+    LeastSquares,
+    check_coef_out,
+    check_no_offset,
+)
+from fasthoag.estimators.other_rows import Rows
 from fasthoag.estimators.parameters import Strengths, find_loss_among, with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.scikit_learn import OfRidgeCV, OfSupportVectorRegression
 from fasthoag.estimators.tuned import TunedEstimator
 from fasthoag.losses import find_loss
-from fasthoag.null import weighted_quantile
+from fasthoag.null import less_offset, weighted_quantile
 from fasthoag.options import is_number
 from fasthoag.types import ArrayLike, Matrix
+from fasthoag.vectors import check_offset
 
 
 @with_parameters()
 class TunedRegressor(RegressorMixin, TunedEstimator):
     """What regressors share. A class adds its loss, `_loss_name`."""
 
-    score, _score = Estimator.score, staticmethod(r2_score)
+    score, _score = TunedEstimator.score, staticmethod(r2_score)
     _strength = "alpha_"
 
-    def _fit(self, X, y, sample_weight, validation, stop_on):
+    def _fit(self, X, y, sample_weight, validation, stop_on, offset=None):
         y, weight = y.astype(np.float64), self._weight(sample_weight, y)
         check_numbers(y, "y")  # Its scale is taken next.
-        others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
-        level = self._level(X, y, weight, others)
+        others = self._held_out(validation, "validation"), self._held_out(stop_on, "stop_on")
+        known = find_loss(self._loss_name)
+        offset = check_offset(offset, len(y), known)
+        self.has_offset_ = offset is not None
+        unexplained = less_offset(known, y, offset)
+        level = self._level(X, unexplained, weight, others)
 
         def tune(loss):
-            return self._tune(X, y, loss, weight, others, [lambda y: y - level], weight)
+            codings = [lambda y: y - level]
+            return self._tune(X, y, loss, weight, others, codings, weight, offset)
 
-        coef, intercept = self._search(X, y, weight, level, tune)
+        coef, intercept = self._search(X, unexplained, weight, level, tune)
         if level and self.store_folds:
             w, w_all = self.hoag_result_.w.copy(), self.hoag_result_.w_all.copy()
             w[-1], w_all[-1] = w[-1] + level, w_all[-1] + level
@@ -67,10 +79,10 @@ class TunedRegressor(RegressorMixin, TunedEstimator):
         after."""
         return level_for(self, y, weight)
 
-    def predict(self, X: Matrix) -> Any:
-        """Predictions, (n_rows,)."""
+    def predict(self, X: Matrix, *, offset: ArrayLike | None = None) -> Any:
+        """Predictions, (n_rows,); beside the `offset` of these rows where `fit` had one."""
         loss = find_loss(self._loss_name)
-        return beside(X, loss.inverse_link(to_host(self._linear(X))))
+        return beside(X, loss.inverse_link(to_host(self._linear(X, offset))))
 
 
 def level_for(estimator, y, weight):
@@ -159,9 +171,11 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         X: Matrix,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
-        validation: tuple[Matrix, ArrayLike] | None = None,
-        stop_on: tuple[Matrix, ArrayLike] | None = None,
+        validation: Rows | None = None,
+        stop_on: Rows | None = None,
         coef_out: Any = None,
+        *,
+        offset: ArrayLike | None = None,
     ) -> Self:
         """Tune and fit.
 
@@ -170,36 +184,43 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         X : array or sparse matrix, shape (n_rows, n_features)
         y : array, shape (n_rows,) or (n_rows, n_targets)
         sample_weight : array, shape (n_rows,), optional
-        validation : (X, y), optional
-            Tune on these rows instead of by cross-validation.
-        stop_on : (X, y), optional
+        validation : (X, y) or HeldOut, optional
+            Tune on these rows instead of by cross-validation. A `fasthoag.HeldOut` may hold weights
+            and, beside `offset`, offsets of its rows.
+        stop_on : (X, y) or HeldOut, optional
             Rows that neither train nor tune: the search ends when their loss falls no more. For
             many strengths; see `fasthoag.hoag`.
         coef_out : array, shape (n_targets, n_features), optional
             Of several targets: where coefficients are written to, such as a memory map; it becomes
             ``coef_``.
+        offset : array, shape (n_rows,), optional
+            A known part of every prediction, ``z = x w + b + offset``. Those of other rows need one
+            then too. For one target.
 
         Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
         with the model of an earlier fit.
         """
-        return self._fit_whole(X, y, sample_weight, validation, stop_on, coef_out)
+        others = sample_weight, validation, stop_on, coef_out
+        return self._fit_whole(X, y, *others, offset=offset)
 
-    def _fit(self, X, y, sample_weight, validation, stop_on, coef_out=None):
+    def _fit(self, X, y, sample_weight, validation, stop_on, coef_out=None, offset=None):
         if y.ndim == 1:
             if coef_out is not None:
                 raise ValueError("coef_out= is for several targets, y of shape (n_rows, n_targets)")
-            super()._fit(X, y, sample_weight, validation, stop_on)
+            super()._fit(X, y, sample_weight, validation, stop_on, offset)
             return
         if y.shape[1] == 1 and coef_out is None:  # one target, with the axes of several
-            super()._fit(X, y[:, 0], sample_weight, validation, stop_on)
+            super()._fit(X, y[:, 0], sample_weight, validation, stop_on, offset)
             self.intercept_ = beside(X, np.atleast_1d(self.intercept_))
             if self.store_cv_results:
                 self.cv_results_ = self.cv_results_[:, None]
             return
         check_coef_out(coef_out, (y.shape[1], X.shape[1]))
+        check_no_offset(offset, "targets")
+        self.has_offset_ = False
         Y, weight = y.astype(np.float64), self._weight(sample_weight, y)
         check_numbers(Y, "y")
-        others = self._rows(validation, "validation"), self._rows(stop_on, "stop_on")
+        others = self._held_out(validation, "validation"), self._held_out(stop_on, "stop_on")
         is_shared = not self.alpha_per_target or y.shape[1] == 1
         kind = {"is_shared": is_shared, "is_classifier": False, "coef_out": coef_out}
         models = self._fit_targets(X, Y, weight, others, **kind)

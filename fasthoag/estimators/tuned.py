@@ -10,11 +10,12 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from fasthoag.arithmetic import our_arithmetic
-from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
+from fasthoag.criteria import ApproximateLOO, KFold
 from fasthoag.design import to_host
 from fasthoag.estimators.choice import Task, chooser_for
 from fasthoag.estimators.estimator import Estimator
 from fasthoag.estimators.given import MOST_COMPARED, default_points, strengths_given
+from fasthoag.estimators.other_rows import Rows, check_other_offset, coded
 from fasthoag.estimators.parameters import with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.strengths import penalty_for
@@ -33,6 +34,7 @@ from fasthoag.penalties import NoPenalty
 from fasthoag.problem import Problem, refit
 from fasthoag.scoring import chooses, find_scorers
 from fasthoag.types import ArrayLike, Matrix, Scoring
+from fasthoag.vectors import offset_to_predict
 
 # About the relative error of the coefficients. Few coefficients are solved to more digits, which
 # cost next to nothing.
@@ -84,8 +86,10 @@ class TunedEstimator(Estimator):
         X: Matrix,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
-        validation: tuple[Matrix, ArrayLike] | None = None,
-        stop_on: tuple[Matrix, ArrayLike] | None = None,
+        validation: Rows | None = None,
+        stop_on: Rows | None = None,
+        *,
+        offset: ArrayLike | None = None,
     ) -> Self:
         """Tune and fit.
 
@@ -94,16 +98,33 @@ class TunedEstimator(Estimator):
         X : array or sparse matrix, shape (n_rows, n_features)
         y : array, shape (n_rows,)
         sample_weight : array, shape (n_rows,), optional
-        validation : (X, y), optional
-            Tune on these rows instead of by cross-validation.
-        stop_on : (X, y), optional
+        validation : (X, y) or HeldOut, optional
+            Tune on these rows instead of by cross-validation. A `fasthoag.HeldOut` may hold weights
+            and, beside `offset`, offsets of its rows.
+        stop_on : (X, y) or HeldOut, optional
             Rows that neither train nor tune: the search ends when their loss falls no more. For
             many strengths; see `fasthoag.hoag`.
+        offset : array, shape (n_rows,), optional
+            A known part of every prediction, ``z = x w + b + offset``, such as the logarithm of an
+            exposure where predictions are ``exp(z)``. Those of other rows need one then too. For
+            one target; of more than two classes with a column for each, (n_rows, n_classes).
 
         Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
         with the model of an earlier fit.
         """
-        return self._fit_whole(X, y, sample_weight, validation, stop_on)
+        return self._fit_whole(X, y, sample_weight, validation, stop_on, offset=offset)
+
+    def score(
+        self,
+        X: Matrix,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        offset: ArrayLike | None = None,
+    ) -> float:
+        """How good `predict` is for these rows: the accuracy of a classifier, R² of a regressor, D²
+        where targets are not negative; a float."""
+        return self._score_of(X, y, sample_weight, offset=offset)
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -139,15 +160,16 @@ class TunedEstimator(Estimator):
             penalty.check(n_features)
         return penalty
 
-    def _tune(self, X, y, loss, weight, others, codings, judged_weight):
+    def _tune(self, X, y, loss, weight, others, codings, judged_weight, offset=None):
         """Coefficients (n_features, n_models) and intercepts (n_models,), a model for every coding
         of the targets; of the multinomial loss, whose coding is one, (n_features, n_classes).
 
-        `others` are the rows of ``validation`` and of ``stop_on``, each of them None, (X, y) or
-        (X, y, weight). Scorers weigh the rows of all by `judged_weight`."""
+        `others` are the rows of ``validation`` and of ``stop_on``, each of them None or a
+        `HeldOut`. Scorers weigh the rows of all by `judged_weight`."""
         for rows, name in zip(others, ("validation", "stop_on"), strict=True):
+            check_other_offset(rows, name, offset)
             if rows is not None and not loss.is_classification:
-                loss.check_y(rows[1], f"y of {name}")
+                loss.check_y(rows.y_val, f"y of {name}")
         validation, stop_on = others
         penalty, cv = self._penalty(loss.n_classes, X.shape[1]), self.cv
         if (
@@ -167,6 +189,7 @@ class TunedEstimator(Estimator):
             penalty=penalty,
             fit_intercept=self.fit_intercept,
             sample_weight=weight,
+            offset=offset,
             low_memory=self.low_memory,
             deterministic=self.deterministic,
             device=self.device,
@@ -176,7 +199,7 @@ class TunedEstimator(Estimator):
         for coding in codings:
             if tasks:
                 problem = replace(problem, X=problem.design, y=coding(y))
-            validation, stop_on = (_coded(rows, coding) for rows in others)
+            validation, stop_on = (coded(rows, coding) for rows in others)
             criterion, bounds = self._criterion(cv, validation), self._bounds(problem)
             tasks.append(Task(problem, criterion, stop_on, bounds))
         chooser = self._chooser(tasks, judged_weight if validation is None else None)
@@ -206,7 +229,7 @@ class TunedEstimator(Estimator):
             "max_iter": self.max_iter,
             "n_trials": self.n_trials,
             "random_state": self._seed(),
-            "stop_on": "auto" if stop_on is None else HeldOut(*stop_on),
+            "stop_on": "auto" if stop_on is None else stop_on,
         }
         if given is not None and not given.is_range:
             return hoag_among(problem, criterion, given.lam, bounds=bounds, **options, **start)
@@ -277,7 +300,7 @@ class TunedEstimator(Estimator):
     def _criterion(self, cv, validation):
         """What is minimised over the strength: the loss on `validation`, else that of `cv`."""
         if validation is not None:
-            return HeldOut(*validation)
+            return validation
         criterion = self._leave_one_out() if cv is None else KFold(cv)
         if not isinstance(criterion, ApproximateLOO):
             return criterion
@@ -426,12 +449,18 @@ class TunedEstimator(Estimator):
 
     # ---- predictions ----
 
-    def _linear(self, X):
-        """X w + b, beside X."""
+    def _linear(self, X, offset=None):
+        """X w + b + offset, beside X."""
         check_is_fitted(self)
-        X = self._matrix(X)
+        X, wants, K = (
+            self._matrix(X),
+            vars(self).get("has_offset_", False),
+            np.size(self.intercept_),
+        )
+        offset = offset_to_predict(offset, X.shape[0], wants, f"this {type(self).__name__}", K)
         with our_arithmetic():
-            return X @ beside(X, self.coef_).T + beside(X, self.intercept_)
+            z = X @ beside(X, self.coef_).T + beside(X, self.intercept_)
+            return z if offset is None else (z.T + beside(X, offset.T)).T
 
 
 def without_penalty(problem):
@@ -445,14 +474,6 @@ def inverse(lam):
     with np.errstate(divide="ignore"):
         found = np.divide(1.0, lam)
     return float(found) if np.ndim(lam) == 0 else found
-
-
-def _coded(rows, coding):
-    """These rows, (X, y) or (X, y, weight) or None, with their targets coded."""
-    if rows is None:
-        return None
-    X, y, *weight = rows
-    return X, coding(y), *weight
 
 
 def _without_folds(result):

@@ -54,7 +54,7 @@ class Lanczos:
         inverse = to_host(self.over_lam)[to_host(is_penalised)]
         # the inverse of the strength where that is one
         self._common = float(inverse[0]) if np.ptp(inverse) == 0 else None
-        # of targets 0: the gradient is the product, and predictions come with it
+        # of targets 0 and no offset: the gradient is the product, and predictions come with it
         self._zero = design.place(np.zeros(n), self.rows.weight, self.rows.mask)
         found = self.rows.loss_grad(inner.loss, inner.null.W)
         self.Z0 = found.Z

@@ -10,7 +10,7 @@ from fasthoag.design.rows import to_host
 from fasthoag.inner.cg import Hessian, Restricted, cg
 from fasthoag.inner.precond import diagonal_precond, make_precond
 from fasthoag.inner.solve import NEWTON
-from fasthoag.null import feature_scales, null_model
+from fasthoag.null import feature_scales, less_offset, null_model
 from fasthoag.penalties import InUnits
 from fasthoag.threads import computed_once
 from fasthoag.units import Units
@@ -156,10 +156,19 @@ class InnerProblem:
     def has_equal_targets(self):
         """Whether every row has the same number as its target, which an intercept fits without
         features: the null model is the solution at every strength."""
-        y, weight = self.rows.y, self.rows.weight
+        weight, offset = self.rows.weight, self.rows.offset
+        y = self.unexplained
         y = y if weight is None else y[weight > 0]
         is_fitted = self.design.has_intercept and not self.loss.is_classification
+        if offset is not None and self.loss.has_log_link:  # y / exp(offset) is what would be equal
+            is_fitted &= np.ptp(offset) == 0
         return bool(is_fitted and not self.tuned and len(y) and np.ptp(y) == 0)
+
+    @property
+    def unexplained(self):
+        """What predictions without the offset are like: the targets, less the offset where these
+        are in the same unit, (n_rows,)."""
+        return less_offset(self.loss, self.y, self.rows.offset)
 
     @computed_once
     def feature_scales(self):

@@ -68,7 +68,7 @@ def newton_cg(
 def through_wider_corners(solve, inner, strengths, start, tol):
     """Coefficients near the solution from those of losses with wider and wider corners."""
     rows, parameters, name = inner.rows, inner.loss.parameters, CORNERS[inner.loss.name]
-    widest = np.ptp(rows.y) / parameters[name]  # where no row is straight any more
+    widest = np.ptp(inner.unexplained) / parameters[name]  # where no row is straight any more
     for k in range(int(np.ceil(np.log(max(widest, 4.0)) / np.log(4.0))), 0, -1):
         factor = 4.0**k
         wide = find_loss(inner.loss, **{**parameters, name: factor * parameters[name]})

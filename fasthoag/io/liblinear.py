@@ -32,8 +32,8 @@ def save_liblinear(path: Path, model: Model, *, overwrite: bool = False) -> None
     FileExistsError, OSError
         As `save_model`.
     ValueError
-        LIBLINEAR has no such model: another loss, labels that are not whole numbers of 32 bits, a
-        regression with many outputs, two outputs for two classes.
+        LIBLINEAR has no such model: another loss, an offset, labels that are not whole numbers of
+        32 bits, a regression with many outputs, two outputs for two classes.
 
     Examples
     --------
@@ -49,6 +49,11 @@ def save_liblinear(path: Path, model: Model, *, overwrite: bool = False) -> None
     if not isinstance(model, Model):
         raise ValueError(
             f"LIBLINEAR has linear models only, and this is a {type(model).__name__}. Write the "
+            "format of fasthoag instead."
+        )
+    if model.has_offset:
+        raise ValueError(
+            "LIBLINEAR's models have no offset, and this one was fitted beside one. Write the "
             "format of fasthoag instead."
         )
     solver, is_regression = solver_of(model.loss)

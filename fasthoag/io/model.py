@@ -13,7 +13,9 @@ from fasthoag.design.structure import sound_csr
 from fasthoag.io.inputs import counted_from
 from fasthoag.kinds import array_of, numbers_of
 from fasthoag.losses import INVERSE_LINKS, LOSSES, MULTINOMIAL, likeliest, link_of
-from fasthoag.types import Array
+from fasthoag.options import check_flag
+from fasthoag.types import Array, ArrayLike
+from fasthoag.vectors import offset_to_predict
 
 CUSTOM = "custom"  # what stands for every loss of a user's own: predictions are z themselves
 KINDS_OF_CLASSES = "biufUM"  # of NumPy: numbers, strings, dates
@@ -43,6 +45,8 @@ class Model:
     zero_based : {"auto", True, False}
         Whether the text that it was trained on counts features from 0, for `load_svmlight` to read
         other text alike; "auto" if that is not known.
+    has_offset : bool
+        Whether it was fitted beside an offset: then predictions need one too.
 
     Raises
     ------
@@ -71,6 +75,7 @@ class Model:
     status: str = ""
     message: str = ""
     zero_based: bool | str = "auto"
+    has_offset: bool = False
 
     def __post_init__(self) -> None:
         coef = np.atleast_2d(finite_numbers("coef", self.coef))
@@ -84,6 +89,7 @@ class Model:
         }
         converted |= {name: str(getattr(self, name)) for name in ("loss", "status", "message")}
         converted["zero_based"] = counted_from(self.zero_based)
+        converted["has_offset"] = check_flag(self.has_offset, "has_offset")
         for name, value in converted.items():
             object.__setattr__(self, name, value)
 
@@ -95,9 +101,10 @@ class Model:
     def n_outputs(self) -> int:
         return len(self.coef)
 
-    def decision_function(self, X: Any) -> Array:
+    def decision_function(self, X: Any, *, offset: ArrayLike | None = None) -> Array:
         """Predictions ``z = X w + intercept``, shape (n_rows,) with one output, else (n_rows,
-        n_outputs)."""
+        n_outputs); plus the `offset` of these rows, of the same shape, where the model has
+        one."""
         is_sparse = scipy.sparse.issparse(X)
         X = sound_csr(X) if is_sparse else np.asarray(numbers_of(X, "X"), np.float64)
         if X.ndim != 2 or X.shape[1] != self.n_features:
@@ -107,18 +114,21 @@ class Model:
             )
         check_finite(numbers_of(X.data, "X") if is_sparse else X, "X")
         X = X.astype(np.float64, copy=False)
+        given = offset, X.shape[0], self.has_offset, "the model"
+        offset = offset_to_predict(*given, self.n_outputs)
         with our_arithmetic():
             z = np.asarray(X @ self.coef.T) + self.intercept
+            z = z if offset is None else z + offset.reshape(z.shape)
         return z[:, 0] if len(self.coef) == 1 else z
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any, *, offset: ArrayLike | None = None) -> Any:
         """Labels of a classifier, means of a regression (`Loss.inverse_link`)."""
-        return answers(self.decision_function(X), self.loss, self.classes)
+        return answers(self.decision_function(X, offset=offset), self.loss, self.classes)
 
-    def predict_proba(self, X: Any) -> Array:
+    def predict_proba(self, X: Any, *, offset: ArrayLike | None = None) -> Array:
         """Probabilities of the classes, in their order: shape (n_rows, 2) with loss "logistic" and
         one output, (n_rows, n_outputs) with loss "multinomial". Other models have none."""
-        return probabilities(self, X)
+        return probabilities(self, X, offset=offset)
 
 
 def answers(z, loss, classes):
@@ -130,14 +140,15 @@ def answers(z, loss, classes):
         return z if link == "logit" else INVERSE_LINKS[link](z)
 
 
-def probabilities(model, X):
-    """Those of the classes of a model, in their order; raises ValueError where it has none."""
+def probabilities(model, X, **known):
+    """Those of the classes of a model, in their order; raises ValueError where it has none. `known`
+    goes to its predictions."""
     if model.loss != MULTINOMIAL.name and (model.loss != "logistic" or model.n_outputs != 1):
         raise ValueError(
             "probabilities need loss 'logistic' with one output, or 'multinomial'; this model "
             f"has loss {model.loss!r} and {model.n_outputs} outputs."
         )
-    z = model.decision_function(X)
+    z = model.decision_function(X, **known)
     with our_arithmetic():
         return INVERSE_LINKS["logit"](z)
 

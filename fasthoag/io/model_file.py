@@ -19,11 +19,13 @@ from fasthoag.io.model import KINDS_OF_CLASSES, Model
 from fasthoag.io.replacement import replace_file
 from fasthoag.types import Path
 
-# What a file says that it is, of which record and by which version. (Version 1 of linear models had
-# no zero_based.)
+# What a file says that it is, of which record and by which version.
 LINEAR, KERNEL = "fasthoag-model", "fasthoag-kernel-model"
 RECORDS: dict[str, type[Any]] = {LINEAR: Model, KERNEL: DualModel}
-VERSIONS = {LINEAR: 2, KERNEL: 1}
+VERSIONS = {LINEAR: 3, KERNEL: 1}
+# The versions of linear models that have these. A model without an offset is written as version 2,
+# which earlier releases read too.
+SINCE = {"zero_based": 2, "has_offset": 3}
 
 # Of every array in the file: the kinds of NumPy that it may have, and its number of dimensions.
 HEAD = {"format": ("U", 0), "version": ("iu", 0)}
@@ -37,6 +39,7 @@ SEARCH = {
     "zero_based": ("bU", 0),
 }
 FIELDS = {"loss": ("U", 0), "coef": ("f", 2), "intercept": ("f", 1), "lam": ("f", 1)} | SEARCH
+FIELDS |= {"has_offset": ("b", 0)}
 KERNEL_FIELDS = {
     "loss": ("U", 0),
     "kernel": ("U", 0),
@@ -115,7 +118,11 @@ def save_model(path: Path, model: Any, *, overwrite: bool = False) -> None:
     if scipy.sparse.issparse(arrays.get("X")):
         X = arrays.pop("X")
         arrays |= {name: getattr(X, name.removeprefix("X_")) for name in SPARSE}
-    np.savez(content, format=form, version=VERSIONS[form], **arrays)
+    version = VERSIONS[form]
+    if not arrays.get("has_offset", True):
+        version = SINCE["has_offset"] - 1
+        del arrays["has_offset"]
+    np.savez(content, format=form, version=version, **arrays)
     replace_file(path, content.getbuffer(), overwrite)
 
 
@@ -181,7 +188,7 @@ def kinds_of(form, version, found):
     """The arrays that a file of these parts has to hold."""
     if form == KERNEL:
         return KERNEL_FIELDS | (DENSE if "X.npy" in found else SPARSE)
-    return {name: kind for name, kind in FIELDS.items() if version > 1 or name != "zero_based"}
+    return {name: kind for name, kind in FIELDS.items() if version >= SINCE.get(name, 1)}
 
 
 def read_fields(archive, form, version):

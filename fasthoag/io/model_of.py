@@ -62,7 +62,7 @@ def model_of_result(result: HoagResult) -> Model:
         classes = np.arange(w.shape[1])
     elif all(part in LOSSES and LOSSES[part].is_classification for part in parts):
         classes = [-1.0, 1.0]
-    search = {name: getattr(result, name) for name in OF_SEARCH}
+    search = {name: getattr(result, name) for name in (*OF_SEARCH, "has_offset")}
     return Model(
         "+".join(parts), coef.T, intercept, classes=classes, lam=np.exp(result.theta), **search
     )

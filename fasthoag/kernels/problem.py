@@ -224,6 +224,11 @@ class KernelProblem:
         )
 
     def _held_out(self, criterion):
+        if criterion.offset is not None:
+            raise ValueError(
+                "offset of HeldOut is for a Problem; a KernelProblem has none. Of least squares "
+                "pass y_val - offset, and y less its own"
+            )
         X = samples_of(criterion.X_val, "X_val", self.n_features)
         loss = self._criterion_loss(criterion.loss)
         y = targets_of(criterion.y_val, X.shape[0], "y_val", "X_val", loss)

@@ -66,7 +66,7 @@ def in_folds(bound):
     inner = bound.inner
     is_back = np.arange(N_FOLDS) == fold_numbers(inner.n_rows)[:, None]
     mask = np.where(is_back, HELD_OUT, TRAIN).astype(np.uint8)
-    rows = inner.design.place(inner.y, inner.rows.weight, mask)
+    rows = inner.design.place(inner.y, inner.rows.weight, mask, inner.rows.offset)
     return BoundCriterion(replace(inner, rows=rows), rows, HELD_OUT, bound.loss)
 
 

@@ -88,9 +88,10 @@ class HoagResult:
         ``theta`` and ``value``, the best first: more than one where f has several valleys. Those
         between two looks, or of trials, are places within about their distance. One at a bound
         counts. Nothing was evaluated for them; `fasthoag.curve` looks everywhere.
-    loss, fit_intercept : str, and bool or None
-        The loss of the model, and whether the last of its coefficients is an intercept; None of a
-        `KernelProblem`. `fasthoag.save_model` takes them from here.
+    loss, fit_intercept, has_offset : str, bool or None, and bool
+        The loss of the model, whether the last of its coefficients is an intercept (None of a
+        `KernelProblem`), and whether it was fitted beside an offset. `fasthoag.save_model` takes
+        them from here.
     """
 
     theta: Array
@@ -117,6 +118,7 @@ class HoagResult:
     standard_error: float = np.nan
     loss: str = ""
     fit_intercept: bool | None = None
+    has_offset: bool = False
 
 
 SAFETY = 2.0  # of the reported error of f: an estimate, of which 99 of 100 shall hold
@@ -146,7 +148,8 @@ def result_of(run, best, W_all, outcome):
     last = run.look(W) if W.shape[1] == units.n_columns else {}
     w, w_all = (for_user(design, design.decode(block)) for block in (W, W_all))
     found = with_coefficients(run, best, units.apart(w), units.squeeze(w_all), last, outcome)
-    return replace(found, loss=inner.loss.name, fit_intercept=design.has_intercept)
+    kind = {"fit_intercept": design.has_intercept, "has_offset": inner.rows.offset is not None}
+    return replace(found, loss=inner.loss.name, **kind)
 
 
 def coefficients_at(inner, found):
@@ -323,7 +326,7 @@ def common_classes(inner, is_common):
 
 def narrow_corner(inner):
     """What is wrong with a loss whose curved part hardly a row can be in, or nothing."""
-    loss, y = inner.loss, inner.rows.y
+    loss, y = inner.loss, inner.unexplained
     name = CORNERS.get(loss.name)
     if name is None or loss.is_classification:
         return ""

@@ -15,7 +15,14 @@ from fasthoag.design.gpu.memory import ShortArrays, Sizes, plan_for
 from fasthoag.design.gpu.stored import store
 from fasthoag.design.matrix import CHANGED, SIZES, check_matrix
 from fasthoag.design.offsets import N_SAMPLE, offset_map
-from fasthoag.design.rows import LossGrad, dense_by_products, is_on_device, place, to_host
+from fasthoag.design.rows import (
+    LossGrad,
+    beside,
+    dense_by_products,
+    is_on_device,
+    place,
+    to_host,
+)
 from fasthoag.losses import find_loss
 from fasthoag.threads import PerThread
 
@@ -260,9 +267,7 @@ class GpuDesign:
 
     def loss_grad(self, placed, loss, W, part, has_grad):
         self.n_passes += 1
-        loss, Z = find_loss(loss), self._to_rows(W)
-        if placed.offset is not None:
-            Z = Z + placed.offset[:, None]
+        loss, Z = find_loss(loss), beside(self.xp, self._to_rows(W), placed.offset)
         self._check_expressions(loss, placed.y)
         values, R = rows.losses(self, placed, loss, Z, has_grad and part == TRAIN)
         if part == HELD_OUT:

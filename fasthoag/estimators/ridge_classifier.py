@@ -1,0 +1,121 @@
+"""Ridge regression on labels, of which a row may have several."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import column_or_1d
+
+from fasthoag.design import to_host
+from fasthoag.estimators.classification import CLASS_WEIGHT, TunedClassifier
+from fasthoag.estimators.least_squares import (
+    BEST_SCORE,
+    CV_OF_RIDGE,
+    LeastSquares,
+    check_no_offset,
+)
+from fasthoag.estimators.parameters import with_parameters
+from fasthoag.estimators.placement import beside
+from fasthoag.estimators.scikit_learn import OfRidge
+from fasthoag.kinds import named
+from fasthoag.losses import LABELS, find_loss
+from fasthoag.types import ArrayLike, Matrix
+
+
+@with_parameters(
+    own=CLASS_WEIGHT,
+    cv=CV_OF_RIDGE,
+    best_score=BEST_SCORE,
+    shapes="with more than 2 classes an array, shape (n_classes,); with a last axis of the "
+    "features",
+    folds="(n_folds,), with more than 2 classes (n_classes, n_folds)",
+)
+class RidgeClassifierCV(LeastSquares, TunedClassifier, OfRidge):
+    """Least squares on labels -1 and +1 whose ℓ2 strength is tuned by hypergradient on the held-out
+    squared error.
+
+    Minimises ``Σ_i s_i (y_i - x_i w - b)² + alpha ||w||²``, as scikit-learn's RidgeClassifier does,
+    and chooses alpha, a continuous value. Rows are of the class on whose side of 0 ``x w + b`` is,
+    or where it is largest. With more than two classes each against the rest has an alpha of its own
+    (scikit-learn's has one for all). As there ``coef_`` of two classes is (n_features,).
+
+    y may also be a matrix of labels, (n_rows, n_labels), of two values such as 0 and 1, of which a
+    row may have several: each label has a model and an alpha of its own, and so has ``predict`` a
+    column for each.
+
+    {parameters}
+        With more than 2 classes a list of them, and n_iter_ the largest.
+    classes_ : array, shape (n_classes,)
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> import fasthoag
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = fasthoag.RidgeClassifierCV().fit(X, y)
+    >>> model.score(X, y) > 0.95
+    True
+    """
+
+    _strength, _has_columns = "alpha_", True
+
+    def _fit(self, X, y, sample_weight, validation, stop_on, offset=None):
+        self.__dict__.pop("labels_", None)  # those of an earlier fit
+        if y.ndim == 2:
+            with named("y"):
+                is_matrix = type_of_target(y) == "multilabel-indicator"
+                if is_matrix:
+                    check_no_offset(offset, "labels")
+                    self.has_offset_ = False
+                    self._fit_labels(X, y, sample_weight, validation, stop_on)
+                    return
+                y = column_or_1d(y, warn=True)
+        super()._fit(X, y, sample_weight, validation, stop_on, offset)
+        if len(self.classes_) == 2:
+            self.coef_ = self.coef_[0]
+
+    def _fit_labels(self, X, y, sample_weight, *others):
+        """A model for each column of y."""
+        if self.class_weight is not None:
+            raise ValueError(
+                "class_weight= is for one label a row, and y is a matrix of labels; use "
+                "sample_weight="
+            )
+        given = [name for name, rows in zip(("validation", "stop_on"), others, strict=True) if rows]
+        if given:
+            raise ValueError(f"{given[0]}= is for one label a row, and y is a matrix; use cv=")
+        self.classes_, values = np.arange(y.shape[1]), np.unique(y)
+        self.labels_ = values if len(values) == 2 else np.array([0, 1])
+        Y = np.where(y == self.labels_[1], 1.0, -1.0)
+        weight = self._weight(sample_weight, y)
+        kind = {"is_shared": False, "is_classifier": True}
+        models = self._fit_targets(X, Y, weight, (None, None), **kind)
+        self.coef_, self.intercept_ = beside(X, models.coef), beside(X, models.intercept)
+
+    def predict(self, X: Matrix, *, offset: ArrayLike | None = None) -> Any:
+        """Labels, (n_rows,), or where y was a matrix of them (n_rows, n_labels); beside the
+        `offset` of these rows where `fit` had one."""
+        if "labels_" not in self.__dict__:
+            return super().predict(X, offset=offset)
+        z = to_host(self.decision_function(X, offset=offset))
+        return beside(X, self.labels_[(z > 0).astype(int)])
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        tags.target_tags.multi_output = True
+        return tags
+
+    def _keep_points(self, points):
+        super()._keep_points(points)
+        found = self.__dict__.get("cv_results_")
+        if found is not None and found.ndim == 2:  # As in scikit-learn one model has its axis too.
+            self.cv_results_ = found[:, None]
+
+    def _make_loss(self):
+        # It is that of labels, so that folds are stratified and scorers are asked about labels.
+        return replace(find_loss("squared"), domain=LABELS, is_classification=True)
+
+    def _default_bounds(self, problem):
+        """Those of `hoag`: this loss has an optimum for classes that can be separated too."""
