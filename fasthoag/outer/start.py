@@ -360,3 +360,10 @@ def single_strength(bound, seen, ray):
     inner = bound.inner.at(seen.inner.start(0.0))
     bound = replace(bound, inner=replace(inner, penalty=penalty, tuned=()))
     return bound, Ray(bound.inner, ray.unit, ray.scales, np.zeros(1))
+
+
+def times(found, factor):
+    """An evaluation of a multiple of the criterion."""
+    names = ("value", "value_inner_error", "value_linear_error", "fold_values", "grad")
+    names += ("inner_error", "linear_error", "standard_error")
+    return replace(found, hess=None, **{name: factor * vars(found)[name] for name in names})
