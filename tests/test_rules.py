@@ -48,6 +48,10 @@ class Handed:
         self.hand_over()
         return self.rule.hessian(evaluation)
 
+    def promise(self, *args):
+        self.hand_over()
+        return self.rule.promise(*args)
+
     def accept(self, *args):
         self.hand_over()
         return self.rule.accept(*args)

@@ -46,10 +46,10 @@ def minimise(bound, rule, begin, box, until, record):
         hess = rule.hessian(current)
         # without curvature nobody knows what a slope leaves to gain
         tolerance = Tolerance(asked.slope) if hess[0] is None else asked
-        target = tolerance.of_slope(bound, current, *hess)
-        allowed = tolerance.of_value(bound, current)
+        target, allowed = goals(tolerance, bound, current, hess)
         is_known = current.value_error <= tolerance.value_share(current) * allowed
-        if is_known and tolerance.is_met(bound, current, grad, error, *hess):
+        is_met = is_known and tolerance.is_met(bound, current, grad, error, *hess)
+        if is_met and not promises_more(rule, current, box, allowed):
             if is_at_bound or tolerance.is_strict:
                 return current, "at_bound" if is_at_bound else "converged", n_iter
             return with_last_step(bound, rule, current, box, target, allowed), "converged", n_iter
@@ -60,7 +60,7 @@ def minimise(bound, rule, begin, box, until, record):
             return lowest, "max_iter", n_iter
         proposal = rule.propose(current, box, target, allowed)
         d = proposal.step
-        if proposal.error_after <= target and is_known and bound.is_foreseen:
+        if proposal.error_after <= target and is_known and not is_met and bound.is_foreseen:
             there = moved(current, proposal)
             if there.value_error <= 3 * allowed:
                 return there, "converged", n_iter + 1
@@ -92,6 +92,18 @@ def minimise(bound, rule, begin, box, until, record):
         # neither θ nor the errors move any more
         if (n_still == 3 and rule.accuracy.inner <= 1e-6) or n_still == 50:
             return lowest, "stalled", n_iter
+
+
+def goals(tolerance, bound, current, hess):
+    """What the hypergradient has to come down to, and how far above its minimum f may be."""
+    return tolerance.of_slope(bound, current, *hess), tolerance.of_value(bound, current)
+
+
+def promises_more(rule, current, box, allowed):
+    """Whether the rule's model falls by more than what may be left, however small the slopes."""
+    if rule.wants != "hessian":
+        return False
+    return rule.promise(current, box, allowed) > allowed + current.value_error
 
 
 def with_last_step(bound, rule, current, box, target, allowed):
