@@ -43,12 +43,12 @@ def minimise(bound, rule, begin, box, until, record):
         if not is_of_use(current):
             return current, "inner_failed", n_iter
         grad, error, is_at_bound = projected(current, box)
-        hess = rule.hessian(current)
+        hess, hess_error = rule.hessian(current)
         # without curvature nobody knows what a slope leaves to gain
-        tolerance = Tolerance(asked.slope) if hess[0] is None else asked
-        target, allowed = goals(tolerance, bound, current, hess)
+        tolerance = Tolerance(asked.slope) if hess is None else asked
+        target, allowed = goals(tolerance, bound, current, hess, hess_error)
         is_known = current.value_error <= tolerance.value_share(current) * allowed
-        is_met = is_known and tolerance.is_met(bound, current, grad, error, *hess)
+        is_met = is_known and tolerance.is_met(bound, current, grad, error, hess, hess_error)
         if is_met and not promises_more(rule, current, box, allowed):
             if is_at_bound or tolerance.is_strict:
                 return current, "at_bound" if is_at_bound else "converged", n_iter
@@ -94,9 +94,10 @@ def minimise(bound, rule, begin, box, until, record):
             return lowest, "stalled", n_iter
 
 
-def goals(tolerance, bound, current, hess):
+def goals(tolerance, bound, current, hess, hess_error):
     """What the hypergradient has to come down to, and how far above its minimum f may be."""
-    return tolerance.of_slope(bound, current, *hess), tolerance.of_value(bound, current)
+    target = tolerance.of_slope(bound, current, hess, hess_error)
+    return target, tolerance.of_value(bound, current)
 
 
 def promises_more(rule, current, box, allowed):
