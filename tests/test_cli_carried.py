@@ -223,7 +223,7 @@ def test_queries_of_other_rows_do_not_matter(files):
 
 SENTENCES = [
     (("--sample-weight", "short.txt"), ("short.txt", "2 values", "160 rows")),
-    (("--sample-weight", "words.txt"), ("words.txt: line 2 is 'x', which is no number",)),
+    (("--sample-weight", "words.txt"), ("words.txt: line 2 must be a number; found 'x'",)),
     (("--sample-weight", "negative.txt"), ("must not be negative; found -1",)),
     (("--sample-weight", "zeros.txt"), ("must have a positive value",)),
     (("--sample-weight", "none.txt"), ("none.txt",)),

@@ -1,13 +1,13 @@
 """What rows carry beside features and labels: weights, weights of classes, and the groups between
 which folds are cut, from files with a line for every row and from the rows' own text."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import typer
 
 from fasthoag.cli.rows import shown
+from fasthoag.cli.side_files import is_npy, lines_of, numbers_in
 from fasthoag.io.svmlight import check_queries
 from fasthoag.losses import find_loss
 from fasthoag.vectors import check_weight
@@ -54,32 +54,11 @@ def weight_of(path, role, found):
         return found.weight
     if found.weight is not None:
         raise ValueError(f"{path}: the {role} rows have weights behind their labels already.")
+    values = numbers_in(path)
     try:
-        return check_weight(numbers_in(path), found.X.shape[0])
+        return check_weight(values, found.X.shape[0])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def numbers_in(path):
-    """Numbers of rows, .npy or text with one a line."""
-    if is_npy(path):
-        return np.load(path, allow_pickle=False)
-    numbers = []
-    for line, text in enumerate(lines_of(path), 1):
-        try:
-            numbers.append(float(text))
-        except ValueError:
-            raise ValueError(f"line {line} is {text[:40]!r}, which is no number") from None
-    return np.array(numbers)
-
-
-def lines_of(path):
-    return path.read_text(encoding="utf-8").splitlines()
-
-
-def is_npy(path):
-    with Path(path).open("rb") as file:
-        return file.read(6) == b"\x93NUMPY"
 
 
 def groups_of(asked, found):
