@@ -269,6 +269,8 @@ def finished(run, search, method, best, status):
     """The `HoagResult` of the best evaluation of a search."""
     theta = run.for_user(best.theta)
     best, status, message = concluded(best, status, theta, search)
+    compression = search.bound.inner.design.compression
+    message += "" if compression is None else compression.told
     warn_unless_converged(status, message)
     w_all = search.solution_on_all_rows(best, best.predict(0 * best.theta))
     minima = [one._replace(theta=run.for_user(one.theta)) for one in search.minima(best, status)]

@@ -46,6 +46,19 @@ def losses(X, Y, alpha, cv, weight=None, fit_intercept=True):
     return total / judged
 
 
+@pytest.mark.parametrize(
+    ("shape", "how"),
+    [
+        ((60, 8), "singular values of X"),
+        ((20_000, 90), "products of features"),
+        ((300, 7200), "products of rows"),
+    ],
+)
+def test_a_result_says_how_it_was_solved(shape, how):
+    X, Y = rows(shape)
+    assert how in RidgeCV(cv=2).fit(X, Y).hoag_result_.message
+
+
 # ---- strengths and models ----------------------------------------------------------------------
 
 

@@ -29,6 +29,12 @@ from fasthoag.threads import n_threads_of
 from fasthoag.types import Array
 from fasthoag.vectors import check_weight
 
+# How factors are made, for the message; see `plan_of`.
+HOW = {
+    "values": " Solved by singular values of X.",
+    "gram": " Solved by products of rows.",
+    "moments": " Solved by products of features.",
+}
 # What watches or leads one search, by the value that asks for nothing.
 OF_ONE_SEARCH = {
     "callback": None,
@@ -202,7 +208,7 @@ def strengths_of(model: Any, fit: Factored, rows: Decomposition, judge: Any) -> 
         w_all=None,
         inner_error=0.0,
         status=status,
-        message=message_of(status, searched.theta, at),
+        message=message_of(status, searched.theta, at) + HOW[fit.plan.way],
         n_iter=searched.n_steps,
         n_passes=N_READS,
         seconds=time.perf_counter() - began,
