@@ -14,7 +14,7 @@ from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
 from fasthoag.design import is_on_device
 from fasthoag.design.matrix import check_numbers
-from fasthoag.estimators.classification import CLASS_WEIGHT, LogLossClassifier
+from fasthoag.estimators.classes import CLASS_WEIGHT, LogLossClassifier
 from fasthoag.estimators.estimator import Estimator
 from fasthoag.estimators.parameters import KERNEL, with_parameters
 from fasthoag.estimators.placement import beside, rows_here
