@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.datasets import dump_svmlight_file
 from sklearn.exceptions import DataConversionWarning
 from sklearn.linear_model import LogisticRegression, PoissonRegressor
 from sklearn.metrics import accuracy_score, d2_tweedie_score, log_loss, r2_score
@@ -302,3 +303,28 @@ def test_errors_of_a_fit_say_of_which_column():
         fasthoag.LogisticRegressionCV(use_legacy_attributes=False).fit(X, Y)
     with pytest.raises(ValueError, match="y should be a 1d array"):
         fasthoag.LogisticRegressionCV().fit(X, Y + np.arange(3))
+
+
+# ---- the command line --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["HuberRegressorCV", "LogisticRegressionCV"])
+def test_the_command_line_writes_a_line_of_targets_for_each_row(name, tmp_path):
+    pytest.importorskip("typer")
+    from typer.testing import CliRunner
+
+    from fasthoag import cli
+
+    X, Y = rows(getattr(fasthoag, name))
+    model = made(getattr(fasthoag, name)).fit(X, Y)
+    fasthoag.save_model(tmp_path / "model", model)
+    dump_svmlight_file(X, Y[:, 0], str(tmp_path / "rows"), zero_based=False)
+    args = ["predict", str(tmp_path / "model"), str(tmp_path / "rows")]
+    found = CliRunner().invoke(cli.app, [*args, "--one-based"], prog_name="fasthoag")
+    lines = found.stdout.splitlines()
+    np.testing.assert_allclose([[*map(float, line.split())] for line in lines], model.predict(X))
+    assert "has 3 targets" in " ".join(found.stderr.split())
+    if name == "LogisticRegressionCV":
+        found = CliRunner().invoke(cli.app, [*args, "--proba"], prog_name="fasthoag")
+        shares = [[*map(float, line.split())] for line in found.stdout.splitlines()]
+        np.testing.assert_allclose(shares, model.predict_proba(X))

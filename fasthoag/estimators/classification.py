@@ -157,6 +157,10 @@ class LogisticRegressionCV(LogLossClassifier, TunedClassifier, OfLogisticRegress
     = 1/λ, a continuous value, not one of a grid. More: the multinomial loss ``Σ_i s_i (log(Σ_c
     exp(x_i w_c + b_c)) - x_i w_{y_i} - b_{y_i}) + Σ_c ||w_c||² / (2 C)``.
 
+    y may also be a matrix of labels, (n_rows, n_labels), of two values such as 0 and 1, of which a
+    row may have several: each label has a model of two classes and a C of its own, `predict` a
+    column for each, and ``predict_proba`` the probability of each.
+
     {parameters}
     classes_ : array, shape (n_classes,)
 
@@ -317,7 +321,8 @@ class LinearSVCCV(TunedClassifier, OfSupportVectorClassifier):
 
     Minimises ``C Σ_i s_i max(0, 1 - y_i (x_i w + b))² + ||w||² / 2``, as scikit-learn's LinearSVC
     does (which also penalises b), and chooses C = 1/λ. With more than two classes each against the
-    rest has a C of its own.
+    rest has a C of its own, and so has each label of a matrix of them, of which a row may have
+    several.
 
     {parameters}
         With more than 2 classes a list of them, and n_iter_ the largest.
