@@ -15,6 +15,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import LinearSVC, LinearSVR
 
 import fasthoag
+from fasthoag.criteria.held_out import design_of
 from fasthoag.design.make import make_design
 from fasthoag.estimators.tuned import TunedEstimator
 
@@ -122,10 +123,18 @@ def test_x_is_prepared_once(Estimator, monkeypatch):
         seen.append(X)
         return make_design(X, **known)
 
+    def noted_of_others(X_val, problem):
+        seen_of_others.append(X_val)
+        return design_of(X_val, problem)
+
+    seen_of_others = []
     monkeypatch.setattr("fasthoag.problem.make_design", noted)
-    made(Estimator).fit(sp.csr_array(X), Y)
-    assert len(seen) >= N_TARGETS
-    assert [sp.issparse(X) for X in seen] == [True] + [False] * (len(seen) - 1)
+    monkeypatch.setattr("fasthoag.criteria.held_out.design_of", noted_of_others)
+    monkeypatch.setattr("fasthoag.estimators.estimator.design_of", noted_of_others)
+    made(Estimator).fit(sp.csr_array(X), Y, validation=(sp.csr_array(X), Y))
+    for found in (seen, seen_of_others):
+        assert len(found) >= N_TARGETS
+        assert [sp.issparse(X) for X in found] == [True] + [False] * (len(found) - 1)
 
 
 # ---- by scikit-learn ---------------------------------------------------------------------------

@@ -3,7 +3,7 @@ search."""
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,6 +14,7 @@ from fasthoag.arguments import check_options, check_watch
 from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria import HeldOut
 from fasthoag.criteria.folds import check_is_cv
+from fasthoag.criteria.held_out import design_of
 from fasthoag.design import is_on_device, to_host
 from fasthoag.estimators.each import check_targets
 from fasthoag.estimators.kinds import of_numbers
@@ -24,6 +25,7 @@ from fasthoag.kinds import labels_of, named, numbers_of
 from fasthoag.options import check_flag
 from fasthoag.outer.record import SOON
 from fasthoag.outer.trials import DRAWING, check_seed, check_trials
+from fasthoag.problem import Problem
 from fasthoag.threads import check_n_threads
 from fasthoag.types import ArrayLike, Callback, Matrix
 
@@ -42,11 +44,22 @@ class Course:
         Targets whose searches come after that of this one.
     design : Design or None
         X as the problems hold it, once there is one.
+    others : dict
+        The designs of rows that do not train, by name.
     """
 
     began: float
     n_after: int = 0
     design: Any = None
+    others: dict[str, Any] = field(default_factory=dict)
+
+    def placed(self, rows: HeldOut | None, name: str, problem: Problem) -> HeldOut | None:
+        """These rows as the criteria of all problems hold them."""
+        if rows is None:
+            return None
+        if name not in self.others:
+            self.others[name] = design_of(rows.X_val, problem)
+        return replace(rows, X_val=self.others[name])
 
 
 @with_parameters()

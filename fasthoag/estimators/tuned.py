@@ -197,6 +197,8 @@ class TunedEstimator(Estimator):
         )
         problem = problem if self._threads is None else problem.with_threads(self._threads)
         course.design = problem.design  # for other targets, and other losses
+        names = "validation", "stop_on"
+        others = [course.placed(*one, problem) for one in zip(others, names, strict=True)]
         tasks, bounds = [], None
         for coding in codings:
             if tasks:
