@@ -51,14 +51,15 @@ def news(is_quick):
     )
 
 
+def idx(name, n_skipped):
+    """The bytes of an idx file below DATA after its head."""
+    return np.frombuffer(gzip.decompress(find(name).read_bytes()), np.uint8, offset=n_skipped)
+
+
 def digits():
     """MNIST's 60,000 training digits in 0..1 and their labels."""
-    folder = find("mnist/train-images-idx3-ubyte.gz").parent
-    content = gzip.decompress((folder / "train-images-idx3-ubyte.gz").read_bytes())
-    X = np.frombuffer(content, np.uint8, offset=16).reshape(-1, 784) / 255.0
-    return X, np.frombuffer(
-        gzip.open(folder / "train-labels-idx1-ubyte.gz").read(), np.uint8, offset=8
-    ).astype(float)
+    X = idx("mnist/train-images-idx3-ubyte.gz", 16).reshape(-1, 784) / 255.0
+    return X, idx("mnist/train-labels-idx1-ubyte.gz", 8).astype(float)
 
 
 def regression(name):

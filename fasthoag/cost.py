@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 NUMBER = 8  # bytes
 # Blocks (n_coef, columns) that are alive in a block solve, counted where they are made: the present
 # and the lowest evaluation, each with w, v, q and k tangents; of each right-hand side (v, q,
-# tangents) itself, its start, five of CG, the solution and the residual; gradients and the start.
-PER_EVALUATION, PER_SIDE, OTHERS = 3, 9, 4
-ROW_BLOCKS = 6  # blocks (n_rows, columns): predictions, curvatures, those of a step
+# tangents) itself, its start, the solution, the residual, and CG's own four, which are in single
+# precision mostly; gradients and the start.
+PER_EVALUATION, PER_SIDE, OTHERS = 3, 6, 4
+ROW_BLOCKS = 4  # blocks (n_rows, columns): predictions, curvatures, those of a step
 VECTORS = 40  # (n_coef,): strengths, scales, orders of columns, preconditioners
 ARRAYS_OF_THETA = 100  # (n_hyper,): the pairs of quasi-Newton steps, the trace
 MOST_FOR_INVERSE = 2000  # coefficients up to which leverages come from an inverse
@@ -167,15 +168,13 @@ def bytes_of(problem, bound):
 
 def blocks_of_coefficients(problem, bound):
     """Columns of coefficients that are alive at once."""
-    m, K, k = bound.inner.units.n_columns, bound.inner.loss.n_classes, problem.n_hyper
+    m, k = bound.inner.units.n_columns, problem.n_hyper
     is_newton = k <= FEW and not problem.tuned and problem.penalty.has_hessian
     k = k if is_newton else 0
     of_a_column = 2 * (PER_EVALUATION + k) + PER_SIDE * (2 + k) + OTHERS
     n = VECTORS + of_a_column * m
     if is_small(bound.inner):  # looks at strengths, each with w and v
         n += 2 * MOST_LEVELS * m
-    elif is_newton and bound.n_folds > 2:  # the first fold is solved alone before
-        n += of_a_column * K
     if problem.design.low_memory:  # products with X' are summed over threads
         n += problem.design.n_threads * (2 + k) * m
     if not bound.is_of_w:  # leverages: by an inverse, or by probes as columns

@@ -98,10 +98,11 @@ def hoag(
         the size of the criterion, and the error of the value a third of it. The size is the value;
         of `AIC`, `BIC`, `Evidence` and `CustomCriterion`, which may have a constant added, how far
         it is from that of the null model (a unit of likelihoods at least). Default: with method
-        "newton" and a criterion that is a sum over rows (`HeldOut`, `KFold`), when what is left to
-        gain, ``½ (|∇f| + its error)² / f''``, is at most a hundredth of a standard error of the
-        criterion (or 1e-5 of its size, if that is more), which no data could tell; else 3e-4. Up
-        to 128 coefficients, where digits cost next to nothing, both.
+        "newton", or "lbfgs" of one hyperparameter, and a criterion that is a sum over rows
+        (`HeldOut`, `KFold`, `ApproximateLOO`), when what is left to gain, ``½ (|∇f| + its error)² /
+        f''``, is at most a hundredth of a standard error of the criterion (or 1e-5 of its size, if
+        that is more), which no data could tell; else 3e-4. Up to 128 coefficients, where digits
+        cost next to nothing, both.
     max_iter : int, optional
         Outer steps at most; default 50, 500 for "lbfgs".
     schedule : {"exponential", "quadratic", "cubic", "exact"} or callable k -> ε_k, optional
@@ -268,6 +269,8 @@ def finished(run, search, method, best, status):
     """The `HoagResult` of the best evaluation of a search."""
     theta = run.for_user(best.theta)
     best, status, message = concluded(best, status, theta, search)
+    compression = search.bound.inner.design.compression
+    message += "" if compression is None else compression.told
     warn_unless_converged(status, message)
     w_all = search.solution_on_all_rows(best, best.predict(0 * best.theta))
     minima = [one._replace(theta=run.for_user(one.theta)) for one in search.minima(best, status)]

@@ -59,20 +59,25 @@ def few(values, form):
     return shown if len(values) <= 4 else f"{shown}, ... ({len(values)} values)"
 
 
+def rows_of(n):
+    """A number of rows, or the sum of their weights, in words."""
+    return f"rows of weight {n:.6g}" if isinstance(n, float) else f"{n} rows"
+
+
 def summary(result, n_held_out, unseen=None, tuned=None):
     """The result as (name, text) pairs.
 
-    `n_held_out` is the number of rows that the criterion sums over, or None where it is no such
-    sum. `unseen` is what the model is worth on other rows: a dict with ``n_rows``, ``mean_loss``
-    and, of a classifier, ``accuracy``. `tuned` are the widths and the strength of a kernel model,
-    of which passes are factorisations."""
+    `n_held_out` is the number of rows that the criterion sums over, the sum of their weights where
+    they have some, or None where it is no such sum. `unseen` is what the model is worth on other
+    rows: a dict with ``n_rows``, ``mean_loss`` and, of a classifier, ``accuracy``. `tuned` are the
+    widths and the strength of a kernel model, of which passes are factorisations."""
     rows = [
         ("status", result.status),
         *(hyperparameters(result) if tuned is None else of_kernel(tuned)),
         (
             "criterion",
             f"{result.value:.8g} ± {result.value_error:.0e} "
-            + (f" (sum over {n_held_out} rows)" if n_held_out else ""),
+            + (f" (sum over {rows_of(n_held_out)})" if n_held_out else ""),
         ),
     ]
     if n_held_out:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer
+from sklearn.utils.metadata_routing import get_routing_for_object
 
 from fasthoag.arithmetic import arithmetic_of_user
 from fasthoag.losses import likeliest
@@ -135,8 +136,12 @@ def metric_of(scorer):
 
 
 def takes_weights(scorer):
-    """Whether the scorer, or the metric that it was made of, has the argument sample_weight."""
-    return "sample_weight" in signature(metric_of(scorer) or asked_of(scorer)).parameters
+    """Whether the scorer, or the metric that it was made of, has the argument sample_weight, which
+    ``set_score_request(sample_weight=False)`` of scikit-learn's metadata routing refuses."""
+    if "sample_weight" not in signature(metric_of(scorer) or asked_of(scorer)).parameters:
+        return False
+    asked = get_routing_for_object(asked_of(scorer)).score.requests
+    return asked.get("sample_weight") is not False
 
 
 def ask(scorer, model, y, weight):

@@ -21,26 +21,16 @@ from sklearn import datasets
 from sklearn.datasets import dump_svmlight_file
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import StratifiedKFold
-from typer.testing import CliRunner
+from support.commands import assert_fails, forbid_work, make_rows, run, run_json
 
 import fasthoag
-from fasthoag import cli, report
-from fasthoag.io import data_set, replacement, svmlight
+from fasthoag import report
+from fasthoag.io import replacement, svmlight
 from fasthoag.losses import LOSSES
 from fasthoag.problem import refit
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(fasthoag.__file__)))
 COMPRESS = {".bz2": bz2.compress, ".gz": gzip.compress, ".xz": lzma.compress}
-
-
-def run(*args):
-    return CliRunner().invoke(cli.app, [str(arg) for arg in args], prog_name="fasthoag")
-
-
-def run_json(*args):
-    result = run(*args, "--json")
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
 
 
 def python(*args, **options):
@@ -53,29 +43,6 @@ def python(*args, **options):
         check=False,
         **options,
     )
-
-
-def assert_fails(result, *words):
-    """One sentence on stderr, nothing on stdout, exit code 1."""
-    assert result.exit_code == 1, result.output
-    assert result.stdout == "", result.output
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("fasthoag: ")
-    assert "internal error" not in result.stderr
-    for word in words:
-        assert word in result.stderr
-
-
-def make_rows(n_rows, seed, loss="logistic", labels=(-1, 1), n_features=12):
-    """Sparse rows in class order, and the labels of a model with noise."""
-    rng = np.random.default_rng(seed)
-    X = scipy.sparse.random(n_rows, n_features, density=0.5, format="csr", rng=rng)
-    z = X @ np.linspace(-4, 4, n_features) + 0.5
-    if loss == "squared":
-        return X, z + rng.normal(size=n_rows)
-    y = np.where(rng.random(n_rows) < 1 / (1 + np.exp(-z)), labels[1], labels[0])
-    order = np.argsort(y)
-    return X[order], y[order]
 
 
 @pytest.fixture
@@ -363,11 +330,6 @@ def test_bad_input_is_a_sentence(tmp_path, content):
 
 def test_debug_shows_the_exception(tmp_path):
     assert isinstance(run("tune", tmp_path / "none.txt", "--debug").exception, FileNotFoundError)
-
-
-def forbid_work(monkeypatch):
-    for owner, name in ((data_set, "read_together"), (fasthoag, "load_model"), (fasthoag, "hoag")):
-        monkeypatch.setattr(owner, name, lambda *args, **options: pytest.fail("work was done"))
 
 
 @pytest.mark.parametrize("option", ["--out", "--report"])

@@ -15,20 +15,16 @@ pytest.importorskip("typer")
 pytest.importorskip("rich")
 
 from sklearn.datasets import dump_svmlight_file
-from typer.testing import CliRunner
+from support.commands import run
 
 import fasthoag
-from fasthoag import cli, report
+from fasthoag import report
 from fasthoag.cli import tune as tune_command
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(fasthoag.__file__)))
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems have other devices")
 NO_SPACE = "fasthoag: stdout: cannot write the result: No space left on device\n"
 CLOSED = "fasthoag: stdout: cannot write the result: Bad file descriptor\n"
-
-
-def run(*args):
-    return CliRunner().invoke(cli.app, [str(arg) for arg in args], prog_name="fasthoag")
 
 
 @pytest.fixture

@@ -238,7 +238,7 @@ def test_signals_leave_a_whole_model_or_none(number, rows, tmp_path):
     """While it imports, reads, fits and writes."""
     for delay in np.random.default_rng(number).uniform(0, 3, N_DELAYS // 2):
         out = tmp_path / f"{delay}.npz"
-        child = command("tune", rows, "--per", "feature", "--max-iter", 300, "--out", out)
+        child = command("tune", rows, "--per", "feature", "--cv", 20, "--out", out)
         code, err = ended_by(child, number, delay)
         assert (code, err.endswith(END[number])) == (128 + number, True), delay
         assert out.exists() == ("the best model so far. " in err)

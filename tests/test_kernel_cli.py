@@ -10,21 +10,10 @@ pytest.importorskip("rich")
 
 from sklearn.datasets import dump_svmlight_file
 from sklearn.model_selection import KFold, StratifiedKFold
-from typer.testing import CliRunner
+from support.commands import run, run_json
 
 import fasthoag
-from fasthoag import cli
 from fasthoag.io import load_model
-
-
-def run(*args):
-    return CliRunner().invoke(cli.app, [str(arg) for arg in args], prog_name="fasthoag")
-
-
-def run_json(*args):
-    result = run(*args, "--json")
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
 
 
 def data(loss, part, n=80, density=1.0):

@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from scipy.special import expit
-from sklearn.base import clone
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics.pairwise import linear_kernel, pairwise_kernels
 from sklearn.model_selection import (
     GridSearchCV,
-    GroupKFold,
     KFold,
     LeaveOneOut,
     cross_val_predict,
@@ -209,39 +207,6 @@ def test_widths_of_features_find_those_that_count():
     np.testing.assert_allclose(
         each.predict(X), scaled.predict(X * each.gamma_**0.5) + each.intercept_, atol=1e-6
     )
-
-
-def test_rows_of_a_group_stay_together():
-    X, y = data()
-    groups = np.repeat(np.arange(15), 6)
-    found = KernelRidgeCV(cv=3).fit(X, y, groups=groups)
-    same = KernelRidgeCV(cv=list(GroupKFold(3).split(X, y, groups))).fit(X, y)
-    assert found.alpha_ == same.alpha_
-    splitter = KernelRidgeCV(cv=GroupKFold(3)).fit(X, y, groups=groups)
-    assert splitter.alpha_ == same.alpha_
-    labels = targets(KernelLogisticRegressionCV, y)
-    model = KernelLogisticRegressionCV(cv=3, bounds=(-3, 3))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", fasthoag.ConvergenceWarning)
-        assert model.fit(X, labels, groups=groups).scores_.shape == (3,)
-
-
-@both
-def test_groups_that_would_not_be_used_are_refused(Estimator):
-    X, y = data()
-    y, groups = targets(Estimator, y), np.repeat(np.arange(15), 6)
-    model = Estimator(callback=lambda _: pytest.fail("work was done"))
-    with pytest.raises(ValueError, match="groups= is for cutting folds"):
-        model.fit(X, y, groups=groups, validation=(X, y))
-    with pytest.raises(ValueError, match="groups must have one label a row"):
-        model.fit(X, y, groups=groups[1:])
-    with pytest.raises(ValueError, match="cv: "):
-        clone(model).set_params(cv=1).fit(X, y, groups=groups)
-    with pytest.raises(ValueError, match="number of groups|groups"):
-        clone(model).set_params(cv=16).fit(X, y, groups=groups)
-    if Estimator is KernelRidgeCV:
-        with pytest.raises(ValueError, match="groups= needs folds"):
-            clone(model).set_params(cv=None).fit(X, y, groups=groups)
 
 
 @both

@@ -493,3 +493,16 @@ def test_singular_values_in_any_unit_and_columns_that_others_span():
         assert value == pytest.approx(
             0.5 * sum((y[i] - np.delete(y, i).mean()) ** 2 for i in range(n))
         )
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("loss", ["logistic", "squared"])
+def test_a_step_leads_to_the_solution_after_it(loss, way, monkeypatch):
+    """∂w/∂θ, by differences."""
+    set_way(monkeypatch, way)
+    X, y = sparse_problem(loss, 0, N, P)
+    problem, h = Problem(X, y, loss=loss), 1e-4
+    low, here, high = (value_at(problem, ApproximateLOO(), theta) for theta in (-h, 0.0, h))
+    slope = (high.W - low.W) / (2 * h)
+    found = here.predict(np.ones(1)) - here.predict(np.zeros(1))
+    np.testing.assert_allclose(found, slope, rtol=1e-5, atol=1e-6 * np.abs(slope).max())

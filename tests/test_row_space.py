@@ -133,6 +133,9 @@ def test_a_search_and_its_final_model_are_those_of_all_features():
     problem = Problem(X, y, "squared")
     found, expected = (hoag(one, rule, tol=1e-6) for one in (problem, unturned(problem)))
     assert found.status == expected.status == "converged"
+    n = problem.design.compression.A.shape[1]
+    assert f"combinations of rows: {n} coefficients for {P}." in found.message
+    assert "combinations of rows" not in expected.message
     assert found.value == pytest.approx(expected.value, rel=1e-6)
     assert found.w.shape == expected.w.shape
     again = hoag(problem, rule, theta0=found.theta, w0=found.w, tol=1e-6)

@@ -1,6 +1,7 @@
 """Step rules have the same verbs, and what one knows can be carried to another."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from fasthoag.outer.rules import Box
 from fasthoag.outer.tolerance import Tolerance
 
 ATTRIBUTES = ("wants", "max_iter", "accuracy")
-VERBS = ("propose", "accept", "reject", "state", "restore")
+VERBS = ("propose", "hessian", "accept", "reject", "state", "restore")
 
 
 def problem():
@@ -46,6 +47,10 @@ class Handed:
     def hessian(self, evaluation):
         self.hand_over()
         return self.rule.hessian(evaluation)
+
+    def promise(self, *args):
+        self.hand_over()
+        return self.rule.promise(*args)
 
     def accept(self, *args):
         self.hand_over()
@@ -97,3 +102,36 @@ def test_the_state_of_another_rule_is_refused():
     state = METHODS["newton"](None).state()
     with pytest.raises(ValueError, match="state has .*radius.*, which LBFGS does not"):
         METHODS["lbfgs"](None).restore(state)
+
+
+def evaluation_at(theta, grad, error):
+    """An evaluation that knows nothing but its hypergradient."""
+    train, judge = problem()
+    bound = judge.bind(train)
+    found = bound.evaluate(theta, bound.inner.null.W, Accuracy(0.1, 0.1), has_tangents=False)
+    return replace(found, theta=theta, grad=grad, inner_error=error, linear_error=0.0)
+
+
+def test_of_one_hyperparameter_gradients_tell_the_curvature():
+    rule, box = METHODS["lbfgs"](None), Box(np.full(1, -20.0), np.full(1, 20.0))
+    first = evaluation_at(np.array([1.0]), np.array([3.0]), 0.1)
+    assert rule.hessian(first) == (None, np.inf)
+    assert rule.propose(first, box, 0.1, 0.1).hess is None
+    second = evaluation_at(np.array([0.5]), np.array([1.0]), 0.1)
+    hess, error = rule.hessian(second)
+    assert hess == pytest.approx(np.array([[4.0]]))  # a slope less by 2 after half a unit
+    assert error == pytest.approx(0.5 + np.hypot(0.1, 0.1) / 2)
+    proposal = rule.propose(second, box, 0.1, 0.1)
+    assert proposal.step == pytest.approx(-0.25)
+    assert proposal.hess == hess
+    near = evaluation_at(np.array([0.45]), np.array([0.9]), 5.0)  # all error: what was known stays
+    assert rule.hessian(near) == (hess, pytest.approx(error + 0.05))
+
+
+def test_of_several_hyperparameters_gradients_tell_none():
+    rule, box = METHODS["lbfgs"](None), Box(np.full(2, -20.0), np.full(2, 20.0))
+    for theta, grad in ((1.0, 3.0), (0.5, 1.0)):
+        found = evaluation_at(np.full(1, theta), np.full(1, grad), 0.1)
+        found = replace(found, theta=np.full(2, theta), grad=np.full(2, grad))
+        assert rule.hessian(found) == (None, np.inf)
+        assert rule.propose(found, box, 0.1, 0.1).hess is None

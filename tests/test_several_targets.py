@@ -68,7 +68,8 @@ CASES = {
     "plain": {},
     "weights": {"sample_weight": np.random.default_rng(3).integers(0, 3, N_ROWS).astype(float)},
     "offset": {"offset": np.random.default_rng(3).normal(size=N_ROWS)},
-    "other rows": {"validation": 0},
+    "groups": {"groups": np.arange(N_ROWS) % 9},
+    "other rows": {},
 }
 
 
@@ -79,6 +80,7 @@ CASES = {
         (np.asarray, "plain"),
         (sp.csr_array, "weights"),
         (np.asarray, "offset"),
+        (sp.csr_array, "groups"),
         (sp.csr_array, "other rows"),
     ],
 )
@@ -89,7 +91,7 @@ def test_targets_are_independent_fits(Estimator, form, case):
     def fitted(y):
         own = known | ({"validation": (X[:40], y[:40])} if case == "other rows" else {})
         own |= {"stop_on": (X[40:], y[40:])} if case == "other rows" else {}
-        return made(Estimator, cv=KFold(3)).fit(X, y, **own)
+        return made(Estimator, cv=3 if case == "groups" else KFold(3)).fit(X, y, **own)
 
     model, singles = fitted(Y), [fitted(y) for y in Y.T]
     offset = {"offset": known["offset"]} if "offset" in known else {}

@@ -11,6 +11,7 @@ from sklearn.model_selection import KFold, LeaveOneOut, ShuffleSplit
 
 from fasthoag import ConvergenceWarning, RidgeClassifierCV, RidgeCV
 from fasthoag.design.rows import HELD_OUT, TRAIN
+from fasthoag.spectral import left_out
 from fasthoag.spectral.tuning import Plan, decompose
 
 CVS = [None, 4, KFold(3, shuffle=True, random_state=0), ShuffleSplit(4, random_state=0)]
@@ -43,6 +44,19 @@ def losses(X, Y, alpha, cv, weight=None, fit_intercept=True):
         errors = Y[test] - model.predict(X[test]).reshape(len(test), -1)
         total, judged = total + weight[test] @ errors**2, judged + weight[test].sum()
     return total / judged
+
+
+@pytest.mark.parametrize(
+    ("shape", "how"),
+    [
+        ((60, 8), "singular values of X"),
+        ((20_000, 90), "products of features"),
+        ((300, 7200), "products of rows"),
+    ],
+)
+def test_a_result_says_how_it_was_solved(shape, how):
+    X, Y = rows(shape)
+    assert how in RidgeCV(cv=2).fit(X, Y).hoag_result_.message
 
 
 # ---- strengths and models ----------------------------------------------------------------------
@@ -146,6 +160,20 @@ def test_every_factor_gives_the_criterion_and_its_derivatives(
     for value, rows_held, z in zip(values, held, found.predictions(Y, theta), strict=True):
         errors = weight[rows_held] @ (Y[rows_held] - z) ** 2
         np.testing.assert_allclose(value, 0.5 * errors, rtol=1e-9)
+
+
+@pytest.mark.parametrize("has_intercept", [True, False])
+def test_rows_left_out_in_pieces_say_what_all_of_them_say(has_intercept, monkeypatch):
+    X, Y = rows((60, 7))
+    found = decompose(X, np.ones(60), None, has_intercept, None, Plan("values", 0))
+    (part,), theta = found.criteria(found.centred_targets(Y)[0]), np.array([-1.0, 1.0, 3.0])
+    whole = part.values(theta, np.arange(3))
+    monkeypatch.setattr(left_out, "FEWEST_ROWS", 7)
+    monkeypatch.setattr(left_out, "IN_CACHE", 21)
+    in_pieces = part.values(theta, np.arange(3))
+    for one, other in zip(whole, in_pieces, strict=True):
+        np.testing.assert_allclose(one, other, rtol=60 * np.finfo(float).eps * 100)
+    assert len(list(next(iter(part.blocks())).pieces(3))) == 9  # of 7 rows, the last of 4
 
 
 class _Given:

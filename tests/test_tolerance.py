@@ -101,6 +101,33 @@ def test_the_standard_error_of_held_out_rows_counts_a_weight_as_rows(loss):
     assert by_rows.standard_error == pytest.approx(expected, rel=0.02)
 
 
+def test_the_standard_error_of_leave_one_out_is_that_of_rows():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    y = X @ np.ones(4) + rng.normal(size=60)
+    found = hoag(Problem(X, y, loss="squared", fit_intercept=False), fasthoag.ApproximateLOO())
+    H = X @ np.linalg.solve(X.T @ X + found.lam[0] * np.eye(4), X.T)
+    losses = 0.5 * ((y - H @ y) / (1 - np.diag(H))) ** 2
+    assert found.value == pytest.approx(losses.sum())
+    assert found.standard_error == pytest.approx(losses.std() * np.sqrt(60))
+
+
+@pytest.mark.parametrize("loss", ["logistic", "squared"])
+def test_leave_one_out_by_probes_ends_within_a_hundredth_of_a_standard_error(loss):
+    X, y = text(n=1500, p=4000)
+    problem, rule = Problem(X, y, loss=loss), fasthoag.ApproximateLOO()
+    found, best = hoag(problem, rule), hoag(problem, rule, tol=1e-5)
+    assert found.status == best.status == "converged"
+    assert "% of one standard error" in found.message
+    assert "% of one standard error" not in best.message
+    assert found.n_passes < best.n_passes
+    bound = rule.bind(problem)
+    zero = bound.inner.design.zeros(1)
+    at = bound.evaluate(found.theta, zero, fasthoag.hypergradient.Accuracy(1e-6, 1e-6))
+    assert at.value - best.value <= 0.01 * found.standard_error
+    assert abs(found.value - at.value) <= found.value_error - at.value_probe_error
+
+
 def test_criteria_that_are_no_sum_over_rows_have_no_standard_error():
     X, y = text(n=300, p=200)
     assert np.isnan(hoag(Problem(X, y), fasthoag.AIC()).standard_error)

@@ -15,7 +15,8 @@ UNKNOWN = ["nan", "NaN", "-nan", "+inf", "-Infinity", "?"]
 def test_text_may_have_unknown_labels_where_none_are_needed(tmp_path, label, n_threads):
     path = tmp_path / "rows.txt"
     path.write_text(f"1 1:1\n{label} 2:3\n{label}\n{label}# c\n{label}\tqid:3 1:2\n-1 3:1\n" * 3000)
-    ((X, y, _),), _ = read_together([(path, None)], needs_labels=False, n_threads=n_threads)
+    (rows,), _ = read_together([(path, None)], needs_labels=False, n_threads=n_threads)
+    X, y = rows.X, rows.y
     assert X.shape == (18_000, 3)
     assert set(y[~np.isnan(y)]) == {-1.0, 1.0}
     assert np.isnan(y).sum() == 12_000
@@ -34,8 +35,8 @@ def test_what_is_no_label_is_refused_all_the_same(tmp_path, label):
 def test_labels_beside_a_matrix_may_be_unknown_where_none_are_needed(tmp_path):
     scipy.sparse.save_npz(tmp_path / "rows.npz", scipy.sparse.eye(3, format="csr"))
     np.save(tmp_path / "rows.npy", [1.0, np.nan, np.inf])
-    ((_, y, _),), _ = read_together([(tmp_path / "rows.npz", None)], needs_labels=False)
-    np.testing.assert_array_equal(y, [1, np.nan, np.inf])
+    (rows,), _ = read_together([(tmp_path / "rows.npz", None)], needs_labels=False)
+    np.testing.assert_array_equal(rows.y, [1, np.nan, np.inf])
     with pytest.raises(ValueError, match="rows.npy: label 1 .counting from 0. is not finite"):
         load_data(tmp_path / "rows.npz")
 

@@ -108,10 +108,10 @@ REASONS = [
     ),
     ("missing", r"", r"ℓ1 norm", "the ℓ1 norm is not there yet (refused by a sentence)"),
     (
-        "missing",
+        "not meaningful",
         r"scores_differ_when_sample_weight|metadata_routing",
-        r"",
-        "metadata routing is not there yet",
+        r"takes no sample_weight|unexpected keyword argument 'extra_param'",
+        "asks for an error of theirs in their words, or where this package has an answer",
     ),
     ("missing", r"", r"unexpected keyword argument '(\w+)'", "no parameter {}"),
     ("missing", r"", r"has no attribute '(\w+)'", "no attribute {}"),

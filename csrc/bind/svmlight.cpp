@@ -23,8 +23,8 @@ struct SvmlightParser {
     std::variant<fh::SvmlightRows<double>, fh::SvmlightRows<float>> rows;
 
     SvmlightParser(int zero_based, bool float32, int64_t max_index, int64_t max_bytes,
-                   bool needs_labels)
-        : settings{zero_based, max_index, max_bytes, needs_labels} {
+                   bool needs_labels, bool has_weights, bool reads_queries)
+        : settings{zero_based, max_index, max_bytes, needs_labels, has_weights, reads_queries} {
         require(zero_based >= -1 && zero_based <= 1, "zero_based must be -1 (auto), 0 or 1");
         require(max_index >= 0, "max_index must not be negative");
         if (float32) rows = fh::SvmlightRows<float>();
@@ -71,9 +71,12 @@ struct SvmlightParser {
         const bool has_index_0 = step || (settings.zero_based == 1 && r.min_index == 0);
         py::array indices = r.is_wide ? indices_from(r.indices64, r.n_entries, step)
                                       : indices_from(r.indices32, r.n_entries, step);
+        py::object weights = py::none(), queries = py::none();
+        if (r.has_weights) weights = array_from(r.weights, r.n_rows);
+        if (r.has_queries) queries = array_from(r.queries, r.n_rows);
         return py::make_tuple(array_from(r.labels, r.n_rows), array_from(r.indptr, r.n_rows + 1),
                               indices, array_from(r.values, r.n_entries), r.max_index + step + 1,
-                              has_index_0);
+                              has_index_0, weights, queries);
     }
 
     template <class I>
@@ -89,9 +92,10 @@ struct SvmlightParser {
 void bind_svmlight(py::module_& m) {
     m.attr("SVMLIGHT_PADDING") = fh::svmlight::kPadding;
     py::class_<SvmlightParser>(m, "SvmlightParser", "The rows of LIBSVM text, block by block.")
-        .def(py::init<int, bool, int64_t, int64_t, bool>(), py::arg("zero_based"),
+        .def(py::init<int, bool, int64_t, int64_t, bool, bool, bool>(), py::arg("zero_based"),
              py::arg("float32"), py::arg("max_index"), py::arg("max_bytes"),
-             py::arg("needs_labels") = true)
+             py::arg("needs_labels") = true, py::arg("has_weights") = false,
+             py::arg("reads_queries") = false)
         .def("read", &SvmlightParser::read, py::arg("buffer"), py::arg("size"),
              py::arg("n_threads"), py::arg("is_kept") = true,
              "Appends the rows of the first `size` bytes, which are whole lines; looks at them "
@@ -99,6 +103,7 @@ void bind_svmlight(py::module_& m) {
         .def_property_readonly("n_lines", &SvmlightParser::n_lines)
         .def_property_readonly("n_bytes", &SvmlightParser::n_bytes)
         .def("result", &SvmlightParser::result,
-             "Labels, indptr, indices, values, the number of features, and whether there is an "
-             "index 0. The next block is the first of another text.");
+             "Labels, indptr, indices, values, the number of features, whether there is an "
+             "index 0, and weights and numbers of queries (-1 for none), or None. The next block "
+             "is the first of another text.");
 }

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import typer
 
-from fasthoag.io.inputs import existing_file
+from fasthoag.cli.side_files import numbers_in
 from fasthoag.io.model import Model
 
 
@@ -73,32 +73,6 @@ def read_beside(one, rows, n_rows):
             "positive. Leave rows without any out."
         )
     return np.log(values)
-
-
-def numbers_in(path):
-    """The finite numbers of a text file, one a line, or of an array of one dimension in .npy."""
-    existing_file(path, "a number for every row, one a line")
-    if path.suffix.lower() == ".npy":
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-        if values.ndim != 1 or values.dtype.kind not in "fiu":
-            raise ValueError(
-                f"{path} must hold a vector of numbers; found {values.dtype}, shape {values.shape}."
-            )
-        values = np.array(values, np.float64)
-    else:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        values = np.empty(len(lines))
-        for i, line in enumerate(lines):
-            try:
-                values[i] = float(line)
-            except ValueError:
-                raise ValueError(
-                    f"{path}: line {i + 1} must be a number; found {line[:40]!r}."
-                ) from None
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        raise ValueError(f"{path} has {values[bad[0]]:g} in line {bad[0] + 1}; numbers are finite.")
-    return values
 
 
 def offset_for(fitted, one, model, rows, n_rows):

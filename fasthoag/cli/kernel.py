@@ -49,4 +49,5 @@ def make_kernel_problem(asked, data):
         coef0=asked.coef0,
         device=asked.device,
         fit_intercept=not asked.no_intercept,
+        sample_weight=data.carried.weights["train"],
     )

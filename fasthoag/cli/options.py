@@ -39,6 +39,11 @@ Labels = option(
     "--labels",
     help="Labels (.npy) of a .npz file; by default the same name with .npy.",
 )
+WeightedLabels = option(
+    bool,
+    "--weighted-labels",
+    help="Labels in text may be label:weight, as XGBoost writes them; a row without has weight 1.",
+)
 Offset = option(
     Path | None,
     "--offset",

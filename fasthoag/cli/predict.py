@@ -19,6 +19,7 @@ from fasthoag.cli.options import (
     Memory,
     Offset,
     Threads,
+    WeightedLabels,
     argument,
     option,
 )
@@ -27,6 +28,7 @@ from fasthoag.cli.rows import read, shown
 from fasthoag.cli.terminal import say, tell
 from fasthoag.io import Model
 from fasthoag.io.source import is_archive
+from fasthoag.report import rows_of
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class PredictOptions:
         "column for every label, in ascending order.",
     ) = False
     labels: Labels = None
+    weighted_labels: WeightedLabels = False
     offset: Offset = None
     exposure: Exposure = None
     zero_based: option(
@@ -67,7 +70,7 @@ def predict(asked: PredictOptions):
     check_target(asked.out, asked.force, inputs)
     fitted = fasthoag.load_model(asked.model)
     check_lines(fitted, asked)
-    X, y = read_rows(fitted, asked)
+    X, y, weight = read_rows(fitted, asked)
     is_known = np.ones(0, bool) if y is None else np.isfinite(y)
     is_judged = y is not None and check_labels(fitted, asked, y[is_known])
     known = offset_for(fitted, given, asked.model, asked.data, X.shape[0])
@@ -77,7 +80,8 @@ def predict(asked: PredictOptions):
     if is_judged:
         if not is_known.all():
             say(f"{np.sum(~is_known)} of {len(y)} rows have no known label and are not judged.")
-        judge(fitted, predicted[is_known], y[is_known])
+        weight = None if weight is None else weight[is_known]
+        judge(fitted, predicted[is_known], y[is_known], weight)
 
 
 def check_lines(fitted, asked):
@@ -109,29 +113,35 @@ def number(value):
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def judge(fitted, predicted, y):
+def judge(fitted, predicted, y, weight):
     """Says how good predictions of these rows are."""
+    if weight is not None and not weight.any():
+        say("no row with a known label has a positive weight, so that none is judged.")
+        return
+    n = rows_of(len(y) if weight is None else float(weight.sum()))
     if fitted.classes.size == 0:
-        error = np.mean((predicted - y) ** 2)
-        tell(f"mean squared error {error:.6g} on {len(y)} rows")
-    else:
-        n_right = int((predicted == y).sum())
-        tell(f"accuracy {n_right / len(y):.6g} ({n_right} of {len(y)} rows)")
+        error = np.average((predicted - y) ** 2, weights=weight)
+        tell(f"mean squared error {error:.6g} on {n}")
+        return
+    is_right = predicted == y
+    right = f"{is_right.sum()} of {n}" if weight is None else n
+    tell(f"accuracy {np.average(is_right, weights=weight):.6g} ({right})")
 
 
 def read_rows(fitted, asked):
-    """X with the model's number of features, and y or None."""
+    """X with the model's number of features, and y and weights or None."""
     path, zero_based = asked.data, asked.zero_based
     n_features = fitted.n_features
     if zero_based is None and fitted.zero_based is True and not is_archive(path):
         zero_based = True
-    ((X, y, has_feature_0),), _ = read(
+    ((X, y, has_feature_0, weight, _),), _ = read(
         [(path, asked.labels)],
         asked.threads,
         zero_based,
         asked.max_memory,
         n_features=n_features,
         needs_labels=False,
+        has_weights=asked.weighted_labels,
     )
     if zero_based is None and has_feature_0 and fitted.zero_based is False:
         raise ValueError(
@@ -154,7 +164,7 @@ def read_rows(fitted, asked):
             "the others are taken as 0."
         )
     X.resize(X.shape[0], n_features)
-    return X, y
+    return X, y, weight
 
 
 def check_labels(fitted, asked, y):

@@ -29,15 +29,15 @@ def read(files, threads, zero_based, gigabytes, **options):
     return data_set.read_together(files, **options)
 
 
-def load_rows(files, loss, threads, zero_based, gigabytes, dtype):
-    """A list of (X, y) for pairs (path, labels), all with the same features; the classes of the
-    first (none for regression); and whether text counts features from 0, "auto" without text."""
+def load_rows(files, loss, threads, zero_based, gigabytes, dtype, **of_text):
+    """A list of (X, y) for pairs (path, labels), all with the same features; the `Rows` as they
+    were read; the classes of the first (none for regression); and whether text counts features from
+    0, "auto" without text. `of_text` are settings of `fasthoag.io.svmlight.read_text`."""
     max_features = min(MOST_FEATURES, svmlight.max_features_in_memory(N_VECTORS))
-    found, is_zero_based = read(
-        files, threads, zero_based, gigabytes, dtype=dtype, max_features=max_features
-    )
+    how = {"dtype": dtype, "max_features": max_features, **of_text}
+    found, is_zero_based = read(files, threads, zero_based, gigabytes, **how)
     paths = [path for path, _ in files]
-    Xs, ys, have_feature_0 = zip(*found, strict=True)
+    Xs, ys, have_feature_0 = ([rows[k] for rows in found] for k in range(3))
     if zero_based is None:
         warn_of_base(paths, have_feature_0)
     # A text file ends at the last feature that occurs in it.
@@ -53,7 +53,7 @@ def load_rows(files, loss, threads, zero_based, gigabytes, dtype):
         ys = [
             to_targets(y, classes, path, is_multinomial) for path, y in zip(paths, ys, strict=True)
         ]
-    return list(zip(Xs, ys, strict=True)), classes, is_zero_based
+    return list(zip(Xs, ys, strict=True)), found, classes, is_zero_based
 
 
 def warn_of_base(paths, have_feature_0):

@@ -13,13 +13,23 @@ from fasthoag.progress import on_stderr
 EVERY = 5.0  # seconds between two lines of progress where stderr is no terminal
 
 
-def make_folds(n_folds, loss, seed):
+def make_folds(n_folds, loss, seed, groups=None):
     """Shuffled folds, stratified by class: the rows of files are often in the order of their
-    classes."""
-    from sklearn.model_selection import KFold, StratifiedKFold
+    classes. Rows of a group stay together."""
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
-    splitter = StratifiedKFold if find_loss(loss).is_classification else KFold
-    return fasthoag.KFold(splitter(n_folds, shuffle=True, random_state=seed))
+    is_stratified = find_loss(loss).is_classification
+    if groups is None:
+        splitter = StratifiedKFold if is_stratified else KFold
+    else:
+        splitter = StratifiedGroupKFold if is_stratified else GroupKFold
+        n_groups = len(np.unique(groups))
+        if n_groups < n_folds:
+            raise ValueError(
+                f"--cv {n_folds} needs at least as many groups of rows; the training rows have "
+                f"{n_groups}."
+            )
+    return fasthoag.KFold(splitter(n_folds, shuffle=True, random_state=seed), groups)
 
 
 def fit(problem, criterion, *, keeps_trace=True, **settings):
@@ -74,21 +84,21 @@ def make_model(problem, result, fitted, classes, zero_based="auto"):
     return Model(problem.loss.name, coef=w[:p].T, intercept=intercept, **search)
 
 
-def judge_rows(problem, fitted, X, y, offset=None):
+def judge_rows(problem, fitted, X, y, weight=None, offset=None):
     """What the model is worth on rows that nothing was fitted or tuned on."""
     if isinstance(problem, fasthoag.KernelProblem):
-        return judge(problem.loss, fitted.predict(X), y)
+        return judge(problem.loss, fitted.predict(X), y, weight)
     p, w = problem.n_features, fitted
     z = X @ w[:p] + (w[p] if problem.fit_intercept else 0.0)
-    return judge(problem.loss, z if offset is None else z + offset, y)
+    return judge(problem.loss, z if offset is None else z + offset, y, weight)
 
 
-def judge(loss, z, y):
+def judge(loss, z, y, weight=None):
     """What predictions z are worth beside targets y: the mean loss, without label smoothing, and
-    the accuracy of a classifier."""
+    the accuracy of a classifier, both weighted."""
     losses = derivative(without_smoothing(loss), 0, y, z)
-    found = {"n_rows": len(y), "mean_loss": float(losses.mean())}
+    found = {"n_rows": len(y), "mean_loss": float(np.average(losses, weights=weight))}
     if not loss.is_classification:
         return found
     is_right = z.argmax(axis=1) == y if loss.n_classes > 1 else (z > 0) == (y > 0)
-    return found | {"accuracy": float(is_right.mean())}
+    return found | {"accuracy": float(np.average(is_right, weights=weight))}

@@ -11,6 +11,7 @@ import typer
 import fasthoag
 from fasthoag import report
 from fasthoag.cli.application import command, exit_code
+from fasthoag.cli.carried import Carried, carried, check_carried, weight_files_of
 from fasthoag.cli.exposures import Beside, check_beside, read_beside
 from fasthoag.cli.interruption import leaving
 from fasthoag.cli.kernel import check_kernel, make_kernel_problem
@@ -38,6 +39,7 @@ class Data(NamedTuple):
     offsets: dict
     classes: np.ndarray
     zero_based: Any
+    carried: Carried
 
 
 class Found(NamedTuple):
@@ -74,10 +76,9 @@ def tune(asked: TuneOptions):
     settings = search_settings(asked) | {"n_threads": asked.threads}
     with leaving(save_so_far) if asked.out is not None else nullcontext():
         result, fitted = fit(problem, criterion, max_seconds=asked.max_seconds, **settings)
-    _, y = data.valid or data.train
     found = Found(
         result,
-        len(y) if asked.criterion in SUMS_OF_LOSSES else None,
+        n_judging(data) if asked.criterion in SUMS_OF_LOSSES else None,
         all_settings(asked, data),
         judged(problem, fitted, data),
         None if asked.kernel is None else problem.read(result.theta),
@@ -96,7 +97,8 @@ def checked(asked):
     check_together(asked)
     given = {"theta0": asked.theta0, "schedule": asked.schedule, "max_iter": asked.max_iter}
     check_trials(asked.method, asked.n_trials, seed_of_trials(asked), given)
-    inputs = [asked.groups, *(one.path for one in beside(asked).values())]
+    inputs = [asked.groups, asked.fold_groups, *weight_files_of(asked).values()]
+    inputs += [one.path for one in beside(asked).values()]
     for path in (asked.out, asked.html):
         pairs = [(one, None) for one in inputs]
         check_target(path, asked.force, [*files_of(asked).values(), *pairs])
@@ -136,6 +138,7 @@ def check_together(asked):
         raise typer.BadParameter("--valid excludes --cv and --seed, which cut TRAIN into folds.")
     if not has_valid and asked.valid_labels is not None:
         raise typer.BadParameter("--valid-labels needs --valid.")
+    check_carried(asked)
     if asked.out is None and asked.file_format != "fasthoag":
         raise typer.BadParameter("--format needs --out.")
     if asked.out == STDOUT:
@@ -174,13 +177,15 @@ def dtype_of(asked):
 
 def read_data(asked):
     files = {role: pair for role, pair in files_of(asked).items() if pair[0] is not None}
-    rows, classes, is_zero_based = load_rows(
+    rows, found, classes, is_zero_based = load_rows(
         list(files.values()),
         asked.loss,
         asked.threads,
         asked.zero_based,
         asked.max_memory,
         dtype_of(asked),
+        has_weights=asked.weighted_labels,
+        reads_queries=True,
     )
     if asked.file_format == "liblinear" and classes.size:
         liblinear.whole_labels(classes)
@@ -190,7 +195,16 @@ def read_data(asked):
     offsets = dict.fromkeys(of_role)
     for role, (X, _) in zip(files, rows, strict=True):
         offsets[role] = read_beside(beside(asked)[role], files[role][0], X.shape[0])
-    return Data(**of_role, offsets=offsets, classes=classes, zero_based=is_zero_based)
+    found = dict(zip(files, found, strict=True))
+    more = {"offsets": offsets, "carried": carried(asked, found, of_role, classes)}
+    return Data(**of_role, **more, classes=classes, zero_based=is_zero_based)
+
+
+def n_judging(data):
+    """How many rows the criterion sums over, or the sum of their weights where they have some."""
+    role = "train" if data.valid is None else "valid"
+    weight, (_, y) = data.carried.weights[role], data.valid or data.train
+    return len(y) if weight is None else float(weight.sum())
 
 
 def storage_settings(asked):
@@ -218,6 +232,7 @@ def make_problem(asked, data):
         *data.train,
         loss=parse_parameters(asked.loss, asked.param),
         penalty=penalty,
+        sample_weight=data.carried.weights["train"],
         offset=data.offsets["train"],
         fit_intercept=not asked.no_intercept,
         **storage_settings(asked),
@@ -242,9 +257,11 @@ def make_penalty(asked, n_classes):
 
 def make_criterion(asked, data):
     if data.valid is not None:
-        return fasthoag.HeldOut(*data.valid, offset=data.offsets["valid"])
+        return fasthoag.HeldOut(
+            *data.valid, data.carried.weights["valid"], offset=data.offsets["valid"]
+        )
     if asked.criterion == "cv":
-        return make_folds(asked.cv, asked.loss, asked.seed)
+        return make_folds(asked.cv, asked.loss, asked.seed, data.carried.groups)
     return IN_SAMPLE[asked.criterion]()
 
 
@@ -270,7 +287,8 @@ def judged(problem, fitted, data):
     if data.test is None:
         return None
     X, y = data.test
-    return judge_rows(problem, fitted, X, y, data.offsets["test"])
+    of_rows = data.carried.weights["test"], data.offsets["test"]
+    return judge_rows(problem, fitted, X, y, *of_rows)
 
 
 def show_cost(asked, problem, criterion):
@@ -305,6 +323,9 @@ def all_settings(asked, data):
             "coef0": asked.coef0 if asked.kernel == "poly" else None,
             "per": asked.per,
             "groups": asked.groups and str(asked.groups),
+            "sample_weight": asked.sample_weight and str(asked.sample_weight),
+            "class_weight": asked.class_weight,
+            "fold_groups": name_of_groups(asked, data),
             "offset": asked.offset and str(asked.offset),
             "exposure": asked.exposure and str(asked.exposure),
             "threads": asked.threads,
@@ -318,6 +339,13 @@ def all_settings(asked, data):
             "format": asked.out and asked.file_format,
         }
     )
+
+
+def name_of_groups(asked, data):
+    """What folds were cut between: a file, the queries of the rows, or nothing."""
+    if asked.fold_groups is not None:
+        return str(asked.fold_groups)
+    return None if data.carried.groups is None else "qid"
 
 
 def save_model(asked, parts):

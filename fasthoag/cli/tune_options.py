@@ -14,6 +14,7 @@ from fasthoag.cli.options import (
     Memory,
     Offset,
     Threads,
+    WeightedLabels,
     argument,
     choice,
     option,
@@ -173,6 +174,32 @@ class TuneOptions:
     labels: Labels = None
     valid_labels: option(Path | None, "--valid-labels", help="The same for --valid.") = None
     test_labels: option(Path | None, "--test-labels", help="The same for --test.") = None
+    sample_weight: option(
+        Path | None,
+        "--sample-weight",
+        help="A weight for every row of TRAIN, one a line or .npy, as LIBSVM's -W.",
+    ) = None
+    valid_sample_weight: option(
+        Path | None, "--valid-sample-weight", help="The same for --valid."
+    ) = None
+    test_sample_weight: option(Path | None, "--test-sample-weight", help="The same for --test.") = (
+        None
+    )
+    weighted_labels: WeightedLabels = False
+    class_weight: option(
+        list[str] | None,
+        "--class-weight",
+        metavar="LABEL:WEIGHT|balanced",
+        help="Multiplies the weights of rows of a label, as LIBLINEAR's -wi; several by commas. "
+        "balanced: inversely to how many rows of TRAIN have it.",
+    ) = None
+    fold_groups: option(
+        Path | None,
+        "--fold-groups",
+        help="A label for every row of TRAIN, one a line or .npy: rows with the same stay together "
+        "where folds are cut. By default qid: in TRAIN.",
+    ) = None
+    ignore_qid: option(bool, "--ignore-qid", help="Cut folds through queries (qid:).") = False
     offset: Offset = None
     exposure: Exposure = None
     valid_offset: option(Path | None, "--valid-offset", help="Of the rows of --valid.") = None

@@ -137,10 +137,7 @@ class BoundCriterion:
         if F >= ENOUGH_FOLDS:
             rest = fold_values - weights * (fold_values.sum() / total)
             return float(np.sqrt(F / (F - 1) * (rest @ rest)))
-        losses, part = self.rows.terms(self.loss, 0, self.part, Z), self.part
-        value = self.rows.reduce(lambda block, values: block.xp.sum(values), losses)
-        squares = self.rows.reduce(partial(sum_of_squares, part=part), losses)
-        return float(np.sqrt(max(squares - value**2 / total, 0.0)))
+        return error_of_rows(self.rows, self.loss, self.part, Z, total)
 
     def with_errors(self, W: Block, n_errors: int = 3) -> "BoundCriterion":
         """The same with a loss that judges at least so many rows of classes as wrong, whatever
@@ -209,6 +206,14 @@ def sampled(rows, loss, share):
     else:
         parts = [index]
     return np.sort(np.concatenate([one[: int(np.ceil(share * len(one)))] for one in parts]))
+
+
+def error_of_rows(rows, loss, part, Z, total):
+    """The standard error of the sum of the losses of rows at predictions `Z`, weights `total`."""
+    losses = rows.terms(loss, 0, part, Z)
+    value = rows.reduce(lambda block, values: block.xp.sum(values), losses)
+    squares = rows.reduce(partial(sum_of_squares, part=part), losses)
+    return float(np.sqrt(max(squares - value**2 / total, 0.0)))
 
 
 def sum_of_squares(block, values, part):

@@ -1,11 +1,17 @@
 """Which rows train and which are held out: splits as masks, and what makes them impossible."""
 
 from collections.abc import Iterable, Sized
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from fasthoag.design.rows import HELD_OUT, TRAIN
+from fasthoag.kinds import labels_of
+from fasthoag.losses import find_loss
+
+BITS = TRAIN, HELD_OUT
 
 
 def split_weight(weight, y, loss):
@@ -28,6 +34,42 @@ def split_weight(weight, y, loss):
     return weight * ~is_back, weight * is_back
 
 
+def split_weight_of_folds(weight, y, loss, mask, groups):
+    """The same for folds of this mask. Of groups whole ones are held back, where every fold keeps
+    others; rows of all where that cannot be, as where each fold leaves out one."""
+    is_back = None if groups is None else groups_to_hold_back(weight, mask, groups)
+    if is_back is None:
+        return split_weight(weight, y, loss)
+    weight = np.ones(len(y)) if weight is None else weight
+    return weight * ~is_back, weight * is_back
+
+
+def groups_to_hold_back(weight, mask, groups):
+    """Which rows are of groups with up to a fifth of the rows, drawn with a fixed seed, without
+    which every part of every fold still has some; None where there are none."""
+    is_used = np.ones(len(groups), bool) if weight is None else weight > 0
+    _, index = np.unique(groups, return_inverse=True)
+    n_rows = np.bincount(index[is_used], minlength=index.max() + 1)
+    parts = [is_used & (mask[:, k] & bit > 0) for k in range(mask.shape[1]) for bit in BITS]
+    is_in = np.array([np.bincount(index[part], minlength=len(n_rows)) > 0 for part in parts]).T
+    left, n_left, chosen = is_in.sum(axis=0), n_rows.sum() // 5, []
+    for group in np.random.default_rng(0).permutation(len(n_rows)):
+        if 0 < n_rows[group] <= n_left and (left - is_in[group] > 0).all():
+            left, n_left = left - is_in[group], n_left - n_rows[group]
+            chosen.append(group)
+    return np.isin(index, chosen) if chosen else None
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """A splitter whose (train, test) pairs are known: they may stand beside groups."""
+
+    pairs: Any
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Any:
+        return self.pairs
+
+
 @runtime_checkable
 class Splitter(Protocol):
     """What scikit-learn's splitters have."""
@@ -45,6 +87,56 @@ def check_is_cv(cv):
             "cv must be a whole number >= 2, a splitter of scikit-learn or an iterable of (train, "
             f"test) pairs; got {cv!r}"
         )
+
+
+def checked_groups(groups, n_rows):
+    """The labels of the groups of all rows, or None; raises ValueError for what are no labels of
+    these rows."""
+    if groups is None:
+        return None
+    groups = labels_of(groups, "groups")
+    groups = groups[:, 0] if groups.ndim == 2 and groups.shape[1] == 1 else groups
+    if groups.shape != (n_rows,):
+        raise ValueError(f"groups must have one label a row, ({n_rows},); got shape {groups.shape}")
+    return groups
+
+
+def splitter_of(cv, y, groups, is_classification):
+    """The splitter of scikit-learn that `cv` stands for; raises ValueError for groups that it would
+    not use. A number of folds cuts between groups where there are some, and of classes as evenly as
+    these allow."""
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
+    from sklearn.utils.multiclass import type_of_target
+
+    is_number = cv is None or isinstance(cv, (int, np.integer))
+    if groups is None or not is_number:
+        if groups is not None and not isinstance(cv, Splitter):
+            raise ValueError(
+                "groups= is for a splitter, or a number of folds; cv has (train, test) pairs, "
+                "which say already where rows go. Drop one of them"
+            )
+        return check_cv(cv, y, classifier=is_classification)
+    n_folds, n_groups = 5 if cv is None else int(cv), len(np.unique(groups))
+    if n_folds > n_groups:
+        instead = f"Use cv <= {n_groups}" if n_groups > 1 else "There is nothing to cut between"
+        raise ValueError(
+            f"cv={n_folds} folds need at least as many groups; the number of groups is {n_groups}. "
+            f"{instead}"
+        )
+    is_stratified = is_classification and type_of_target(y) in ("binary", "multiclass")
+    return (StratifiedGroupKFold if is_stratified else GroupKFold)(n_folds)
+
+
+def splits_of(splitter, y, groups):
+    """The (train, test) pairs of a splitter; raises ValueError where it needs groups."""
+    try:
+        return list(splitter.split(np.zeros((len(y), 1)), y, groups))
+    except ValueError as error:
+        if groups is None and "groups" in str(error):
+            raise ValueError(
+                f"cv={splitter} needs groups=, a label for every row, in fit or in KFold"
+            ) from error
+        raise
 
 
 def check_pairs(splits):
@@ -113,3 +205,25 @@ def check_fold_classes(y, weight, mask, names=None, *, when=""):
             f"the training part of fold {fold} has {what}{when}; use stratified or shuffled folds, "
             f"or fewer of them{more}"
         )
+
+
+def pairs_of_classes(folds, y, codings, weight, classes, *, is_held_back=False):
+    """The `Pairs` of the rows by a `KFold`, for all codings of the classes, whose numbers are y and
+    whose names are `classes`. A class that is absent from a training part raises ValueError here,
+    before the first model is tuned; with `is_held_back` also where a fifth of the rows is."""
+    first, *_ = codings
+    is_binary = len(classes) == 2
+    coded, name = (first(y), "logistic") if is_binary else (y, "multinomial")
+    loss = find_loss(name)
+    splits = folds.splits(SimpleNamespace(X=None, n_rows=len(y), y=coded, loss=loss))
+    weight = np.ones(len(y)) if weight is None else weight
+    if not (weight > 0).any():
+        return Pairs(splits)  # Weights without a positive one are refused later, by name.
+    mask = mask_of_folds(splits, weight)
+    check_fold_classes(y, weight, mask, classes)
+    for coding in codings if is_held_back else ():
+        left, _ = split_weight_of_folds(weight, coding(y), loss, mask, folds.groups)
+        when = ", a fifth of the rows held back (stop_on= takes rows of your own instead)"
+        check_fold_classes(y, weight, mask * (left > 0)[:, None], classes, when=when)
+    # As masks: ten bytes a row for five folds, where the numbers of the rows would be 40.
+    return Pairs([tuple(fold & bit > 0 for bit in BITS) for fold in mask.T])

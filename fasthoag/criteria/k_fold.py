@@ -12,13 +12,16 @@ from fasthoag.criteria.folds import (
     check_fold_classes,
     check_is_cv,
     check_pairs,
+    checked_groups,
     mask_of_folds,
-    split_weight,
+    split_weight_of_folds,
+    splits_of,
+    splitter_of,
 )
 from fasthoag.criteria.held_out import HeldOut, criterion_loss
+from fasthoag.design.blocks import joined
 from fasthoag.design.rows import HELD_OUT
 from fasthoag.free import settled
-from fasthoag.kinds import labels_of
 from fasthoag.losses import Loss
 from fasthoag.types import ArrayLike
 
@@ -37,8 +40,10 @@ class KFold:
         What scikit-learn calls cv; an int means stratified folds for classes and plain ones
         for numbers, without shuffling. Not every row has to be in a test part, and one may be in
         several. Every class has to have a row with a positive weight in every training part.
-    groups : array, shape (n_rows,), optional
-        Passed to the splitter.
+    groups : array, shape (n_rows,), or list with one for each block of X, optional
+        Labels such as the patient a row belongs to, passed to the splitter: `GroupKFold`,
+        `LeaveOneGroupOut` and others keep the rows of a group together, and so does a number of
+        folds (which are stratified for classes as far as groups allow).
     loss : str or Loss, optional
         Of the criterion; by default that of the problem as it came, without label smoothing.
 
@@ -65,8 +70,6 @@ class KFold:
             object.__setattr__(self, "cv", list(self.cv))
 
     def splits(self, problem: Any) -> list[tuple[Any, Any]]:
-        from sklearn.model_selection import check_cv
-
         n = problem.n_rows
         check_is_cv(self.cv)
         if isinstance(self.cv, (int, np.integer)):
@@ -80,24 +83,26 @@ class KFold:
         y = problem.y.astype(int) if is_classification else problem.y
         if isinstance(self.cv, Iterable) and not isinstance(self.cv, Splitter):
             check_pairs(self.cv)
-        groups = None if self.groups is None else labels_of(self.groups, "groups")
-        if groups is not None and groups.shape != (n,):
-            raise ValueError(f"groups must have one label a row, ({n},); got shape {groups.shape}")
-        splitter = check_cv(self.cv, y, classifier=is_classification)
-        return list(splitter.split(np.zeros((n, 1)), y, groups))
+        groups = self._groups(problem)
+        return splits_of(splitter_of(self.cv, y, groups, is_classification), y, groups)
+
+    def _groups(self, problem):
+        return checked_groups(joined(self.groups, problem.X, "groups"), problem.n_rows)
 
     def hold_back(self, problem: "Problem") -> tuple["KFold", HeldOut]:
         """This criterion without a fifth of the rows, in training and test parts alike, and one on
-        these; both on the one X."""
-        self.bind(problem)  # the checks
-        judge, back = split_weight(problem.sample_weight, problem.y, problem.loss)
+        these; both on the one X. Of groups these are whole ones, where folds keep others."""
+        mask, groups = self.bind(problem).inner.rows.mask, self._groups(problem)
+        rows = problem.sample_weight, problem.y, problem.loss
+        judge, back = split_weight_of_folds(*rows, mask, groups)
         every, keeps = np.arange(problem.n_rows), judge > 0
         splits = [
             tuple(every[part][keeps[every[part]]] for part in split)
             for split in self.splits(problem)
         ]
-        rows = problem.design, problem.y, back, self.loss, problem.offset
-        return replace(self, cv=splits), HeldOut(*rows)
+        judged = replace(self, cv=splits, groups=None)
+        of_rows = problem.design, problem.y, back, self.loss, problem.offset
+        return judged, HeldOut(*of_rows)
 
     def bind(self, problem: "Problem") -> BoundCriterion:
         loss = criterion_loss(self.loss, problem)

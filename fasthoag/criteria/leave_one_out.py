@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasthoag.criteria import inverses
-from fasthoag.criteria.bound import BoundCriterion
+from fasthoag.criteria.bound import BoundCriterion, error_of_rows
 from fasthoag.criteria.criterion import ONE_OUTPUT
 from fasthoag.criteria.leverages import FEW, Terms, bound_of_leverages
 from fasthoag.design.rows import TRAIN, UNWEIGHTED
@@ -112,7 +112,9 @@ class ApproximateLOO:
             )
 
         value = float(rows.sums(judge, TRAIN, left_out)[0])
-        return Terms(value, rows.map(in_u, g, l1, l2, l3, shares), slope(1), slope(2))
+        error = error_of_rows(rows, judge, TRAIN, left_out, fit.n)
+        omega = rows.map(in_u, g, l1, l2, l3, shares)
+        return Terms(value, omega, slope(1), slope(2), standard_error=error)
 
 
 def leaving_out(xp, a, e, v):

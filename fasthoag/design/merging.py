@@ -56,6 +56,8 @@ class Merging:
     ratio: Any
     kept: Any
 
+    told = ""  # what a result says of it: other sums, the same problem
+
     @computed_once
     def squares(self):
         """Σ r² of every group, (n_kept,)."""

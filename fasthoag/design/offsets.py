@@ -40,7 +40,7 @@ def common_offset_map(blocks, numbers=None):
         When the values of such a column differ by little more than rounding.
     """
     n, p = blocks.shape
-    rows = np.unique(np.linspace(0, n - 1, min(n, N_SAMPLE)).astype(np.int64))
+    rows = np.linspace(0, n - 1, min(n, N_SAMPLE)).astype(np.int64)  # rising
     sample = blocks.pick(rows)
     found = [one for one in blocks.each(stored_everywhere, sample) if one is not None]
     columns = reduce(partial(np.intersect1d, assume_unique=True), found)

@@ -51,6 +51,12 @@ class RowSpace:
         return self.rows[0].shape[1]
 
     @property
+    def told(self):
+        """What a result says of it."""
+        r = self.A.shape[1]
+        return f" Solved among combinations of rows: {r} coefficients for {self.n_features}."
+
+    @property
     def kept(self):
         """A feature that has the strength of each coefficient: the first, as all have one."""
         return np.zeros(self.A.shape[1], np.int64)

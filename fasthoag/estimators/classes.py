@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from fasthoag.criteria.folds import check_fold_classes, mask_of_folds, split_weight
-from fasthoag.design import HELD_OUT, TRAIN, to_host
+from fasthoag.design import to_host
 from fasthoag.estimators.estimator import Estimator
 from fasthoag.estimators.parameters import with_parameters
 from fasthoag.estimators.placement import beside
@@ -57,16 +55,16 @@ class Classifier(ClassifierMixin, Estimator):
         return weight, others
 
     def _rows(self, pair, name):
-        """Rows that do not train, (X, numbers of their classes), or None."""
+        """Rows that do not train, (X, numbers of their classes) and perhaps weights, or None."""
         rows = super()._rows(pair, name)
         if rows is None:
             return None
-        X, y = rows
+        X, y, *weight = rows
         known = self.labels_ if self._has_labels else self.classes_
         unknown = np.setdiff1d(y, known)
         if len(unknown):
             raise ValueError(f"{name} has labels that y does not have: {unknown[:5]}")
-        return X, y if self._has_labels else np.searchsorted(known, y)
+        return X, y if self._has_labels else np.searchsorted(known, y), *weight
 
     @property
     def _has_labels(self):
@@ -110,26 +108,6 @@ class Classifier(ClassifierMixin, Estimator):
                 f"y has no row of class {' and '.join(map(repr, absent))} with a positive weight; "
                 "leave the rows of the class out, or give it weight (sample_weight, class_weight)"
             )
-
-    def _checked_splits(self, folds, y, codings, weight, is_held_back=False):
-        """The splits of the rows by a `KFold`; y are the numbers of their classes. A class that is
-        absent from a training part raises ValueError here, before the first model is tuned."""
-        first, *_ = codings
-        is_binary = len(self.classes_) == 2
-        coded, loss = (first(y), "logistic") if is_binary else (y, "multinomial")
-        rows = SimpleNamespace(n_rows=len(y), y=coded, loss=find_loss(loss))
-        splits = folds.splits(rows)
-        weight = np.ones(len(y)) if weight is None else weight
-        if not (weight > 0).any():
-            return splits  # Weights without a positive one are refused later, by name.
-        mask = mask_of_folds(splits, weight)
-        check_fold_classes(y, weight, mask, self.classes_)
-        for coding in codings if is_held_back else ():
-            left, _ = split_weight(weight, coding(y), find_loss(loss))
-            when = ", a fifth of the rows held back (stop_on= takes rows of your own instead)"
-            check_fold_classes(y, weight, mask * (left > 0)[:, None], self.classes_, when=when)
-        # As masks: ten bytes a row for five folds, where the numbers of the rows would be 40.
-        return [tuple(fold & bit > 0 for bit in (TRAIN, HELD_OUT)) for fold in mask.T]
 
     def decision_function(self, X: Matrix) -> Any:
         raise NotImplementedError

@@ -16,7 +16,7 @@ from fasthoag.estimators.legacy import attributes_of_scikit_learn, mean_of_best
 from fasthoag.estimators.parameters import Strengths, find_loss_among, with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.scikit_learn import OfLogisticRegression, OfSupportVectorClassifier
-from fasthoag.estimators.tuned import Tuned, TunedEstimator
+from fasthoag.estimators.tuned import Tuned, TunedEstimator, judged_by_scorers
 from fasthoag.kinds import named
 from fasthoag.losses import MULTINOMIAL, find_loss, log_probabilities
 from fasthoag.options import check_flag
@@ -76,8 +76,9 @@ class TunedClassifier(Classifier, TunedEstimator):
         self.has_offset_ = offset is not None
         others = self._held_out(validation, "validation"), self._held_out(stop_on, "stop_on")
         check_alike(others, index)
+        # Scorers know no weights of classes.
+        judged_weight = judged_by_scorers(self._weight(sample_weight, index), others)
         weight, others = self._weigh(index, sample_weight, others)
-        judged_weight = self._weight(sample_weight, index)  # Scorers know no weights of classes.
 
         def against_rest(c):
             return lambda index: np.where(index == c, 1.0, -1.0)

@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_regressor
+from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _check_sample_weight, _check_y, validate_data
 
 from fasthoag.arguments import check_options, check_watch
 from fasthoag.arithmetic import our_arithmetic
-from fasthoag.criteria import HeldOut
-from fasthoag.criteria.folds import check_is_cv
+from fasthoag.criteria import HeldOut, KFold
+from fasthoag.criteria.folds import check_is_cv, checked_groups
 from fasthoag.criteria.held_out import design_of
 from fasthoag.design import is_on_device, to_host
 from fasthoag.estimators.each import check_targets
@@ -83,16 +84,18 @@ class Estimator(BaseEstimator):
     _has_columns = False  # whether y may be a column for each target
     _course: Any = None  # during a fit
 
-    def _fit_whole(self, X, y, *others, **known):
-        """``_fit(X, y, *others, **known)``. Whatever ends it before its time leaves this estimator
-        as it was."""
+    def _fit_whole(self, X, y, weight, validation, *others, groups=None, **known):
+        """``_fit(X, y, weight, validation, *others, **known)`` on folds that are cut between
+        `groups`. Whatever ends it before its time leaves this estimator as it was."""
         self._check_parameters()
+        self._check_has_folds(groups, validation)
         fitted = self._copy()
         with our_arithmetic():
             fitted._course = Course(time.perf_counter())
             X, y = fitted._training(X, y)
-            fitted._fit(X, y, *others, **known)
-            del fitted._course
+            fitted._groups = checked_groups(groups, X.shape[0])
+            fitted._fit(X, y, weight, validation, *others, **known)
+            del fitted._course, fitted._groups
         self.__dict__ = fitted.__dict__  # All attributes at once: none of two fits side by side.
         return self
 
@@ -126,6 +129,16 @@ class Estimator(BaseEstimator):
             weight = self._weight(sample_weight, predicted)
             return self._score(y, predicted, sample_weight=weight)
 
+    def get_metadata_routing(self) -> Any:
+        """What scikit-learn's metadata routing hands on to `fit` and `score`: what
+        ``set_fit_request`` and ``set_score_request`` ask for, and groups where the splitter in
+        ``cv`` asks for them. A `sklearn.utils.metadata_routing.MetadataRequest`."""
+        requests = super().get_metadata_routing()
+        of_splitter = get_routing_for_object(self.cv).split.requests
+        if requests.fit.requests.get("groups") is None and of_splitter.get("groups") is True:
+            requests.fit.add_request(param="groups", alias=True)
+        return requests
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -147,6 +160,25 @@ class Estimator(BaseEstimator):
         check_trials(self.method, self.n_trials, self._seed(), {"max_iter": self.max_iter})
         check_is_cv(self.cv)
 
+    def _check_has_folds(self, groups, validation):
+        """Raises ValueError for groups that no folds are cut between."""
+        if groups is not None and validation is not None:
+            raise ValueError("groups= is for cutting folds, which validation= replaces; drop one")
+        if groups is not None and not self._has_folds:
+            raise ValueError("groups= needs folds, and cv=None leaves out single rows; pass cv=5")
+
+    @property
+    def _has_folds(self):
+        return self.cv is not None or isinstance(self._leave_one_out(), KFold)
+
+    def _leave_one_out(self):
+        """What cv=None means."""
+        return KFold(5)
+
+    def _folds(self):
+        """The `KFold` that ``cv`` and the groups of this fit ask for."""
+        return KFold(5 if self.cv is None else self.cv, self._groups)
+
     def _training(self, X, y):
         """X as it is read and y as NumPy."""
         if y is not None:
@@ -166,20 +198,25 @@ class Estimator(BaseEstimator):
         return X, y
 
     def _rows(self, pair, name):
-        """Rows that do not train, (X, y), or None."""
+        """Rows that do not train, (X, y) or (X, y, weight), or None."""
         if pair is None:
             return None
         try:
-            X, y = pair
+            X, y, *weight = pair
         except (TypeError, ValueError):
-            raise ValueError(f"{name} must be a pair (X, y) of rows and their targets") from None
+            weight = [None, None]
+        if len(weight) > 1:
+            raise ValueError(
+                f"{name} must be a pair (X, y) of rows and their targets, or (X, y, sample_weight)"
+            )
         X, y = self._matrix(X, f"X of {name}"), self._targets(y, f"y of {name}")
         y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
         check_targets(y, f"y of {name}")
         is_flat = y.ndim <= 2 if self._has_columns else y.ndim == 1
         if not is_flat or y.shape[:1] != X.shape[:1]:
             raise ValueError(f"y of {name} has shape {y.shape}, and its X has {X.shape[0]} rows")
-        return X, y
+        given = [self._weight(one, y, f"sample_weight of {name}") for one in weight]
+        return X, y, *(one for one in given if one is not None)
 
     def _held_out(self, given, name):
         """Rows that do not train, a pair (X, y) or a `HeldOut`, as a `HeldOut`, or None."""
@@ -216,12 +253,12 @@ class Estimator(BaseEstimator):
         # CuPy's product would sum duplicates in the caller's matrix.
         return X if getattr(X, "has_canonical_format", True) else X.copy()
 
-    def _weight(self, sample_weight, y):
+    def _weight(self, sample_weight, y, name="sample_weight"):
         if sample_weight is None:
             return None
-        weight = numbers_of(sample_weight, "sample_weight")
+        weight = numbers_of(sample_weight, name)
         weight = weight[:, 0] if weight.ndim == 2 and weight.shape[1] == 1 else weight
-        with named("sample_weight"):
+        with named(name):
             return _check_sample_weight(weight, y, dtype=np.float64, ensure_non_negative=True)
 
     def _seed(self):

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fasthoag.arguments import box_of
-from fasthoag.blas import blas_threads
+from fasthoag.blas import FEW_ROWS, blas_threads
 from fasthoag.criteria import KFold
 from fasthoag.criteria.folds import mask_of_folds
 from fasthoag.design import is_on_device
@@ -29,6 +29,12 @@ from fasthoag.threads import n_threads_of
 from fasthoag.types import Array
 from fasthoag.vectors import check_weight
 
+# How factors are made, for the message; see `plan_of`.
+HOW = {
+    "values": " Solved by singular values of X.",
+    "gram": " Solved by products of rows.",
+    "moments": " Solved by products of features.",
+}
 # What watches or leads one search, by the value that asks for nothing.
 OF_ONE_SEARCH = {
     "callback": None,
@@ -40,6 +46,7 @@ OF_ONE_SEARCH = {
     "penalty_per": "all",
 }
 N_READS = 2.0  # of X: its means, and its factors
+FIRST_ROWS = 64
 FEW_FOR_ONE = 2 * 10**7  # multiply-adds of a factor up to which one target takes this way
 
 ROUNDING = 1e-9  # of the size of the criterion, below which a slope is none
@@ -70,7 +77,8 @@ class Factored:
     def threads(self, asked: int | None) -> Any:
         """A context in which BLAS uses so many threads: one where factors and targets are few."""
         size = max(min(self.X.shape), self.Y.shape[1])
-        return blas_threads(size, n_threads_of(asked))
+        is_few = size <= FEW_ROWS and asked is None  # The limits of a process are files.
+        return blas_threads(size, 1 if is_few else n_threads_of(asked))
 
     def target(self, j: int) -> "Factored":
         """The fit of one of the targets."""
@@ -102,9 +110,17 @@ def why_not(model: Any, X: Any, others: Any, offset: Any = None) -> str | None:
 
 
 def factored(
-    model: Any, given: Any, X: Any, Y: Array, weight: Array | None, is_shared: bool, is_class: bool
+    model: Any,
+    given: Any,
+    groups: Any,
+    X: Any,
+    Y: Array,
+    weight: Array | None,
+    is_shared: bool,
+    is_class: bool,
 ) -> Factored | None:
-    """The `Factored` fit of these targets, None where rows and features are too many."""
+    """The `Factored` fit of these targets, None where rows and features are too many; `groups` are
+    those between which folds are cut, or None."""
     if weight is not None:
         weight = check_weight(weight, len(Y))
         check_numbers(weight, "sample_weight")
@@ -114,10 +130,9 @@ def factored(
     if model.cv is not None:
         loss = replace(find_loss("squared"), is_classification=is_class)
         y = (Y > 0).astype(int) if is_class else Y
-        rows = SimpleNamespace(n_rows=len(Y), y=y, loss=loss)
-        mask = mask_of_folds(
-            KFold(model.cv).splits(rows), np.ones(len(Y)) if weight is None else weight
-        )
+        rows = SimpleNamespace(X=X, n_rows=len(Y), y=y, loss=loss)
+        splits = KFold(model.cv, groups).splits(rows)
+        mask = mask_of_folds(splits, np.ones(len(Y)) if weight is None else weight)
     plan = plan_of(X.shape, 1 if mask is None else mask.shape[1])
     if plan is None or not plan.fits:
         return None
@@ -134,7 +149,9 @@ def suits_one_target(model: Any, X: Any, others: Any) -> bool:
 
 
 def tells_apart(X):
-    """Whether a feature is no constant."""
+    """Whether a feature is no constant: of most data the first rows tell."""
+    if not sp.issparse(X) and (X[:FIRST_ROWS] != X[0]).any():
+        return True
     low, high = (X.min(axis=0), X.max(axis=0))
     low, high = (one.toarray() if sp.issparse(one) else one for one in (low, high))
     return bool((high > low).any())
@@ -193,7 +210,7 @@ def strengths_of(model: Any, fit: Factored, rows: Decomposition, judge: Any) -> 
         w_all=None,
         inner_error=0.0,
         status=status,
-        message=message_of(status, searched.theta, at),
+        message=message_of(status, searched.theta, at) + HOW[fit.plan.way],
         n_iter=searched.n_steps,
         n_passes=N_READS,
         seconds=time.perf_counter() - began,

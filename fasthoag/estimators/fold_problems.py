@@ -58,11 +58,15 @@ def checked_weight(sample_weight, targets):
     return sample_weight
 
 
-def checked_splits(splits, n_rows):
-    """Pairs of numbers of rows, none of them negative; raises ValueError for what are none."""
-    splits = list(splits)
+def checked_splits(splits, targets, sample_weight):
+    """Pairs of numbers of rows, none of them negative; raises ValueError for what are none, and for
+    folds that lack rows or a class."""
+    splits, n_rows = list(splits), len(targets.columns)
     check_pairs(splits)
-    mask_of_folds(splits, np.ones(n_rows))
+    weight = np.ones(n_rows) if sample_weight is None else sample_weight
+    mask = mask_of_folds(splits, weight)
+    if targets.classes is not None:
+        check_fold_classes(targets.index, weight, mask, targets.classes)
     every = np.arange(n_rows)
     return [tuple(every[np.asarray(part)] for part in split) for split in splits]
 
@@ -121,7 +125,7 @@ def together_of(wrapped, folds, targets, sample_weight, n_threads, scales=None):
     for group in groups:
         first, loss = folds[group[0]], losses[group[0]]
         of_fold = fold_weights(wrapped, targets, sample_weight, first)
-        mask = mask_of([folds[k] for k in group], sample_weight, targets)
+        mask = mask_of([folds[k] for k in group])
         shift = float(np.log(np.mean([units[k] for k in group])))
         for j in range(n_models):
             problem = Problem(
@@ -178,14 +182,11 @@ def copies(rows, n):
     return np.maximum(np.bincount(rows, minlength=n), 1)
 
 
-def mask_of(folds, sample_weight, targets):
+def mask_of(folds):
     """Which rows train and which are held out in folds of one X, (n_rows, n_folds) bits."""
     first, *_ = folds
-    weight = np.ones(len(first.rows)) if sample_weight is None else sample_weight[first.rows]
-    mask = mask_of_folds([(fold.train, fold.test) for fold in folds], weight)
-    if targets.classes is not None:
-        check_fold_classes(targets.index[first.rows], weight, mask, targets.classes)
-    return mask
+    splits = [(fold.train, fold.test) for fold in folds]
+    return mask_of_folds(splits, np.ones(len(first.rows)))
 
 
 def bound_of(problem, mask, sample_weight, fold, loss):

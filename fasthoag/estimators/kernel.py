@@ -5,17 +5,18 @@ from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import RegressorMixin, is_classifier
+from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from sklearn.utils.validation import check_is_fitted
 
 from fasthoag.arithmetic import our_arithmetic
-from fasthoag.criteria import ApproximateLOO, HeldOut, KFold
+from fasthoag.criteria import ApproximateLOO, KFold
+from fasthoag.criteria.folds import pairs_of_classes
 from fasthoag.design import is_on_device
 from fasthoag.design.matrix import check_numbers
 from fasthoag.estimators.classes import CLASS_WEIGHT, LogLossClassifier
 from fasthoag.estimators.estimator import Estimator
+from fasthoag.estimators.other_rows import Rows
 from fasthoag.estimators.parameters import KERNEL, with_parameters
 from fasthoag.estimators.placement import beside, rows_here
 from fasthoag.estimators.regression import level_of
@@ -24,7 +25,6 @@ from fasthoag.kernels.kernel import find_kernel
 from fasthoag.kernels.model import KernelModel
 from fasthoag.kernels.problem import KernelProblem, check_solver
 from fasthoag.kernels.search import Scale
-from fasthoag.kinds import named
 from fasthoag.outer.result import warn_of_convergence
 from fasthoag.types import ArrayLike, Matrix
 
@@ -52,7 +52,7 @@ class KernelEstimator(Estimator):
         X: Matrix,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
-        validation: tuple[Matrix, ArrayLike] | HeldOut | None = None,
+        validation: Rows | None = None,
         groups: ArrayLike | None = None,
     ) -> Self:
         """Tune and fit.
@@ -62,9 +62,8 @@ class KernelEstimator(Estimator):
         X : array or sparse matrix, shape (n_rows, n_features)
         y : array, shape (n_rows,) or, for ridge regression, (n_rows, n_targets)
         sample_weight : array, shape (n_rows,), optional
-        validation : (X, y) or HeldOut, optional
-            Tune on these rows instead of by cross-validation. A `fasthoag.HeldOut` may hold weights
-            of its rows.
+        validation : (X, y), (X, y, sample_weight) or HeldOut, optional
+            Tune on these rows instead of by cross-validation.
         groups : array, shape (n_rows,), optional
             Rows of a group stay together where folds are cut: by ``GroupKFold`` (of classes
             ``StratifiedGroupKFold``) where ``cv`` is a number, else by the splitter.
@@ -72,9 +71,7 @@ class KernelEstimator(Estimator):
         Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
         with the model of an earlier fit.
         """
-        if groups is not None and validation is not None:
-            raise ValueError("groups= is for cutting folds, which validation= replaces; drop one")
-        return self._fit_whole(X, y, sample_weight, validation, groups)
+        return self._fit_whole(X, y, sample_weight, validation, groups=groups)
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -89,15 +86,6 @@ class KernelEstimator(Estimator):
     def _matrix(self, X, name="X", reset=False):
         """Rows in this memory; K, which is larger, is made where ``device`` says."""
         return super()._matrix(rows_here(X, name), name, reset)
-
-    def _folds(self, groups):
-        """The `KFold` that ``cv`` and `groups` ask for."""
-        cv = 5 if self.cv is None else self.cv
-        if groups is not None and isinstance(cv, (int, np.integer)):
-            splitter = StratifiedGroupKFold if is_classifier(self) else GroupKFold
-            with named("cv"):
-                cv = splitter(cv)
-        return KFold(cv, groups)
 
     def _search(self, X, y, weight, criterion):
         """Sets the attributes of the model that is best by the criterion."""
@@ -190,7 +178,7 @@ class KernelRidgeCV(RegressorMixin, KernelEstimator):
     score, _score = Estimator.score, staticmethod(r2_score)
     _loss_name, _has_columns = "squared", True
 
-    def _fit(self, X, y, sample_weight, validation, groups):
+    def _fit(self, X, y, sample_weight, validation):
         y, weight = y.astype(np.float64), self._weight(sample_weight, y)
         check_numbers(y, "y")  # Its scale is taken next.
         level = self._level(y, weight)
@@ -199,9 +187,9 @@ class KernelRidgeCV(RegressorMixin, KernelEstimator):
             y_val = like_targets(criterion.y_val, y) - level
             criterion = replace(criterion, y_val=y_val)
         elif self.cv is None:
-            criterion = self._leave_one_out(groups)
+            criterion = self._leave_one_out()
         else:
-            criterion = self._folds(groups)
+            criterion = self._folds()
         self._search(X, y - level, weight, criterion)
         self.intercept_ = self.intercept_ + level
 
@@ -213,9 +201,7 @@ class KernelRidgeCV(RegressorMixin, KernelEstimator):
             return level_of(y, weight)
         return np.array([level_of(column, weight) for column in y.T])
 
-    def _leave_one_out(self, groups):
-        if groups is not None:
-            raise ValueError("groups= needs folds, and cv=None leaves out single rows; pass cv=5")
+    def _leave_one_out(self):
         return ApproximateLOO()
 
     def predict(self, X: Matrix) -> Any:
@@ -264,7 +250,7 @@ class KernelLogisticRegressionCV(LogLossClassifier, KernelEstimator):
 
     _loss_name = "logistic"
 
-    def _fit(self, X, y, sample_weight, validation, groups):
+    def _fit(self, X, y, sample_weight, validation):
         index = self._set_classes(y)
         if len(self.classes_) > 2:
             raise ValueError(
@@ -280,7 +266,8 @@ class KernelLogisticRegressionCV(LogLossClassifier, KernelEstimator):
         if validation is not None:
             criterion = replace(validation, y_val=coded(validation.y_val))
         else:
-            criterion = KFold(self._checked_splits(self._folds(groups), index, [coded], weight))
+            pairs = pairs_of_classes(self._folds(), index, [coded], weight, self.classes_)
+            criterion = KFold(pairs, self._groups)
         self._search(X, coded(index), weight, criterion)
         self.C_ = 1 / self.alpha_
 

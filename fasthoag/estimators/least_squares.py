@@ -57,7 +57,8 @@ class LeastSquares:
         if suits_one_target(self, X, others):
             level = 0.0 if offset is None else offset
             Y = np.column_stack([coding(y) - level for coding in codings])
-            fit = factored(self, self._given, X, Y, weight, is_shared=False, is_class=False)
+            kind = {"is_shared": False, "is_class": False}
+            fit = factored(self, self._given, self._groups, X, Y, weight, **kind)
             if fit is not None:
                 offset_map(X)  # It warns of columns that have no digits left.
                 with fit.threads(self._threads):
@@ -98,7 +99,7 @@ class LeastSquares:
 
     def _by_factors(self, X, Y, weight, is_shared, is_classifier, coef_out):
         """The same by factors; None where rows and features are too many."""
-        fit = factored(self, self._given, X, Y, weight, is_shared, is_classifier)
+        fit = factored(self, self._given, self._groups, X, Y, weight, is_shared, is_classifier)
         if fit is None:
             return None
         if self.store_cv_results and fit.mask is not None:

@@ -6,7 +6,7 @@ from typing import TypeAlias
 from fasthoag.criteria import HeldOut
 from fasthoag.types import ArrayLike, Matrix
 
-Rows: TypeAlias = tuple[Matrix, ArrayLike] | HeldOut
+Rows: TypeAlias = tuple[Matrix, ArrayLike] | tuple[Matrix, ArrayLike, ArrayLike] | HeldOut
 
 
 def coded(rows, coding):

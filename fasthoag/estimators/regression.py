@@ -22,7 +22,7 @@ from fasthoag.estimators.other_rows import Rows
 from fasthoag.estimators.parameters import Strengths, find_loss_among, with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.scikit_learn import OfRidgeCV, OfSupportVectorRegression
-from fasthoag.estimators.tuned import TunedEstimator
+from fasthoag.estimators.tuned import TunedEstimator, judged_by_scorers
 from fasthoag.losses import find_loss
 from fasthoag.null import less_offset, weighted_quantile
 from fasthoag.options import is_number
@@ -73,10 +73,11 @@ class TunedRegressor(RegressorMixin, TunedEstimator):
         known = find_loss(self._loss_name)
         unexplained = less_offset(known, y, offset)
         level = self._level(X, unexplained, weight, others)
+        judged = judged_by_scorers(weight, others)
 
         def tune(loss):
             codings = [lambda y: y - level]
-            return self._tune(X, y, loss, weight, others, codings, weight, offset)
+            return self._tune(X, y, loss, weight, others, codings, judged, offset)
 
         coef, intercept = self._search(X, unexplained, weight, level, tune)
         if level and self.store_folds:
@@ -206,6 +207,7 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         sample_weight: ArrayLike | None = None,
         validation: Rows | None = None,
         stop_on: Rows | None = None,
+        groups: ArrayLike | None = None,
         coef_out: Any = None,
         *,
         offset: ArrayLike | None = None,
@@ -217,12 +219,15 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         X : array or sparse matrix, shape (n_rows, n_features)
         y : array, shape (n_rows,) or (n_rows, n_targets)
         sample_weight : array, shape (n_rows,), optional
-        validation : (X, y) or HeldOut, optional
-            Tune on these rows instead of by cross-validation. A `fasthoag.HeldOut` may hold weights
-            and, beside `offset`, offsets of its rows.
-        stop_on : (X, y) or HeldOut, optional
+        validation : (X, y), (X, y, sample_weight) or HeldOut, optional
+            Tune on these rows instead of by cross-validation. A `fasthoag.HeldOut` may hold, beside
+            `offset`, offsets of its rows.
+        stop_on : (X, y), (X, y, sample_weight) or HeldOut, optional
             Rows that neither train nor tune: the search ends when their loss falls no more. For
             many strengths; see `fasthoag.hoag`.
+        groups : array, shape (n_rows,), optional
+            Rows of a group stay together where folds are cut: by ``GroupKFold`` where ``cv`` is a
+            number, else by the splitter.
         coef_out : array, shape (n_targets, n_features), optional
             Of several targets: where coefficients are written to, such as a memory map; it becomes
             ``coef_``.
@@ -234,7 +239,7 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         with the model of an earlier fit.
         """
         others = sample_weight, validation, stop_on, coef_out
-        return self._fit_whole(X, y, *others, offset=offset)
+        return self._fit_whole(X, y, *others, groups=groups, offset=offset)
 
     def _fit(self, X, y, sample_weight, validation, stop_on, coef_out=None, offset=None):
         if y.ndim == 1 and coef_out is not None:

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria import ApproximateLOO, KFold
+from fasthoag.criteria.folds import pairs_of_classes
 from fasthoag.design import to_host
 from fasthoag.estimators.choice import Task, chooser_for
 from fasthoag.estimators.each import OF_EACH, coefficients_of, gathered, in_column, of_target
@@ -84,6 +85,7 @@ class TunedEstimator(Estimator):
         sample_weight: ArrayLike | None = None,
         validation: Rows | None = None,
         stop_on: Rows | None = None,
+        groups: ArrayLike | None = None,
         *,
         offset: ArrayLike | None = None,
     ) -> Self:
@@ -97,12 +99,15 @@ class TunedEstimator(Estimator):
             its own; X is prepared once. Of a classifier a matrix of labels, of two values such as 0
             and 1, of which a row may have several.
         sample_weight : array, shape (n_rows,), optional
-        validation : (X, y) or HeldOut, optional
-            Tune on these rows instead of by cross-validation. A `fasthoag.HeldOut` may hold weights
-            and, beside `offset`, offsets of its rows.
-        stop_on : (X, y) or HeldOut, optional
+        validation : (X, y), (X, y, sample_weight) or HeldOut, optional
+            Tune on these rows instead of by cross-validation. A `fasthoag.HeldOut` may hold, beside
+            `offset`, offsets of its rows.
+        stop_on : (X, y), (X, y, sample_weight) or HeldOut, optional
             Rows that neither train nor tune: the search ends when their loss falls no more. For
             many strengths; see `fasthoag.hoag`.
+        groups : array, shape (n_rows,), optional
+            Rows of a group stay together where folds are cut: by ``GroupKFold`` (of classes
+            ``StratifiedGroupKFold``) where ``cv`` is a number, else by the splitter.
         offset : array, shape (n_rows,), optional
             A known part of every prediction, ``z = x w + b + offset``, such as the logarithm of an
             exposure where predictions are ``exp(z)``. Those of other rows need one then too. All
@@ -112,7 +117,8 @@ class TunedEstimator(Estimator):
         Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
         with the model of an earlier fit.
         """
-        return self._fit_whole(X, y, sample_weight, validation, stop_on, offset=offset)
+        others = sample_weight, validation, stop_on
+        return self._fit_whole(X, y, *others, groups=groups, offset=offset)
 
     def score(
         self,
@@ -165,22 +171,23 @@ class TunedEstimator(Estimator):
         of the targets; of the multinomial loss, whose coding is one, (n_features, n_classes).
 
         `others` are the rows of ``validation`` and of ``stop_on``, each of them None or a
-        `HeldOut`. Scorers weigh the rows of all by `judged_weight`."""
+        `HeldOut`. Scorers weigh the rows that judge by `judged_weight`."""
         for rows, name in zip(others, ("validation", "stop_on"), strict=True):
             check_other_offset(rows, name, offset)
             if rows is not None and not loss.is_classification:
                 loss.check_y(rows.y_val, f"y of {name}")
         validation, stop_on = others
-        penalty, cv = self._penalty(loss.n_classes, X.shape[1]), self.cv
-        if (
-            loss.is_classification and validation is None and self._has_folds
-        ):  # All codings have the same folds.
+        penalty = self._penalty(loss.n_classes, X.shape[1])
+        folds = self._folds() if validation is None and self._has_folds else None
+        if loss.is_classification and folds is not None:  # All codings have the same folds.
             n, p = X.shape
             n = n if weight is None else int((weight > 0).sum())
             asked = {"n_hyper": penalty.n_hyper(p), "n_used": n, "n_features": p, "loss": loss}
             steps = stop_on is None and self.method not in TRIALS
             is_held_back = steps and is_many(SimpleNamespace(penalty=penalty, **asked))
-            cv = self._checked_splits(KFold(cv), y, codings, weight, is_held_back)
+            of_y = y, codings, weight, self.classes_
+            pairs = pairs_of_classes(folds, *of_y, is_held_back=is_held_back)
+            folds = KFold(pairs, self._groups)
         first, *_ = codings
         course = self._course
         problem = Problem(
@@ -204,9 +211,9 @@ class TunedEstimator(Estimator):
             if tasks:
                 problem = replace(problem, X=problem.design, y=coding(y))
             validation, stop_on = (coded(rows, coding) for rows in others)
-            criterion, bounds = self._criterion(cv, validation), self._bounds(problem)
+            criterion, bounds = self._criterion(folds, validation), self._bounds(problem)
             tasks.append(Task(problem, criterion, stop_on, bounds))
-        chooser = self._chooser(tasks, judged_weight if validation is None else None)
+        chooser = self._chooser(tasks, judged_weight)
         starts = self._starts(chooser)
         scoring = self._scoring if len(tasks) == 1 or not chooses(self.scoring) else None
         results = [
@@ -327,13 +334,13 @@ class TunedEstimator(Estimator):
         )
         return [{"theta0": theta, "w0": w} for theta, w in self._last] if fits else cold
 
-    def _criterion(self, cv, validation):
-        """What is minimised over the strength: the loss on `validation`, else that of `cv`."""
+    def _criterion(self, folds, validation):
+        """What is minimised over the strength: the loss on `validation`, else on these folds, else
+        leaving one out."""
         if validation is not None:
             return validation
-        criterion = self._leave_one_out() if cv is None else KFold(cv)
-        if not isinstance(criterion, ApproximateLOO):
-            return criterion
+        if folds is not None:
+            return folds
         for name, is_asked in (
             ("one_se", self.one_se),
             ("scoring", self.scoring is not None and not chooses(self.scoring)),
@@ -344,15 +351,7 @@ class TunedEstimator(Estimator):
                     f"{name}={getattr(self, name)!r} needs rows that are held out, and cv=None is "
                     "leave-one-out; pass cv=5 or validation="
                 )
-        return criterion
-
-    def _leave_one_out(self):
-        """What cv=None means."""
-        return KFold(5)
-
-    @property
-    def _has_folds(self):
-        return self.cv is not None or isinstance(self._leave_one_out(), KFold)
+        return self._leave_one_out()
 
     def _bounds(self, problem):
         if self._given is not None:
@@ -448,6 +447,13 @@ def inverse(lam):
     with np.errstate(divide="ignore"):
         found = np.divide(1.0, lam)
     return float(found) if np.ndim(lam) == 0 else found
+
+
+def judged_by_scorers(weight, others):
+    """The weights of the rows that a scorer judges: those of ``validation`` where that is given,
+    else `weight`, those of all; None where they have none."""
+    validation, _ = others
+    return weight if validation is None else validation.sample_weight
 
 
 def _without_folds(result):

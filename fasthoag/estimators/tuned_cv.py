@@ -181,7 +181,7 @@ class TunedCV(BaseSearchCV):
         sample_weight = checked_weight(given.sample_weight, targets)
         with named("cv"):
             splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
-            splits = checked_splits(splitter.split(X, y, **given.split), len(targets.columns))
+            splits = checked_splits(splitter.split(X, y, **given.split), targets, sample_weight)
         folds = folds_of(one, X, y, splits, given.steps)
         with our_arithmetic():
             together, box, found = self._tuned(one, folds, targets, sample_weight)
@@ -407,7 +407,9 @@ class Judge(NamedTuple):
         return [self._score(fold, w) for fold, w in each]
 
     def _score(self, fold, w):
-        rows = fold.rows[fold.test]
+        rows, weight = fold.rows[fold.test], self.params.get("sample_weight")
+        if weight is not None:  # Rows without weight are no rows, whatever is predicted for them.
+            rows = rows[np.asarray(weight)[rows] > 0]
         params = {name: _safe_indexing(value, rows) for name, value in self.params.items()}
         X, y = _safe_indexing(self.X, rows), _safe_indexing(self.y, rows)
         return float(self.scorer(self._model(fold, w), X, y, **params))

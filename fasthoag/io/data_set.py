@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike
 from fasthoag.io.inputs import counted_from, existing_file, name_of, real_type, whole_number
 from fasthoag.io.npz import read_npz
 from fasthoag.io.source import is_archive
-from fasthoag.io.svmlight import max_features_in_memory, read_text, with_features
+from fasthoag.io.svmlight import Rows, max_features_in_memory, read_text, with_features
 from fasthoag.memory import NO_LIMIT, limit_of
 from fasthoag.threads import check_n_threads, n_threads_of
 from fasthoag.types import Array, Readable
@@ -109,10 +109,10 @@ def load_data(
         n_features=n_features,
     )
     if is_list and n_features is None:
-        n_features = max(X.shape[1] for X, _, _ in found) or None
+        n_features = max(rows.X.shape[1] for rows in found) or None
     pairs = [
-        (with_features(path, X, n_features), y)
-        for path, (X, y, _) in zip(paths, found, strict=True)
+        (with_features(path, rows.X, n_features), rows.y)
+        for path, rows in zip(paths, found, strict=True)
     ]
     return pairs if is_list else pairs[0]
 
@@ -126,10 +126,10 @@ def read_together(
     max_bytes=None,
     n_features=None,
     max_features=None,
-    needs_labels=True,
+    **of_text,
 ):
-    """A list of ``(X, y, has_feature_0)``, one for every ``(path, labels)`` of `files`, and whether
-    text counts features from 0.
+    """A list of `Rows`, one for every ``(path, labels)`` of `files`, and whether text counts
+    features from 0. `of_text` are settings of `read_text`.
 
     Every X is as wide as its own file. "auto" as `zero_based` is decided for all text together: it
     counts from 0 if any text has an index 0. Where no file is text it stays "auto", and
@@ -145,6 +145,7 @@ def read_together(
     are_npz = [is_archive(path) for path, _ in files]
     if all(are_npz):
         given = [("n_threads", n_threads is not None), ("zero_based", zero_based != "auto")]
+        given.append(("label_weight", of_text.get("has_weights", False)))
         if unused := ", ".join(name for name, is_given in given if is_given):
             raise ValueError(
                 f"{name_of(files[0][0])}: {unused}: for LIBSVM text only; drop it for .npz."
@@ -160,17 +161,19 @@ def read_together(
     found = []
     for (path, labels), is_npz in zip(files, are_npz, strict=True):
         if is_npz:
+            needs_labels = of_text.get("needs_labels", True)
             X, y = read_npz(path, labels, dtype, limit, needs_labels, max_features)
-            has_one = None
+            rows = Rows(X, y, None)
         else:
-            how = dtype, zero_based, n_threads, limit, max_features, needs_labels
-            X, y, has_one = read_text(path, *how)
-        found.append((X, y, has_one))
-        limit = limit.after(X.data, X.indices, X.indptr, *([] if y is None else [y]))
-    has_feature_0 = [has_one for _, _, has_one in found if has_one is not None]
+            how = dtype, zero_based, n_threads, limit, max_features
+            rows = read_text(path, *how, **of_text)
+        found.append(rows)
+        X, given = rows.X, [one for one in (rows.y, *rows[3:]) if one is not None]
+        limit = limit.after(X.data, X.indices, X.indptr, *given)
+    has_feature_0 = [rows.has_feature_0 for rows in found if rows.has_feature_0 is not None]
     if zero_based == "auto" and has_feature_0:
         zero_based = any(has_feature_0)
-        for X, _, has_one in found if zero_based else ():
+        for X, _, has_one, *_ in found if zero_based else ():
             if has_one is False:  # It was read as if it counted from 1.
                 # No index overflows: the file held numbers of 32 bits, and indices are one less.
                 X.indices += 1

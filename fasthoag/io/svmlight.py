@@ -1,7 +1,7 @@
 """LIBSVM (svmlight) text, plain or compressed."""
 
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 import scipy.sparse
@@ -11,6 +11,7 @@ from fasthoag import _core
 from fasthoag.io.inputs import counted_from, existing_file, name_of, real_type, whole_number
 from fasthoag.io.source import fill, opened_text
 from fasthoag.memory import NO_LIMIT, limit_of, memory_of_process
+from fasthoag.options import check_flag
 from fasthoag.threads import n_threads_of
 from fasthoag.types import Array, Readable
 
@@ -21,6 +22,41 @@ PADDING = _core.SVMLIGHT_PADDING + 1  # and a line end
 FURTHER = 1 << 28
 
 
+class Rows(NamedTuple):
+    """What a file holds of rows. Without labels y is None; `has_feature_0` is None of a file that
+    numbers no features; `weight` and `query` are None where there are none, or nobody asked."""
+
+    X: Any
+    y: Any
+    has_feature_0: bool | None
+    weight: Any = None
+    query: Any = None
+
+
+@overload
+def load_svmlight(
+    path: Readable,
+    *,
+    n_features: int | None = None,
+    dtype: DTypeLike = ...,
+    zero_based: bool | str = "auto",
+    n_threads: int | None = None,
+    max_bytes: int | None = None,
+    label_weight: Literal[False] = False,
+    query_id: Literal[False] = False,
+) -> tuple[Any, Array]: ...
+@overload
+def load_svmlight(
+    path: Readable,
+    *,
+    n_features: int | None = None,
+    dtype: DTypeLike = ...,
+    zero_based: bool | str = "auto",
+    n_threads: int | None = None,
+    max_bytes: int | None = None,
+    label_weight: bool = False,
+    query_id: bool = False,
+) -> tuple[Any, ...]: ...
 def load_svmlight(
     path: Readable,
     *,
@@ -29,10 +65,13 @@ def load_svmlight(
     zero_based: bool | str = "auto",
     n_threads: int | None = None,
     max_bytes: int | None = None,
-) -> tuple[Any, Array]:
+    label_weight: bool = False,
+    query_id: bool = False,
+) -> tuple[Any, ...]:
     """Matrix and labels of a file in LIBSVM (svmlight) format.
 
-    One row a line: ``label [qid:n] index:value index:value ... [# comment]``. Indices may come in
+    One row a line: ``label [qid:n] index:value index:value ... [# comment]``, with `label_weight`
+    ``label:weight`` in the place of a label. Indices may come in
     any order, but not twice in a row. Explicit zeros are not stored. Every number is rounded
     correctly to `dtype`.
 
@@ -60,11 +99,20 @@ def load_svmlight(
         the memory that this process may use by default. A small compressed file can hold very many
         rows.
 
+    label_weight : bool
+        Whether a label may have the weight of its row behind it, as XGBoost writes it; 1 where it
+        has none. Then the weights are returned too.
+    query_id : bool
+        Return the numbers of the queries, ``qid:n``, too, which every row must have: the `groups`
+        of `fasthoag.KFold`.
+
     Returns
     -------
     X : csr_matrix, shape (n_rows, n_features)
         Sorted indices, no duplicates. Indices are int32 where they fit, else int64.
     y : array, shape (n_rows,)
+    sample_weight : array, shape (n_rows,), with `label_weight`
+    query_id : array of int64, shape (n_rows,), with `query_id`
 
     Raises
     ------
@@ -93,25 +141,59 @@ def load_svmlight(
     limit = limit_of(whole_number("max_bytes", max_bytes))
     max_features = max_features_in_memory(1) if n_features is None else NO_LIMIT
     dtype, zero_based, path = real_type(dtype), counted_from(zero_based), existing_file(path)
-    X, y, _ = read_text(path, dtype, zero_based, n_threads, limit, max_features)
-    return with_features(path, X, n_features), y
+    asked = {
+        "has_weights": check_flag(label_weight, "label_weight"),
+        "reads_queries": check_flag(query_id, "query_id"),
+    }
+    found = read_text(path, dtype, zero_based, n_threads, limit, max_features, **asked)
+    if query_id and found.query is None:
+        raise ValueError(f"{name_of(path)}: the first row has no qid:n; use query_id=False.")
+    if query_id:
+        check_queries(path, found.query)
+    more = found.weight, found.query
+    return (
+        with_features(path, found.X, n_features),
+        found.y,
+        *(one for one in more if one is not None),
+    )
 
 
-def read_text(path, dtype, zero_based, n_threads, limit, max_features, needs_labels=True):
-    """X with as many columns as the text shows, y, and whether the text has an index 0. Without
-    `needs_labels` those that are not finite, or ``?``, are NaN."""
+def read_text(
+    path,
+    dtype,
+    zero_based,
+    n_threads,
+    limit,
+    max_features,
+    needs_labels=True,
+    has_weights=False,
+    reads_queries=False,
+):
+    """The `Rows` of text, with as many columns as it shows. Without `needs_labels` those that are
+    not finite, or ``?``, are NaN. With `has_weights` labels may have weights behind them, and with
+    `reads_queries` the numbers of queries are kept where the first row has one."""
     base = -1 if isinstance(zero_based, str) else int(zero_based)
     how = base, dtype == np.float32, max_features, limit.left, needs_labels
-    parser = _core.SvmlightParser(*how)
+    parser = _core.SvmlightParser(*how, has_weights, reads_queries)
     try:
         with opened_text(path) as (stream, is_packed):
             _parse(stream, is_packed, parser, n_threads, limit)
-        y, indptr, indices, values, n_seen, has_feature_0 = parser.result()
+        y, indptr, indices, values, n_seen, has_feature_0, *more = parser.result()
     except ValueError as error:
         raise ValueError(f"{name_of(path)}: {error}") from None
     X = scipy.sparse.csr_matrix((values, indices, indptr), shape=(len(y), n_seen), copy=False)
     X.has_canonical_format = True  # SciPy need not look whether indices are sorted and distinct.
-    return X, y, has_feature_0
+    return Rows(X, y, has_feature_0, *more)
+
+
+def check_queries(path, query):
+    """Raises ValueError where a row has no number of a query, which is -1."""
+    n_without = int((query < 0).sum())
+    if n_without:
+        raise ValueError(
+            f"{name_of(path)}: the first row has a qid:n, and {n_without} of {len(query)} rows "
+            "have none; give every row one, or read them without."
+        )
 
 
 def _parse(stream, is_packed, parser, n_threads, limit):

@@ -62,6 +62,9 @@ class Classic:
         self.accuracy = self._accuracy()
         return Proposal(d, -0.5 * float(grad @ d))
 
+    def hessian(self, evaluation: Evaluation) -> tuple[Any, float]:
+        return None, np.inf
+
     def accept(self, current: Evaluation, trial: Evaluation, proposal: Proposal) -> bool:
         """g_k <= g_{k-1} + tolerances - L Δ²/2: then L shrinks a little."""
         slack = 2.0 * (current.value_error + trial.value_error)

@@ -27,6 +27,7 @@ SETTLED, AGREED = 0.02, 0.01
 LEAST_ERROR = 0.02  # of f'', relative
 # of the evaluation at the minimum, which starts from its solutions
 ACCURACY = Accuracy(0.05, 0.02, tangents=0.05, correction=0.02)
+OF_FOLDS = 0.3  # relative error of f'' of leave-one-out by that of folds
 OF_LEVERAGES = Accuracy(0.03, 0.003)  # the same of criteria that are estimated by probes
 
 
@@ -74,6 +75,12 @@ def fold_numbers(n_rows):
     """Numbers of folds that depend on that of the row alone, in no order that rows may have."""
     bits = random_signs(0, n_rows, 16) > 0
     return bits @ (1 << np.arange(16)) % N_FOLDS
+
+
+def state_of_leverages(accuracy, hess, hess_error):
+    """That of a rule for criteria of leverages which begins with this outer Hessian (1, 1)."""
+    pairs = deque([(np.ones(1), hess[0])], maxlen=MEMORY)
+    return {"accuracy": accuracy, "_pairs": pairs, "hint": (hess, hess_error)}
 
 
 def lowest(curve, thetas):
@@ -145,6 +152,6 @@ def minimum_of_curve(bound, box, is_late):
                 hint = np.array([[hess]]), max(error, LEAST_ERROR)
                 return Found(np.array([theta]), W, {"accuracy": ACCURACY, "hint": hint})
             W = inner.units.fold_mean(W)
-            pairs = deque([(np.ones(1), np.array([hess]))], maxlen=MEMORY)
-            return Found(np.array([theta]), W, {"accuracy": OF_LEVERAGES, "_pairs": pairs})
+            hint = np.array([[hess]]), OF_FOLDS
+            return Found(np.array([theta]), W, state_of_leverages(OF_LEVERAGES, *hint))
     return None

@@ -33,6 +33,7 @@ class LBFGS:
         "_length",
         "_n_rejected",
         "_n_in_row",
+        "hint",
     )
 
     def __init__(self, schedule=None):
@@ -46,6 +47,7 @@ class LBFGS:
         self._last = self._reference = None
         self._weight, self._length, self._n_rejected = 1.0, 1.0, 0
         self._n_in_row = 0  # pairs of neighbouring points up to this one
+        self.hint = None  # of one hyperparameter: (Hessian, relative error) from before
 
     def _direction(self, grad, free):
         """-(inverse Hessian) @ grad on the free coordinates."""
@@ -68,13 +70,35 @@ class LBFGS:
             d = bent(d, grad, *pairs[-2:])
         return d if grad @ d < 0 else -grad * free
 
+    def _secant(self, evaluation):
+        """The step from the last evaluation, what the gradient changed along it, and whether that
+        is more than errors, which as a curvature would make a step of any length."""
+        last = self._last
+        s, y = evaluation.theta - last.theta, evaluation.grad - last.grad
+        noise = 0.5 * (evaluation.grad_error + last.grad_error)
+        return s, y, s @ y > max(1e-8 * np.linalg.norm(y), noise) * np.linalg.norm(s)
+
+    def hessian(self, evaluation: Evaluation) -> tuple[Any, float]:
+        """Of one hyperparameter what the last two hypergradients say of it, or what is known from
+        before."""
+        if len(evaluation.theta) > 1:
+            return None, np.inf
+        hint, hint_error = self.hint or (None, np.inf)
+        if self._last is None or self._last.is_of(evaluation):
+            return hint, hint_error
+        s, y, is_sound = self._secant(evaluation)
+        moved, noise = abs(float(s[0])), np.hypot(evaluation.grad_error, self._last.grad_error)
+        error = moved + noise / abs(float(y[0])) if is_sound else np.inf
+        if error < hint_error + moved:
+            return np.array([[y[0] / s[0]]]), error
+        return hint, hint_error + moved
+
     def propose(self, evaluation: Evaluation, box: Box, target: float, allowed: float) -> Proposal:
         theta, grad, last = evaluation.theta, evaluation.grad, self._last
+        hess, hess_error = known = self.hessian(evaluation)
+        self.hint = None if hess is None else known
         if last is not None and not last.is_of(evaluation):
-            s, y = theta - last.theta, grad - last.grad
-            # a curvature made of errors would make a step of any length
-            noise = 0.5 * (evaluation.grad_error + last.grad_error)
-            is_sound = s @ y > max(1e-8 * np.linalg.norm(y), noise) * np.linalg.norm(s)
+            s, y, is_sound = self._secant(evaluation)
             self._n_in_row = self._n_in_row + 1 if is_sound else 0
             if is_sound:
                 self._pairs.append((s, y))
@@ -100,7 +124,12 @@ class LBFGS:
             max(left * float(np.linalg.norm(grad * free)), 0.3 * target),
             max(0.1 * predicted, 0.3 * allowed),
         )
-        return Proposal(d, predicted)
+        if hess is None:
+            return Proposal(d, predicted)
+        left = abs(float(grad[0] + hess[0, 0] * d[0]))
+        left += np.hypot(evaluation.grad_error, hess_error * abs(float(grad[0])))
+        left += abs(float(hess[0, 0] * d[0] ** 2))
+        return Proposal(d, predicted, hess, hess_error, left)
 
     def _aim(self, evaluation, error, value_error):
         """The accuracy at which each error of the hypergradient would be half of `error` (first

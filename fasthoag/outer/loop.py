@@ -33,9 +33,7 @@ def minimise(bound, rule, begin, box, until, record):
     """Steps of `rule` from `begin` within `box`: the last accepted Evaluation, a status and the
     number of accepted steps. ``record(evaluation, accuracy, is_accepted)`` returns whether to
     stop."""
-    has_tangents, (tolerance, max_iter) = rule.wants == "hessian", until
-    # without curvature nobody knows what a slope leaves to gain
-    tolerance = tolerance if has_tangents else Tolerance(tolerance.slope)
+    has_tangents, (asked, max_iter) = rule.wants == "hessian", until
     current = bound.evaluate(
         *begin[:2], rule.accuracy, T=begin.T, has_tangents=has_tangents, precond=begin.precond
     )
@@ -45,11 +43,13 @@ def minimise(bound, rule, begin, box, until, record):
         if not is_of_use(current):
             return current, "inner_failed", n_iter
         grad, error, is_at_bound = projected(current, box)
-        hess = rule.hessian(current) if has_tangents else (None, np.inf)
-        target = tolerance.of_slope(bound, current, *hess)
-        allowed = tolerance.of_value(bound, current)
+        hess, hess_error = rule.hessian(current)
+        # without curvature nobody knows what a slope leaves to gain
+        tolerance = Tolerance(asked.slope) if hess is None else asked
+        target, allowed = goals(tolerance, bound, current, hess, hess_error)
         is_known = current.value_error <= tolerance.value_share(current) * allowed
-        if is_known and tolerance.is_met(bound, current, grad, error, *hess):
+        is_met = is_known and tolerance.is_met(bound, current, grad, error, hess, hess_error)
+        if is_met and not promises_more(rule, current, box, allowed):
             if is_at_bound or tolerance.is_strict:
                 return current, "at_bound" if is_at_bound else "converged", n_iter
             return with_last_step(bound, rule, current, box, target, allowed), "converged", n_iter
@@ -60,7 +60,7 @@ def minimise(bound, rule, begin, box, until, record):
             return lowest, "max_iter", n_iter
         proposal = rule.propose(current, box, target, allowed)
         d = proposal.step
-        if proposal.error_after <= target and is_known and bound.is_foreseen:
+        if proposal.error_after <= target and is_known and not is_met and bound.is_foreseen:
             there = moved(current, proposal)
             if there.value_error <= 3 * allowed:
                 return there, "converged", n_iter + 1
@@ -92,6 +92,19 @@ def minimise(bound, rule, begin, box, until, record):
         # neither θ nor the errors move any more
         if (n_still == 3 and rule.accuracy.inner <= 1e-6) or n_still == 50:
             return lowest, "stalled", n_iter
+
+
+def goals(tolerance, bound, current, hess, hess_error):
+    """What the hypergradient has to come down to, and how far above its minimum f may be."""
+    target = tolerance.of_slope(bound, current, hess, hess_error)
+    return target, tolerance.of_value(bound, current)
+
+
+def promises_more(rule, current, box, allowed):
+    """Whether the rule's model falls by more than what may be left, however small the slopes."""
+    if rule.wants != "hessian":
+        return False
+    return rule.promise(current, box, allowed) > allowed + current.value_error
 
 
 def with_last_step(bound, rule, current, box, target, allowed):

@@ -21,14 +21,15 @@ class Box(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Proposal:
     """A step in θ, (n_hyper,), and the decrease of f that it promises. A rule with a model of f
-    adds the outer Hessian, the relative error of that, and a bound of the hypergradient after the
-    step: where that is small enough nobody needs to look."""
+    adds the outer Hessian, the relative error of that, a bound of the hypergradient after the step
+    (where that is small enough nobody needs to look), and the step's length in its own unit."""
 
     step: np.ndarray
     predicted: float
     hess: Any = None
     hess_error: float = np.inf
     error_after: float = np.inf
+    length: float = np.nan
 
 
 class Past(NamedTuple):
@@ -65,12 +66,15 @@ class StepRule(Protocol):
     def state(self) -> dict[str, Any]: ...  # plain values and arrays
     def restore(self, state: dict[str, Any]) -> None: ...
 
+    # the best that it knows of the outer Hessian, or None, and the relative error of that
+    def hessian(self, evaluation: Evaluation) -> tuple[Array | None, float]: ...
+
 
 class SecondOrderRule(StepRule, Protocol):
     """A step rule that wants the hessian."""
 
-    # the best that it knows of it, and the relative error of that
-    def hessian(self, evaluation: Evaluation) -> tuple[Array, float]: ...
+    # how far f falls by its model where slopes do not tell
+    def promise(self, evaluation: Evaluation, box: Box, allowed: float) -> float: ...
 
 
 def saved(rule: object, names: Iterable[str]) -> dict[str, Any]:

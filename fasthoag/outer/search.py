@@ -14,7 +14,7 @@ from fasthoag.outer.loop import From, Until, minimise
 from fasthoag.outer.minima import Minimum, distinct, in_other_valleys, local_minima
 from fasthoag.outer.rules import Box
 from fasthoag.outer.tolerance import Tolerance
-from fasthoag.outer.trust_region import FEW
+from fasthoag.outer.trust_region import FEW, fitted
 from fasthoag.threads import computed_once
 
 MANY = 128  # hyperparameters from which the criterion is overfitted unless something stops it
@@ -75,13 +75,6 @@ def has_every_fold(some):
     return bool(judges.any(axis=0).all() and all(trains[one].any(axis=0).all() for one in kinds))
 
 
-def times(found, factor):
-    """An evaluation of a multiple of the criterion."""
-    names = ("value", "value_inner_error", "value_linear_error", "fold_values", "grad")
-    names += ("inner_error", "linear_error", "standard_error")
-    return replace(found, hess=None, **{name: factor * vars(found)[name] for name in names})
-
-
 def of_rare_classes(inner):
     """Which hyperparameters belong to classes so rare that rows tell nothing of a strength of their
     own, (n_hyper,)."""
@@ -119,8 +112,9 @@ class Settings(NamedTuple):
     def default_box(self, inner, scales):
         return start.default_box(inner, scales)
 
-    def new_rule(self):
-        return self.rule(self.schedule)
+    def new_rule(self, seen=None):
+        rule = self.rule(self.schedule)
+        return rule if seen is None else fitted(rule, seen)
 
     def search(self, seen, whole, run, box):
         return Search(seen, whole, run, self, box)
@@ -159,7 +153,7 @@ class Search:
     def run_from(self, theta, W=None):
         """(best evaluation, status) from θ, and from coefficients of all folds where they are known
         there; without θ from the best of a look at strengths."""
-        bound, inner, rule = self.bound, self.bound.inner, self.settings.new_rule()
+        bound, inner, rule = self.bound, self.bound.inner, self.settings.new_rule(self.seen)
         is_tuned = inner.penalty.n_hyper(inner.n_features) > 0
         if W is not None:  # where a search ended: no plateau
             best, status = self.minimise(rule, theta, W)
@@ -280,7 +274,11 @@ class Search:
         moves it little, while rows that a fold never saw would have to be unlearned (measured: 1
         Newton step each against 6 to 9)."""
         bound, inner, n_folds = self.bound, self.bound.inner, self.bound.n_folds
-        first, xp, other = self.some or bound.one_fold(0), inner.design.xp, self.settings.new_rule()
+        first, xp, other = (
+            self.some or bound.one_fold(0),
+            inner.design.xp,
+            self.settings.new_rule(self.seen),
+        )
         found, status = self.minimise_first(first, other, theta, W)
         self.piloted_from = theta if len(theta) > 1 else None
         is_of_some = self.some is not None
@@ -337,7 +335,7 @@ class Search:
     def _record_some(self, phase, first, found, accuracy, is_accepted):
         """Notes an evaluation of a sample as what it tells of all rows."""
         if phase == "sample":
-            found = times(found, self.bound.fold_weights.sum() / first.fold_weights.sum())
+            found = start.times(found, self.bound.fold_weights.sum() / first.fold_weights.sum())
         return self.run.record(phase, found, accuracy, is_accepted)
 
     def single(self):
@@ -402,7 +400,7 @@ class Search:
             look, is_stopped = self.look()
             status = "stopped" if is_stopped else status
         for one in self.of_other_rays() if best.is_solved and status != "stopped" else ():
-            found, now = self.minimise(self.settings.new_rule(), one.found.theta, one.W)
+            found, now = self.minimise(self.settings.new_rule(self.seen), one.found.theta, one.W)
             if found.is_solved and found.value < best.value:
                 best, status, self._all_rows = found, now, None
         for _ in range(ROUNDS):
@@ -410,7 +408,7 @@ class Search:
             for value, theta, W in candidates:
                 if not self.is_lower(value, best) or status == "stopped":
                     continue
-                found, now = self.minimise(self.settings.new_rule(), theta, W)
+                found, now = self.minimise(self.settings.new_rule(self.seen), theta, W)
                 is_better = found.is_solved and found.value < best.value
                 if is_better or not (best.is_solved and np.isfinite(best.value)):
                     best, status, self._all_rows = found, now, None

@@ -55,6 +55,8 @@ class Measured:
     rays: tuple
     single_rays: tuple
     matrix: Any = None  # of the user's θ, = A (θ + shift), where the penalty was standardised
+    # whether each θ is the log of a strength over the curvature of its own features
+    is_of_shares: bool = False
 
     @property
     def inner(self):
@@ -120,7 +122,8 @@ def measured(bound, has_box=False):
         return as_it_is()
     mean, zero = float(scales.mean()), penalty.start(0.0, n)
     to_mean = penalty.start(np.log(mean), n) - zero
-    if penalty.is_partition and len(zero) > 1:
+    is_of_shares = penalty.is_partition and len(zero) > 1
+    if is_of_shares:
         units = penalty.units(every)
         unit, shift = penalty.of_features(units, n), np.log(units)
     else:
@@ -139,7 +142,7 @@ def measured(bound, has_box=False):
     alike = Ray(inner, mean, scales / mean, to_mean - shift)
     is_near = np.ptp(shift) < NEARLY_ONE
     rays, single = ((own,), (alike,)) if is_near else ((own, alike),) * 2
-    return Measured(bound, shift, relative, rays, single, matrix)
+    return Measured(bound, shift, relative, rays, single, matrix, is_of_shares)
 
 
 def default_box(inner, scales=None):
@@ -357,3 +360,10 @@ def single_strength(bound, seen, ray):
     inner = bound.inner.at(seen.inner.start(0.0))
     bound = replace(bound, inner=replace(inner, penalty=penalty, tuned=()))
     return bound, Ray(bound.inner, ray.unit, ray.scales, np.zeros(1))
+
+
+def times(found, factor):
+    """An evaluation of a multiple of the criterion."""
+    names = ("value", "value_inner_error", "value_linear_error", "fold_values", "grad")
+    names += ("inner_error", "linear_error", "standard_error")
+    return replace(found, hess=None, **{name: factor * vars(found)[name] for name in names})

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fasthoag.hypergradient import V_TOL, Accuracy, Evaluation
+from fasthoag.outer.coordinates import Shares, in_logs
 from fasthoag.outer.rules import Box, Past, Proposal, restored, saved
 
 TIGHTEST = 1e-11
@@ -79,6 +80,7 @@ class TrustRegion:
                 "schedule belongs to method='hoag'; method 'newton' adapts its accuracy by "
                 f"itself. Got {schedule!r}"
             )
+        self.coordinates = in_logs  # or `Shares`, where strengths are of features of their own
         self.radius = None
         self.accuracy = Accuracy(0.5, 0.3)
         self.hint = None  # (Hessian, relative error) from before
@@ -96,7 +98,8 @@ class TrustRegion:
         if moved > 0:
             s, y = evaluation.theta - last.theta, evaluation.grad - last.grad
             gap = y - hess @ s
-            secant_error = moved + np.hypot(evaluation.grad_error, last.grad_error) / max(
+            # f'' changes by a third to a half in a log unit, on text
+            secant_error = 0.5 * moved + np.hypot(evaluation.grad_error, last.grad_error) / max(
                 np.linalg.norm(y), 1e-300
             )
             if secant_error < min(hess_error, SECANT) and abs(
@@ -114,23 +117,15 @@ class TrustRegion:
         self._last = Past(theta, grad, evaluation.grad_error)
         if self.radius is None:
             self.radius = 3.0 if len(grad) <= FEW else 1.0
-        # where f runs out like c exp(±θ_j), gradient and curvature vanish together and Newton would
-        # go one log unit a step: one of several may go three
-        is_tail = (np.diag(hess) < 1.5 * np.abs(grad)) & (len(grad) > 1)
-        d = solve_trust_region(
-            grad,
-            hess - np.diag(0.7 * np.abs(grad) * is_tail),
-            self.radius * np.sqrt(len(grad)),
-            box.lower - theta,
-            box.upper - theta,
-        )
+        model = self.parabola(evaluation, hess, hess_error, box, allowed)
+        d = self._step_of(model)
         # perhaps the value that nothing goes below is the wrong one: look at it again, as
         # accurately
         if self._n_rejected >= 2:
             d, self._n_rejected = np.zeros_like(d), 0
         # Newton squares the error: the next gradient is about |H| |d|^2, or the error of this one;
         # less than a part of it buys nothing
-        predicted = -float(grad @ d + 0.5 * d @ hess @ d)
+        predicted, step = model.fall(d), model.step(d)
         after = 0.3 * float(np.linalg.norm(hess, 2)) * float(d @ d)
         # where the step is likely the last its value has to be known
         is_last = after <= target
@@ -138,15 +133,33 @@ class TrustRegion:
             evaluation,
             0.3 * max(after, 0.3 * evaluation.grad_error, target),
             0.6 * allowed if is_last else 0.3 * max(predicted, allowed),
-            is_hess_known=hess_error + np.linalg.norm(d) < 0.5,
+            is_hess_known=hess_error + np.linalg.norm(step) < 0.5,
         )
         # of the hypergradient that the step leaves, as far as its own model can tell
         error_after = float(
-            np.linalg.norm(grad + hess @ d)
+            np.linalg.norm(model.grad_after(d))
             + np.hypot(evaluation.grad_error, hess_error * np.linalg.norm(grad))
             + np.linalg.norm(hess, 2) * (d @ d)
         )
-        return Proposal(d, predicted, hess, hess_error, error_after)
+        length = float(np.linalg.norm(d)) / np.sqrt(len(d))
+        return Proposal(step, predicted, hess, hess_error, error_after, length)
+
+    def parabola(self, evaluation, hess, hess_error, box, allowed):
+        """The model of f at an evaluation, in the coordinates of this rule."""
+        enough = 0.1 * allowed / len(evaluation.grad)
+        return self.coordinates(evaluation, hess, hess_error, box, enough)
+
+    def _step_of(self, model):
+        """The minimiser of a model within the radius, root mean square."""
+        size = self.radius * np.sqrt(len(model.grad))
+        return solve_trust_region(model.grad, model.bent, size, model.lower, model.upper)
+
+    def promise(self, evaluation: Evaluation, box: Box, allowed: float) -> float:
+        """How far f falls by the model where slopes in θ vanish; 0 where they tell all."""
+        if self.coordinates is in_logs or self.radius is None:
+            return 0.0
+        model = self.parabola(evaluation, *self.hessian(evaluation), box, allowed)
+        return model.fall(self._step_of(model))
 
     def _aim(self, evaluation, error, value_error, is_hess_known):
         """The accuracy at which each part of the hypergradient's error would be half of `error`,
@@ -182,7 +195,7 @@ class TrustRegion:
         """Whether the trial decreased f by enough, as far as the errors of both values tell; sets
         the radius."""
         noise, predicted = current.value_error + trial.value_error, proposal.predicted
-        actual, size = current.value - trial.value, length_of(proposal)
+        actual, size = current.value - trial.value, proposal.length
         if not np.isfinite(trial.value) or actual < 0.1 * predicted - noise:
             return False
         self._n_rejected = 0
@@ -193,7 +206,7 @@ class TrustRegion:
         return True
 
     def reject(self, current: Evaluation, trial: Evaluation, proposal: Proposal) -> None:
-        self.radius = 0.25 * length_of(proposal)
+        self.radius = 0.25 * proposal.length
         self._n_rejected += 1
 
     def state(self) -> dict[str, Any]:
@@ -203,6 +216,11 @@ class TrustRegion:
         restored(self, state, self._remembered)
 
 
-def length_of(proposal):
-    """The length of a step in log units, root mean square."""
-    return float(np.linalg.norm(proposal.step)) / np.sqrt(len(proposal.step))
+def fitted(rule, seen):
+    """The rule as it suits the criterion: of many strengths, each of features of its own, a Newton
+    method steps in shares, and digits are nearly free from the first evaluation on."""
+    k = seen.inner.n_hyper
+    if rule.wants == "hessian" and k > FEW:
+        rule.accuracy = loosest(k)
+        rule.coordinates = Shares(seen.inner) if seen.is_of_shares else in_logs
+    return rule

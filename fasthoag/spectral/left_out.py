@@ -6,13 +6,15 @@ derivative is ``-q g``, predictions of other rows are ``ȳ + P (g c)``. What the
 errs by is ``ρ / d``, ``ρ = ρ0 + U (q c)``, ``d = d0 + U² q``: ρ0 and d0 are what lies outside of
 the columns of U, and exactly 0 where nothing does, so that no digits are lost at tiny λ."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fasthoag.types import Array
+
+IN_CACHE, FEWEST_ROWS = 1 << 14, 512  # numbers of a block, and rows of one
 
 
 class Values(NamedTuple):
@@ -97,6 +99,13 @@ class LeftOut(NamedTuple):
     rho0: Any
     d0: Any
 
+    def pieces(self, n_columns: int) -> "Iterator[LeftOut]":
+        """The same in blocks of rows whose numbers for so many columns stay in a cache."""
+        step = max(FEWEST_ROWS, IN_CACHE // max(1, n_columns))
+        for first in range(0, len(self.U), step):
+            rows = slice(first, first + step)
+            yield LeftOut(*(one[rows] if np.ndim(one) else one for one in self))
+
     def errors(self, qs: Any, c: Array, columns: Any) -> tuple[Array, ...]:
         """√s times what the models without each row err by, and as many derivatives of it as there
         are of q."""
@@ -161,7 +170,8 @@ class LeftOutRows:
         q = shrinkage(self.e, self._least(theta))
         first = q * (1 - q)
         qs = (q, first, first * (1 - 2 * q))[: order + 1]
-        return added(of_errors(*one.errors(qs, self.c, columns)) for one in self.blocks())
+        pieces = (piece for one in self.blocks() for piece in one.pieces(q.shape[1]))
+        return added(of_errors(*one.errors(qs, self.c, columns)) for one in pieces)
 
     def _least(self, theta):
         """θ, no lower than where the limit of no penalty is reached: there 0 / 0 is."""

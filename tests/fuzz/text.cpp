@@ -17,7 +17,8 @@ using Row = std::vector<std::pair<int64_t, V>>;  // feature as written, value
 template <class V>
 struct Reading {
     int64_t bad_line = -1;  // 0: the file as a whole
-    std::vector<double> labels;
+    std::vector<double> labels, weights;
+    std::vector<int64_t> queries;  // -1: none
     std::vector<Row<V>> rows;
     bool has_index_0 = false;
     int64_t largest = -1;
@@ -63,16 +64,30 @@ bool is_query(const std::string& token) {
     return token.size() > 4 && n_digits(token, 4) == token.size() - 4;
 }
 
+// The last 63 bits of a whole number of any size.
+int64_t query_of(const std::string& token) {
+    uint64_t number = 0;
+    for (size_t i = 4; i < token.size(); ++i) number = 10 * number + uint64_t(token[i] - '0');
+    return static_cast<int64_t>(number & INT64_MAX);
+}
+
 template <class V>
-bool read_line(const std::vector<std::string>& tokens, int zero_based, int64_t max_index,
+bool read_line(const std::vector<std::string>& tokens, const fh::SvmlightSettings& settings,
                Reading<V>& all) {
-    double label;
-    if (!read_number(tokens[0], label)) return false;
+    const auto [zero_based, max_index] = std::pair(settings.zero_based, settings.max_index);
+    double label, weight = 1;
+    const size_t colon = settings.has_weights ? tokens[0].find(':') : std::string::npos;
+    if (!read_number(tokens[0].substr(0, colon), label)) return false;
+    if (colon != std::string::npos &&
+        (!read_number(tokens[0].substr(colon + 1), weight) || weight < 0))
+        return false;
     size_t first = 1;
     if (tokens.size() > 1 && tokens[1].compare(0, 4, "qid:") == 0) {
         if (!is_query(tokens[1])) return false;
         first = 2;
     }
+    all.weights.push_back(weight);
+    all.queries.push_back(first == 2 ? query_of(tokens[1]) : -1);
     Row<V> row;
     for (size_t i = first; i < tokens.size(); ++i) {
         row.emplace_back();
@@ -95,7 +110,7 @@ bool read_line(const std::vector<std::string>& tokens, int zero_based, int64_t m
 }
 
 template <class V>
-Reading<V> read_slowly(std::string text, int zero_based, int64_t max_index) {
+Reading<V> read_slowly(std::string text, const fh::SvmlightSettings& settings) {
     if (text.compare(0, 3, "\xEF\xBB\xBF") == 0) text.erase(0, 3);
     Reading<V> all;
     size_t begin = 0;
@@ -110,7 +125,7 @@ Reading<V> read_slowly(std::string text, int zero_based, int64_t max_index) {
             tokens.push_back(line.substr(at, stop - at));
             at = stop;
         }
-        if (!tokens.empty() && !read_line(tokens, zero_based, max_index, all)) {
+        if (!tokens.empty() && !read_line(tokens, settings, all)) {
             all.bad_line = number;
             return all;
         }
@@ -155,6 +170,9 @@ void compare(const fh::SvmlightRows<V>& found, const Reading<V>& expected, int s
     for (int64_t i = 0; i < found.n_rows; ++i) {
         expect(found.indptr.data[i] == k, "row pointer");
         expect(same_bits(found.labels.data[i], expected.labels[i]), "label");
+        if (found.has_weights)
+            expect(same_bits(found.weights.data[i], expected.weights[i]), "weight");
+        if (found.has_queries) expect(found.queries.data[i] == expected.queries[i], "query");
         for (const auto& [feature, value] : expected.rows[i]) {
             const int64_t index = found.is_wide ? found.indices64.data[k] : found.indices32.data[k];
             expect(index == feature - shift && same_bits(found.values.data[k], value), "entry");
@@ -165,14 +183,18 @@ void compare(const fh::SvmlightRows<V>& found, const Reading<V>& expected, int s
 }
 
 template <class V>
-void check(const std::string& text, int zero_based, int64_t max_index) {
-    const auto expected = read_slowly<V>(text, zero_based, max_index);
+void check(const std::string& text, int zero_based, int64_t max_index, bool reads_more = false) {
+    const fh::SvmlightSettings settings{zero_based, max_index,  INT64_MAX,
+                                        true,       reads_more, reads_more};
+    const auto expected = read_slowly<V>(text, settings);
     for (int n_lines : {1, 3, INT32_MAX}) {
         fh::SvmlightRows<V> found;
-        const fh::SvmlightSettings settings{zero_based, max_index, INT64_MAX};
         const int64_t line = read_in_blocks(text, settings, n_lines, found);
         expect(line == expected.bad_line, "line of the error");
-        if (line < 0) compare(found, expected, zero_based != 1);
+        if (line < 0) {
+            expect(found.has_queries == (reads_more && expected.queries[0] >= 0), "queries");
+            compare(found, expected, zero_based != 1);
+        }
     }
 }
 
@@ -183,5 +205,6 @@ int one_input(const uint8_t* data, size_t size) {
     for (int zero_based : {-1, 0, 1}) check<double>(text, zero_based, INT64_MAX);
     check<double>(text, -1, 100);
     check<float>(text, -1, INT64_MAX);
+    check<double>(text, -1, INT64_MAX, true);
     return 0;
 }
