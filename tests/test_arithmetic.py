@@ -16,7 +16,7 @@ from support.problems import targets
 import fasthoag
 from fasthoag import ConvergenceWarning, KFold, Problem, hoag
 from fasthoag.criteria import CRITERIA, BoundCriterion
-from fasthoag.estimators.classification import LogLossClassifier
+from fasthoag.estimators.classes import LogLossClassifier
 from fasthoag.estimators.tuned import TunedEstimator
 from fasthoag.io import Model
 from fasthoag.losses import LOSSES

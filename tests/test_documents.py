@@ -22,6 +22,7 @@ PAGES = (
     "docs/how_it_works.md",
     "docs/offsets.md",
     "docs/paper.md",
+    "docs/targets.md",
     "docs/weights_and_groups.md",
 )
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

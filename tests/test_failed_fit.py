@@ -101,7 +101,7 @@ def after(n):
 
 # The functions of their module that the last steps of a fit call.
 LAST_STEPS = {
-    tuned: ["Problem", "hoag", "refit", "replace", "_without_folds", "to_host"],
+    tuned: ["Problem", "hoag", "final_fit", "replace", "_without_folds", "to_host"],
     kernel: ["KernelProblem", "hoag", "replace", "find_kernel", "check_solver"],
 }
 

@@ -35,7 +35,7 @@ def example(**changes):
 
 def arrays(**changes):
     """What the file of the example holds; what becomes None is left out."""
-    content = {"format": "fasthoag-model", "version": 3}
+    content = {"format": "fasthoag-model", "version": 4}
     model = example(has_offset=True)
     content |= {name: getattr(model, name) for name in NAMES} | changes
     return {name: np.asarray(value) for name, value in content.items() if value is not None}
@@ -116,16 +116,20 @@ def write_archive(path, members, **options):
 
 def test_unknown_and_double_arrays_are_refused(path):
     write_archive(path, [*arrays().items(), ("more", 1.0)])
-    assert_refused(path, "15 parts in place of 14")
+    assert_refused(path, "16 parts in place of 15")
     with pytest.warns(UserWarning, match="Duplicate name"):
         write_archive(path, [*arrays().items(), ("classes", [1, 2])])
-    assert_refused(path, "15 parts in place of 14")
-    write_archive(path, arrays(version=1, has_offset=None).items())
+    assert_refused(path, "16 parts in place of 15")
+    old = {"has_offset": None, "has_labels": None}
+    write_archive(path, arrays(version=1, **old).items())
     assert_refused(path, "13 parts in place of 12")
-    write_archive(path, arrays(version=1, has_offset=None, zero_based=None).items())
+    write_archive(path, arrays(version=1, zero_based=None, **old).items())
     assert load_model(path).zero_based == "auto"
-    write_archive(path, arrays(version=2, has_offset=None).items())
+    write_archive(path, arrays(version=2, **old).items())
     assert load_model(path).has_offset is False
+    write_archive(path, arrays(version=3, has_labels=None).items())
+    assert load_model(path).has_offset is True
+    assert load_model(path).has_labels is False
     write_archive(path, arrays(version=0).items())
     assert_refused(path, "version 0")
 

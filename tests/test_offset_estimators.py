@@ -343,13 +343,11 @@ def test_other_rows_need_an_offset_where_fit_has_one(argument):
         made("PoissonRegressorCV").fit(X, y, **{argument: other})
 
 
-def test_several_targets_or_classes_have_no_offset():
+def test_one_strength_for_several_targets_and_one_class_against_the_rest_have_no_offset():
     X, y, offset = data_of("RidgeCV")
     columns = np.column_stack([y, -y])
-    with pytest.raises(ValueError, match="offset= is for one target, and y is a matrix of targets"):
+    with pytest.raises(ValueError, match=r"and offset= is for a search .* alpha_per_target=True"):
         made("RidgeCV").fit(X, columns, offset=offset)
-    with pytest.raises(ValueError, match="offset= is for one target, and y is a matrix of labels"):
-        made("RidgeClassifierCV").fit(X, columns > 0, offset=offset)
     for name in ("LinearSVCCV", "RidgeClassifierCV"):
         with pytest.raises(ValueError, match=f"offset= of {name} is for two classes, and y has 3"):
             made(name).fit(X, np.arange(N_ROWS) % 3, offset=offset)

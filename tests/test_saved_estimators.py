@@ -122,6 +122,31 @@ def test_settings_of_an_estimator_are_in_the_file(name, settings, tmp_path):
     assert_predicts_alike(load_model(tmp_path / "model"), estimator)
 
 
+LINEAR = [name for name in ESTIMATORS if not name.startswith("Kernel")]
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_several_targets_and_labels_are_in_the_file(name, tmp_path):
+    (X, z), estimator = rows(), getattr(fasthoag, name)(cv=3)
+    Y = np.column_stack([targets(estimator, sign * z, "numbers") for sign in (1, -1, 1)])
+    estimator.fit(X, Y)
+    save_model(tmp_path / "model", estimator)
+    read = load_model(tmp_path / "model")
+    assert_predicts_alike(read, estimator)
+    assert read.has_labels == is_classifier(estimator)
+    if read.has_labels:
+        with pytest.raises(ValueError, match="LIBLINEAR's models have one label a row"):
+            fasthoag.io.save_liblinear(tmp_path / "liblinear", read)
+
+
+def test_an_offset_of_several_targets_is_wanted_by_the_file(tmp_path):
+    (X, z), offset = rows(), np.linspace(-1, 1, len(rows()[0]))
+    estimator = fasthoag.HuberRegressorCV(cv=3).fit(X, np.column_stack([z, -z]), offset=offset)
+    save_model(tmp_path / "model", estimator)
+    found = load_model(tmp_path / "model").predict(X, offset=offset)
+    assert_array_equal(found, estimator.predict(X, offset=offset))
+
+
 def test_several_targets_and_sparse_rows_of_a_kernel_are_in_the_file(tmp_path):
     X, z = rows()
     for k, (rows_of, y) in enumerate([(X, np.column_stack([z, z**2])), (sp.csr_array(X), z)]):

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor
 
 import fasthoag
-from fasthoag.estimators.tuned import without_penalty
+from fasthoag.estimators.final_fit import without_penalty
 from fasthoag.hypergradient import Accuracy
 from fasthoag.penalties import NoPenalty
 from fasthoag.problem import refit

@@ -26,6 +26,7 @@ from fasthoag.cli.options import (
 from fasthoag.cli.outputs import STDOUT, check_target, write
 from fasthoag.cli.rows import read, shown
 from fasthoag.cli.terminal import say, tell
+from fasthoag.io import Model
 from fasthoag.io.source import is_archive
 from fasthoag.report import rows_of
 
@@ -96,6 +97,8 @@ def check_lines(fitted, asked):
 
 def as_text(fitted, predicted, probabilities):
     """A line for every row. Numbers are the shortest that read back as the same."""
+    if probabilities is None and predicted.ndim == 2:
+        return "".join(" ".join(map(number, row)) + "\n" for row in predicted.tolist())
     if probabilities is None:
         is_date = predicted.dtype.kind == "M"  # a list of dates may be one of plain numbers
         labels = predicted.astype(str) if is_date else predicted
@@ -169,6 +172,13 @@ def check_labels(fitted, asked, y):
     model does not know."""
     found, classes = np.unique(y), fitted.classes
     score = "accuracy" if classes.size else "mean squared error"
+    is_of_columns = not classes.size or (isinstance(fitted, Model) and fitted.has_labels)
+    if fitted.n_outputs > 1 and is_of_columns:
+        say(
+            f"no {score}: {asked.model} has {fitted.n_outputs} targets, and rows of {asked.data} "
+            "have one label."
+        )
+        return False
     if len(found) == 0:
         say(f"no {score}: no label of {asked.data} is a number.")
         return False

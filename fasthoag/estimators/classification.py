@@ -1,35 +1,30 @@
-"""Classifiers."""
+"""Classifiers that are linear models."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
-from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
+from scipy.special import expit
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import column_or_1d
 
 from fasthoag.design import is_on_device, to_host
-from fasthoag.estimators.estimator import Estimator
+from fasthoag.estimators.classes import CLASS_WEIGHT, Classifier, LogLossClassifier, probabilities
+from fasthoag.estimators.each import check_alike, check_both, columns_like
 from fasthoag.estimators.given import default_points
 from fasthoag.estimators.legacy import attributes_of_scikit_learn, mean_of_best
 from fasthoag.estimators.parameters import Strengths, find_loss_among, with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.scikit_learn import OfLogisticRegression, OfSupportVectorClassifier
 from fasthoag.estimators.tuned import Tuned, TunedEstimator, judged_by_scorers
-from fasthoag.kinds import named, numbers_of
-from fasthoag.losses import MULTINOMIAL, find_loss, likeliest, log_probabilities
+from fasthoag.kinds import named
+from fasthoag.losses import MULTINOMIAL, find_loss, log_probabilities
 from fasthoag.options import check_flag
 from fasthoag.outer.start import default_box
 from fasthoag.scoring import chooses, find_scorers, for_labels, predicted, takes_weights
 from fasthoag.types import ArrayLike, Matrix
 from fasthoag.vectors import check_offset
 
-CLASS_WEIGHT = """\
-class_weight : dict, "balanced" or None
-    Multiplies the sample weights, in the fits and in the criterion.
-"""
 LIKE_SCIKIT_LEARN = """\
 refit : bool, default True
     False: the mean of the folds' coefficients instead of a fit on all rows, those of every fold at
@@ -45,99 +40,6 @@ LOW = "1e-7"  # This is what TunedClassifier._default_bounds does.
 
 
 @with_parameters()
-class Classifier(ClassifierMixin, Estimator):
-    """What classifiers share: labels become the numbers of their classes, and these labels."""
-
-    class_weight: dict[Any, float] | str | None = None
-    score, _score = Estimator.score, staticmethod(accuracy_score)
-
-    def _set_classes(self, y):
-        """Sets ``classes_``; the numbers of the classes of y."""
-        with named("y"):
-            check_classification_targets(y)
-        self.classes_, index = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs at least 2 classes in y; got 1 class, "
-                f"{self.classes_[0]!r}"
-            )
-        return index
-
-    def _weigh(self, index, sample_weight, others):
-        """The weights of the rows, or None, and other rows with theirs."""
-        weight = self._weight(sample_weight, index)
-        if self.class_weight is not None:
-            by_class = self._weight_of_classes(index, weight)
-            weight = (1.0 if weight is None else weight) * by_class[index]
-            others = [_weighted(rows, by_class) for rows in others]
-        if weight is not None:
-            self._check_weight_of_classes(index, weight)
-        return weight, others
-
-    def _rows(self, pair, name):
-        """Rows that do not train, (X, numbers of their classes) and perhaps weights, or None."""
-        rows = super()._rows(pair, name)
-        if rows is None:
-            return None
-        X, y, *weight = rows
-        unknown = np.setdiff1d(y, self.classes_)
-        if len(unknown):
-            raise ValueError(f"{name} has labels that y does not have: {unknown[:5]}")
-        return X, np.searchsorted(self.classes_, y), *weight
-
-    def _weight_of_classes(self, index, weight):
-        """The weight of every class that ``class_weight`` asks for."""
-        asked, numbers = self.class_weight, np.arange(len(self.classes_))
-        if isinstance(asked, str) and asked == "balanced":
-            weights = {} if weight is None else {"sample_weight": weight}
-            return compute_class_weight(asked, classes=numbers, y=index, **weights)
-        if not isinstance(asked, Mapping):
-            raise ValueError(
-                'class_weight must be a dict of weights by class, "balanced" or None; got '
-                f"{asked!r}"
-            )
-        # Dates are found as NumPy's and as Python's.
-        pairs = zip(self.classes_, self.classes_.tolist(), strict=True)
-        found = [asked.get(label, asked.get(plain)) for label, plain in pairs]
-        absent = [weight is None for weight in found]
-        if any(absent) and len(asked) > len(found) - sum(absent):
-            raise ValueError(
-                f"class_weight has no weight for the classes {self.classes_[absent][:5].tolist()}, "
-                "but for some that y does not have"
-            )
-        found = [1.0 if weight is None else weight for weight in found]
-        by_class = numbers_of(found, "class_weight").astype(np.float64)
-        if not (np.isfinite(by_class) & (by_class >= 0)).all():
-            raise ValueError(
-                f"class_weight must have finite numbers >= 0; got {self.class_weight!r}"
-            )
-        return by_class
-
-    def _check_weight_of_classes(self, index, weight):
-        """Raises ValueError where weights leave a class without rows."""
-        total = np.bincount(index, weights=weight > 0, minlength=len(self.classes_))
-        if total.any() and not total.all():
-            absent = self.classes_[total == 0][:5].tolist()
-            raise ValueError(
-                f"y has no row of class {' and '.join(map(repr, absent))} with a positive weight; "
-                "leave the rows of the class out, or give it weight (sample_weight, class_weight)"
-            )
-
-    def decision_function(self, X: Matrix) -> Any:
-        raise NotImplementedError
-
-    def predict(self, X: Matrix) -> Any:
-        """Labels, (n_rows,)."""
-        return self._labels(X, self.decision_function(X))
-
-    def _labels(self, X, z):
-        """The labels that predictions z stand for, beside X."""
-        numbers = likeliest(to_host(z))
-        labels = self.classes_[numbers]
-        return beside(X, labels) if labels.dtype.kind in "biuf" else labels
-
-
-@with_parameters()
 class TunedClassifier(Classifier, TunedEstimator):
     """What classifiers of linear models share. With more than two classes there is one multinomial
     model (`_is_joint`) or a model for each class against the rest."""
@@ -149,10 +51,18 @@ class TunedClassifier(Classifier, TunedEstimator):
     @property
     def loss_name(self) -> str:
         """The loss of the fitted model, whose inverse link makes predictions."""
-        is_joint = self._is_joint and len(self.classes_) > 2
+        is_joint = self._is_joint and len(self.classes_) > 2 and not self._has_labels
         return MULTINOMIAL.name if is_joint else self._make_loss().name
 
     def _fit(self, X, y, sample_weight, validation, stop_on, offset=None):
+        vars(self).pop("labels_", None)  # those of an earlier fit
+        if y.ndim == 2:
+            with named("y"):
+                is_matrix = type_of_target(y) == "multilabel-indicator"
+                y = y if is_matrix else column_or_1d(y, warn=True)
+            if is_matrix:
+                self._fit_labels(X, y, sample_weight, (validation, stop_on), offset)
+                return
         index = self._set_classes(y)
         K = len(self.classes_)
         is_joint = self._is_joint and K > 2
@@ -165,6 +75,7 @@ class TunedClassifier(Classifier, TunedEstimator):
         offset = check_offset(offset, len(index), loss)
         self.has_offset_ = offset is not None
         others = self._held_out(validation, "validation"), self._held_out(stop_on, "stop_on")
+        check_alike(others, index)
         # Scorers know no weights of classes.
         judged_weight = judged_by_scorers(self._weight(sample_weight, index), others)
         weight, others = self._weigh(index, sample_weight, others)
@@ -183,6 +94,26 @@ class TunedClassifier(Classifier, TunedEstimator):
         self.coef_ = beside(X, np.ascontiguousarray(coef.T))
         self.intercept_ = beside(X, intercept)
 
+    def _set_labels(self, y):
+        """Sets ``classes_``, the numbers of the columns, and ``labels_``, their two values."""
+        self.classes_, values = np.arange(y.shape[1]), np.unique(y)
+        self.labels_ = values if len(values) == 2 else np.array([0, 1])
+
+    def _fit_labels(self, X, y, sample_weight, others, offset):
+        """A model for each column of y, of two values."""
+        self._set_labels(y)
+        check_both(y, self._weight(sample_weight, y))
+        validation, stop_on = others
+        others = self._held_out(validation, "validation"), self._held_out(stop_on, "stop_on")
+        check_alike(others, y)
+        offset = check_offset(offset, len(y), self._make_loss())
+        self.has_offset_ = offset is not None
+
+        def fit(one, y, own):
+            one._fit(X, y, sample_weight, *own, offset)
+
+        self.coef_, self.intercept_ = (beside(X, part) for part in self._fit_each(y, others, fit))
+
     def _default_bounds(self, problem):
         """Classes that can be separated drive λ down to where double precision no longer tells
         models apart: 1e-7 is as good as 0."""
@@ -195,39 +126,21 @@ class TunedClassifier(Classifier, TunedEstimator):
 
     def decision_function(self, X: Matrix, *, offset: ArrayLike | None = None) -> Any:
         """``X w + b``: (n_rows,) for two classes, positive for the second, else (n_rows,
-        n_classes); beside the `offset` of these rows where `fit` had one."""
+        n_classes), and of a matrix of labels (n_rows, n_labels); beside the `offset` of these rows
+        where `fit` had one."""
         z = self._linear(X, offset)
         return z[:, 0] if z.shape[1:] == (1,) else z
 
     def predict(self, X: Matrix, *, offset: ArrayLike | None = None) -> Any:
-        """Labels, (n_rows,); beside the `offset` of these rows where `fit` had one."""
+        """Labels, (n_rows,), or where y was a matrix of them (n_rows, n_labels); beside the
+        `offset` of these rows where `fit` had one."""
         return self._labels(X, self.decision_function(X, offset=offset))
 
-
-def _weighted(rows, by_class):
-    """These rows, a `HeldOut` of numbers of classes or None, with the weights of their classes."""
-    if rows is None:
-        return None
-    own, of_classes = rows.sample_weight, by_class[rows.y_val]
-    return replace(rows, sample_weight=of_classes if own is None else own * of_classes)
-
-
-@with_parameters()
-class LogLossClassifier(Classifier):
-    """What classifiers of log-losses have beside labels: probabilities."""
-
-    def predict_log_proba(self, X: Matrix) -> Any:
-        """Logarithms of `predict_proba`, without cancellation."""
-        return beside(X, log_probabilities(to_host(self.decision_function(X))))
-
-    def predict_proba(self, X: Matrix) -> Any:
-        """Probabilities of ``classes_``, (n_rows, n_classes)."""
-        return beside(X, probabilities(to_host(self.decision_function(X))))
-
-
-def probabilities(z):
-    """Those of all classes, of two from one column."""
-    return find_loss("logistic").inverse_link(z)  # The multinomial loss has the same.
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        tags.target_tags.multi_output = True
+        return tags
 
 
 @with_parameters(
@@ -244,6 +157,10 @@ class LogisticRegressionCV(LogLossClassifier, TunedClassifier, OfLogisticRegress
     Two classes: minimises ``Σ_i s_i log(1 + exp(-y_i (x_i w + b))) + ||w||² / (2 C)`` and chooses C
     = 1/λ, a continuous value, not one of a grid. More: the multinomial loss ``Σ_i s_i (log(Σ_c
     exp(x_i w_c + b_c)) - x_i w_{y_i} - b_{y_i}) + Σ_c ||w_c||² / (2 C)``.
+
+    y may also be a matrix of labels, (n_rows, n_labels), of two values such as 0 and 1, of which a
+    row may have several: each label has a model of two classes and a C of its own, `predict` a
+    column for each, and ``predict_proba`` the probability of each.
 
     {parameters}
     classes_ : array, shape (n_classes,)
@@ -292,32 +209,53 @@ class LogisticRegressionCV(LogLossClassifier, TunedClassifier, OfLogisticRegress
         *,
         offset: ArrayLike | None = None,
     ) -> float:
-        """The accuracy of `predict` for these rows; where ``scoring`` is one scorer, its score."""
+        """The accuracy of `predict` for these rows; where ``scoring`` is one scorer, its score. Of
+        a matrix of labels: the share of rows whose labels are all right, or the mean of the scores
+        of the labels."""
         if not chooses(self.scoring):
             return super().score(X, y, sample_weight, offset=offset)
         (scorer,) = find_scorers(self.scoring).values()
         rows: Any = X  # Scorers know no arrays of a device.
         rows, labels = rows.get() if is_on_device(rows) else rows, to_host(y)
-        model: Any = self
-        if offset is not None:  # Scorers ask for predictions of rows alone.
-            z = to_host(self.decision_function(X, offset=offset))
-            K = len(self.classes_)
-            loss = find_loss("multinomial", n_classes=K) if K > 2 else self._make_loss()
-            model = predicted(z, loss, self.classes_)
-        if sample_weight is None:
-            return float(scorer(model, rows, labels))
-        if not takes_weights(scorer):
-            raise ValueError(f"scoring={self.scoring!r} takes no sample_weight; leave it out")
-        return float(scorer(model, rows, labels, sample_weight=to_host(sample_weight)))
+        judged: list[tuple[Any, Any]] = [(self, labels)]
+        if offset is not None or self._has_labels:  # Scorers ask for predictions of rows alone.
+            judged = self._judged(to_host(self.decision_function(X, offset=offset)), labels)
+        known = {}
+        if sample_weight is not None:
+            if not takes_weights(scorer):
+                raise ValueError(f"scoring={self.scoring!r} takes no sample_weight; leave it out")
+            known = {"sample_weight": to_host(sample_weight)}
+        return float(np.mean([scorer(model, rows, y, **known) for model, y in judged]))
+
+    def _judged(self, z, y):
+        """Pairs of a model that scorers take, which predicts z, and its targets; one of each
+        column of a matrix of labels."""
+        if self._has_labels:
+            columns, loss = zip(z.T, columns_like(y, z).T, strict=True), self._make_loss()
+            return [(predicted(z, loss, self.labels_), y) for z, y in columns]
+        K = len(self.classes_)
+        loss = find_loss("multinomial", n_classes=K) if K > 2 else self._make_loss()
+        return [(predicted(z, loss, self.classes_), y)]
 
     def predict_log_proba(self, X: Matrix, *, offset: ArrayLike | None = None) -> Any:
         """Logarithms of `predict_proba`, without cancellation."""
-        return beside(X, log_probabilities(to_host(self.decision_function(X, offset=offset))))
+        z = to_host(self.decision_function(X, offset=offset))
+        return beside(X, -np.logaddexp(0, -z) if self._has_labels else log_probabilities(z))
 
     def predict_proba(self, X: Matrix, *, offset: ArrayLike | None = None) -> Any:
-        """Probabilities of ``classes_``, (n_rows, n_classes); beside the `offset` of these rows
-        where `fit` had one."""
-        return beside(X, probabilities(to_host(self.decision_function(X, offset=offset))))
+        """Probabilities of ``classes_``, (n_rows, n_classes), where y was a matrix of labels that a
+        row has each of them, (n_rows, n_labels); beside the `offset` of these rows where `fit` had
+        one."""
+        z = to_host(self.decision_function(X, offset=offset))
+        return beside(X, expit(z) if self._has_labels else probabilities(z))
+
+    def _fit_labels(self, X, y, sample_weight, others, offset):
+        if self.use_legacy_attributes is not None:
+            raise ValueError(
+                f"use_legacy_attributes={self.use_legacy_attributes!r} gives the attributes of "
+                "scikit-learn's LogisticRegressionCV, which takes no matrix of labels; leave it out"
+            )
+        super()._fit_labels(X, y, sample_weight, others, offset)
 
     def _make_loss(self):
         return find_loss("logistic")
@@ -384,7 +322,8 @@ class LinearSVCCV(TunedClassifier, OfSupportVectorClassifier):
 
     Minimises ``C Σ_i s_i max(0, 1 - y_i (x_i w + b))² + ||w||² / 2``, as scikit-learn's LinearSVC
     does (which also penalises b), and chooses C = 1/λ. With more than two classes each against the
-    rest has a C of its own.
+    rest has a C of its own, and so has each label of a matrix of them, of which a row may have
+    several.
 
     {parameters}
         With more than 2 classes a list of them, and n_iter_ the largest.

@@ -2,8 +2,9 @@
 search."""
 
 import time
-from dataclasses import replace
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_regressor
@@ -14,7 +15,9 @@ from fasthoag.arguments import check_options, check_watch
 from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria import HeldOut, KFold
 from fasthoag.criteria.folds import check_is_cv, checked_groups
+from fasthoag.criteria.held_out import design_of
 from fasthoag.design import is_on_device, to_host
+from fasthoag.estimators.each import check_targets
 from fasthoag.estimators.kinds import of_numbers
 from fasthoag.estimators.parameters import with_parameters
 from fasthoag.estimators.passive import check_passive
@@ -23,10 +26,41 @@ from fasthoag.kinds import labels_of, named, numbers_of
 from fasthoag.options import check_flag
 from fasthoag.outer.record import SOON
 from fasthoag.outer.trials import DRAWING, check_seed, check_trials
+from fasthoag.problem import Problem
 from fasthoag.threads import check_n_threads
 from fasthoag.types import ArrayLike, Callback, Matrix
 
 MATRIX = {"accept_sparse": "csr", "accept_large_sparse": True, "dtype": [np.float64, np.float32]}
+
+
+@dataclass
+class Course:
+    """A fit that is under way, of one target after another where there are several.
+
+    Attributes
+    ----------
+    began : float
+        When, in seconds.
+    n_after : int
+        Targets whose searches come after that of this one.
+    design : Design or None
+        X as the problems hold it, once there is one.
+    others : dict
+        The designs of rows that do not train, by name.
+    """
+
+    began: float
+    n_after: int = 0
+    design: Any = None
+    others: dict[str, Any] = field(default_factory=dict)
+
+    def placed(self, rows: HeldOut | None, name: str, problem: Problem) -> HeldOut | None:
+        """These rows as the criteria of all problems hold them."""
+        if rows is None:
+            return None
+        if name not in self.others:
+            self.others[name] = design_of(rows.X_val, problem)
+        return replace(rows, X_val=self.others[name])
 
 
 @with_parameters()
@@ -48,22 +82,35 @@ class Estimator(BaseEstimator):
     verbose: bool | int = 0
     flags: ClassVar[tuple[str, ...]] = ("fit_intercept",)
     _has_columns = False  # whether y may be a column for each target
+    _course: Any = None  # during a fit
 
     def _fit_whole(self, X, y, weight, validation, *others, groups=None, **known):
         """``_fit(X, y, weight, validation, *others, **known)`` on folds that are cut between
         `groups`. Whatever ends it before its time leaves this estimator as it was."""
         self._check_parameters()
         self._check_has_folds(groups, validation)
-        fitted = object.__new__(type(self))
-        fitted.__dict__ = dict(self.__dict__)
+        fitted = self._copy()
         with our_arithmetic():
-            fitted._began = time.perf_counter()
+            fitted._course = Course(time.perf_counter())
             X, y = fitted._training(X, y)
             fitted._groups = checked_groups(groups, X.shape[0])
             fitted._fit(X, y, weight, validation, *others, **known)
-            del fitted._began, fitted._groups
+            del fitted._course, fitted._groups
         self.__dict__ = fitted.__dict__  # All attributes at once: none of two fits side by side.
         return self
+
+    def _copy(self) -> Self:
+        """This estimator with all its attributes."""
+        other = object.__new__(type(self))
+        other.__dict__ = dict(self.__dict__)
+        return other
+
+    def _copies(self, n_targets: int) -> Iterator[Self]:
+        """A copy to fit each of several targets, one after the other, on one design and in the time
+        of one fit."""
+        for k in range(n_targets):
+            self._course.n_after = n_targets - 1 - k
+            yield self._copy()
 
     def _fit(self, X, y, *others, **known):
         """Sets the attributes of the fitted model: regressors and classifiers read their targets in
@@ -134,7 +181,9 @@ class Estimator(BaseEstimator):
 
     def _training(self, X, y):
         """X as it is read and y as NumPy."""
-        y = y if y is None else self._targets(y, "y")
+        if y is not None:
+            y = self._targets(y, "y")
+            check_targets(y)
         kind = {"y_numeric": is_regressor(self), "multi_output": self._has_columns}
         if not is_on_device(X):
             options = {"ensure_min_samples": 2, **kind, **MATRIX}
@@ -162,6 +211,7 @@ class Estimator(BaseEstimator):
             )
         X, y = self._matrix(X, f"X of {name}"), self._targets(y, f"y of {name}")
         y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+        check_targets(y, f"y of {name}")
         is_flat = y.ndim <= 2 if self._has_columns else y.ndim == 1
         if not is_flat or y.shape[:1] != X.shape[:1]:
             raise ValueError(f"y of {name} has shape {y.shape}, and its X has {X.shape[0]} rows")
@@ -231,8 +281,8 @@ class Estimator(BaseEstimator):
         the seconds that are left."""
         seconds = self.max_seconds
         if seconds is not None:
-            left = seconds - (time.perf_counter() - self._began)
-            seconds = max(left / n_left, SOON)
+            left = seconds - (time.perf_counter() - self._course.began)
+            seconds = max(left / (n_left + self._course.n_after), SOON)
         return {"callback": self.callback, "max_seconds": seconds, "verbose": self.verbose}
 
     def _keep_scores(self, results):

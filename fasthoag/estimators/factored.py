@@ -89,7 +89,7 @@ class Factored:
         return decompose(self.X, weight, self.mask, has_intercept, factor, self.plan)
 
 
-def why_not(model: Any, X: Any, others: Any) -> str | None:
+def why_not(model: Any, X: Any, others: Any, offset: Any = None) -> str | None:
     """What of a call of `fit` is for a search of its own and not for factors, or None."""
     for name, nothing in OF_ONE_SEARCH.items():
         value = getattr(model, name)
@@ -98,6 +98,8 @@ def why_not(model: Any, X: Any, others: Any) -> str | None:
     for name, rows in zip(("validation", "stop_on"), others, strict=True):
         if rows is not None:
             return f"{name}="
+    if offset is not None:
+        return "offset="
     if model.device == "gpu" or is_on_device(X):
         return "a GPU"
     if model.penalty_factor is not None and not (np.asarray(model.penalty_factor) > 0).all():

@@ -14,7 +14,7 @@ from fasthoag.criteria import ApproximateLOO, KFold
 from fasthoag.criteria.folds import pairs_of_classes
 from fasthoag.design import is_on_device
 from fasthoag.design.matrix import check_numbers
-from fasthoag.estimators.classification import CLASS_WEIGHT, LogLossClassifier
+from fasthoag.estimators.classes import CLASS_WEIGHT, LogLossClassifier
 from fasthoag.estimators.estimator import Estimator
 from fasthoag.estimators.other_rows import Rows
 from fasthoag.estimators.parameters import KERNEL, with_parameters

@@ -5,19 +5,16 @@ from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 
 from fasthoag.criteria import ApproximateLOO, KFold
 from fasthoag.design.offsets import offset_map
 from fasthoag.estimators.choice import Chosen
 from fasthoag.estimators.factored import (
-    Models,
     factored,
     models_of,
     reported,
     strengths_of,
     suits_one_target,
-    why_not,
 )
 from fasthoag.estimators.judged import judge_of
 from fasthoag.estimators.parameters import Strengths, with_parameters
@@ -53,12 +50,6 @@ class LeastSquares:
         if chosen.scores is None:
             self.best_score_ *= 2  # The loss is half the squared error.
 
-    def _training(self, X, y):
-        if y is not None:
-            y = self._targets(y, "y")
-            check_targets(y)
-        return super()._training(X, y)
-
     # ---- by factors of the rows ----
 
     def _tune(self, X, y, loss, weight, others, codings, judged_weight, offset=None):
@@ -91,21 +82,20 @@ class LeastSquares:
 
     # ---- several targets ----
 
-    def _fit_targets(self, X, Y, weight, others, *, is_shared, is_classifier, coef_out=None):
-        """The `Models` of the columns of Y, with the attributes that tell of the searches."""
-        reason, models = why_not(self, X, others), None
+    def _fit_targets(self, X, Y, weight, reason, *, is_shared, is_classifier, coef_out=None):
+        """The `Models` of the columns of Y by factors of X, with the attributes that tell of the
+        search; None where targets are searched for one by one, as for a `reason`."""
+        models = None
         if reason is None:
             models = self._by_factors(X, Y, weight, is_shared, is_classifier, coef_out)
             reason = f"X of shape {X.shape}, more than {LARGEST} rows and features"
-        if models is not None:
-            return models
-        if is_shared:
+        if models is None and is_shared:
             raise ValueError(
                 f"one strength for {Y.shape[1]} targets is found by factors of X, and {reason} is "
                 "for a search that goes over X; pass alpha_per_target=True, which searches for "
                 "each target, or leave it out"
             )
-        return self._one_by_one(X, Y, weight, others, coef_out)
+        return models
 
     def _by_factors(self, X, Y, weight, is_shared, is_classifier, coef_out):
         """The same by factors; None where rows and features are too many."""
@@ -123,28 +113,6 @@ class LeastSquares:
             found = strengths_of(self, fit, rows, judge)
             self._keep_targets(fit, found, reported(self, fit, rows, judge))
             return models_of(fit, rows, found.theta, coef_out)
-
-    def _one_by_one(self, X, Y, weight, others, coef_out):
-        """The same by a fit of its own for every target."""
-        kept, coef = [], coef_out
-        coef = np.empty((Y.shape[1], X.shape[1])) if coef is None else coef
-        models = Models(coef, Y.shape[1])
-        for j, y in enumerate(Y.T):
-            one = clone(self)
-            own = [
-                None if rows is None else replace(rows, y_val=columns(rows.y_val)[:, j])
-                for rows in others
-            ]
-            one.fit(X, y, weight, *own, groups=self._groups)
-            kept.append(one)
-            models.keep(slice(j, j + 1), np.reshape(one.coef_, (-1, 1)), np.ravel(one.intercept_))
-            del one.coef_
-        for name in OF_EACH:
-            setattr(self, name, np.array([getattr(one, name) for one in kept]))
-        self.hoag_result_ = [one.hoag_result_ for one in kept]
-        self.n_iter_ = max(one.n_iter_ for one in kept)
-        self._keep_points(None)
-        return models
 
     def _keep_targets(self, fit, found, points):
         """Sets the attributes that tell of the search; without one strength for all arrays with a
@@ -174,25 +142,6 @@ class LeastSquares:
         self._keep_points(points)
 
 
-# What every target has of its own where each has a fit of its own.
-OF_EACH = "alpha_", "lam_", "scores_", "score_mean_", "score_se_", "best_score_"
-
-
-def columns(y):
-    """Targets as a matrix."""
-    return y[:, None] if y.ndim == 1 else y
-
-
-def check_no_offset(offset, what):
-    """Raises ValueError for an offset of several targets, or of labels that a row may have several
-    of."""
-    if offset is not None:
-        raise ValueError(
-            f"offset= is for one target, and y is a matrix of {what}; subtract the offset from "
-            "its columns, or fit each of them"
-        )
-
-
 def check_coef_out(coef_out, shape):
     """Raises ValueError for an array that coefficients of this shape cannot be written to."""
     if coef_out is None:
@@ -203,17 +152,3 @@ def check_coef_out(coef_out, shape):
             f"coef_out must be a writable array of float32 or float64, shape {shape}, such as a "
             f"numpy.memmap; got {type(coef_out).__name__} of shape {np.shape(coef_out)}"
         )
-
-
-def check_targets(y):
-    """Raises ValueError for the first of several targets that is not all numbers."""
-    if y.ndim != 2 or y.dtype.kind != "f":
-        return
-    for j, column in enumerate(y.T):
-        is_bad = ~np.isfinite(column)
-        if is_bad.any():
-            raise ValueError(
-                f"y contains NaN or infinity: target {j} is the first that does, in row "
-                f"{int(is_bad.argmax())} ({is_bad.sum()} of its {len(column)} rows). Leave these "
-                "rows out, or fit the target on its own without them"
-            )

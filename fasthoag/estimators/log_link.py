@@ -2,8 +2,11 @@
 
 from dataclasses import field
 
+import numpy as np
 from sklearn.metrics import d2_tweedie_score
+from sklearn.utils.validation import column_or_1d
 
+from fasthoag.estimators.each import columns_like
 from fasthoag.estimators.parameters import Strengths, with_parameters
 from fasthoag.estimators.regression import TunedRegressor, level_for
 from fasthoag.estimators.scikit_learn import OfGeneralizedLinearRegression
@@ -24,12 +27,24 @@ class LogLinkRegressor(TunedRegressor, OfGeneralizedLinearRegression):
         return 0.0  # Targets are ratios, which nothing may be taken from.
 
     def _score(self, y, predicted, sample_weight):
-        return d2_tweedie_score(y, predicted, sample_weight=sample_weight, power=self._power)
+        kind = {"sample_weight": sample_weight, "power": self._power}
+        if np.ndim(predicted) == 1:
+            return d2_tweedie_score(y, predicted, **kind)
+        pairs = zip(columns_like(y, predicted).T, predicted.T, strict=True)
+        of_each = [d2_tweedie_score(*pair, **kind) for pair in pairs]
+        return float(np.mean(of_each))  # as R² of several targets
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.positive_only = True
+        # Several targets are there, but scikit-learn's check of this tag has negative ones.
+        tags.target_tags.multi_output = False
         return tags
+
+    def _training(self, X, y):
+        X, y = super()._training(X, y)
+        # What has not the tag has to warn of a column.
+        return X, y if y.shape[1:] != (1,) else column_or_1d(y, warn=True)
 
 
 @with_parameters()

@@ -6,6 +6,7 @@ from dataclasses import field, replace
 import numpy as np
 
 from fasthoag.design import to_host
+from fasthoag.estimators.each import OF_EACH
 from fasthoag.estimators.parameters import Strengths, with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.regression import TunedRegressor, robust_scale
@@ -60,7 +61,7 @@ class QuantileRegressorCV(TunedRegressor, OfQuantileRegression):
     alphas: Strengths = field(default=None, kw_only=False)
     quantile: float = 0.5
     smoothing: float = 0.1
-    _loss_name = "quantile"
+    _loss_name, _of_each = "quantile", (*OF_EACH, "smoothing_")
 
     def _make_loss(self, y, weight):
         if not is_number(self.smoothing, 0):

@@ -10,13 +10,13 @@ from sklearn.metrics import r2_score
 from fasthoag.design import to_host
 from fasthoag.design.matrix import check_numbers
 from fasthoag.design.offsets import FAR
-from fasthoag.estimators.factored import suits_one_target
+from fasthoag.estimators.each import check_alike
+from fasthoag.estimators.factored import suits_one_target, why_not
 from fasthoag.estimators.least_squares import (
     BEST_SCORE,
     CV_OF_RIDGE,
     LeastSquares,
     check_coef_out,
-    check_no_offset,
 )
 from fasthoag.estimators.other_rows import Rows
 from fasthoag.estimators.parameters import Strengths, find_loss_among, with_parameters
@@ -37,13 +37,40 @@ class TunedRegressor(RegressorMixin, TunedEstimator):
     score, _score = TunedEstimator.score, staticmethod(r2_score)
     _strength = "alpha_"
 
-    def _fit(self, X, y, sample_weight, validation, stop_on, offset=None):
+    def _fit(self, X, y, sample_weight, validation, stop_on, offset=None, coef_out=None):
         y, weight = y.astype(np.float64), self._weight(sample_weight, y)
-        check_numbers(y, "y")  # Its scale is taken next.
+        is_column = y.shape[1:] == (1,)
+        y = y[:, 0] if is_column else y
         others = self._held_out(validation, "validation"), self._held_out(stop_on, "stop_on")
+        check_alike(others, y)
         known = find_loss(self._loss_name)
         offset = check_offset(offset, len(y), known)
         self.has_offset_ = offset is not None
+        if y.ndim == 2:
+            self._check_columns(y, known, others)
+            fits = self._fit_each(
+                y, others, lambda one, y, own: one._fit_one(X, y, weight, own, offset), coef_out
+            )
+            self.coef_, self.intercept_ = (beside(X, part) for part in fits)
+            return
+        check_numbers(y, "y")  # Its scale is taken next.
+        self._fit_one(X, y, weight, others, offset)
+        if is_column:  # As in scikit-learn it has the coefficients of one target.
+            self.intercept_ = beside(X, np.atleast_1d(self.intercept_))
+
+    def _check_columns(self, y, loss, others):
+        """Raises ValueError for the first of several targets that this loss does not take."""
+        sides = {"y": y}
+        for rows, name in zip(others, ("validation", "stop_on"), strict=True):
+            sides |= {} if rows is None else {f"y of {name}": rows.y_val}
+        for name, targets in sides.items():
+            for j, column in enumerate(targets.T):
+                loss.check_y(column, f"target {j} of {name}")
+                check_numbers(column, f"target {j} of {name}", trains=name == "y")
+
+    def _fit_one(self, X, y, weight, others, offset):
+        """The model of one target."""
+        known = find_loss(self._loss_name)
         unexplained = less_offset(known, y, offset)
         level = self._level(X, unexplained, weight, others)
         judged = judged_by_scorers(weight, others)
@@ -81,9 +108,15 @@ class TunedRegressor(RegressorMixin, TunedEstimator):
         return level_for(self, y, weight)
 
     def predict(self, X: Matrix, *, offset: ArrayLike | None = None) -> Any:
-        """Predictions, (n_rows,); beside the `offset` of these rows where `fit` had one."""
+        """Predictions, (n_rows,) or of several targets (n_rows, n_targets); beside the `offset` of
+        these rows where `fit` had one."""
         loss = find_loss(self._loss_name)
         return beside(X, loss.inverse_link(to_host(self._linear(X, offset))))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
 
 
 def level_for(estimator, y, weight):
@@ -200,7 +233,7 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
             ``coef_``.
         offset : array, shape (n_rows,), optional
             A known part of every prediction, ``z = x w + b + offset``. Those of other rows need one
-            then too. For one target.
+            then too. All of several targets have the same, with ``alpha_per_target=True``.
 
         Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
         with the model of an earlier fit.
@@ -209,26 +242,26 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         return self._fit_whole(X, y, *others, groups=groups, offset=offset)
 
     def _fit(self, X, y, sample_weight, validation, stop_on, coef_out=None, offset=None):
-        if y.ndim == 1:
-            if coef_out is not None:
-                raise ValueError("coef_out= is for several targets, y of shape (n_rows, n_targets)")
+        if y.ndim == 1 and coef_out is not None:
+            raise ValueError("coef_out= is for several targets, y of shape (n_rows, n_targets)")
+        if y.ndim == 1 or (y.shape[1] == 1 and coef_out is None):
             super()._fit(X, y, sample_weight, validation, stop_on, offset)
-            return
-        if y.shape[1] == 1 and coef_out is None:  # one target, with the axes of several
-            super()._fit(X, y[:, 0], sample_weight, validation, stop_on, offset)
-            self.intercept_ = beside(X, np.atleast_1d(self.intercept_))
-            if self.store_cv_results:
+            if y.ndim == 2 and self.store_cv_results:
                 self.cv_results_ = self.cv_results_[:, None]
             return
         check_coef_out(coef_out, (y.shape[1], X.shape[1]))
-        check_no_offset(offset, "targets")
-        self.has_offset_ = False
         Y, weight = y.astype(np.float64), self._weight(sample_weight, y)
         check_numbers(Y, "y")
         others = self._held_out(validation, "validation"), self._held_out(stop_on, "stop_on")
+        check_alike(others, y)
+        reason = why_not(self, X, others, offset)
         is_shared = not self.alpha_per_target or y.shape[1] == 1
         kind = {"is_shared": is_shared, "is_classifier": False, "coef_out": coef_out}
-        models = self._fit_targets(X, Y, weight, others, **kind)
+        models = self._fit_targets(X, Y, weight, reason, **kind)
+        if models is None:
+            super()._fit(X, y, sample_weight, validation, stop_on, offset, coef_out)
+            return
+        self.has_offset_ = False
         # As in scikit-learn one column has the coefficients of one target.
         coef = models.coef if y.shape[1] > 1 or coef_out is not None else models.coef[0]
         self.coef_, self.intercept_ = beside(X, coef), beside(X, models.intercept)
@@ -236,11 +269,6 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
     def _level(self, X, y, weight, others):
         is_centred = suits_one_target(self, X, others)  # by the factors
         return 0.0 if is_centred else super()._level(X, y, weight, others)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
 
 
 @with_parameters(

@@ -1,26 +1,21 @@
 """Ridge regression on labels, of which a row may have several."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import column_or_1d
 
-from fasthoag.design import to_host
-from fasthoag.estimators.classification import CLASS_WEIGHT, TunedClassifier
+from fasthoag.estimators.classes import CLASS_WEIGHT
+from fasthoag.estimators.classification import TunedClassifier
+from fasthoag.estimators.factored import why_not
 from fasthoag.estimators.least_squares import (
     BEST_SCORE,
     CV_OF_RIDGE,
     LeastSquares,
-    check_no_offset,
 )
 from fasthoag.estimators.parameters import with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.scikit_learn import OfRidge
-from fasthoag.kinds import named
 from fasthoag.losses import LABELS, find_loss
-from fasthoag.types import ArrayLike, Matrix
 
 
 @with_parameters(
@@ -58,54 +53,26 @@ class RidgeClassifierCV(LeastSquares, TunedClassifier, OfRidge):
     True
     """
 
-    _strength, _has_columns = "alpha_", True
+    _strength = "alpha_"
 
     def _fit(self, X, y, sample_weight, validation, stop_on, offset=None):
-        self.__dict__.pop("labels_", None)  # those of an earlier fit
-        if y.ndim == 2:
-            with named("y"):
-                is_matrix = type_of_target(y) == "multilabel-indicator"
-                if is_matrix:
-                    check_no_offset(offset, "labels")
-                    self.has_offset_ = False
-                    self._fit_labels(X, y, sample_weight, validation, stop_on)
-                    return
-                y = column_or_1d(y, warn=True)
         super()._fit(X, y, sample_weight, validation, stop_on, offset)
-        if len(self.classes_) == 2:
+        if len(self.classes_) == 2 and not self._has_labels:
             self.coef_ = self.coef_[0]
 
-    def _fit_labels(self, X, y, sample_weight, *others):
-        """A model for each column of y."""
-        if self.class_weight is not None:
-            raise ValueError(
-                "class_weight= is for one label a row, and y is a matrix of labels; use "
-                "sample_weight="
-            )
-        given = [name for name, rows in zip(("validation", "stop_on"), others, strict=True) if rows]
-        if given:
-            raise ValueError(f"{given[0]}= is for one label a row, and y is a matrix; use cv=")
-        self.classes_, values = np.arange(y.shape[1]), np.unique(y)
-        self.labels_ = values if len(values) == 2 else np.array([0, 1])
-        Y = np.where(y == self.labels_[1], 1.0, -1.0)
-        weight = self._weight(sample_weight, y)
+    def _fit_labels(self, X, y, sample_weight, others, offset):
+        """By factors of X where nothing asks for a search for each."""
+        self._set_labels(y)
+        Y, weight = np.where(y == self.labels_[1], 1.0, -1.0), self._weight(sample_weight, y)
+        reason = why_not(self, X, others, offset)
+        reason = reason if self.class_weight is None else "class_weight="
         kind = {"is_shared": False, "is_classifier": True}
-        models = self._fit_targets(X, Y, weight, (None, None), **kind)
+        models = self._fit_targets(X, Y, weight, reason, **kind)
+        if models is None:
+            super()._fit_labels(X, y, sample_weight, others, offset)
+            return
+        self.has_offset_ = False
         self.coef_, self.intercept_ = beside(X, models.coef), beside(X, models.intercept)
-
-    def predict(self, X: Matrix, *, offset: ArrayLike | None = None) -> Any:
-        """Labels, (n_rows,), or where y was a matrix of them (n_rows, n_labels); beside the
-        `offset` of these rows where `fit` had one."""
-        if "labels_" not in self.__dict__:
-            return super().predict(X, offset=offset)
-        z = to_host(self.decision_function(X, offset=offset))
-        return beside(X, self.labels_[(z > 0).astype(int)])
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        tags.target_tags.multi_output = True
-        return tags
 
     def _keep_points(self, points):
         super()._keep_points(points)

@@ -22,6 +22,8 @@ def model_of_estimator(estimator: Any) -> Model | DualModel:
         return dual_model_of(estimator, common)
     lam = np.ravel(to_host(estimator.lam_))
     common["has_offset"] = vars(estimator).get("has_offset_", False)
+    if "labels_" in vars(estimator):
+        common |= {"classes": estimator.labels_, "has_labels": True}
     with our_arithmetic():  # Features without a penalty have λ = 0.
         common |= {"lam": lam, "theta": np.log(lam)}
     coef, intercept = (to_host(part) for part in (estimator.coef_, estimator.intercept_))

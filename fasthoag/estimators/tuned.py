@@ -1,10 +1,10 @@
 """What estimators of linear models share: the call of `hoag`, the choice of the strength and the
 final fit on all rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -14,34 +14,28 @@ from fasthoag.criteria import ApproximateLOO, KFold
 from fasthoag.criteria.folds import pairs_of_classes
 from fasthoag.design import to_host
 from fasthoag.estimators.choice import Task, chooser_for
+from fasthoag.estimators.each import OF_EACH, coefficients_of, gathered, in_column, of_target
 from fasthoag.estimators.estimator import Estimator
+from fasthoag.estimators.final_fit import final_fit
 from fasthoag.estimators.given import MOST_COMPARED, default_points, strengths_given
 from fasthoag.estimators.other_rows import Rows, check_other_offset, coded
 from fasthoag.estimators.parameters import with_parameters
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.strengths import penalty_for
-from fasthoag.free import separated_at_once
 from fasthoag.hoag import hoag
-from fasthoag.inner.precond import SMALL
 from fasthoag.kinds import named
+from fasthoag.losses import MULTINOMIAL
 from fasthoag.options import is_number
-from fasthoag.outer.result import HoagResult, warn_of_convergence
+from fasthoag.outer.result import HoagResult
 from fasthoag.outer.search import is_many
 from fasthoag.outer.start import default_box
 from fasthoag.outer.trials import TRIALS
 from fasthoag.outer.trust_region import FEW
 from fasthoag.path import hoag_among, result_at
-from fasthoag.penalties import NoPenalty
-from fasthoag.problem import Problem, refit
+from fasthoag.problem import Problem
 from fasthoag.scoring import chooses, find_scorers
 from fasthoag.types import ArrayLike, Matrix, Scoring
 from fasthoag.vectors import offset_to_predict
-
-# About the relative error of the coefficients. Few coefficients are solved to more digits, which
-# cost next to nothing.
-REFIT_TOL, REFIT_TOL_FEW = 1e-4, 1e-6
-REFIT_WARNING = 1e-2
-
 
 GIVEN_BY = {"C_": "Cs", "alpha_": "alphas"}  # the parameter of strengths by their attribute
 ONLY_KEPT = "coefs_paths_"  # the coefficients of folds at strengths that are reported
@@ -81,6 +75,8 @@ class TunedEstimator(Estimator):
         "warm_start",
     )
     _last = None  # (θ, coefficients of the folds) of every model, for ``warm_start``
+    _has_columns = True
+    _of_each: ClassVar[tuple[str, ...]] = OF_EACH  # attributes that each of several targets has
 
     def fit(
         self,
@@ -98,7 +94,10 @@ class TunedEstimator(Estimator):
         Parameters
         ----------
         X : array or sparse matrix, shape (n_rows, n_features)
-        y : array, shape (n_rows,)
+        y : array, shape (n_rows,) or (n_rows, n_targets)
+            Targets in columns are fitted one after the other, each as on its own with a strength of
+            its own; X is prepared once. Of a classifier a matrix of labels, of two values such as 0
+            and 1, of which a row may have several.
         sample_weight : array, shape (n_rows,), optional
         validation : (X, y), (X, y, sample_weight) or HeldOut, optional
             Tune on these rows instead of by cross-validation. A `fasthoag.HeldOut` may hold, beside
@@ -111,8 +110,9 @@ class TunedEstimator(Estimator):
             ``StratifiedGroupKFold``) where ``cv`` is a number, else by the splitter.
         offset : array, shape (n_rows,), optional
             A known part of every prediction, ``z = x w + b + offset``, such as the logarithm of an
-            exposure where predictions are ``exp(z)``. Those of other rows need one then too. For
-            one target; of more than two classes with a column for each, (n_rows, n_classes).
+            exposure where predictions are ``exp(z)``. Those of other rows need one then too. All
+            of several targets have the same; more than two classes a column for each, (n_rows,
+            n_classes).
 
         Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
         with the model of an earlier fit.
@@ -189,8 +189,9 @@ class TunedEstimator(Estimator):
             pairs = pairs_of_classes(folds, *of_y, is_held_back=is_held_back)
             folds = KFold(pairs, self._groups)
         first, *_ = codings
+        course = self._course
         problem = Problem(
-            X,
+            X if course.design is None else course.design,
             first(y),
             loss=loss,
             penalty=penalty,
@@ -202,6 +203,9 @@ class TunedEstimator(Estimator):
             device=self.device,
         )
         problem = problem if self._threads is None else problem.with_threads(self._threads)
+        course.design = problem.design  # for other targets, and other losses
+        names = "validation", "stop_on"
+        others = [course.placed(*one, problem) for one in zip(others, names, strict=True)]
         tasks, bounds = [], None
         for coding in codings:
             if tasks:
@@ -253,8 +257,9 @@ class TunedEstimator(Estimator):
                 np.full_like(theta, -np.inf) if (theta <= low).all() else theta
                 for theta, low in zip(thetas, lows, strict=True)
             ]
+        asked = self.refit_tol
         return [
-            Tuned(result, self._lam(problem, theta), self._refit(problem, theta, result.w_all))
+            Tuned(result, self._lam(problem, theta), final_fit(problem, theta, result.w_all, asked))
             for problem, theta, result in zip(problems, thetas, results, strict=True)
         ]
 
@@ -263,6 +268,31 @@ class TunedEstimator(Estimator):
         if not self._has_one_strength:
             return problem.penalty.strengths(theta, problem.n_features).T
         return float(np.exp(theta[0]))
+
+    # ---- several targets ----
+
+    def _fit_each(self, Y, others, fit, coef_out=None):
+        """Coefficients (n_targets, n_features) and intercepts (n_targets,) of independent fits, one
+        for each column of Y, with the attributes that tell of the searches. ``fit(one, y, others)``
+        fits a copy of this estimator to one target."""
+        n_targets, last, kept = Y.shape[1], self._last, []
+        last = last if last and len(last) == n_targets else [None] * n_targets  # of a fit alike
+        cv = (
+            list(self.cv) if isinstance(self.cv, Iterator) else self.cv
+        )  # to be used more than once
+        coef, intercept = coef_out, np.empty(n_targets)
+        for j, one in enumerate(self._copies(n_targets)):
+            one.cv, one._last = cv, last[j] and [last[j]]
+            with in_column(j):
+                fit(one, Y[:, j], [of_target(rows, j) for rows in others])
+            row, intercept[j] = coefficients_of(one)
+            coef = np.empty((n_targets, len(row))) if coef is None else coef
+            coef[j] = row
+            kept.append(one)
+        self.__dict__.update(gathered(kept, (self._strength, *self._of_each)))
+        if self.warm_start:
+            self._last = [last for one in kept for last in one._last]
+        return coef, intercept
 
     # ---- which strengths ----
 
@@ -343,53 +373,6 @@ class TunedEstimator(Estimator):
         low, _ = self._default_bounds(problem) or default_box(problem.inner())
         return float(np.max(low))
 
-    def _refit(self, problem, theta, w_all):
-        """The model on all rows, with a warning where it is not solved. θ of -inf is strength 0."""
-        if np.isneginf(theta).all():
-            return self._refit_without_penalty(problem)
-        asked = self.refit_tol
-        tol = REFIT_TOL_FEW if problem.design.n_coef <= SMALL else REFIT_TOL
-        tol = tol if asked is None else asked / 1.5  # a refit ends at 1.5 tol
-        w, error, is_converged = refit(problem, theta, w_all, tol=tol)
-        if not is_converged:
-            # There is nearly no penalty, and there the null model is the better start.
-            w_again, error_again, is_converged = refit(problem, theta, tol=tol)
-            if is_converged or not error_again >= error:
-                w, error = w_again, error_again
-        if asked is None and not (is_converged or error <= REFIT_WARNING):
-            warn_of_convergence(
-                "the final model is not solved at the chosen strength: its gradient is "
-                f"{error:.1e} of the penalty's. Raise the lower bound of log lambda (bounds=)"
-            )
-        if asked is not None and not error <= asked:
-            warn_of_convergence(
-                f"refit_tol={asked:g} is not reached: the gradient of the final model is "
-                f"{error:.1e} of the penalty's, as rounding may not allow less. Loosen refit_tol=, "
-                "or raise the lower bound of log lambda (bounds=)"
-            )
-        return w
-
-    def _refit_without_penalty(self, problem):
-        """The model of strength 0 on all rows, with a warning where it is not solved, or where no
-        finite coefficients are best."""
-        problem = without_penalty(problem)
-        tol = REFIT_TOL_FEW if self.refit_tol is None else self.refit_tol
-        w, _, is_converged = refit(problem, np.zeros(problem.n_hyper), tol=tol)
-        found = separated_at_once(problem.inner())
-        if found is not None:
-            features, what = found
-            warn_of_convergence(
-                f"strength 0: the features {features} separate {what} from other rows, so that the "
-                "loss falls for ever as their coefficients grow. No finite ones are best, and "
-                "these are where the fit ended; a positive strength has a best model"
-            )
-        elif not is_converged:
-            warn_of_convergence(
-                f"strength 0: the final model is not solved to {tol:g} of its first gradient; "
-                "loosen refit_tol=, or use a positive strength"
-            )
-        return w
-
     def _keep(self, found, chosen):
         """Sets the attributes that tell of the search; of several models lists, or arrays with a
         row for each."""
@@ -451,21 +434,12 @@ class TunedEstimator(Estimator):
     def _linear(self, X, offset=None):
         """X w + b + offset, beside X."""
         check_is_fitted(self)
-        X, wants, K = (
-            self._matrix(X),
-            vars(self).get("has_offset_", False),
-            np.size(self.intercept_),
-        )
+        X, wants = self._matrix(X), vars(self).get("has_offset_", False)
+        K = len(self.intercept_) if self.loss_name == MULTINOMIAL.name else 1
         offset = offset_to_predict(offset, X.shape[0], wants, f"this {type(self).__name__}", K)
         with our_arithmetic():
             z = X @ beside(X, self.coef_).T + beside(X, self.intercept_)
             return z if offset is None else (z.T + beside(X, offset.T)).T
-
-
-def without_penalty(problem):
-    """The same problem at strength 0, which no logarithm has, whatever its θ: least squares, plain
-    logistic regression and so on."""
-    return replace(problem, X=problem.design, penalty=NoPenalty())
 
 
 def inverse(lam):

@@ -56,6 +56,11 @@ def save_liblinear(path: Path, model: Model, *, overwrite: bool = False) -> None
             "LIBLINEAR's models have no offset, and this one was fitted beside one. Write the "
             "format of fasthoag instead."
         )
+    if model.has_labels:
+        raise ValueError(
+            "LIBLINEAR's models have one label a row, and this one is of several. Write the format "
+            "of fasthoag instead."
+        )
     solver, is_regression = solver_of(model.loss)
     n_outputs, n_features = model.coef.shape
     head = [f"solver_type {solver}"]

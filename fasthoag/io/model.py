@@ -47,6 +47,9 @@ class Model:
         other text alike; "auto" if that is not known.
     has_offset : bool
         Whether it was fitted beside an offset: then predictions need one too.
+    has_labels : bool
+        Whether every output is a label of its own, of which a row may have several: ``classes`` are
+        then the two values that say without and with it.
 
     Raises
     ------
@@ -76,13 +79,18 @@ class Model:
     message: str = ""
     zero_based: bool | str = "auto"
     has_offset: bool = False
+    has_labels: bool = False
 
     def __post_init__(self) -> None:
         coef = np.atleast_2d(finite_numbers("coef", self.coef))
         intercept = np.atleast_1d(finite_numbers("intercept", self.intercept))
         check_outputs(self.loss, coef, intercept)
         converted: dict[str, Any] = {"coef": coef, "intercept": intercept}
-        converted["classes"] = checked_classes(self.classes, self.loss, len(coef))
+        has_labels = converted["has_labels"] = check_flag(self.has_labels, "has_labels")
+        n_classes = 1 if has_labels else len(coef)
+        converted["classes"] = checked_classes(self.classes, self.loss, n_classes)
+        if has_labels and not converted["classes"].size:
+            raise ValueError("classes must be the two values of labels with has_labels=True")
         converted |= {name: hyperparameters(name, getattr(self, name)) for name in ("theta", "lam")}
         converted |= {
             name: single_number(name, getattr(self, name)) for name in ("value", "value_error")
@@ -103,8 +111,8 @@ class Model:
 
     def decision_function(self, X: Any, *, offset: ArrayLike | None = None) -> Array:
         """Predictions ``z = X w + intercept``, shape (n_rows,) with one output, else (n_rows,
-        n_outputs); plus the `offset` of these rows, of the same shape, where the model has
-        one."""
+        n_outputs); plus the `offset` of these rows where the model has one, (n_rows,), with loss
+        "multinomial" (n_rows, n_outputs)."""
         is_sparse = scipy.sparse.issparse(X)
         X = sound_csr(X) if is_sparse else np.asarray(numbers_of(X, "X"), np.float64)
         if X.ndim != 2 or X.shape[1] != self.n_features:
@@ -115,19 +123,27 @@ class Model:
         check_finite(numbers_of(X.data, "X") if is_sparse else X, "X")
         X = X.astype(np.float64, copy=False)
         given = offset, X.shape[0], self.has_offset, "the model"
-        offset = offset_to_predict(*given, self.n_outputs)
+        n_columns = self.n_outputs if self.loss == MULTINOMIAL.name else 1
+        offset = offset_to_predict(*given, n_columns)
         with our_arithmetic():
             z = np.asarray(X @ self.coef.T) + self.intercept
-            z = z if offset is None else z + offset.reshape(z.shape)
+            z = z if offset is None else z + offset.reshape(len(z), -1)
         return z[:, 0] if len(self.coef) == 1 else z
 
     def predict(self, X: Any, *, offset: ArrayLike | None = None) -> Any:
-        """Labels of a classifier, means of a regression (`Loss.inverse_link`)."""
-        return answers(self.decision_function(X, offset=offset), self.loss, self.classes)
+        """Labels of a classifier, means of a regression (`Loss.inverse_link`); a column for each
+        of several targets."""
+        z = self.decision_function(X, offset=offset)
+        return self.classes[(z > 0) * 1] if self.has_labels else answers(z, self.loss, self.classes)
 
     def predict_proba(self, X: Any, *, offset: ArrayLike | None = None) -> Array:
         """Probabilities of the classes, in their order: shape (n_rows, 2) with loss "logistic" and
-        one output, (n_rows, n_outputs) with loss "multinomial". Other models have none."""
+        one output, (n_rows, n_outputs) with loss "multinomial"; with loss "logistic" and
+        ``has_labels`` that a row has each of them, (n_rows, n_outputs). Other models have none."""
+        if self.has_labels and self.loss == "logistic":
+            from scipy.special import expit
+
+            return np.asarray(expit(self.decision_function(X, offset=offset)))
         return probabilities(self, X, offset=offset)
 
 

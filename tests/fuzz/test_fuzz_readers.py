@@ -51,6 +51,9 @@ MODELS = [
     fields_of(loss="squared", coef=[[1.0, 2.0]], intercept=[0.5]),
     fields_of(loss="logistic", coef=[[1.0, 2.0]], intercept=[0.5], classes=["no", "yes"]),
     fields_of(loss="multinomial", coef=np.eye(3), intercept=np.zeros(3), classes=[1, 2, 3]),
+    fields_of(
+        loss="logistic", coef=np.eye(3), intercept=np.zeros(3), classes=[0, 1], has_labels=True
+    ),
     fields_of(loss="poisson", coef=[[0.5]], intercept=[0.0], theta=[0.1], zero_based=True),
 ]
 
