@@ -228,7 +228,7 @@ def of_kernels():
 
 def tuned_linear(problem, criterion, theta0, box, asked, watched):
     """The `HoagResult` for a `Problem`."""
-    with blas_threads_for(problem.design.shape):
+    with blas_threads_for(problem.design):
         return searched(problem, criterion, theta0, box, asked, watched)
 
 

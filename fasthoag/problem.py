@@ -305,7 +305,7 @@ def refit(
     """
     design, inner = problem.design, problem.inner()
     theta = check_theta(theta, problem.n_hyper, "theta")
-    with our_arithmetic(), blas_threads_for(design.shape):
+    with our_arithmetic(), blas_threads_for(design):
         inner = inner.at(theta)
         lam, units, K = inner.strengths(theta), inner.units, inner.loss.n_classes
         if inner.has_equal_targets:

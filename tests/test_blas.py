@@ -2,13 +2,21 @@
 
 import multiprocessing
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 import fasthoag
-from fasthoag.blas import FEW_PRODUCTS, FEW_ROWS, LIMITS, blas_threads, blas_threads_for
+from fasthoag.blas import (
+    FEW_PRODUCTS,
+    FEW_ROWS,
+    LIMITS,
+    MOST_FACTORISED,
+    blas_threads,
+    blas_threads_for,
+)
 
 
 def n_blas():
@@ -40,10 +48,17 @@ def test_small_systems_have_one_thread_and_large_ones_what_was_asked_for():
         assert n_blas() == 1
     with blas_threads(FEW_ROWS + 1, 2):
         assert n_blas() == 2
-    with blas_threads_for((FEW_PRODUCTS // 100, 10)):
-        assert n_blas() == 1
-    with blas_threads_for((FEW_PRODUCTS // 100 + 1, 10)):
-        assert n_blas() == 3
+    n, side = FEW_PRODUCTS // 100, MOST_FACTORISED
+    for shape, is_sparse, n_threads in [
+        ((n, 10), False, 1),
+        ((n + 1, 10), False, 3),
+        ((n + 1, 10), True, 3),
+        ((10 * side, side), True, 3),
+        ((10 * side, side + 1), True, 1),
+        ((10 * side, side + 1), False, 3),
+    ]:
+        with blas_threads_for(SimpleNamespace(shape=shape, is_sparse=is_sparse)):
+            assert n_blas() == n_threads
 
 
 def test_search_on_small_data_runs_on_one_thread_of_blas_and_ends_with_as_many_as_before():
