@@ -1,7 +1,8 @@
 """The pictures of the README, drawn from the last runs in the records: `python bench/plot.py`.
 
 peers: how far above the best criterion known every contender ends, against its seconds. growth:
-passes, and nanoseconds a non-zero and pass, against the size of the data."""
+passes, and nanoseconds a non-zero and pass, against the size of the data, of the last run on each
+size."""
 
 import json
 from pathlib import Path
@@ -20,10 +21,14 @@ TITLES = {"kfold-20news": "20 newsgroups", "kfold-text": "generated text, 2.8 mi
 FLOOR = 1e-6  # of the gap: nothing to a user, and the error of what is drawn
 
 
+def records_of(case):
+    path = HERE / "records" / f"{case}.jsonl"
+    return [json.loads(text) for text in path.read_text().splitlines()] if path.exists() else []
+
+
 def last_run(case):
     """The records of the last run of a case; none where it has none."""
-    path = HERE / "records" / f"{case}.jsonl"
-    records = [json.loads(text) for text in path.read_text().splitlines()] if path.exists() else []
+    records = records_of(case)
     return [one for one in records if one["date"] == records[-1]["date"]]
 
 
@@ -59,10 +64,12 @@ def peers():
 def growth():
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    records = last_run("growth")
+    records = {
+        (one["settings"]["exponent"], one["settings"]["nnz"]): one for one in records_of("growth")
+    }
     for exponent, color in COLORS.items():
-        some = [one for one in records if one["settings"]["exponent"] == exponent]
-        x = [one["settings"]["nnz"] for one in some]
+        x = sorted(nnz for of, nnz in records if of == exponent)
+        some = [records[exponent, nnz] for nnz in x]
         label = {"label": f"Zipf exponent {exponent:g}", "color": color}
         left.plot(x, [one["n_passes"] for one in some], "o-", **label)
         right.plot(x, [one["extra"]["per_pass"] for one in some], "o-", **label)
