@@ -574,10 +574,10 @@ def test_what_is_no_model_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not a model file"):
         load_model(tmp_path / "other.npz")
     # a newer version is said to be one, whatever it holds
-    newer = {"format": "fasthoag-model", "version": 4}
+    newer = {"format": "fasthoag-model", "version": 5}
     for content in ({}, {"parts": np.array([{}, None])}):
         np.savez(tmp_path / "newer.npz", **newer, **content)
-        with pytest.raises(ValueError, match="version 4; this fasthoag reads 1 to 3. Update"):
+        with pytest.raises(ValueError, match="version 5; this fasthoag reads 1 to 4. Update"):
             load_model(tmp_path / "newer.npz")
     with pytest.raises(FileNotFoundError, match="nowhere.model"):
         load_model(tmp_path / "nowhere.model")
@@ -586,7 +586,8 @@ def test_what_is_no_model_file_is_refused(tmp_path):
 def test_model_file_of_version_1_is_read(tmp_path):
     model = logistic_model()
     content = {name: getattr(model, name) for name in Model.__dataclass_fields__}
-    del content["zero_based"], content["has_offset"]
+    for name in ("zero_based", "has_offset", "has_labels"):
+        del content[name]
     np.savez(tmp_path / "old.npz", format="fasthoag-model", version=1, **content)
     read = load_model(tmp_path / "old.npz")
     assert_array_equal(read.coef, model.coef)

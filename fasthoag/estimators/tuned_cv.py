@@ -27,7 +27,7 @@ from fasthoag.estimators.fold_problems import (
     scales_of,
     together_of,
 )
-from fasthoag.estimators.together import SETTLED, Points, Seen
+from fasthoag.estimators.together import Points, Seen
 from fasthoag.estimators.wrapped import wrapped
 from fasthoag.kinds import named
 from fasthoag.options import check_flag, is_number
@@ -42,8 +42,9 @@ from fasthoag.types import ArrayLike
 # Log units to both sides of the least loss within which a scorer chooses, and how many of them.
 AROUND, N_AROUND = 2 * np.log(10), 13
 
-# How often a strength may move with the scales of the errors.
-MOST_SCALES = 10
+# How often a strength may move with the scales of the errors, and the log units within which they
+# are those of the strength: the score is off by a twentieth of that.
+MOST_SCALES, STILL = 10, 1e-3
 
 
 class Given(NamedTuple):
@@ -276,7 +277,7 @@ class TunedCV(BaseSearchCV):
             box = self._box(one, together)
             found, before = self._search(one, together, box), theta
             theta = found[-1].theta
-            if abs(theta - before) <= SETTLED:
+            if abs(theta - before) <= STILL:
                 break
         return together, box, found
 
