@@ -67,8 +67,9 @@ def rows_of(n):
 def essential(result):
     """What a result says in five lines, as (name, text) pairs; the first has the status."""
     first, stop, _ = result.message.partition(". ")
-    is_kernel = result.fit_intercept is None and len(result.theta) > 1
-    theta = few(result.theta, ".6g")
+    theta, work = few(result.theta, ".6g"), "passes"
+    if result.is_of_kernel:
+        work = "factorisations"
     value = f"{result.value:.8g} ± {result.value_error:.1g}"
     if math.isfinite(result.standard_error):
         value += f", standard error {result.standard_error:.3g}"
@@ -76,9 +77,9 @@ def essential(result):
         lam = few(np.exp(result.theta), ".6g")
     return [
         ("HoagResult", f"{result.status}. {first}{stop.strip()}"),
-        ("γ and λ" if is_kernel else "λ", f"{lam} (θ = {theta})"),
+        ("γ and λ" if result.is_of_kernel else "λ", f"{lam} (θ = {theta})"),
         ("criterion", value),
-        ("work", f"{result.n_passes:.0f} passes, {result.seconds:.3g} s"),
+        ("work", f"{result.n_passes:.0f} {work}, {result.seconds:.3g} s"),
         ("method", f"{result.method}, {len(result.trace)} evaluations"),
     ]
 

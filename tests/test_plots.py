@@ -11,7 +11,7 @@ from support.closed_form import ridge
 from support.tunings import Plain, tuning
 
 import fasthoag
-from fasthoag import GroupRidge, KernelProblem, KFold, Problem, curve, hoag, plots
+from fasthoag import GroupRidge, HeldOut, KernelProblem, KFold, Problem, curve, hoag, plots
 from fasthoag.problem import refit
 
 matplotlib = pytest.importorskip("matplotlib", reason="pictures need matplotlib")
@@ -113,6 +113,13 @@ def test_a_criterion_without_a_standard_error_has_no_range():
     assert len(ax.patches) == 0
 
 
+def test_a_given_strength_is_no_optimum_and_has_no_range():
+    ax = plots.criterion(fasthoag.LogisticRegressionCV(Cs=[0.5]).fit(X, TARGETS > 0))
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert "given, λ = 2" in texts
+    assert len(ax.patches) == 0
+
+
 def test_an_estimator_shows_what_it_chose_beside_the_optimum():
     model = fasthoag.RidgeCV(cv=4, one_se=True).fit(X, TARGETS)
     line = labelled(plots.criterion(model), "chosen")
@@ -157,6 +164,17 @@ def test_values_on_some_rows_are_above_their_own_least(phase, label):
     assert part.get_ydata() == pytest.approx([1.0, RESULT.value_error])
     assert part.get_linestyle() == "--"
     assert labelled(ax, "all rows").get_ydata() == pytest.approx([7.0])
+
+
+@pytest.mark.filterwarnings("ignore::fasthoag.ConvergenceWarning")
+def test_looks_of_a_kernel_model_at_some_rows_are_marked_apart():
+    x = RNG.normal(size=(700, 1))
+    y = np.sin(x[:, 0]) + 0.3 * RNG.normal(size=700)
+    found = hoag(KernelProblem(x[100:], y[100:]), HeldOut(x[:100], y[:100]), max_iter=2)
+    some = [one["n_passes"] for one in found.trace if one["phase"] == "sample"]
+    ax = plots.convergence(found)
+    assert labelled(ax, "a sample").get_xdata().tolist() == some != []
+    assert ax.get_xlabel() == "factorisations"
 
 
 def test_rows_that_were_held_back_end_the_comparison():

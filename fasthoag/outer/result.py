@@ -125,6 +125,11 @@ class HoagResult:
     has_offset: bool = False
     curvature: float = np.nan
 
+    @property
+    def is_of_kernel(self) -> bool:
+        """Whether θ has widths of a kernel beside the strength."""
+        return self.fit_intercept is None and len(self.theta) > 1
+
     def to_frame(self) -> Any:
         """The trace as a table of pandas, a row each evaluation; θ of one hyperparameter is a
         number, of several an array.

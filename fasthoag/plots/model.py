@@ -121,7 +121,7 @@ def strengths_of(found, problem):
         columns = vars(found).get("feature_names_in_", ())
         return lam.ravel(), columns if lam.shape == np.shape(columns) else numbers(lam.shape)
     result = one_result(found)
-    if result.fit_intercept is None and len(result.theta) > 1:
+    if result.is_of_kernel:
         raise ValueError(
             "plots.strengths is for linear models; θ of a kernel model are log widths and the log "
             "of one strength, found.theta"
@@ -215,7 +215,7 @@ def coefficients(
     ax.set_xlabel("mean strength" if is_level and problem.n_hyper > 1 else "strength λ")
     ax.set_ylabel("coefficient")
     if ax.get_legend_handles_labels()[1]:
-        ax.legend()
+        ax.legend(loc="upper right")  # where all are small
     return ax
 
 

@@ -24,6 +24,12 @@ from fasthoag.types import Array
 
 MOST_FOLDS = 20  # whose values are drawn one by one
 OF_VALUE = (*OF_CRITERION, "look")  # phases whose values are the criterion
+WORDS = {
+    "converged": "optimum",
+    "at_bound": "at the bound",
+    "searched": "best trial",
+    "given": "given",
+}
 TRUSTED = 2.0  # log units from the optimum within which the parabola there is believed
 N_DRAWN = 200  # points of the line through the evaluations of a search
 
@@ -91,7 +97,8 @@ def criterion(found: Any, curve: Curve | None = None, *, ax: Any = None) -> Any:
     look = {"color": BLUE, "markersize": 4, "label": "evaluated by the search"}
     ax.plot(np.exp(seen.theta), seen.values, "o", **look)
     draw_range(ax, result, line)
-    optimum = f"optimum, λ = {np.exp(result.theta[0]):.3g}"
+    what = WORDS.get(result.status, "best point so far")
+    optimum = f"{what}, λ = {np.exp(result.theta[0]):.3g}"
     look = {"fmt": "o", "color": RED, "capsize": 3, "zorder": 3, "label": optimum}
     ax.errorbar(np.exp(result.theta), [result.value], yerr=[result.value_error], **look)
     chosen = float(np.squeeze(found.lam_)) if isinstance(found, WithStrengths) else 0.0
@@ -168,10 +175,12 @@ def draw_folds(ax, result, curve):
 
 
 def draw_range(ax, result, line):
-    """The λ within one standard error, where the criterion has one."""
+    """The λ within one standard error, where the criterion has one and both ends are known."""
     if not np.isfinite(result.standard_error):
         return
     low, high = one_se_range(result, line)
+    if not low < result.theta[0] < high:
+        return
     look = {"color": ORANGE, "alpha": 0.15, "linewidth": 0, "zorder": 0}
     ax.axvspan(np.exp(low), np.exp(high), label="within one standard error", **look)
     ax.axhline(result.value + result.standard_error, color=ORANGE, linestyle=":", linewidth=1)
@@ -258,7 +267,8 @@ def convergence(found: Any, *, against: str = "passes", ax: Any = None) -> Any:
         look = {"color": ORANGE, "linewidth": 1.0, "linestyle": "--"}
         ax.axhline(result.standard_error, label="one standard error", **look)
     ax.set_yscale("log")
-    ax.set_xlabel("passes over the rows" if against == "passes" else "seconds")
+    work = "factorisations" if result.is_of_kernel else "passes over the rows"
+    ax.set_xlabel(work if against == "passes" else "seconds")
     ax.set_ylabel("criterion above its final value")
     ax.legend()
     return ax
