@@ -415,7 +415,9 @@ class RowSpace:
         return _on_features(mean.__matmul__, d, self.basis.shape[1])
 
     def of_rows(self, X, intercept=1.0):
-        return X @ self.basis.astype(X.dtype, casting="same_kind")
+        basis = self.basis.astype(X.dtype, casting="same_kind")
+        # no BLAS: with some the bits of a row depend on how many rows there are
+        return X @ basis if sp.issparse(X) else np.einsum("ij,jk->ik", X, basis)
 
     n_user, n_design = property(_n_rows), property(_n_columns)
     apply, pull, solve, collect = _expand, _project, _project, _collect
