@@ -298,7 +298,7 @@ REFUSED = {
         "for linear models",
     ),
     "no strength": (lambda: plots.coefficients(PROBLEM, [1.0]), "two or more positive strengths"),
-    "negative": (lambda: plots.coefficients(PROBLEM, [1.0, -1.0]), "with others among them"),
+    "negative": (lambda: plots.coefficients(PROBLEM, [1.0, -1.0]), "of which 1 are not positive"),
     "no problem": (lambda: plots.coefficients(X, [1.0, 2.0]), "problem must be .* got ndarray"),
     "features": (lambda: plots.coefficients(PROBLEM, [1, 2], names="a"), "each of 6 features"),
     "n_named": (lambda: plots.coefficients(PROBLEM, [1, 2], n_named=-1), "n_named must be"),

@@ -85,7 +85,7 @@ def strengths(
         raise ValueError("plots.strengths needs a strength that is neither 0 nor infinite")
     if len(lam) > MOST_NAMED:
         low, high = np.log(lam[is_shown].min()), np.log(lam[is_shown].max())
-        pad = 0.5 if high - low < 1e-9 else 0.0
+        pad = 0.5 if high - low < 1e-9 else 1e-6  # The ends are inside whatever exp rounds to.
         ax.hist(lam[is_shown], bins=np.exp(np.linspace(low - pad, high + pad, 31)), color=BLUE)
         ax.set_ylabel(f"strengths, of {len(lam)}")
     else:
@@ -243,10 +243,11 @@ def points_along(problem: Problem, along: Any) -> tuple[Array, Array, float | No
         best = float(np.exp(along.minima[0].theta.mean())) if along.minima else None
         return along.thetas, np.exp(along.x), best
     lam = np.asarray(numbers_of(along, "along"), np.float64)
-    if lam.ndim != 1 or len(lam) < 2 or not (np.isfinite(lam) & (lam > 0)).all():
+    is_bad = ~(np.isfinite(lam) & (lam > 0))
+    if lam.ndim != 1 or len(lam) < 2 or is_bad.any():
         raise ValueError(
             "along must be two or more positive strengths λ, a Curve or a criterion; got shape "
-            f"{lam.shape}" + ("" if lam.ndim != 1 or len(lam) < 2 else " with others among them")
+            f"{lam.shape}, of which {is_bad.sum()} are not positive and finite"
         )
     lam, inner = np.sort(lam), problem.inner()
     return np.array([inner.start(level) for level in np.log(lam)]), lam, None
