@@ -61,7 +61,8 @@ def strengths(
     Raises
     ------
     ValueError
-        For other than one name a strength, for kernel models, and for several models.
+        For other than one name a strength, for kernel models, and for several models of a problem
+        (without `problem` an estimator shows the strength of each).
     ImportError
         Without matplotlib.
 
@@ -97,7 +98,8 @@ def strengths(
     if not is_shown.all():
         ax.set_title(f"{(~is_shown).sum()} more are 0 or infinite", fontsize="medium")
     ax.set_xscale("log")
-    ax.set_xlabel("strength λ")
+    is_of_theta = problem is None and not isinstance(found, WithStrengths)
+    ax.set_xlabel("λ = exp(θ)" if is_of_theta else "strength λ")
     return ax
 
 
