@@ -193,9 +193,11 @@ def test_strengths_of_groups_ascend_beside_their_names():
     assert dots.get_xdata() == pytest.approx(OF_GROUPS.lam[order])
     texts = [text.get_text() for text in ax.get_yticklabels()]
     assert texts == [PENALTY.names[j] for j in order]
+    assert ax.get_xlabel() == "strength λ"
     names = ["x", "y", "z"]
     ax = plots.strengths(OF_GROUPS, names=names)
     assert [text.get_text() for text in ax.get_yticklabels()] == [names[j] for j in order]
+    assert ax.get_xlabel() == "λ = exp(θ)"
 
 
 def test_strengths_of_features_are_those_of_the_penalty():
