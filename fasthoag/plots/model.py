@@ -217,7 +217,7 @@ def coefficients(
     ax.set_xlabel("mean strength" if is_level and problem.n_hyper > 1 else "strength λ")
     ax.set_ylabel("coefficient")
     if ax.get_legend_handles_labels()[1]:
-        ax.legend(loc="upper right")  # where all are small
+        ax.legend(loc="upper right", fontsize="small")  # where all are near 0
     return ax
 
 
