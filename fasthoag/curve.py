@@ -92,11 +92,12 @@ class Curve:
 
 
 def new_axes() -> Any:
+    """Axes of a figure of their own, which no global state of matplotlib knows."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise ImportError(
-            "Curve.plot needs matplotlib, which is not installed: pip install 'fasthoag[plot]'"
+            "a picture needs matplotlib, which is not installed: pip install 'fasthoag[plot]'"
         ) from None
     return Figure(layout="constrained").add_subplot()
 

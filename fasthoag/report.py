@@ -64,6 +64,41 @@ def rows_of(n):
     return f"rows of weight {n:.6g}" if isinstance(n, float) else f"{n} rows"
 
 
+def essential(result):
+    """What a result says in five lines, as (name, text) pairs; the first has the status."""
+    first, stop, _ = result.message.partition(". ")
+    theta, work = few(result.theta, ".6g"), "passes"
+    if result.is_of_kernel:
+        work = "factorisations"
+    value = f"{result.value:.8g} ± {result.value_error:.1g}"
+    if math.isfinite(result.standard_error):
+        value += f", standard error {result.standard_error:.3g}"
+    with np.errstate(over="ignore"):
+        lam = few(np.exp(result.theta), ".6g")
+    return [
+        ("HoagResult", f"{result.status}. {first}{stop.strip()}"),
+        ("γ and λ" if result.is_of_kernel else "λ", f"{lam} (θ = {theta})"),
+        ("criterion", value),
+        ("work", f"{result.n_passes:.0f} {work}, {result.seconds:.3g} s"),
+        ("method", f"{result.method}, {len(result.trace)} evaluations"),
+    ]
+
+
+def frame(trace):
+    """The trace as a DataFrame."""
+    try:
+        import pandas
+    except ImportError:
+        raise ImportError(
+            "to_frame needs pandas, which is not installed: pip install pandas"
+        ) from None
+    return pandas.DataFrame([record | {"theta": plain_theta(record["theta"])} for record in trace])
+
+
+def plain_theta(theta):
+    return theta[0] if theta is not None and len(theta) == 1 else theta
+
+
 def summary(result, n_held_out, unseen=None, tuned=None):
     """The result as (name, text) pairs.
 
@@ -190,17 +225,18 @@ def dump(content):
     return json.dumps(plain(content), indent=2, allow_nan=False)
 
 
+def table(rows, head=()):
+    """A table of HTML."""
+    heads = "".join(f"<th>{html.escape(name)}" for name in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(cell))}" for cell in row) for row in rows
+    )
+    return f"<table>{heads}{body}</table>"
+
+
 def page(result, n_held_out, settings, unseen=None, tuned=None):
     """The result as one HTML page without outside parts: summary, settings, trace, and the
     criterion over θ as a drawing."""
-
-    def table(rows, head=()):
-        heads = "".join(f"<th>{html.escape(name)}" for name in head)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(str(cell))}" for cell in row) for row in rows
-        )
-        return f"<table>{heads}{body}</table>"
-
     style = "body{font:15px sans-serif;margin:2em}td,th{padding:.15em 1em .15em 0;text-align:left}"
     return (
         f"<!doctype html><meta charset=utf-8><title>fasthoag</title><style>{style}</style>"

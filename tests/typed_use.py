@@ -70,6 +70,7 @@ def search(criterion: Criterion) -> None:
     assert_type(result.value + fasthoag.check_hypergrad(problem, criterion, [0.0]), float)
     assert_type(result.lam, NDArray[np.float64])
     assert_type(problem.n_rows, int)
+    fasthoag.plots.coefficients(problem, criterion, ax=fasthoag.plots.criterion(result))
 
 
 def estimators() -> float:

@@ -157,6 +157,7 @@ class KernelSearch:
         part of the rows."""
         is_small = self.bound.folds.n_train <= 2 * LOOK_ROWS
         some = self.bound if is_small else self.bound.sample(LOOK_ROWS)
+        phase = "look" if is_small else "sample"
         widths = WIDTHS if self.scale.n_widths else np.zeros(1)
         values = np.full((len(widths), len(STRENGTHS)), np.inf)
         found = {}
@@ -166,11 +167,11 @@ class KernelSearch:
                 one = some.evaluate(theta, some.start(), LOOSE, has_tangents=False)
                 if one.is_solved:
                     values[i, j], found[i, j] = one.value, one
-                    if self.record("look", one, LOOSE, False):
+                    if self.record(phase, one, LOOSE, False):
                         return theta, True
         ends = []
         for place in valleys(values)[:MOST_VALLEYS]:
-            best, status = self.minimise("look", some, found[place].theta, 0.03)
+            best, status = self.minimise(phase, some, found[place].theta, 0.03)
             if status == "stopped":
                 return best.theta, True
             if best.is_solved:

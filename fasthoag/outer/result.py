@@ -28,7 +28,7 @@ class ConvergenceWarning(UserWarning):
     too."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class HoagResult:
     """What `hoag` found.
 
@@ -74,7 +74,8 @@ class HoagResult:
         Accepted outer steps, or trials; passes over the training rows (other rows in proportion).
     trace : list of dict
         One record an outer evaluation: phase ("look" at strengths, "sample" of the rows, "one
-        fold", "all" folds, "all rows" with those that were held back, "trial"), theta, value,
+        fold", "all" folds, "all rows" with those that were held back, "trial"; of kernel models
+        also a larger "part" of the rows, and "one width" for all features), theta, value,
         value_error, grad_norm, grad_error (NaN of trials that are solved side by side), grad_tol
         (what the two have to come down to), inner_tol, linear_tol, n_inner,
         n_cg, n_passes, seconds, is_accepted (of a trial: the best so far); with `stop_on`, `unseen`
@@ -88,6 +89,9 @@ class HoagResult:
         ``theta`` and ``value``, the best first: more than one where f has several valleys. Those
         between two looks, or of trials, are places within about their distance. One at a bound
         counts. Nothing was evaluated for them; `fasthoag.curve` looks everywhere.
+    curvature : float
+        Second derivative of the criterion in θ of one hyperparameter, as roughly as the steps of
+        the search needed it; NaN of several, and of methods that do not compute it.
     loss, fit_intercept, has_offset : str, bool or None, and bool
         The loss of the model, whether the last of its coefficients is an intercept (None of a
         `KernelProblem`), and whether it was fitted beside an offset. `fasthoag.save_model` takes
@@ -111,7 +115,7 @@ class HoagResult:
     n_passes: float
     seconds: float
     method: str
-    trace: list[Record] = field(repr=False)
+    trace: list[Record]
     unseen_value: float = np.nan
     scores: dict[str, Any] = field(default_factory=dict)
     minima: Sequence[Minimum] = ()
@@ -119,6 +123,44 @@ class HoagResult:
     loss: str = ""
     fit_intercept: bool | None = None
     has_offset: bool = False
+    curvature: float = np.nan
+
+    @property
+    def is_of_kernel(self) -> bool:
+        """Whether θ has widths of a kernel beside the strength."""
+        return self.fit_intercept is None and len(self.theta) > 1
+
+    def to_frame(self) -> Any:
+        """The trace as a table of pandas, a row each evaluation; θ of one hyperparameter is a
+        number, of several an array.
+
+        Raises
+        ------
+        ImportError
+            Without pandas (``pip install pandas``).
+
+        Examples
+        --------
+        >>> import numpy as np, fasthoag
+        >>> problem = fasthoag.Problem(np.eye(4), [1, -1, 1, -1])
+        >>> result = fasthoag.hoag(problem, fasthoag.KFold(2), bounds=(-3, 3))
+        >>> table = result.to_frame()
+        >>> len(table) == len(result.trace), "n_passes" in table.columns
+        (True, True)
+        """
+        from fasthoag.report import frame
+
+        return frame(self.trace)
+
+    def __repr__(self) -> str:
+        from fasthoag.report import essential
+
+        return "\n  ".join(f"{name}: {text}" for name, text in essential(self))
+
+    def _repr_html_(self) -> str:
+        from fasthoag.report import essential, table
+
+        return table(essential(self))
 
 
 SAFETY = 2.0  # of the reported error of f: an estimate, of which 99 of 100 shall hold
@@ -182,6 +224,7 @@ def with_coefficients(run, best, w, w_all, last, outcome):
         trace=run.trace,
         unseen_value=last.get("unseen_value", np.nan),
         scores=last.get("scores", {}),
+        curvature=np.nan if best.hess is None or best.hess.size != 1 else float(best.hess[0, 0]),
     )
 
 

@@ -92,13 +92,14 @@ class Measured:
         return np.clip(start, *here), here, [(start, theta0), *known]
 
     def evaluation_for_user(self, evaluation, theta):
-        """An evaluation at the user's `theta`, with the derivative in his θ and its error."""
-        grad, factor = evaluation.grad, 1.0
+        """An evaluation at the user's `theta`, with the derivatives in his θ and their error."""
+        grad, hess, factor = evaluation.grad, evaluation.hess, 1.0
         if self.matrix is not None:
             inverse = np.linalg.inv(self.matrix)
             grad, factor = inverse.T @ grad, float(np.linalg.norm(inverse, 2))
+            hess = None if hess is None else inverse.T @ hess @ inverse
         errors = {name: factor * vars(evaluation)[name] for name in ("inner_error", "linear_error")}
-        return replace(evaluation, theta=theta, grad=grad, **errors)
+        return replace(evaluation, theta=theta, grad=grad, hess=hess, **errors)
 
 
 def measured(bound, has_box=False):
