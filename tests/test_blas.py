@@ -1,6 +1,8 @@
 """The threads of BLAS: what calls ask for holds while they run, and nothing of it stays."""
 
 import multiprocessing
+import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -74,3 +76,22 @@ def test_search_on_small_data_runs_on_one_thread_of_blas_and_ends_with_as_many_a
 def test_forked_process_keeps_no_limit_of_its_parent():
     with blas_threads(1, 1), multiprocessing.get_context("fork").Pool(1) as pool:
         assert pool.apply(n_blas) == 3
+
+
+FIRST_SEARCH = """
+import numpy as np, fasthoag
+from threadpoolctl import ThreadpoolController, threadpool_limits
+
+def look(record):
+    import scipy.linalg
+    blas = ThreadpoolController().select(user_api="blas").info()
+    assert {one["num_threads"] for one in blas} == {1}, blas
+
+problem = fasthoag.Problem(np.eye(6), [1.0, 2, 3, 4, 5, 7], loss="squared")
+fasthoag.hoag(problem, fasthoag.HeldOut(np.eye(6), np.ones(6)), callback=look)
+"""
+
+
+def test_limit_holds_for_libraries_that_a_search_is_the_first_to_load():
+    env = os.environ | {"OPENBLAS_NUM_THREADS": "3"}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FIRST_SEARCH], env=env, check=True)

@@ -360,7 +360,8 @@ def test_newton_takes_few_passes(loss, criterion):
     )
 
 
-def test_callback_can_ask_for_the_coefficients_at_every_step():
+@pytest.mark.parametrize("cut", [None, 23])
+def test_callback_can_ask_for_the_coefficients_at_every_step(cut):
     rng, seen = np.random.default_rng(0), []
     X, y = rng.normal(size=(60, 4)) + 3, rng.normal(size=60)
 
@@ -369,7 +370,8 @@ def test_callback_can_ask_for_the_coefficients_at_every_step():
         assert w.shape == (5, 3)
         seen.append((record, w))
 
-    problem = fasthoag.Problem(X, y, loss="squared")
+    blocks = X if cut is None else fasthoag.ShardedDesign([X[:cut], X[cut:]], fit_intercept=True)
+    problem = fasthoag.Problem(blocks, y, loss="squared")
     hoag(problem, fasthoag.KFold(3), callback=look)
     folds = np.arange(60) // 20
     for number, (record, w) in enumerate(seen, start=1):
