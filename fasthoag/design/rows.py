@@ -136,7 +136,8 @@ class Design(Protocol):
 
     n_hot: int  # first coefficients where a preconditioner may look for the largest eigenvalues
     contracts_in_blocks: bool  # whether `contract` takes `CurvatureAt`
-    has_float_products: bool  # whether hvp takes blocks in float32 and returns them so
+    # whether hvp, matvec and rmatvec take blocks in float32 and return them so
+    has_float_products: bool
     # which of "cg" and "newton_cg" it brings itself, see `find_cg` and `find_newton` in
     # `fasthoag.inner`; where it brings none and `xp` is NumPy, C++ calls its operations back
     native_solvers: tuple[str, ...]

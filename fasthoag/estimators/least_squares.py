@@ -19,6 +19,7 @@ from fasthoag.estimators.factored import (
 from fasthoag.estimators.judged import judge_of
 from fasthoag.estimators.parameters import Strengths, with_parameters
 from fasthoag.estimators.tuned import Tuned
+from fasthoag.spectral.subspaces import Unsettled
 from fasthoag.spectral.tuning import LARGEST
 
 CV_OF_RIDGE = """int, splitter, iterable of (train, test) pairs or None, default None
@@ -110,9 +111,12 @@ class LeastSquares:
         judge = judge_of(self.scoring, is_classifier)
         with fit.workers(self._threads) as workers:
             rows = fit.decomposition(self, workers)
-            found = strengths_of(self, fit, rows, judge)
+            try:
+                found = strengths_of(self, fit, rows, judge)
+            except Unsettled:  # each of them can go on for longer
+                return None
             self._keep_targets(fit, found, reported(self, fit, rows, judge))
-            return models_of(fit, rows, found.theta, coef_out)
+            return models_of(fit, rows, found.theta, coef_out, self.refit_tol)
 
     def _keep_targets(self, fit, found, points):
         """Sets the attributes that tell of the search; without one strength for all arrays with a
