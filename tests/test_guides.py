@@ -1,5 +1,5 @@
-"""What the guides say is so: their blocks run, in order and in one namespace, and a comment beside an
-expression shows its value."""
+"""What the guides say is so: their blocks run, in order and in one namespace, and a comment beside
+an expression shows its value."""
 
 import ast
 import re
