@@ -87,6 +87,14 @@ def test_links_and_files_of_a_guide_are_there(path):
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
+def test_rows_of_a_table_have_as_many_cells(path):
+    """A bar ends a cell, within code too."""
+    tables = re.findall(r"(?:^\|.*\n)+", path.read_text(encoding="utf-8"), re.MULTILINE)
+    for table in tables:
+        assert len({row.count("|") for row in table.splitlines()}) == 1, table
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
 def test_a_guide_is_short(path):
     lines = path.read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if len(line) > 100] == []
