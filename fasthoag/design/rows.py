@@ -23,7 +23,7 @@ product or one plain product is one pass.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -107,10 +107,17 @@ class RowBlock:
         return xp.where((self.mask & part) != 0, weight, xp.zeros_like(weight))
 
 
+@runtime_checkable
+class CanPlace(Protocol):
+    """What a `Design` has and a matrix has not."""
+
+    def place(self, y, weight=None, mask=None, offset=None): ...
+
+
 def is_design(X: Any) -> bool:
-    """Whether X is a `Design` and no matrix. A table is none, whose column ``place`` is an
+    """Whether X is a `Design` and no matrix, by its class: a column ``place`` of a table is an
     attribute."""
-    return callable(getattr(type(X), "place", None))
+    return issubclass(type(X), CanPlace)
 
 
 class Design(Protocol):
