@@ -2,8 +2,10 @@
 
 import glob
 import os
+import re
 import sys
 import tempfile
+import tomllib
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
 from setuptools import setup
@@ -77,6 +79,17 @@ class BuildKernels(build_ext):
             return True
 
 
+def readme():
+    """README.md as PyPI shows it, with whole addresses where it names files beside it."""
+    with open("pyproject.toml", "rb") as f:
+        home = tomllib.load(f)["project"]["urls"]["Source"]
+    with open("README.md", encoding="utf-8") as f:
+        text = f.read()
+    beside = r"\]\((?!https?:|#)"
+    text = re.sub(rf"(!\[[^\]]*){beside}", rf"\1]({home}/raw/main/", text)
+    return re.sub(beside, f"]({home}/blob/main/", text)
+
+
 def missing(what):
     return MISSING.format(missing=what, python=PYTHON)
 
@@ -110,6 +123,8 @@ if sanitizers := os.environ.get("FASTHOAG_SANITIZE"):  # what -fsanitize= takes
 
 setup(
     options=options,
+    long_description=readme(),
+    long_description_content_type="text/markdown",
     ext_modules=[
         Pybind11Extension(
             "fasthoag._core",
