@@ -20,7 +20,7 @@ MISSING = """\
     Debian, Ubuntu   apt install g++ {python}-dev
     Fedora           dnf install gcc-c++ {python}-devel
     macOS            xcode-select --install && brew install libomp"""
-USES_OPENMP = "#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n"
+USES_OPENMP = "#include <omp.h>\nint n_threads() { return omp_get_max_threads(); }\n"
 # On macOS the library is that of CPPFLAGS and LDFLAGS, else Homebrew's.
 ON_MACOS = ("", "/opt/homebrew/opt/libomp", "/usr/local/opt/libomp")
 
@@ -43,7 +43,7 @@ class BuildKernels(build_ext):
     what to install."""
 
     def build_extensions(self):
-        if not self.builds("int main() { return 0; }\n"):
+        if not self.builds("int one() { return 1; }\n"):
             raise CompileError(missing("a C++17 compiler is missing"))
         if not self.builds("#include <Python.h>\n"):
             raise CompileError(missing(f"the C headers of {PYTHON} are missing"))
@@ -61,7 +61,7 @@ class BuildKernels(build_ext):
         print("warning: no OpenMP found; fasthoag will run on one thread", file=sys.stderr)
 
     def builds(self, text, compile_flags=(), link_flags=None):
-        """Whether a program of this text compiles and, with `link_flags`, links."""
+        """Whether this text compiles and, with `link_flags`, links."""
         with tempfile.TemporaryDirectory() as folder:
             source = os.path.join(folder, "probe.cpp")
             with open(source, "w") as f:
@@ -70,9 +70,9 @@ class BuildKernels(build_ext):
                 made = self.compiler.compile(
                     [source], output_dir=folder, extra_postargs=["-std=c++17", *compile_flags]
                 )
-                if link_flags is not None:
-                    self.compiler.link_executable(
-                        made, "probe", folder, extra_postargs=link_flags, target_lang="c++"
+                if link_flags is not None:  # as an extension, to which alone LDFLAGS goes
+                    self.compiler.link_shared_object(
+                        made, "probe.so", folder, extra_postargs=link_flags, target_lang="c++"
                     )
             except (CompileError, LinkError):
                 return False
