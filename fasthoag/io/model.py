@@ -50,6 +50,8 @@ class Model:
     has_labels : bool
         Whether every output is a label of its own, of which a row may have several: ``classes`` are
         then the two values that say without and with it.
+    targets : array, shape (n_outputs,)
+        The numbers by which several targets, or labels, were called; empty for 0, 1, ...
 
     Raises
     ------
@@ -80,6 +82,7 @@ class Model:
     zero_based: bool | str = "auto"
     has_offset: bool = False
     has_labels: bool = False
+    targets: Any = ()
 
     def __post_init__(self) -> None:
         coef = np.atleast_2d(finite_numbers("coef", self.coef))
@@ -98,6 +101,12 @@ class Model:
         converted |= {name: str(getattr(self, name)) for name in ("loss", "status", "message")}
         converted["zero_based"] = counted_from(self.zero_based)
         converted["has_offset"] = check_flag(self.has_offset, "has_offset")
+        converted["targets"] = np.atleast_1d(finite_numbers("targets", self.targets))
+        if converted["targets"].shape not in ((0,), (len(coef),)):
+            raise ValueError(
+                f"targets must be empty or {len(coef)} numbers, one for each row of coef; found "
+                f"shape {converted['targets'].shape}."
+            )
         for name, value in converted.items():
             object.__setattr__(self, name, value)
 

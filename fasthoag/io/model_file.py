@@ -22,10 +22,10 @@ from fasthoag.types import Path
 # What a file says that it is, of which record and by which version.
 LINEAR, KERNEL = "fasthoag-model", "fasthoag-kernel-model"
 RECORDS: dict[str, type[Any]] = {LINEAR: Model, KERNEL: DualModel}
-VERSIONS = {LINEAR: 4, KERNEL: 1}
+VERSIONS = {LINEAR: 5, KERNEL: 1}
 # The versions of linear models that have these. A model without the last ones is written as the
 # version before them, which earlier releases read too.
-SINCE = {"zero_based": 2, "has_offset": 3, "has_labels": 4}
+SINCE = {"zero_based": 2, "has_offset": 3, "has_labels": 4, "targets": 5}
 
 # Of every array in the file: the kinds of NumPy that it may have, and its number of dimensions.
 HEAD = {"format": ("U", 0), "version": ("iu", 0)}
@@ -39,7 +39,7 @@ SEARCH = {
     "zero_based": ("bU", 0),
 }
 FIELDS = {"loss": ("U", 0), "coef": ("f", 2), "intercept": ("f", 1), "lam": ("f", 1)} | SEARCH
-FIELDS |= {"has_offset": ("b", 0), "has_labels": ("b", 0)}
+FIELDS |= {"has_offset": ("b", 0), "has_labels": ("b", 0), "targets": ("f", 1)}
 KERNEL_FIELDS = {
     "loss": ("U", 0),
     "kernel": ("U", 0),
@@ -119,8 +119,9 @@ def save_model(path: Path, model: Any, *, overwrite: bool = False) -> None:
         X = arrays.pop("X")
         arrays |= {name: getattr(X, name.removeprefix("X_")) for name in SPARSE}
     version = VERSIONS[form]
-    for name in ("has_labels", "has_offset"):
-        if arrays.get(name, True):
+    for name in ("targets", "has_labels", "has_offset"):
+        value = arrays.get(name, True)
+        if value.size if isinstance(value, np.ndarray) else value:
             break
         version = SINCE[name] - 1
         del arrays[name]
