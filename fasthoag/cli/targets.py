@@ -15,9 +15,10 @@ from fasthoag.losses import find_loss
 LABELS = np.array([0.0, 1.0])  # what a model says of a label in a set: without it, with it
 
 
-def read_targets(path, rows, n_rows):
+def read_targets(path, rows, n_rows, are_needed=True):
     """The targets (n_rows, n_targets) of the rows of a file: of text, a line for every row with
-    numbers between blanks or commas, or of .npy, (n_rows,) or (n_rows, n_targets)."""
+    numbers between blanks or commas, or of .npy, (n_rows,) or (n_rows, n_targets). They are finite
+    where they `are_needed`."""
     existing_file(path, "the targets of every row, one a line")
     values = matrix_in(path) if is_npy(path) else matrix_of_text(path)
     if len(values) != n_rows:
@@ -25,7 +26,8 @@ def read_targets(path, rows, n_rows):
             f"{path} has targets of {len(values)} rows and {rows} has {n_rows} rows; they must be "
             "equal."
         )
-    check_targets(values, str(path))
+    if are_needed:
+        check_targets(values, str(path))
     return values
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse
 
 import fasthoag
 from fasthoag import report
@@ -109,7 +110,6 @@ def model_of(data, problem, found, coef, intercept):
     results = [one.result for one in found]
     first = next((one for one in results if one.status != "converged"), results[0])
     has_labels = data.classes.size > 0
-    is_numbered = np.array_equal(data.names, np.arange(len(data.names)))
     return Model(
         problem.loss.name,
         coef=coef,
@@ -124,7 +124,7 @@ def model_of(data, problem, found, coef, intercept):
         zero_based=data.zero_based,
         has_offset=problem.offset is not None,
         has_labels=has_labels,
-        targets=() if is_numbered else data.names,
+        targets=data.names if scipy.sparse.issparse(data.train[1]) else (),  # of sets of labels
     )
 
 
