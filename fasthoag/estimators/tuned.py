@@ -34,6 +34,7 @@ from fasthoag.outer.trust_region import FEW
 from fasthoag.path import hoag_among, result_at
 from fasthoag.problem import Problem
 from fasthoag.scoring import chooses, find_scorers
+from fasthoag.thin import product
 from fasthoag.types import ArrayLike, Matrix, Scoring
 from fasthoag.vectors import offset_to_predict
 
@@ -438,7 +439,7 @@ class TunedEstimator(Estimator):
         K = len(self.intercept_) if self.loss_name == MULTINOMIAL.name else 1
         offset = offset_to_predict(offset, X.shape[0], wants, f"this {type(self).__name__}", K)
         with our_arithmetic():
-            z = X @ beside(X, self.coef_).T + beside(X, self.intercept_)
+            z = product(X, beside(X, self.coef_)) + beside(X, self.intercept_)
             return z if offset is None else (z.T + beside(X, offset.T)).T
 
 

@@ -5,7 +5,7 @@ import math
 import os
 import zipfile
 from dataclasses import fields
-from io import BytesIO
+from functools import partial
 from reprlib import repr as shown
 from typing import Any
 
@@ -59,7 +59,8 @@ LONGEST_DIRECTORY = 2**16  # bytes, of which these arrays fill about a thousand
 def save_model(path: Path, model: Any, *, overwrite: bool = False) -> None:
     """Write a model file, which `load_model` reads: a NumPy ``.npz`` archive without pickles.
 
-    Of a fitted estimator it holds what predicts, and how the search ended: what `load_model`
+    Coefficients of single precision stay so, and those in a memory map are read from there. Of a
+    fitted estimator it holds what predicts, and how the search ended: what `load_model`
     returns has its ``predict``, ``predict_proba`` and ``decision_function``, to the bit, for arrays
     and sparse matrices. (Labels come back as numbers, strings or dates; of targets in one column
     predictions are (n_rows,).) Of a `HoagResult` of a `Problem` it holds the coefficients
@@ -113,7 +114,7 @@ def save_model(path: Path, model: Any, *, overwrite: bool = False) -> None:
     from fasthoag.io.model_of import model_of  # The outer loop takes a while to import.
 
     model = model_of(model)
-    content, (form,) = BytesIO(), [n for n, record in RECORDS.items() if isinstance(model, record)]
+    (form,) = [n for n, record in RECORDS.items() if isinstance(model, record)]
     arrays = {field.name: getattr(model, field.name) for field in fields(model)}
     if scipy.sparse.issparse(arrays.get("X")):
         X = arrays.pop("X")
@@ -125,8 +126,8 @@ def save_model(path: Path, model: Any, *, overwrite: bool = False) -> None:
             break
         version = SINCE[name] - 1
         del arrays[name]
-    np.savez(content, format=form, version=version, **arrays)
-    replace_file(path, content.getbuffer(), overwrite)
+    content = partial(np.savez, format=form, version=version, **arrays)  # no copy in memory
+    replace_file(path, content, overwrite)
 
 
 def load_model(path: Path) -> Model | DualModel:
