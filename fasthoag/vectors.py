@@ -16,7 +16,13 @@ def check_vector(v: Any, n_rows: int, name: str, X_name: str = "X") -> Array:
     if v.ndim == 2 and v.shape[1] == 1:
         v = np.ascontiguousarray(v[:, 0])
     if v.ndim != 1:
-        raise ValueError(f"{name} must have 1 dimension; got shape {v.shape}")
+        hint = ""
+        if v.ndim == 2 and name in ("y", "y_val"):
+            hint = (
+                ". Each of several targets is a problem of its own: take the columns one after the "
+                "other, or fit an estimator, which takes them all"
+            )
+        raise ValueError(f"{name} must have 1 dimension; got shape {v.shape}{hint}")
     if len(v) != n_rows:
         raise ValueError(
             f"{name} has {len(v)} values but {X_name} has {n_rows} rows; they must be equal"

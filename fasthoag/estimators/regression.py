@@ -216,7 +216,10 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
 
         Parameters
         ----------
-        X : array or sparse matrix, shape (n_rows, n_features)
+        X : array, sparse matrix, list of these or Design, shape (n_rows, n_features)
+            A list is of blocks of rows, which no copy joins; a `fasthoag.ShardedDesign` or
+            `fasthoag.DaskDesign` holds them elsewhere. `y`, `sample_weight`, `groups` and `offset`
+            may be lists then too, with an array for each block.
         y : array, shape (n_rows,) or (n_rows, n_targets)
         sample_weight : array, shape (n_rows,), optional
         validation : (X, y), (X, y, sample_weight) or HeldOut, optional

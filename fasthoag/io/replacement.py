@@ -20,8 +20,8 @@ else:
 
 def replace_file(path, content, overwrite):
     """Puts the bytes, or what ``content(file)`` writes, under `path` at once: whoever reads it sees
-    the old file or the new one, never a part. The new file has the permissions of the old one and, where this process may give it
-    away, its owner and group."""
+    the old file or the new one, never a part. The new file has the permissions of the old one and,
+    where this process may give it away, its owner and group."""
     path = os.fspath(path)
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(errno.EEXIST, "file exists; pass overwrite=True to replace it", path)
