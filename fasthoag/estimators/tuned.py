@@ -440,8 +440,9 @@ class TunedEstimator(Estimator):
         check_is_fitted(self)
         (offset,) = joined_of(X, offset=offset)
         X, wants = self._matrix(X), vars(self).get("has_offset_", False)
-        K = len(self.intercept_) if self.loss_name == MULTINOMIAL.name else 1
-        offset = offset_to_predict(offset, X.shape[0], wants, f"this {type(self).__name__}", K)
+        outputs = np.size(self.intercept_), self.loss_name == MULTINOMIAL.name
+        given = offset, X.shape[0], wants, f"this {type(self).__name__}"
+        offset = offset_to_predict(*given, *outputs)
         with our_arithmetic():
             z = rows_times(X, beside(X, self.coef_)) + beside(X, self.intercept_)
             return z if offset is None else (z.T + beside(X, offset.T)).T

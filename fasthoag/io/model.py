@@ -123,7 +123,7 @@ class Model:
     def decision_function(self, X: Any, *, offset: ArrayLike | None = None) -> Array:
         """Predictions ``z = X w + intercept``, shape (n_rows,) with one output, else (n_rows,
         n_outputs); plus the `offset` of these rows where the model has one, (n_rows,), with loss
-        "multinomial" (n_rows, n_outputs)."""
+        "multinomial" (n_rows, n_outputs), which it may be of several targets too."""
         is_sparse = scipy.sparse.issparse(X)
         X = sound_csr(X) if is_sparse else numbers_of(X, "X")
         if X.ndim != 2 or X.shape[1] != self.n_features:
@@ -134,8 +134,8 @@ class Model:
         check_finite(numbers_of(X.data, "X") if is_sparse else X, "X")
         X = X if X.dtype == np.float32 else X.astype(np.float64, copy=False)
         given = offset, X.shape[0], self.has_offset, "the model"
-        n_columns = self.n_outputs if self.loss == MULTINOMIAL.name else 1
-        offset = offset_to_predict(*given, n_columns)
+        outputs = self.n_outputs, self.loss == MULTINOMIAL.name
+        offset = offset_to_predict(*given, *outputs)
         with our_arithmetic():
             z = product(X, self.coef) + self.intercept
             z = z if offset is None else z + offset.reshape(len(z), -1)
