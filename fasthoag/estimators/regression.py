@@ -258,7 +258,10 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         check_numbers(Y, "y")
         others = self._held_out(validation, "validation"), self._held_out(stop_on, "stop_on")
         check_alike(others, y)
-        if offset is not None and self.scoring is None:  # Scorers judge whole targets.
+        has_factors = why_not(self, X, others) is None
+        is_taken_off = has_factors or np.shape(offset)[1:] not in ((), (1,))
+        # Scorers judge whole targets.
+        if offset is not None and self.scoring is None and is_taken_off:
             Y, others = less_offsets(Y, others, offset)
             self._fit_columns(X, Y, sample_weight, others, coef_out)
             self._has_been_beside_offset()
