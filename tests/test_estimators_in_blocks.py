@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.model_selection import GroupKFold, KFold
-from test_several_targets import LINEAR, N_ROWS, is_classifier, made, rows, strength_of
+from support.several_targets import LINEAR, N_ROWS, is_classifier, made, rows, strength_of
 
 import fasthoag
 

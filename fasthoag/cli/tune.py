@@ -45,8 +45,8 @@ def tune(asked: TuneOptions):
     data = read_data(asked)
     if data.names is not None:
         if asked.dry_run:
-            _, *first = next(problems_of(asked, data))
-            return show_cost(asked, *first, n_targets=len(data.names))
+            _, problem, criterion = next(problems_of(asked, data))
+            return show_cost(asked, problem, criterion, n_targets=len(data.names))
         return tune_each(asked, data, all_settings(asked, data))
     problem = make_problem(asked, data)
     criterion = make_criterion(asked, data)

@@ -21,7 +21,12 @@ class RowBlocks(list[Any]):
 
 def is_in_parts(X: Any) -> bool:
     """Whether X is a list of blocks or a design."""
-    return is_in_blocks(X) or isinstance(X, CanPlace)
+    return is_in_blocks(X) or is_design(X)
+
+
+def is_design(X: Any) -> bool:
+    """Whether X is a design."""
+    return isinstance(X, CanPlace)
 
 
 def joined_of(X: Any, **given: Any) -> tuple[Any, ...]:
@@ -34,7 +39,7 @@ def joined_of(X: Any, **given: Any) -> tuple[Any, ...]:
 def check_intercept(X: Any, fit_intercept: bool, estimator: str) -> None:
     """Raises ValueError for a design that has an intercept where the estimator has none, or the
     other way round."""
-    if isinstance(X, CanPlace) and X.has_intercept != fit_intercept:
+    if is_design(X) and X.has_intercept != fit_intercept:
         raise ValueError(
             f"X is a design made with fit_intercept={X.has_intercept}, and {estimator} has "
             f"fit_intercept={fit_intercept}; they must be equal"
@@ -46,7 +51,7 @@ def rows_times(X: Any, coef: Any) -> Any:
     (n_features,) and (n_rows,)."""
     if isinstance(X, RowBlocks):
         return np.concatenate([product(block, coef) for block in X])
-    if not isinstance(X, CanPlace):
+    if not is_design(X):
         return product(X, coef)
     w = np.atleast_2d(to_host(coef)).T
     w = np.vstack([w, np.zeros((1, w.shape[1]))]) if X.has_intercept else w

@@ -18,8 +18,7 @@ from fasthoag.criteria.folds import check_is_cv, checked_groups
 from fasthoag.criteria.held_out import design_of
 from fasthoag.design import is_on_device, to_host
 from fasthoag.design.blocks import is_in_blocks, joined, shape_of
-from fasthoag.design.rows import CanPlace
-from fasthoag.estimators.blocks import RowBlocks, check_intercept, is_in_parts, joined_of
+from fasthoag.estimators.blocks import RowBlocks, check_intercept, is_design, is_in_parts, joined_of
 from fasthoag.estimators.each import check_targets
 from fasthoag.estimators.kinds import of_numbers
 from fasthoag.estimators.parameters import with_parameters
@@ -257,11 +256,11 @@ class Estimator(BaseEstimator):
             return RowBlocks(
                 self._matrix(one, f"{name}[{i}]", first) for i, (one, first) in enumerate(parts)
             )
-        is_design = self._takes_parts and isinstance(X, CanPlace)
-        if not (is_on_device(X) or is_design):
+        is_placed = self._takes_parts and is_design(X)
+        if not (is_on_device(X) or is_placed):
             with named(name):
                 return validate_data(self, of_numbers(X, name), reset=reset, **MATRIX)
-        if not is_design:
+        if not is_placed:
             check_there(X, name)
         if len(X.shape) != 2:
             raise ValueError(f"{name} must have 2 dimensions; got shape {X.shape}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from numpy.typing import NDArray
 
 from fasthoag.types import Array
 
@@ -16,7 +17,7 @@ class LabelSets:
     of them once. One that is NaN says that they are not known."""
 
     values: Array
-    indptr: Array
+    indptr: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -30,13 +31,13 @@ class LabelSets:
         """All labels that there are, sorted."""
         return np.unique(self.values[np.isfinite(self.values)])
 
-    def is_known(self) -> Array:
+    def is_known(self) -> NDArray[np.bool_]:
         """Whether a row says which labels it has, (n_rows,)."""
         unknown = np.zeros(len(self), bool)
         unknown[self.rows()[np.isnan(self.values)]] = True
         return ~unknown
 
-    def rows(self) -> Array:
+    def rows(self) -> NDArray[np.int64]:
         """The number of the row of every value."""
         return np.repeat(np.arange(len(self)), np.diff(self.indptr))
 
