@@ -163,6 +163,14 @@ def test_targets_share_the_seconds(files):
     assert statuses == ["out_of_time"] * T
 
 
+def test_how_many_targets_are_tuned_is_said_now_and_then(files, monkeypatch):
+    np.save("Y.npy", targets("train"))
+    monkeypatch.setattr("fasthoag.cli.tune_each.EVERY", 0.0)
+    result = run("tune", "train.txt", "--targets", "Y.npy", "--loss", "squared")
+    said = [line for line in result.stderr.splitlines() if "targets are tuned" in line]
+    assert said == [f"fasthoag: {k} of 3 targets are tuned." for k in range(3)]
+
+
 def test_tables_have_a_line_for_each_target(files):
     np.save("Y.npy", targets("train"))
     np.save("V.npy", targets("test"))
@@ -369,7 +377,11 @@ def broken(what):
     [
         ("nan", "squared", ["Y", "target 1 is the first that does, in row 5"]),
         ("rows", "squared", ["Y", "targets of 159 rows and train.txt has 160 rows"]),
-        ("constant", "logistic", ["label 1", "in all rows of column 2"]),
+        (
+            "constant",
+            "logistic",
+            ["label 2 is in 160 of the 160 rows of train.txt", "needs 2 rows"],
+        ),
         ("values", "logistic", ["3 distinct labels (0, 1, 2)"]),
         ("negative", "poisson", ["y", "found when target 0 was fitted"]),
     ],
@@ -400,7 +412,12 @@ def test_files_of_targets_that_are_none_are_a_sentence(files):
 def test_sets_of_labels_that_do_not_suit_are_a_sentence(files):
     X, _ = rows("train")
     write_sets(files / "all.sets", X, [[1, *one] for one in sets_of("train")])
-    assert_fails(run("tune", "all.sets", "--multilabel"), "all rows of all.sets have the label 1")
+    refused = run("tune", "all.sets", "--multilabel")
+    assert_fails(refused, "label 1 is in 160 of the 160 rows of all.sets", "needs 2 rows with it")
+    one = [[7, *labels] if i == 50 else labels for i, labels in enumerate(sets_of("train"))]
+    write_sets(files / "rare.sets", X, one)
+    assert_fails(run("tune", "rare.sets", "--multilabel"), "label 7 is in 1 of the 160 rows")
+    run_json("tune", "rare.sets", "--multilabel", "--valid", "valid.sets")
     write_sets(files / "none.sets", X, [[]] * N["train"])
     assert_fails(run("tune", "none.sets", "--multilabel"), "no row has a label")
     write_sets(files / "other.sets", rows("test")[0], [[7]] * N["test"])

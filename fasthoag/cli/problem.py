@@ -94,7 +94,8 @@ def read_data(asked):
     ys, classes, names = coded(ys, paths, asked.loss)
     if names is not None:
         check_several(asked)
-        check_in_some(ys[0], names, asked.train)
+        if classes.size:
+            check_in_some(ys[0], names, asked.train, asked.cv)
     if asked.file_format == "liblinear" and classes.size:
         liblinear.whole_labels(classes)
     if asked.out is not None:

@@ -7,7 +7,7 @@ import scipy.sparse
 
 from fasthoag.cli.rows import find_classes, shown, to_targets
 from fasthoag.cli.side_files import is_npy
-from fasthoag.estimators.each import check_both, check_targets
+from fasthoag.estimators.each import check_targets
 from fasthoag.io.inputs import existing_file
 from fasthoag.io.label_sets import LabelSets
 from fasthoag.losses import find_loss
@@ -72,8 +72,6 @@ def coded(ys, paths, loss):
     if find_loss(loss).is_classification:
         is_multinomial = loss == "multinomial"
         classes = find_classes(ys[0], paths[0], is_multinomial)
-        if not is_one:
-            check_both(ys[0], None)
         pairs = zip(ys, paths, strict=True)
         ys = [to_targets(y, classes, path, is_multinomial) for y, path in pairs]
     return ys, classes, names
@@ -103,16 +101,19 @@ def indicator_of(sets, path, names):
     return sets.indicator(names)
 
 
-def check_in_some(y, names, path):
-    """Raises ValueError for the first label that all training rows have."""
-    if scipy.sparse.issparse(y):
-        is_everywhere = y.sum(axis=0) == y.shape[0]
-        if is_everywhere.any():
-            name = shown(names[[is_everywhere.argmax()]])
-            raise ValueError(
-                f"all rows of {path} have the label {name}, and its model needs others too; leave "
-                "it out."
-            )
+def check_in_some(y, names, path, n_folds):
+    """Raises ValueError for the first label that too few training rows have, or have not: with
+    folds each of them needs some of both."""
+    n_rows, least = y.shape[0], 1 if n_folds is None else 2
+    n_with = y.sum(axis=0) if scipy.sparse.issparse(y) else (y > 0).sum(axis=0)
+    is_bad = np.minimum(n_with, n_rows - n_with) < least
+    if is_bad.any():
+        j = int(is_bad.argmax())
+        rows = "row" if least == 1 else "rows"
+        raise ValueError(
+            f"label {shown(names[[j]])} is in {n_with[j]} of the {n_rows} rows of {path}; its "
+            f"model needs {least} {rows} with it and {least} without it. Leave the label out."
+        )
 
 
 def column_of(y, j):

@@ -13,7 +13,7 @@ from fasthoag import report
 from fasthoag.cli.application import exit_code
 from fasthoag.cli.found import Found, found_of
 from fasthoag.cli.problem import make_criterion, make_problem, of_target, search_settings
-from fasthoag.cli.search import fit
+from fasthoag.cli.search import EVERY, fit
 from fasthoag.cli.terminal import print_table, say, show
 from fasthoag.criteria.held_out import design_of
 from fasthoag.io import Model
@@ -57,9 +57,13 @@ def tune_each(asked, data, settings):
     """Tunes and fits every target, writes the model of all of them and prints what was found; an
     exit code."""
     names, found, began = data.names, [], time.perf_counter()
+    told = began
     search, intercept = search_settings(asked) | {"n_threads": asked.threads}, []
     coef = np.empty((len(names), data.train[0].shape[1]))
     for j, (one, problem, criterion) in enumerate(problems_of(asked, data)):
+        if time.perf_counter() - told >= EVERY:
+            told = time.perf_counter()
+            say(f"{j} of {len(names)} targets are tuned.")
         seconds = asked.max_seconds
         if seconds is not None:  # a share of those that are left
             left = seconds - (time.perf_counter() - began)
