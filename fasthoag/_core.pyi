@@ -252,6 +252,7 @@ class SvmlightParser:
         needs_labels: bool = True,
         has_weights: bool = False,
         reads_queries: bool = False,
+        has_several: bool = False,
     ) -> None: ...
     def read(self, buffer: Any, size: int, n_threads: int, is_kept: bool = True) -> int: ...
     @property
@@ -260,4 +261,14 @@ class SvmlightParser:
     def n_bytes(self) -> int: ...
     def result(
         self,
-    ) -> tuple[_Doubles, _Longs, _Indices, _Values, int, bool, _Doubles | None, _Longs | None]: ...
+    ) -> tuple[
+        _Doubles,
+        _Longs,
+        _Indices,
+        _Values,
+        int,
+        bool,
+        _Doubles | None,
+        _Longs | None,
+        _Longs | None,
+    ]: ...

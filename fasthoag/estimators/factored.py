@@ -17,6 +17,7 @@ from fasthoag.criteria import KFold
 from fasthoag.criteria.folds import mask_of_folds
 from fasthoag.design import is_on_device
 from fasthoag.design.matrix import check_numbers
+from fasthoag.estimators.blocks import is_in_parts
 from fasthoag.estimators.choice import PointsOfFolds
 from fasthoag.estimators.final_fit import refit_tol_of, warn_unless_solved
 from fasthoag.estimators.given import default_points
@@ -128,6 +129,8 @@ def why_not(model: Any, X: Any, others: Any, offset: Any = None) -> str | None:
             return f"{name}="
     if offset is not None:
         return "offset="
+    if is_in_parts(X):
+        return "X in blocks"
     if model.device == "gpu" or is_on_device(X):
         return "a GPU"
     if model.penalty_factor is not None and not (np.asarray(model.penalty_factor) > 0).all():
