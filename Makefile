@@ -1,5 +1,6 @@
 # make demo: build and run the main job on real data.  make test: build and run the tests.
 # make lint: check form and habits.  make format: mend the form.  make bench: the table of the README.
+# make docs: the site, into build/docs; its pages are docs/*.md and docstrings.
 # make paper: the paper's comparison again, and its figures in docs/figures (see docs/paper.md).
 # make sanitize: the tests of the kernels, built to find reads and writes of foreign memory.
 # make fuzz: broken files and matrices for as long as FUZZ_SECONDS and FUZZ_EXAMPLES say.
@@ -21,7 +22,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_EXAMPLES ?= 5000
 FUZZ_TARGETS = text structure
 
-.PHONY: demo test tsan lint format bench paper sanitize fuzz clean
+.PHONY: demo test tsan lint format bench docs paper sanitize fuzz clean
 
 demo: $(VENV)/.built
 	$(BIN)/fasthoag demo
@@ -58,6 +59,10 @@ format: $(VENV)/.built-lint
 bench: $(VENV)/.built-bench
 	$(BIN)/python bench/run.py --all
 
+docs: $(VENV)/.built-docs
+	$(BIN)/python -m sphinx -b html -W --keep-going --quiet docs build/docs
+	@echo build/docs/index.html
+
 paper: $(VENV)/.built-paper build/hoag-2016/hoag
 	$(BIN)/python bench/paper.py
 
@@ -93,6 +98,10 @@ $(VENV)/.built-test: $(BIN)/python $(SOURCES)
 $(VENV)/.built-lint: $(BIN)/python Makefile
 	$(BIN)/python -m pip install --quiet ruff==0.17.6 mypy==2.4.1 "numpy>=2.0" clang-format==23.1.5
 	touch $@
+
+$(VENV)/.built-docs: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	touch $@ $(VENV)/.built
 
 $(VENV)/.built-bench: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"

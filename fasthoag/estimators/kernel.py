@@ -235,7 +235,7 @@ class KernelLogisticRegressionCV(LogLossClassifier, KernelEstimator):
 
     {parameters}
     C_ : float
-        1 / alpha_.
+        ``1 / alpha_``.
     classes_ : array, shape (2,)
 
     Examples

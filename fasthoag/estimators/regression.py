@@ -174,7 +174,7 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
     cv_results_ : array, shape (n_rows, n_points), with ``store_cv_results`` and ``cv=None``
         The squared error of every row by the model without it, times its weight; with ``scoring``
         what that model predicts. (n_rows, n_targets, n_points) of several targets, of which no
-        coefs_paths_ are kept.
+        ``coefs_paths_`` are kept.
 
     Examples
     --------
@@ -279,7 +279,7 @@ loss : {"squared_epsilon_insensitive"}
     scikit-learn's "epsilon_insensitive" has corners, and is refused.
 """,
     strength="C_",
-    lam="1 / C_",
+    lam="``1 / C_``",
 )
 class LinearSVRCV(TunedRegressor, OfSupportVectorRegression):
     """Linear support vector regression whose strength is tuned by hypergradient on its own held-out

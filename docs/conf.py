@@ -1,0 +1,75 @@
+"""The site: `make docs` builds it into build/docs, and any warning is an error.
+
+Pages are Markdown (MyST), which GitHub shows too. Formulas become MathML, so that a page needs
+neither the network nor a script to show them."""
+
+import logging
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import reference  # noqa: E402  (beside this file)
+from docutils.nodes import SkipNode  # noqa: E402
+from docutils.utils.math.latex2mathml import tex2mathml  # noqa: E402
+
+import fasthoag  # noqa: E402
+
+project = "fasthoag"
+author = "the authors of fasthoag"
+copyright = f"2026, {author}"
+version = release = fasthoag.__version__
+
+extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
+exclude_patterns = ["figures"]
+default_role = "py:obj"  # `Name` in a docstring is a link where there is such a name
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+autosummary_generate = False  # reference.py writes the pages
+autodoc_typehints = "none"  # docstrings say them in words
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False
+numpydoc_validation_checks: set[str] = set()
+
+html_theme = "furo"
+html_title = f"fasthoag {release}"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sphinx = False
+html_math_renderer = "mathml"
+
+
+# ---- formulas without a script ----
+
+
+def visit_inline(self, node):
+    self.body.append(tex2mathml(node.astext(), as_block=False))
+    raise SkipNode
+
+
+def visit_block(self, node):
+    self.body.append(f'<div class="formula">{tex2mathml(node.astext(), as_block=True)}</div>')
+    raise SkipNode
+
+
+def skip_members_of_others(app, what, name, one, skip, options):
+    return True if reference.is_of_others(one) else None
+
+
+def is_no_empty_section(record):
+    """A section of the index that takes what it finds may find nothing; Sphinx has no name by which
+    this warning is switched off."""
+    return "glob pattern" not in record.msg
+
+
+logging.getLogger("sphinx.sphinx.directives.other").addFilter(is_no_empty_section)
+reference.write(HERE / "api")
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
+    app.connect("autodoc-skip-member", skip_members_of_others)
