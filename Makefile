@@ -1,6 +1,6 @@
 # make demo: build and run the main job on real data.  make test: build and run the tests.
-# make lint: check form and habits.  make format: mend the form.  make bench: the table of the README.
-# make docs: the site, into build/docs; its pages are docs/*.md and docstrings.
+# make lint: check form and habits.  make format: mend the form.
+# make bench: what docs/benchmarks.md reports.  make docs: the site, from docs/ into build/docs.
 # make paper: the paper's comparison again, and its figures in docs/figures (see docs/paper.md).
 # make sanitize: the tests of the kernels, built to find reads and writes of foreign memory.
 # make fuzz: broken files and matrices for as long as FUZZ_SECONDS and FUZZ_EXAMPLES say.

@@ -1,4 +1,4 @@
-"""The pictures of the README, drawn from the last runs in the records: `python bench/plot.py`.
+"""Pictures of docs/benchmarks.md, drawn from the last runs of the records: `python bench/plot.py`.
 
 peers: how far above the best criterion known every contender ends, against its seconds. growth:
 passes, and nanoseconds a non-zero and pass, against the size of the data, of the last run on each

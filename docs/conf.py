@@ -4,6 +4,7 @@ Pages are Markdown (MyST), which GitHub shows too. Formulas become MathML, so th
 neither the network nor a script to show them."""
 
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -28,6 +29,7 @@ default_role = "py:obj"  # `Name` in a docstring is a link where there is such a
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
+highlight_language = "none"  # of blocks that do not say theirs: commands and figures
 autosummary_generate = False  # reference.py writes the pages
 autodoc_typehints = "none"  # docstrings say them in words
 autodoc_member_order = "bysource"
@@ -67,9 +69,18 @@ def is_no_empty_section(record):
 
 
 logging.getLogger("sphinx.sphinx.directives.other").addFilter(is_no_empty_section)
+
+
+def link_inside(app, name, source):
+    """Pages of the project's root are pages of the site too, where GitHub has them elsewhere."""
+    outside = r"\]\((?:\.\./)+(CONTRIBUTING|CHANGELOG)\.md"
+    source[0] = re.sub(outside, lambda link: f"](/{link[1].lower()}.md", source[0])
+
+
 reference.write(HERE / "api")
 
 
 def setup(app):
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
     app.connect("autodoc-skip-member", skip_members_of_others)
+    app.connect("source-read", link_inside)

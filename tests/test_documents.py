@@ -1,6 +1,7 @@
 """What the documents beside the code say of it is so."""
 
 import ast
+import importlib.util
 import os
 import re
 import shutil
@@ -19,13 +20,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     "README.md",
     "CONTRIBUTING.md",
-    "docs/how_it_works.md",
-    "docs/offsets.md",
-    "docs/paper.md",
-    "docs/targets.md",
-    "docs/weights_and_groups.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),
 )
-CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
+# A fenced block of Python, and whether a comment before it says why it is not run.
+BLOCK = re.compile(r"^(<!-- not run: [^\n]+ -->\n)?```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CONTRIBUTING = TEXTS["CONTRIBUTING.md"]
 
 
 def test_version_stands_in_one_place_and_the_documents_agree():
@@ -129,18 +129,98 @@ def test_the_loss_of_the_contributing_page_has_the_values_that_it_says(tmp_path)
     np.testing.assert_allclose(found, [values for _, _, *values in known], rtol=1e-15, atol=1e-15)
 
 
+# ---- the code of the pages ----
+
+
+def blocks_of(page):
+    """(code, the line it begins at) of the Python blocks that are to run."""
+    text = TEXTS[page]
+    return [
+        (block[2], text.count("\n", 0, block.start(2)))
+        for block in BLOCK.finditer(text)
+        if block[1] is None
+    ]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)])
+def test_the_code_of_a_page_runs_and_makes_the_pictures_that_it_shows(page, tmp_path, monkeypatch):
+    """From top to bottom, in one namespace and an empty folder."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": page}
+    for code, line in blocks_of(page):
+        exec(compile("\n" * line + code, page, "exec"), names)  # so that errors name the line
+    compare = pytest.importorskip("matplotlib.testing.compare")
+    shown = re.findall(r"!\[[^]]*\]\([^)]*?([\w-]+\.png)\)", TEXTS[page])
+    for name in (name for name in shown if (tmp_path / name).exists()):
+        # 255 is black for white; other versions of matplotlib and FreeType draw letters otherwise.
+        differs = compare.compare_images(ROOT / "docs/figures" / name, tmp_path / name, tol=8)
+        assert differs is None, differs
+
+
+def test_the_first_page_makes_its_picture():
+    assert 'savefig("first.png"' in "".join(code for code, _ in blocks_of("docs/first.md"))
+    assert "](figures/first.png)" in TEXTS["docs/first.md"]
+
+
+def test_every_block_of_python_is_one_that_the_tests_find():
+    """None is indented or has words after its language, which would keep it from being run."""
+    for page, text in TEXTS.items():
+        said = re.findall(r"^\s*(?:```+|~~~+) *\{?\w*python.*$", text, re.MULTILINE)
+        assert len(said) == len(BLOCK.findall(text)), page
+
+
+# ---- the site ----
+
+
+def test_every_public_name_is_on_a_page_of_the_reference():
+    path = ROOT / "docs/reference.py"
+    spec = importlib.util.spec_from_file_location("reference", path)
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    pages = reference.pages()
+    listed = set(re.findall(r"^   ~(\S+)$", "\n".join(pages.values()), re.MULTILINE))
+    for part in ("", "plots", "penalties", "criteria", "estimators", "io", "kernels", "design"):
+        module = importlib.import_module(f"fasthoag.{part}".rstrip("."))
+        assert module.__all__
+        for name in module.__all__:
+            full = {f"fasthoag.{name}", f"{module.__name__}.{name}"} & listed
+            assert len(full) == 1, f"{module.__name__}.{name}"
+            (name,) = full
+            assert re.search(rf"^.. auto\w+:: {name}$", pages[f"{name}.rst"], re.MULTILINE)
+
+
+def test_the_readme_is_one_page():
+    assert len(TEXTS["README.md"].splitlines()) <= 110
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_of_a_page_lead_to_files(page):
+    """By paths from the page, as GitHub and the site both read them."""
+    links = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", TEXTS[page], flags=re.DOTALL))
+    paths = {link.partition("#")[0] for link in links if "://" not in link} - {""}
+    folder = (ROOT / page).parent
+    assert [path for path in sorted(paths) if not (folder / path).exists()] == []
+
+
+def test_files_that_the_list_of_files_names_exist():
+    listed = re.findall(r"^((?:csrc|fasthoag)/\S*)", TEXTS["docs/how_it_is_built.md"], re.MULTILINE)
+    assert len(listed) > 40
+    assert [path for path in listed if not (ROOT / path).exists()] == []
+
+
 # ---- names of files and functions ----
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_files_that_a_page_names_exist(page):
-    text = (ROOT / page).read_text(encoding="utf-8")
-    paths = re.findall(r"`((?:fasthoag|csrc|tests|bench|docs)/[\w/]*\w\.\w+)`", text)
+    paths = re.findall(r"`((?:fasthoag|csrc|tests|bench|docs)/[\w/]*\w\.\w+)`", TEXTS[page])
     assert [path for path in paths if not (ROOT / path).is_file()] == []
 
 
 def test_functions_that_the_tour_names_are_in_the_files_that_it_names():
-    tour = (ROOT / "docs/how_it_works.md").read_text(encoding="utf-8")
+    tour = TEXTS["docs/how_it_works.md"]
     words = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", tour, flags=re.DOTALL))
     paths = [word for word in words if "/" in word]
     assert len(paths) > 20
