@@ -55,7 +55,10 @@ def directive(name: str, one: object) -> str:
         return f".. auto{kind}:: {name}\n   :members:\n   :inherited-members:\n"
     if inspect.isfunction(one):
         return f".. autofunction:: {name}\n"
-    return f".. autodata:: {name}\n   :no-value:\n"
+    text = f".. autodata:: {name}\n   :no-value:\n"
+    if isinstance(one, dict | tuple):
+        text += "\n   Holds " + ", ".join(f"``{key}``" for key in one) + ".\n"
+    return text
 
 
 def headed(title: str, text: str) -> str:
@@ -80,7 +83,7 @@ def pages() -> dict[str, str]:
     for name, one in objects.items():
         found[f"{name}.rst"] = headed(name.rpartition(".")[2], directive(name, one))
     links = "\n".join(f"   {page_of(title)}" for title in areas())
-    text = f"Every public name, from its docstring.\n\n.. toctree::\n   :maxdepth: 2\n\n{links}\n"
+    text = f"Every public name, from its docstring.\n\n.. toctree::\n   :maxdepth: 2\n   :includehidden:\n\n{links}\n"
     found["index.rst"] = headed("API reference", text)
     return found
 

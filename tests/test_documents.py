@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import inspect
 import os
 import re
 import shutil
@@ -189,6 +190,20 @@ def test_every_public_name_is_on_a_page_of_the_reference():
             assert len(full) == 1, f"{module.__name__}.{name}"
             (name,) = full
             assert re.search(rf"^.. auto\w+:: {name}$", pages[f"{name}.rst"], re.MULTILINE)
+
+
+def test_sections_of_docstrings_list_names():
+    """A sentence after the last name would be taken for the next one."""
+    heads = re.compile(r"^(Parameters|Attributes)\n-+\n((?:.+\n?|\n(?!\S+\n-))*)", re.MULTILINE)
+    for name in fasthoag.__all__:
+        one = getattr(fasthoag, name)
+        bases = one.__mro__ if isinstance(one, type) else ()
+        ours = [base for base in bases if base.__module__.startswith("fasthoag")]
+        for member in (one, *(member for base in ours for member in vars(base).values())):
+            for _, text in heads.findall(inspect.getdoc(member) or ""):
+                lines = [line for line in text.splitlines() if line and not line.startswith(" ")]
+                odd = [line for line in lines if not re.match(r"\*{0,2}\w+(, \w+)*( :|$)", line)]
+                assert odd == [], name
 
 
 def test_the_readme_is_one_page():

@@ -82,7 +82,7 @@ class Estimator(BaseEstimator):
     verbose: bool | int = 0
     flags: ClassVar[tuple[str, ...]] = ("fit_intercept",)
     _has_columns = False  # whether y may be a column for each target
-    _course: Any = None  # during a fit
+    _course: ClassVar[Any] = None  # of a copy, during its fit
 
     def _fit_whole(self, X, y, weight, validation, *others, groups=None, **known):
         """``_fit(X, y, weight, validation, *others, **known)`` on folds that are cut between
@@ -91,7 +91,7 @@ class Estimator(BaseEstimator):
         self._check_has_folds(groups, validation)
         fitted = self._copy()
         with our_arithmetic():
-            fitted._course = Course(time.perf_counter())
+            vars(fitted)["_course"] = Course(time.perf_counter())
             X, y = fitted._training(X, y)
             fitted._groups = checked_groups(groups, X.shape[0])
             fitted._fit(X, y, weight, validation, *others, **known)

@@ -214,6 +214,9 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
     ) -> Self:
         """Tune and fit.
 
+        Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
+        with the model of an earlier fit.
+
         Parameters
         ----------
         X : array or sparse matrix, shape (n_rows, n_features)
@@ -234,9 +237,6 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         offset : array, shape (n_rows,), optional
             A known part of every prediction, ``z = x w + b + offset``. Those of other rows need one
             then too. All of several targets have the same, with ``alpha_per_target=True``.
-
-        Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
-        with the model of an earlier fit.
         """
         others = sample_weight, validation, stop_on, coef_out
         return self._fit_whole(X, y, *others, groups=groups, offset=offset)
