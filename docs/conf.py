@@ -11,7 +11,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-import reference  # noqa: E402  (beside this file)
+import measured  # noqa: E402  (beside this file)
+import reference  # noqa: E402
 from docutils.nodes import SkipNode  # noqa: E402
 from docutils.utils.math.latex2mathml import tex2mathml  # noqa: E402
 
@@ -78,6 +79,7 @@ def link_inside(app, name, source):
 
 
 reference.write(HERE / "api")
+reference.write_changed(HERE / "records.rst", measured.page())
 
 
 def setup(app):

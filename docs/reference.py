@@ -83,22 +83,27 @@ def pages() -> dict[str, str]:
     for name, one in objects.items():
         found[f"{name}.rst"] = headed(name.rpartition(".")[2], directive(name, one))
     links = "\n".join(f"   {page_of(title)}" for title in areas())
-    text = f"Every public name, from its docstring.\n\n.. toctree::\n   :maxdepth: 2\n   :includehidden:\n\n{links}\n"
+    tree = f".. toctree::\n   :maxdepth: 2\n   :includehidden:\n\n{links}\n"
+    text = f"Every public name, from its docstring.\n\n{tree}"
     found["index.rst"] = headed("API reference", text)
     return found
 
 
 def write(folder: Path) -> None:
-    """The pages as files; those that are as they should be stay untouched, others go."""
+    """The pages as files; other pages of the folder go."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted = pages()
     for path in folder.glob("*.rst"):
         if path.name not in wanted:
             path.unlink()
     for name, text in wanted.items():
-        path = folder / name
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+        write_changed(folder / name, text)
+
+
+def write_changed(path: Path, text: str) -> None:
+    """A file that is as it should be stays untouched, so that its page is not built again."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
 
 
 def is_of_others(one: object) -> bool:
