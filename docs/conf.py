@@ -11,10 +11,13 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-import measured  # noqa: E402  (beside this file)
+import gallery  # noqa: E402  (beside this file)
+import measured  # noqa: E402
 import reference  # noqa: E402
 from docutils.nodes import SkipNode  # noqa: E402
+from docutils.utils.math import MathError  # noqa: E402
 from docutils.utils.math.latex2mathml import tex2mathml  # noqa: E402
+from sphinx.util.logging import getLogger  # noqa: E402
 
 import fasthoag  # noqa: E402
 
@@ -49,13 +52,21 @@ html_math_renderer = "mathml"
 # ---- formulas without a script ----
 
 
+def mathml_of(node, is_block):
+    try:
+        return tex2mathml(node.astext(), as_block=is_block)
+    except MathError as error:
+        getLogger(__name__).warning(str(error), location=node)
+        return ""
+
+
 def visit_inline(self, node):
-    self.body.append(tex2mathml(node.astext(), as_block=False))
+    self.body.append(mathml_of(node, False))
     raise SkipNode
 
 
 def visit_block(self, node):
-    self.body.append(f'<div class="formula">{tex2mathml(node.astext(), as_block=True)}</div>')
+    self.body.append(f'<div class="formula">{mathml_of(node, True)}</div>')
     raise SkipNode
 
 
@@ -78,7 +89,8 @@ def link_inside(app, name, source):
     source[0] = re.sub(outside, lambda link: f"](/{link[1].lower()}.md", source[0])
 
 
-reference.write(HERE / "api")
+reference.write(HERE / "api", reference.pages())
+reference.write(HERE / "examples", gallery.pages())
 reference.write_changed(HERE / "records.rst", measured.page())
 
 

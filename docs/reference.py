@@ -1,5 +1,5 @@
 """The pages of the API reference: what is public is asked of the package, and nothing is listed
-here but titles. ``write(folder)`` makes a page for every name and one for each area."""
+here but titles. `pages` has one for every name and one for each area."""
 
 import inspect
 from importlib import import_module
@@ -19,17 +19,17 @@ AREAS = {
     "Tuned beside the penalty": ("tuned",),
     "Kernels": ("kernels",),
     "Pictures": ("plots",),
-    "Files": ("io",),
+    "Files and data sets": ("io", "datasets"),
     "Designs: where X lives": ("design",),
 }
-APART = ("cli",)  # programs, which are no names to import
+APART = {"cli", "types"}  # a program, and names for type checkers
 
 
 def public_names() -> dict[str, object]:
     """Every public object by the shortest name it can be imported by."""
     found = {f"fasthoag.{name}": getattr(fasthoag, name) for name in fasthoag.__all__}
-    parts = [one.name for one in iter_modules(fasthoag.__path__) if one.ispkg]
-    for part in sorted({*parts} - {*APART}):
+    parts = {one.name for one in iter_modules(fasthoag.__path__)} - APART
+    for part in sorted(part for part in parts if not part.startswith("_")):
         module = import_module(f"fasthoag.{part}")
         names = [name for name in getattr(module, "__all__", ()) if name not in fasthoag.__all__]
         found |= {f"fasthoag.{part}.{name}": getattr(module, name) for name in names}
@@ -89,10 +89,9 @@ def pages() -> dict[str, str]:
     return found
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, wanted: dict[str, str]) -> None:
     """The pages as files; other pages of the folder go."""
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = pages()
     for path in folder.glob("*.rst"):
         if path.name not in wanted:
             path.unlink()
