@@ -160,9 +160,23 @@ def test_the_code_of_a_page_runs_and_makes_the_pictures_that_it_shows(page, tmp_
         assert differs is None, differs
 
 
-def test_the_first_page_makes_its_picture():
-    assert 'savefig("first.png"' in "".join(code for code, _ in blocks_of("docs/first.md"))
+def test_the_first_page_shows_what_its_code_prints_and_draws(tmp_path, monkeypatch, capsys):
+    """Words as they are, and numbers to a percent; but a share of an error, which is rounding."""
+    pytest.importorskip("matplotlib").use("Agg")
+    monkeypatch.chdir(tmp_path)
+    exec("".join(code for code, _ in blocks_of("docs/first.md")), {})
+    assert (tmp_path / "first.png").exists()
     assert "](figures/first.png)" in TEXTS["docs/first.md"]
+    shown = "\n".join(re.findall(r"```text\n(.*?)```", TEXTS["docs/first.md"], re.DOTALL)).split()
+    printed = capsys.readouterr().out.split()
+    number = re.compile(r"\(?(\d+\.\d+(?:e-\d+)?)\)?,?")
+    assert len(shown) == len(printed) > 30
+    for one, other in zip(shown, printed, strict=True):
+        if not (number.fullmatch(one) and number.fullmatch(other)):
+            assert one == other
+        elif "e-" not in one:
+            a, b = (float(number.fullmatch(text)[1]) for text in (one, other))
+            assert b == pytest.approx(a, rel=0.01)
 
 
 def test_every_block_of_python_is_one_that_the_tests_find():
