@@ -233,10 +233,14 @@ def test_links_of_a_page_lead_to_files(page):
     assert [path for path in sorted(paths) if not (folder / path).exists()] == []
 
 
-def test_files_that_the_list_of_files_names_exist():
-    listed = re.findall(r"^((?:csrc|fasthoag)/\S*)", TEXTS["docs/how_it_is_built.md"], re.MULTILINE)
+def test_the_list_of_files_names_every_file_and_no_other():
+    page = TEXTS["docs/how_it_is_built.md"]
+    listed = re.findall(r"^((?:csrc|fasthoag)/\S*)", page, re.MULTILINE)
     assert len(listed) > 40
     assert [path for path in listed if not (ROOT / path).exists()] == []
+    files = {*(ROOT / "fasthoag").rglob("*.py"), *(ROOT / "csrc").rglob("*.[chp]*")}
+    names = {path.name for path in files} - {"__init__.py"}
+    assert sorted(name for name in names if not re.search(rf"\b{re.escape(name)}\b", page)) == []
 
 
 # ---- names of files and functions ----
