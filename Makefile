@@ -140,3 +140,4 @@ build/fuzz/%: tests/fuzz/%.cpp tests/fuzz/engine.cpp tests/fuzz/expect.hpp $(LIB
 
 clean:
 	rm -rf $(VENV) build fasthoag.egg-info fasthoag/_core*.so
+	rm -rf docs/api docs/examples docs/options.rst docs/records.rst

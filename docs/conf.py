@@ -1,6 +1,7 @@
 """The site: `make docs` builds it into build/docs, and any warning is an error.
 
-Pages are Markdown (MyST), which GitHub shows too. Formulas become MathML, so that a page needs
+Pages are Markdown (MyST), which GitHub shows too; those of names, commands, examples and records are
+made here, before Sphinx looks for pages. Formulas become MathML, so that a page needs
 neither the network nor a script to show them."""
 
 import logging
@@ -11,7 +12,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-import gallery  # noqa: E402  (beside this file)
+import commands  # noqa: E402  (beside this file)
+import gallery  # noqa: E402
 import measured  # noqa: E402
 import reference  # noqa: E402
 from docutils.nodes import SkipNode  # noqa: E402
@@ -92,6 +94,7 @@ def link_inside(app, name, source):
 reference.write(HERE / "api", reference.pages())
 reference.write(HERE / "examples", gallery.pages())
 reference.write_changed(HERE / "records.rst", measured.page())
+reference.write_changed(HERE / "options.rst", commands.page())
 
 
 def setup(app):
