@@ -1,8 +1,8 @@
 """The site: `make docs` builds it into build/docs, and any warning is an error.
 
-Pages are Markdown (MyST), which GitHub shows too; those of names, commands, examples and records are
-made here, before Sphinx looks for pages. Formulas become MathML, so that a page needs
-neither the network nor a script to show them."""
+Pages are Markdown (MyST), which GitHub shows too; those of names, commands, examples and records
+are made here, before Sphinx looks for pages. Formulas become MathML, so that a page needs neither
+the network nor a script to show them."""
 
 import logging
 import re
