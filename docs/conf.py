@@ -48,6 +48,7 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_search_summary = False  # it would be fetched, which files do not allow
 html_math_renderer = "mathml"
 
 
