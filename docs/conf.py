@@ -12,16 +12,17 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-import commands  # noqa: E402  (beside this file)
-import gallery  # noqa: E402
-import measured  # noqa: E402
-import reference  # noqa: E402
-from docutils.nodes import SkipNode  # noqa: E402
-from docutils.utils.math import MathError  # noqa: E402
-from docutils.utils.math.latex2mathml import tex2mathml  # noqa: E402
-from sphinx.util.logging import getLogger  # noqa: E402
+import commands  # beside this file
+import gallery
+import measured
+import reference
+from docutils import nodes
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.addnodes import pending_xref
+from sphinx.util.logging import getLogger
 
-import fasthoag  # noqa: E402
+import fasthoag
 
 project = "fasthoag"
 author = "the authors of fasthoag"
@@ -65,16 +66,29 @@ def mathml_of(node, is_block):
 
 def visit_inline(self, node):
     self.body.append(mathml_of(node, False))
-    raise SkipNode
+    raise nodes.SkipNode
 
 
 def visit_block(self, node):
     self.body.append(f'<div class="formula">{mathml_of(node, True)}</div>')
-    raise SkipNode
+    raise nodes.SkipNode
 
 
 def skip_members_of_others(app, what, name, one, skip, options):
     return True if reference.is_of_others(one) else None
+
+
+def link_names(app, doctree):
+    """A public name in a page leads to its own, ``KFold`` as ``fasthoag.KFold``. Of words such as
+    ``hoag``, which is a method too, only those with the package before them."""
+    for node in list(doctree.findall(nodes.literal)):
+        name = node.astext()
+        found = f"fasthoag.{name}" if name[:1].isupper() else name
+        if found in NAMES and not isinstance(node.parent, nodes.reference | pending_xref):
+            settings = {"refdomain": "py", "reftype": "obj", "reftarget": found}
+            link = pending_xref("", refexplicit=True, refdoc=app.env.docname, **settings)
+            node.replace_self(link)
+            link += node
 
 
 def is_no_empty_section(record):
@@ -92,6 +106,7 @@ def link_inside(app, name, source):
     source[0] = re.sub(outside, lambda link: f"](/{link[1].lower()}.md", source[0])
 
 
+NAMES = reference.public_names()
 reference.write(HERE / "api", reference.pages())
 reference.write(HERE / "examples", gallery.pages())
 reference.write_changed(HERE / "records.rst", measured.page())
@@ -102,3 +117,4 @@ def setup(app):
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
     app.connect("autodoc-skip-member", skip_members_of_others)
     app.connect("source-read", link_inside)
+    app.connect("doctree-read", link_names)

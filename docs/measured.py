@@ -8,9 +8,9 @@ from statistics import median
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 sys.path.insert(0, str(BENCH))
 
-from cases import CASES  # noqa: E402
-from plot import last_run  # noqa: E402
-from run import short  # noqa: E402
+from cases import CASES
+from plot import last_run
+from run import short
 
 # Cases that are programs of their own, which say so in their first sentence.
 APART = {"gpu": "``bench/gpu.py``", "paper": "``bench/paper.py``, see :doc:`paper`"}
