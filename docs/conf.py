@@ -79,11 +79,11 @@ def skip_members_of_others(app, what, name, one, skip, options):
 
 
 def link_names(app, doctree):
-    """A public name in a page leads to its own, ``KFold`` as ``fasthoag.KFold``. Of words such as
-    ``hoag``, which is a method too, only those with the package before them."""
+    """A public name in a page leads to its own: ``fasthoag.KFold`` and ``KFold``, called or not. Of
+    words such as ``hoag``, which is a method too, only those that are called."""
     for node in list(doctree.findall(nodes.literal)):
-        name = node.astext()
-        found = f"fasthoag.{name}" if name[:1].isupper() else name
+        name, call, _ = node.astext().partition("(")
+        found = f"fasthoag.{name}" if name[:1].isupper() or (call and "." not in name) else name
         if found in NAMES and not isinstance(node.parent, nodes.reference | pending_xref):
             settings = {"refdomain": "py", "reftype": "obj", "reftarget": found}
             link = pending_xref("", refexplicit=True, refdoc=app.env.docname, **settings)
