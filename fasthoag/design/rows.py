@@ -114,6 +114,12 @@ class CanPlace(Protocol):
     def place(self, y, weight=None, mask=None, offset=None): ...
 
 
+def is_design(X: Any) -> bool:
+    """Whether X is a `Design` and no matrix, by its class: a column ``place`` of a table is an
+    attribute."""
+    return issubclass(type(X), CanPlace)
+
+
 class Design(Protocol):
     shape: tuple[int, int]  # (n_rows, n_features) as the user has it
     lengths: tuple[int, ...]  # n_rows of the blocks that it has the rows in
