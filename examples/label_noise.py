@@ -43,10 +43,11 @@ weighted = fasthoag.hoag(problem, judge)
 weights = problem.read(weighted.theta)["sample_weights"]
 found = roc_auc_score(is_wrong, -weights)
 
-print(f"{is_wrong.sum()} of {len(y[train])} labels are wrong; their weights tell: AUC {found:.3f}")
+print(f"wrong labels: {is_wrong.sum()} of {len(y[train])}")
 print(f"rows alike: {errors(alike.w):.1%} errors")
 print(f"clean rows only: {1 - only.score(X[unseen], truth[unseen]):.1%} errors")
 print(f"a weight for every row: {errors(weighted.w):.1%} errors")
+print(f"wrong labels by their weights: AUC {found:.3f}")
 print(f"result: fasthoag {errors(weighted.w):.4f} against {errors(alike.w):.4f}")
 
 figure = plt.figure(figsize=(9, 3.6), layout="constrained")

@@ -172,8 +172,8 @@ def make_claims(n_samples: int = 10_000, *, random_state: int | None = None) -> 
     exposure = np.maximum(rng.beta(0.8, 0.6, n_samples), 1 / 365)
     rate = 0.1 * np.exp(X @ np.concatenate(effects)) * rng.gamma(2.0, 0.5, n_samples)
     y = rng.poisson(rate * exposure).astype(float)
-    n_levels = [n for n, _ in VARIABLES.values()]
-    return Claims(X, y, exposure, np.repeat(list(VARIABLES), n_levels))
+    names = [name for name, (n_levels, _) in VARIABLES.items() for _ in range(n_levels)]
+    return Claims(X, y, exposure, np.array(names))
 
 
 class Genes(NamedTuple):
