@@ -1,8 +1,9 @@
 """Insurance: claims of policies that were watched for different times.
 
 The logarithm of the exposure is an offset, a known part of every prediction: coefficients are then
-about yearly rates. A strength for each variable holds the many regions, some with few policies,
-otherwise than the few areas. Without the exposure a model is worse than one rate for all."""
+about yearly rates. Without it a model is worse than one rate for all. A strength for each variable
+leaves the regions, which differ, freer than the models of cars, which are as many and hardly do;
+one strength has to be a compromise."""
 
 import sys
 from pathlib import Path

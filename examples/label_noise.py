@@ -1,9 +1,9 @@
 """Label noise: a weight for every row, learned on a few rows whose labels are right.
 
-Almost half of a thousand labels are wrong. One hypergradient says how the loss on a hundred clean
-rows changes with the weight of each of the thousand: rows that hurt lose theirs. The model is
-better than one in which rows weigh alike, and than one of the clean rows alone, and the weights
-say which labels to look at."""
+Almost four in ten of a thousand labels are wrong. One hypergradient says how the loss on 150 clean
+rows changes with the weight of each of the thousand: rows that hurt lose theirs. The model is better
+than one of all rows with equal weights, and than one of the clean rows alone, and the weights say
+which labels to look at."""
 
 import sys
 from pathlib import Path
@@ -19,36 +19,36 @@ rng = np.random.default_rng(0)
 images, digits = load_digits(return_X_y=True)
 order = rng.permutation(len(digits))
 X, truth = images[order] / 16, digits[order]
-train, clean, unseen = slice(0, 1000), slice(1000, 1100), slice(1100, None)
-y = np.where(rng.random(len(truth)) < 0.5, rng.integers(10, size=len(truth)), truth)
+train, clean, unseen = slice(0, 1000), slice(1000, 1150), slice(1150, None)
+y = np.where(rng.random(len(truth)) < 0.4, rng.integers(10, size=len(truth)), truth)
+y[clean] = truth[clean]
 is_wrong = y[train] != truth[train]
-judge = fasthoag.HeldOut(X[clean], truth[clean])
+print(f"wrong labels: {is_wrong.sum()} of {len(is_wrong)}")
 
 
 def errors(w):
-    """The share of unseen rows that coefficients (n_features + 1, 1, 10) take for another digit."""
-    return np.mean((X[unseen] @ w[:-1, 0] + w[-1, 0]).argmax(axis=1) != truth[unseen])
+    """The share of unseen rows that coefficients (n_features + 1, 10) take for another digit."""
+    return np.mean((X[unseen] @ w[:-1] + w[-1]).argmax(axis=1) != truth[unseen])
 
 
-alike = fasthoag.hoag(fasthoag.Problem(X[train], y[train], "multinomial"), judge)
-only = fasthoag.LogisticRegressionCV(cv=5).fit(X[clean], truth[clean])
+alike = {}
+for name, rows in (("clean rows only", clean), ("all rows alike", slice(0, 1150))):
+    model = fasthoag.LogisticRegressionCV(cv=5).fit(X[rows], y[rows])
+    alike[name] = errors(np.vstack([model.coef_.T, model.intercept_]))
+    print(f"{name}: {alike[name]:.1%} errors")
+
+judge = fasthoag.HeldOut(X[clean], truth[clean])
+one = fasthoag.hoag(fasthoag.Problem(X[train], y[train], "multinomial"), judge)
+strength = fasthoag.Fixed(fasthoag.Ridge(), one.theta)
 problem = fasthoag.Problem(
-    X[train],
-    y[train],
-    "multinomial",
-    penalty=fasthoag.Fixed(fasthoag.Ridge(), alike.theta),
-    tuned=[fasthoag.SampleWeights()],
+    X[train], y[train], "multinomial", penalty=strength, tuned=[fasthoag.SampleWeights()]
 )
-weighted = fasthoag.hoag(problem, judge)
-weights = problem.read(weighted.theta)["sample_weights"]
-found = roc_auc_score(is_wrong, -weights)
-
-print(f"wrong labels: {is_wrong.sum()} of {len(y[train])}")
-print(f"rows alike: {errors(alike.w):.1%} errors")
-print(f"clean rows only: {1 - only.score(X[unseen], truth[unseen]):.1%} errors")
-print(f"a weight for every row: {errors(weighted.w):.1%} errors")
-print(f"wrong labels by their weights: AUC {found:.3f}")
-print(f"result: fasthoag {errors(weighted.w):.4f} against {errors(alike.w):.4f}")
+result = fasthoag.hoag(problem, judge)
+weights = problem.read(result.theta)["sample_weights"]
+ours = errors(result.w[:, 0])
+print(f"a weight for every row: {ours:.1%} errors")
+print(f"wrong labels by their weights: AUC {roc_auc_score(is_wrong, -weights):.3f}")
+print(f"result: fasthoag {ours:.4f} against {alike['all rows alike']:.4f}")
 
 figure = plt.figure(figsize=(9, 3.6), layout="constrained")
 left, right = figure.subfigures(1, 2)

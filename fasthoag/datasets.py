@@ -120,6 +120,7 @@ VARIABLES = {
     "power": (12, 0.15),
     "vehicle age": (15, 0.2),
     "driver age": (20, 0.3),
+    "model": (500, 0.1),
     "region": (400, 0.5),
 }
 
@@ -128,8 +129,8 @@ def make_claims(n_samples: int = 10_000, *, random_state: int | None = None) -> 
     """Motor insurance: policies, and numbers of claims in the time that each was watched.
 
     The yearly rate of a policy is 0.1 times the exponential of the effects of its levels, times a
-    gamma factor of its own of mean 1: drivers differ beyond what is known of them. The regions are
-    many, and some have a few policies only.
+    gamma factor of its own of mean 1: drivers differ beyond what is known of them. Regions and
+    models are many, and some have a few policies only; regions differ most, models hardly.
 
     Parameters
     ----------
@@ -140,13 +141,13 @@ def make_claims(n_samples: int = 10_000, *, random_state: int | None = None) -> 
 
     Returns
     -------
-    X : CSR matrix of 0 and 1, shape (n_samples, 465)
+    X : CSR matrix of 0 and 1, shape (n_samples, 965)
         A column for each level of each variable.
     y : array, shape (n_samples,)
         Numbers of claims.
     exposure : array, shape (n_samples,)
         Years that a policy was watched, from a day to a year.
-    variables : array of str, shape (465,)
+    variables : array of str, shape (965,)
         The variable of each column.
 
     Examples
@@ -220,7 +221,7 @@ def make_genes(
     --------
     >>> import fasthoag
     >>> from fasthoag.datasets import make_genes
-    >>> X, y, groups = make_genes(n_groups=4, random_state=0)
+    >>> X, y, groups = make_genes(300, 300, n_groups=4, random_state=0)
     >>> penalty = fasthoag.GroupRidge(groups)
     >>> problem = fasthoag.Problem(X, y, "squared", penalty=penalty)
     >>> lam = fasthoag.hoag(problem, fasthoag.Evidence()).lam

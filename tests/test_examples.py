@@ -53,11 +53,11 @@ def claims_of_insurance_counts(found):
 
 
 def claims_of_label_noise(found):
-    names = ("a weight for every row", "clean rows only", "rows alike")
+    names = ("a weight for every row", "clean rows only", "all rows alike")
     errors = [found[name][0] for name in names]
     assert errors == sorted(set(errors))
     n_wrong, n_rows = found["wrong labels"]
-    assert 0.4 < n_wrong / n_rows < 0.5  # "almost half"
+    assert 0.35 < n_wrong / n_rows < 0.4  # "almost four in ten"
     assert found["wrong labels by their weights"][0] > 0.9
 
 
@@ -72,10 +72,9 @@ def claims_of_penalties_by_frequency(found):
 
 
 def claims_of_text_classification(found):
-    ours, default, grid = found["fasthoag"], found["the default, C = 1"], found["a grid of 8"]
+    ours, default = found["fasthoag"], found["the default, C = 1"]
     assert 1.1 < default[0] / ours[0] < 1.2  # "almost a fifth higher"
     assert abs(default[1] - ours[1]) < 0.02  # "accuracy hardly depends on C"
-    assert ours[0] < grid[0] + 0.001
 
 
 # Which of the numbers in "result: fasthoag NUMBER against NUMBER" is better, and the rest.
