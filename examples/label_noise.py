@@ -1,9 +1,9 @@
 """Label noise: a weight for every row, learned on a few rows whose labels are right.
 
 Almost four in ten of a thousand labels are wrong. One hypergradient says how the loss on 150 clean
-rows changes with the weight of each of the thousand: rows that hurt lose theirs. The model is better
-than one of all rows with equal weights, and than one of the clean rows alone, and the weights say
-which labels to look at."""
+rows changes with the weight of each of the thousand: rows that hurt lose theirs. The model is
+better than one of all rows with equal weights, and than one of the clean rows alone, and the
+weights say which labels to look at."""
 
 import sys
 from pathlib import Path

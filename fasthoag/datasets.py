@@ -120,7 +120,7 @@ VARIABLES = {
     "power": (12, 0.15),
     "vehicle age": (15, 0.2),
     "driver age": (20, 0.3),
-    "model": (500, 0.1),
+    "car model": (500, 0.1),
     "region": (400, 0.5),
 }
 
@@ -130,7 +130,7 @@ def make_claims(n_samples: int = 10_000, *, random_state: int | None = None) -> 
 
     The yearly rate of a policy is 0.1 times the exponential of the effects of its levels, times a
     gamma factor of its own of mean 1: drivers differ beyond what is known of them. Regions and
-    models are many, and some have a few policies only; regions differ most, models hardly.
+    models of cars are many, some with a few policies; regions differ most, models hardly.
 
     Parameters
     ----------
