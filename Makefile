@@ -1,4 +1,4 @@
-# make demo: build and run the main job on real data.  make test: build and run the tests.
+# make demo: build, run the main job on real data and on text.  make test: build and run the tests.
 # make lint: check form and habits.  make format: mend the form.
 # make bench: what docs/benchmarks.md reports.  make docs: the site, from docs/ into build/docs.
 # make paper: the paper's comparison again, and its figures in docs/figures (see docs/paper.md).
@@ -25,7 +25,8 @@ FUZZ_TARGETS = text structure
 .PHONY: demo test tsan lint format bench docs paper sanitize fuzz clean
 
 demo: $(VENV)/.built
-	$(BIN)/fasthoag demo
+	mkdir -p build
+	$(BIN)/fasthoag demo --picture build/demo.svg
 
 test: $(VENV)/.built-test
 	for map in permute scale shift merge "row space"; do \
@@ -86,7 +87,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.built: $(BIN)/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet --editable ".[cli]"
+	$(BIN)/python -m pip install --quiet --editable ".[cli,plot]"
 	touch $@
 
 $(VENV)/.built-test: $(BIN)/python $(SOURCES)
@@ -105,7 +106,7 @@ $(VENV)/.built-docs: $(BIN)/python $(SOURCES)
 
 $(VENV)/.built-bench: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
-	touch $@ $(VENV)/.built
+	touch $@
 
 $(VENV)/.built-paper: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --editable ".[bench,plot]"

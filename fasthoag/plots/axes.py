@@ -55,3 +55,17 @@ def axes_of(ax: Any) -> Any:
     if ax is not None and not isinstance(ax, Axes):
         raise TypeError(f"ax must be axes of matplotlib; got {type(ax).__name__}")
     return new_axes() if ax is None else ax
+
+
+def log_strengths(ax: Any) -> None:
+    """A logarithmic axis of strengths: its decades have labels or, of less than two, 1, 2 and 5 in
+    each. (By default matplotlib names 3, 4 and 6 too there, on top of each other.)"""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    if 3 < high / low < 100:
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_major_formatter("{x:g}")
+    if high / low > 3:
+        ax.xaxis.set_minor_formatter(NullFormatter())
