@@ -1,0 +1,239 @@
+"""What to do next: sentences from the status of a search, its numbers, and what was warned of."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fasthoag.outer.result import MESSAGES, HoagResult
+from fasthoag.plots.search import check_is_one, evaluated, line_through, one_se_range
+
+FEW_NAMED = 5  # of many
+WIDE = 100.0  # a range of λ within which the strength matters little
+LOOSE = 0.3  # of a standard error: what a value may be off
+FAR = 5.0  # standard deviations between a fold and the others, as their median says
+SURELY = 3.0  # standard deviations between unseen and held-out rows
+OVER = ("converged", "searched", "given", "at_bound")  # whose result is what was asked for
+
+
+class Seen(NamedTuple):
+    """What is known beside a result.
+
+    `thetas` names the hyperparameters, `unseen` is as in `fasthoag.report.page`, `n_judging` the
+    number of rows that the criterion sums over or None, `warnings` are texts; `is_command` says
+    that the reader has options of the command line in place of arguments, and `has_model` that the
+    model was kept, None where nobody asks."""
+
+    thetas: Sequence[str] = ()
+    n_judging: Any = None
+    unseen: Any = None
+    warnings: Sequence[str] = ()
+    is_command: bool = False
+    has_model: bool | None = None
+
+    def option(self, name: str, value: str = "") -> str:
+        """An argument, or the option of the command line of this name."""
+        if not self.is_command:
+            return f"{name}={value}"
+        return f"--{name.replace('_', '-')} {value}".rstrip()
+
+
+def next_steps(result: HoagResult, seen: Seen) -> list[str]:
+    """Sentences, the most urgent first."""
+    steps = by_status(result, seen)
+    if result.status != "inner_failed":
+        steps += [*held_features(result, seen), *noise(result, seen), *valleys(result, seen)]
+        steps += [*odd_folds(result), *beyond(result, seen)]
+    steps += [f"Warned: {text}" for text in seen.warnings]
+    if result.status in OVER and seen.unseen is None:
+        steps.append(
+            "Judge the model on rows that nothing was fitted or tuned on"
+            + (" (--test FILE)" if seen.is_command else "")
+            + ": the criterion at its own optimum is a little too good, with many strengths more."
+        )
+    if seen.has_model is False:
+        steps.append("No model was kept: --out FILE writes it.")
+    return steps
+
+
+# ---- by status ----
+
+
+def by_status(result, seen):
+    """What the end of the search asks for."""
+    option = seen.option
+    here = start_at(result, seen)
+    if result.message.startswith((MESSAGES["featureless"], MESSAGES["equal_targets"])):
+        return [
+            "Look at the data: " + result.message[0].lower() + result.message[1:] + " Rows or "
+            "columns may have been lost on the way here."
+        ]
+    sentences = {
+        "converged": "Nothing has to be done: this is the optimum, as far as these rows tell.",
+        "max_iter": f"Give more steps, {option('max_iter')}, or go on from here: {here}.",
+        "out_of_time": f"Give more time, {option('max_seconds')}, or go on from here: {here}.",
+        "stopped": f"The search was stopped before its end. Go on from here: {here}.",
+        "interrupted": f"The search was stopped before its end. Go on from here: {here}.",
+        "stopped_early": "More steps fit the noise of the rows that judge. Fewer strengths (groups "
+        "of features in place of features) or more rows allow a longer search; as it is the model "
+        "is the best for rows it has not seen.",
+        "searched": "Trials come close to an optimum and prove none. "
+        f"{option('method', 'newton')} with {here} goes on to it.",
+        "given": "The strength was given. Leave it out to have one chosen.",
+        "stalled": "Rounding hides what is left to gain, which is little: the model can be used. "
+        "For more digits scale the features alike, and use float64.",
+        "inner_failed": "Use no number of this page. Scale the features, look for huge or constant "
+        f"ones, or raise the lower end of {option('bounds')}.",
+    }
+    if result.status != "at_bound":
+        return [sentences[result.status]]
+    return at_the_bound(result, seen)
+
+
+def start_at(result, seen):
+    """How a search goes on from the end of this one."""
+    if len(result.theta) > 4:
+        return "theta0=result.theta" if not seen.is_command else "with more time in one run"
+    values = ",".join(f"{value:.6g}" for value in result.theta)
+    return seen.option("theta0", values if seen.is_command else f"[{values}]")
+
+
+def held(result):
+    """Numbers of the hyperparameters that are held at their lower and at their upper bound: those
+    along which the criterion still falls, by more than the slope may be off."""
+    if result.grad is None or not result.trace:
+        return [], []
+    last = result.trace[-1]
+    off = max(float(last["grad_tol"]), float(result.grad_error))
+    grad = np.where(np.isfinite(result.grad), result.grad, 0.0)
+    return np.flatnonzero(grad > off).tolist(), np.flatnonzero(grad < -off).tolist()
+
+
+def at_the_bound(result, seen):
+    """What it means that the criterion still falls beyond the bounds."""
+    low, high = held(result)
+    bounds, found = seen.option("bounds"), []
+    if len(result.theta) > 1:
+        return [f"Widen {bounds}, if strengths beyond it make sense for the data."]
+    if high:
+        found.append(
+            "The best strength is the largest that was allowed: the features are of no help to "
+            "these rows. See first whether features and targets are in the same order of rows, and "
+            "whether the features have scales that are alike; if all is well, the mean of the "
+            f"targets is the model, and a wider {bounds} changes next to nothing."
+        )
+    if low:
+        found.append(
+            "The best strength is the smallest that was allowed: these rows ask for no penalty. "
+            "See first whether rows that judge are also among those that train "
+            "(fasthoag.shared_rows), copies of rows among them; if none are, fit without a "
+            f"penalty or widen {bounds}."
+        )
+    return found or [f"Widen {bounds}, or doubt the data."]
+
+
+# ---- by numbers ----
+
+
+def listed(names):
+    """Some names in words."""
+    shown = ", ".join(map(str, names[:FEW_NAMED]))
+    return shown if len(names) <= FEW_NAMED else f"{shown} and {len(names) - FEW_NAMED} more"
+
+
+def held_features(result, seen):
+    """What the ends of the bounds say of strengths that have names."""
+    if len(result.theta) < 2 or len(seen.thetas) != len(result.theta):
+        return
+    low, high = ([seen.thetas[j] for j in side] for side in held(result))
+    if high:
+        yield (
+            f"At the upper bound: {listed(high)}. The model does without these: leave them "
+            "out, and it is smaller."
+        )
+    if low:
+        yield (
+            f"At the lower bound: {listed(low)}. These ask for no penalty: few coefficients that "
+            "many rows know well, or features that hold the target."
+        )
+
+
+def noise(result, seen):
+    """How the strength and the error of the criterion are beside its standard error."""
+    error, se = result.value_error, result.standard_error
+    if not (np.isfinite(se) and se > 0):
+        return
+    if error > LOOSE * se:
+        yield (
+            f"The criterion is known to ± {error:.1g} only, {error / se:.0%} of its standard error "
+            f"({se:.3g}): a smaller {seen.option('tol')} says more."
+        )
+    ends = range_of(result)
+    if ends is None or result.status == "given":
+        return
+    low, high = np.exp(ends)
+    text = (
+        f"Every λ from {low:.3g} to {high:.3g} is within one standard error of the best: do not "
+        "search finer. "
+    )
+    if high > WIDE * low:
+        yield text + "The strength matters little here; other features would matter more."
+    else:
+        yield text + "Near the upper end coefficients are smaller and the model is steadier."
+
+
+def range_of(result):
+    """The θ within one standard error of the optimum, or None."""
+    try:
+        check_is_one(result, None)
+    except ValueError:
+        return None
+    low, high = one_se_range(result, line_through(result, evaluated(result)))
+    return (low, high) if low < result.theta[0] < high else None
+
+
+def valleys(result, seen):
+    """Where else the criterion has a minimum."""
+    if len(result.theta) != 1 or len(result.minima) < 2:
+        return
+    others = [f"{np.exp(one.theta[0]):.3g}" for one in result.minima[1:]]
+    gap = min(one.value for one in result.minima[1:]) - result.value
+    beside = f", {gap:.3g} above the best"
+    if np.isfinite(result.standard_error) and result.standard_error > 0:
+        beside += f" ({gap / result.standard_error:.2g} standard errors)"
+    yield (
+        f"The criterion has {len(result.minima)} valleys, the others at λ = {listed(others)}"
+        f"{beside}. fasthoag.curve(problem, criterion) looks at all strengths."
+    )
+
+
+def odd_folds(result):
+    """Folds that are far from the others."""
+    values, weights = np.asarray(result.fold_values), np.asarray(result.fold_weights)
+    if not 5 <= len(values) <= 50 or not (weights > 0).all() or not np.isfinite(values).all():
+        return
+    means = values / weights
+    off = np.abs(means - np.median(means))
+    spread = max(1.4826 * float(np.median(off)), 0.01 * float(np.abs(np.median(means))))
+    far = np.flatnonzero(off > FAR * spread)
+    if len(far) and spread > 0:
+        shown = ", ".join(f"{k} ({means[k]:.3g} per row)" for k in far)
+        yield (
+            f"Far from the other folds ({np.median(means):.3g} per row): fold {shown}. Look at its "
+            "rows: another source, another time, or rows that belong together."
+        )
+
+
+def beyond(result, seen):
+    """Whether unseen rows are worse than the criterion says, by more than chance."""
+    n, unseen, se = seen.n_judging, seen.unseen, result.standard_error
+    if unseen is None or not n or not np.isfinite(se):
+        return
+    gap = unseen["mean_loss"] - result.value / n
+    off = se / n * np.sqrt(1 + n / unseen["n_rows"])  # of both means, rows of one kind
+    if off > 0 and gap > SURELY * off:
+        yield (
+            f"Unseen rows lose {gap:.3g} more each than held-out rows, {gap / off:.1f} standard "
+            "errors: they are of another kind, or rows that belong together were cut apart by the "
+            "folds, or many strengths have followed the noise of the folds."
+        )

@@ -1,0 +1,202 @@
+"""What `hoag` found as a page of HTML that needs nothing else: what to do next, numbers, pictures,
+names, the search step by step."""
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fasthoag.curve import Curve
+from fasthoag.outer.result import HoagResult
+from fasthoag.report.advice import Seen, next_steps
+from fasthoag.report.naming import Named
+from fasthoag.report.pictures import WITHOUT, largest, pictures
+from fasthoag.report.style import STYLE
+from fasthoag.report.text import TRACE_COLUMNS, summary, trace_row, versions
+
+# Nothing is loaded and no script runs, whatever names of groups and files hold.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+GOOD = ("converged", "searched", "given")
+BAD = ("inner_failed",)
+MOST_ROWS = 20  # of a table of names
+OF_CLASS = 6  # features that a class is told by
+
+
+def page(
+    found: HoagResult | Sequence[tuple[str, HoagResult]],
+    n_judging: Any = None,
+    settings: Mapping[str, Any] | None = None,
+    unseen: Any = None,
+    tuned: Any = None,
+    *,
+    named: Named | None = None,
+    curve: Curve | None = None,
+    warnings: Sequence[str] = (),
+    is_command: bool = False,
+) -> str:
+    """The page of a result, or of several of which each has a name.
+
+    `n_judging`, `unseen` and `tuned` are those of `summary`, of one result; `settings` are shown as
+    they are. `warnings` are texts, and `is_command` says whether the reader is at the command
+    line."""
+    models = [("", found)] if isinstance(found, HoagResult) else list(found)
+    named, settings = named or Named(), settings or {}
+    seen = Seen(named.thetas, n_judging, unseen, warnings, is_command, has_model(settings))
+    first = worst_of(models)
+    parts = [
+        heading(first, models),
+        section("What to do next", steps_of(models, seen)),
+        section("In numbers", numbers(models, n_judging, unseen, tuned)),
+        section("Pictures", shown(models, named, curve)),
+        section("Strengths", strengths(named.strengths)),
+        section("Coefficients", coefficients(named)),
+        section("Outer steps", "".join(steps(name, result) for name, result in models)),
+        section("Settings", table(plain(settings))),
+        section("Versions", table(versions().items())),
+    ]
+    title = html.escape(f"fasthoag: {first.status}")
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f"<title>{title}</title><style>{STYLE}</style></head>"
+        f"<body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def has_model(settings):
+    """Whether the settings say that a model was written; None where they do not say."""
+    return settings["out"] is not None if "out" in settings else None
+
+
+def section(title: str, content: str) -> str:
+    """A part of the page with its title, nothing without content."""
+    return f"<section><h2>{title}</h2>{content}</section>" if content else ""
+
+
+# ---- what comes first ----
+
+
+def worst_of(models):
+    """The result whose end asks for most."""
+
+    def rank(result):
+        return 0 if result.status in BAD else 2 if result.status in GOOD else 1
+
+    return min((result for _, result in models), key=rank)
+
+
+def heading(result, models):
+    kind = "good" if result.status in GOOD else "bad" if result.status in BAD else "fair"
+    many = f"{len(models)} models; of the one to look at first: " if len(models) > 1 else ""
+    return (
+        f'<header><small>fasthoag</small><h1 class="{kind}">{html.escape(result.status)}</h1>'
+        f"<p>{many}{html.escape(result.message)}</p></header>"
+    )
+
+
+def steps_of(models, seen):
+    """The sentences of all models, each once, with the names of those for which they are."""
+    whose = {}
+    for name, result in models:
+        for text in next_steps(result, seen):
+            whose.setdefault(text, []).append(name)
+    items = []
+    for text, names in whose.items():
+        start = "" if len(names) == len(models) else f"{some(names)}: "
+        items.append(f"<li>{html.escape(start + text)}</li>")
+    return f'<ul class="next">{"".join(items)}</ul>'
+
+
+def some(names):
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+
+
+# ---- tables ----
+
+
+def table(rows: Iterable[Iterable[Any]], head: Sequence[str] = (), kind: str = "") -> str:
+    """A table of HTML in a box of its own, which scrolls where it is too wide; nothing without
+    rows."""
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    if not body:
+        return ""
+    names = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in head)
+    names = f"<thead><tr>{names}</tr></thead>" if names else ""
+    # The box takes the focus: it scrolls by the keyboard.
+    start = f'<div class="scroll {kind}" tabindex="0">' if kind else '<div class="scroll">'
+    return f"{start}<table>{names}<tbody>{body}</tbody></table></div>"
+
+
+def plain(settings):
+    """Settings that say something, first those that were given."""
+    return [(name, value) for name, value in settings.items() if value is not None]
+
+
+def numbers(models, n_judging, unseen, tuned):
+    if len(models) == 1:
+        return table(summary(models[0][1], n_judging, unseen, tuned))
+    rows = [
+        (
+            name,
+            result.status,
+            f"{np.exp(result.theta[0]):.6g}" if len(result.theta) == 1 else "below",
+            f"{result.value:.6g} ± {result.value_error:.0e}",
+            f"{result.n_passes:.0f}",
+        )
+        for name, result in models
+    ]
+    return table(rows, ("model", "status", "λ", "criterion", "passes"), "wide")
+
+
+def shown(models, named, curve):
+    """The pictures, or what they need."""
+    try:
+        found = list(pictures(models, named, curve))
+    except ImportError:
+        return f'<p class="soft">{html.escape(WITHOUT)}</p>'
+    if not found:
+        return ""
+    each = (
+        f"<figure>{p.svg}<figcaption>{html.escape(p.caption)}</figcaption></figure>" for p in found
+    )
+    return f'<div class="pictures">{"".join(each)}</div>'
+
+
+def strengths(pairs):
+    """The table of strengths, in ascending order."""
+    rows = [(name, f"{lam:.5g}") for name, lam in sorted(pairs, key=lambda pair: pair[1])]
+    if len(rows) > 2 * MOST_ROWS:
+        left = (f"{len(rows) - 2 * MOST_ROWS} between", "…")
+        rows = [*rows[:MOST_ROWS], left, *rows[-MOST_ROWS:]]
+    return table(rows, ("of", "strength λ"))
+
+
+def coefficients(named):
+    """The largest coefficients by name, or of several outputs those that speak for each."""
+    W, features = named.coefficients, named.features
+    if W is None:
+        return ""
+    if len(W) == 1:
+        rows = [(features[j], f"{W[0, j]:.5g}") for j in largest(W[0], MOST_ROWS)]
+        rest = np.count_nonzero(W) - len(rows)
+        rows += [(f"{rest} more", "…")] if rest else []
+        return table(rows, ("feature", "coefficient"))
+    rows = []
+    for k, name in enumerate(named.outputs[: 2 * MOST_ROWS]):
+        top = largest(np.maximum(W[k], 0), OF_CLASS)
+        rows.append((name, ", ".join(f"{features[j]} {W[k, j]:.3g}" for j in top)))
+    return table(rows, ("output", "largest coefficients"))
+
+
+def steps(name, result):
+    """The trace of a search, folded up where there are several."""
+    found = table(map(trace_row, result.trace), TRACE_COLUMNS, "wide")
+    if not name or not found:
+        return found
+    return f"<details><summary>{html.escape(name)}</summary>{found}</details>"

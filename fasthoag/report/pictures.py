@@ -1,0 +1,235 @@
+"""Pictures of `fasthoag.plots` as SVG inside a page: their colours are those of the page, light or
+dark, and the same result gives the same bytes."""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+
+from fasthoag import plots
+from fasthoag.curve import Curve
+from fasthoag.outer.result import HoagResult
+from fasthoag.plots.axes import BLUE, GREEN, GREY, ORANGE, PALE, PINK, RED, SKY
+from fasthoag.plots.model import MOST_NAMED, draw_strengths
+from fasthoag.report.naming import Named
+
+INK, RULE = "#010203", "#040506"  # stand for the colour of text and of fine lines
+VARIABLES = {
+    INK: "currentColor",
+    RULE: "var(--rule)",
+    "#ffffff": "var(--paper)",
+    BLUE: "var(--blue)",
+    SKY: "var(--sky)",
+    ORANGE: "var(--orange)",
+    RED: "var(--red)",
+    GREEN: "var(--green)",
+    PINK: "var(--pink)",
+    GREY: "var(--grey)",
+    PALE: "var(--pale)",
+}
+COLORS = {color.lower(): variable for color, variable in VARIABLES.items()}
+LOOK = {
+    "svg.fonttype": "none",  # Text stays text: in the fonts of the reader, to search and to copy.
+    "svg.hashsalt": "fasthoag",
+    "font.size": 10,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+WIDTH, HEIGHT = 4.8, 3.6  # inches of 72 units; a unit is about a pixel on a phone
+LONG_NAME = 24  # letters of a name, of which more leave no room for the picture
+LONG_LABEL = 28  # of a legend in two columns
+MOST_MODELS = 6  # that have pictures of their own
+MOST_BARS = 20
+WITHOUT = "Pictures need matplotlib, which is not installed: pip install 'fasthoag[plot]'"
+
+
+class Picture(NamedTuple):
+    """An SVG element and what is to be seen in it."""
+
+    svg: str
+    caption: str
+
+
+def pictures(
+    models: Sequence[tuple[str, HoagResult]], named: Named, curve: Curve | None = None
+) -> Iterator[Picture]:
+    """What can be drawn of results, each with a name, and of what is `Named`. Raises ImportError
+    without matplotlib."""
+    for k, (name, result) in enumerate(models[:MOST_MODELS]):
+        start = f"{name}: " if name else ""
+        found = result if named.found is None or len(models) > 1 else named.found
+        for kind, draw, caption in of_search(found, result, curve):
+            yield Picture(drawn(draw, f"{kind}-{k}"), start + caption)
+    yield from of_strengths(named)
+    yield from of_coefficients(named)
+
+
+def of_search(found, result, curve):
+    """The pictures of one search: (kind, function of axes, caption)."""
+    is_known = bool(np.isfinite(result.value))
+    if is_known and len(result.theta) == 1 and np.isfinite(result.theta[0]):
+        yield (
+            "criterion",
+            lambda ax: plots.criterion(found, curve, ax=ax),
+            "The criterion along the strength: to the left little penalty, and the noise of the "
+            "rows is learned; to the right much of it, and nothing is.",
+        )
+    if is_known and result.trace:
+        yield (
+            "convergence",
+            lambda ax: plots.convergence(result, ax=ax),
+            "How the search came down: what was left above its end, over the work.",
+        )
+
+
+def of_strengths(named):
+    """The picture of strengths with names."""
+    if not named.strengths:
+        return
+    names, values = zip(*named.strengths, strict=True)
+    lam, shown = np.array(values), [short(name) for name in names]
+    if not (np.isfinite(lam) & (lam > 0)).any():
+        return
+    is_many = len(lam) > MOST_NAMED
+    svg = drawn(
+        lambda ax: draw_strengths(ax, lam, shown),
+        "strengths",
+        HEIGHT if is_many else 0.9 + 0.22 * len(lam),
+    )
+    what = "How many strengths there are of every size" if is_many else "The strengths"
+    yield Picture(svg, f"{what}: what is far right is of little use to the model.")
+
+
+def of_coefficients(named):
+    """The picture of the largest coefficients of a model with one output."""
+    if named.coefficients is None or len(named.coefficients) != 1:
+        return
+    w = np.ravel(named.coefficients)
+    order = largest(w, MOST_BARS)
+    if not len(order):
+        return
+    names = [short(named.features[j]) for j in order]
+    svg = drawn(lambda ax: draw_bars(ax, w[order], names), "coefficients", 0.7 + 0.22 * len(order))
+    yield Picture(svg, "The largest coefficients, each in the unit of its feature.")
+
+
+def largest(w: Any, n: int) -> Any:
+    """Numbers of the largest coefficients other than 0, the largest first."""
+    order = np.argsort(-np.abs(w), kind="stable")[:n]
+    return order[w[order] != 0]
+
+
+def draw_bars(ax, w, names):
+    """Coefficients as bars, the first above."""
+    y = np.arange(len(w))[::-1]
+    ax.barh(y, w, height=0.6, color=np.where(w > 0, BLUE, RED))
+    ax.axvline(0.0, color=GREY, linewidth=0.8)
+    ax.set_yticks(y, names)
+    ax.set_xlabel("coefficient")
+
+
+def short(name: Any) -> str:
+    """A name as a label that has room, and that is no formula whatever it holds."""
+    text = str(name)
+    text = text if len(text) <= LONG_NAME else text[: LONG_NAME - 1] + "…"
+    return text.replace("$", r"\$")
+
+
+# ---- SVG ----
+
+
+def drawn(draw: Callable[[Any], None], identity: str, height: float = HEIGHT) -> str:
+    """An SVG element of what `draw` does to axes; nothing else in the page may have the same
+    `identity`."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    # Settings of the user are not those of the page; they come back at the end.
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # A letter that the font of the measures lacks is in one of the reader's.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(LOOK)
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        ax = figure.add_subplot()
+        draw(ax)
+        legend_below(figure, ax)
+        text = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(text, format="svg", metadata=nothing)
+    return inline(ElementTree.fromstring(text.getvalue()), identity)
+
+
+def legend_below(figure, ax):
+    """Puts the legend under the axes: it would lie on the lines of a small picture."""
+    if ax.get_legend() is None:
+        return
+    ax.get_legend().remove()
+    handles, labels = ax.get_legend_handles_labels()
+    n_columns = 1 if max(map(len, labels)) > LONG_LABEL else 2
+    figure.legend(handles, labels, loc="outside lower center", ncols=n_columns)
+
+
+def inline(svg: Any, identity: str) -> str:
+    """The text of an SVG of matplotlib for a page: without what would be of the whole page, its
+    colours by name, its identities with `identity` before them."""
+    for parent in list(svg.iter()):
+        for child in list(parent):
+            if child.tag.endswith(("metadata", "style")):
+                parent.remove(child)
+    used = set(re.findall(r"#([\w-]+)", " ".join(links_of(svg))))
+    box = svg.get("viewBox")
+    for element in svg.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        own = {name.rpartition("}")[2]: value for name, value in element.attrib.items()}
+        if own.get("id") not in used:
+            own.pop("id", None)
+        if "style" in own:
+            own["style"] = styled(own["style"])
+        for name in ("id", "href", "clip-path"):
+            if name in own:
+                own[name] = re.sub(r"^(url\()?(#?)", rf"\g<1>\g<2>{identity}-", own[name])
+        for name in ("d", "x", "y", "transform"):
+            if name in own:  # A hundredth of a pixel is not seen.
+                own[name] = re.sub(r"(\.\d\d)\d+", r"\1", own[name].strip())
+        element.attrib.clear()
+        element.attrib.update(own)
+        for part in ("text", "tail"):  # Space between parts of a text would be shown.
+            if not (getattr(element, part) or "").strip():
+                setattr(element, part, None)
+    svg.attrib.clear()
+    svg.attrib.update({"viewBox": box, "role": "img"})
+    return ElementTree.tostring(svg, encoding="unicode")
+
+
+def links_of(svg):
+    """What points to another element."""
+    for element in svg.iter():
+        for name, value in element.attrib.items():
+            if name.endswith(("href", "clip-path")):
+                yield value
+
+
+def styled(style: str) -> str:
+    """The style of an element in the colours and the font of the page."""
+    style = re.sub(r"#[0-9a-f]{6}", lambda found: COLORS.get(found[0], found[0]), style)
+    style = re.sub(r"font: ([\d.]+px)[^;]*", r"font-size: \1", style)  # before matplotlib 3.10
+    return re.sub(r"font-family: [^;]*(; )?", "", style)
