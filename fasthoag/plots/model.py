@@ -21,6 +21,7 @@ from fasthoag.plots.axes import (
     SKY,
     WithStrengths,
     axes_of,
+    log_strengths,
     one_result,
 )
 from fasthoag.problem import Problem, refit
@@ -106,7 +107,7 @@ def draw_strengths(ax, lam, names):
         ax.set_yticks(y, [str(names[j]) for j in order])
     if not is_shown.all():
         ax.set_title(f"{(~is_shown).sum()} more are 0 or infinite", fontsize="medium")
-    ax.set_xscale("log")
+    log_strengths(ax)
     ax.set_xlabel("strength λ")
 
 
@@ -219,7 +220,7 @@ def coefficients(
         colors, dashes = (BLUE, ORANGE, GREEN, RED, SKY, PINK), ("-", "--", ":", "-.")
         look = {"color": colors[k % 6], "linestyle": dashes[k // 6 % 4], "linewidth": 1.4}
         ax.plot(x, paths[:, j], label=str(j if names is None else names[j]), **look)
-    ax.set_xscale("log")
+    log_strengths(ax)
     is_level = isinstance(along, (Curve, Criterion))
     ax.set_xlabel("mean strength" if is_level and problem.n_hyper > 1 else "strength λ")
     ax.set_ylabel("coefficient")

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasthoag.outer.result import MESSAGES, HoagResult
-from fasthoag.plots.search import check_is_one, evaluated, line_through, one_se_range
+from fasthoag.plots.search import evaluated, line_through, one_se_range
 
 FEW_NAMED = 5  # of many
-WIDE = 100.0  # a range of λ within which the strength matters little
+WIDE = float(np.log(100))  # a range of θ within which the strength matters little
 LOOSE = 0.3  # of a standard error: what a value may be off
 FAR = 5.0  # standard deviations between a fold and the others, as their median says
+MUCH = 0.3  # of the loss of the other folds: less is nothing to look for
 SURELY = 3.0  # standard deviations between unseen and held-out rows
 OVER = ("converged", "searched", "given", "at_bound")  # whose result is what was asked for
 
@@ -30,6 +31,7 @@ class Seen(NamedTuple):
     warnings: Sequence[str] = ()
     is_command: bool = False
     has_model: bool | None = None
+    is_one: bool = True
 
     def option(self, name: str, value: str = "") -> str:
         """An argument, or the option of the command line of this name."""
@@ -113,16 +115,17 @@ def at_the_bound(result, seen):
     """What it means that the criterion still falls beyond the bounds."""
     low, high = held(result)
     bounds, found = seen.option("bounds"), []
-    if len(result.theta) > 1:
+    if len(result.theta) > 1 and not result.is_of_kernel:
         return [f"Widen {bounds}, if strengths beyond it make sense for the data."]
-    if high:
+    strength = len(result.theta) - 1  # after the widths of a kernel
+    if strength in high:
         found.append(
             "The best strength is the largest that was allowed: the features are of no help to "
             "these rows. See first whether features and targets are in the same order of rows, and "
             "whether the features have scales that are alike; if all is well, the mean of the "
             f"targets is the model, and a wider {bounds} changes next to nothing."
         )
-    if low:
+    if strength in low:
         found.append(
             "The best strength is the smallest that was allowed: these rows ask for no penalty. "
             "See first whether rows that judge are also among those that train "
@@ -143,7 +146,7 @@ def listed(names):
 
 def held_features(result, seen):
     """What the ends of the bounds say of strengths that have names."""
-    if len(result.theta) < 2 or len(seen.thetas) != len(result.theta):
+    if len(result.theta) < 2 or len(seen.thetas) != len(result.theta) or result.is_of_kernel:
         return
     low, high = ([seen.thetas[j] for j in side] for side in held(result))
     if high:
@@ -168,28 +171,31 @@ def noise(result, seen):
             f"The criterion is known to ± {error:.1g} only, {error / se:.0%} of its standard error "
             f"({se:.3g}): a smaller {seen.option('tol')} says more."
         )
-    ends = range_of(result)
-    if ends is None or result.status == "given":
+    if not seen.is_one or result.status == "given" or not is_along_one(result):
         return
-    low, high = np.exp(ends)
-    text = (
-        f"Every λ from {low:.3g} to {high:.3g} is within one standard error of the best: do not "
-        "search finer. "
-    )
-    if high > WIDE * low:
-        yield text + "The strength matters little here; other features would matter more."
-    else:
-        yield text + "Near the upper end coefficients are smaller and the model is steadier."
+    line = line_through(result, evaluated(result))
+    low, high = one_se_range(result, line)
+    if line.values[-1] <= result.value + se and result.status != "at_bound":
+        yield (
+            "The strongest penalty that was looked at, which leaves next to nothing of the "
+            "features, is within one standard error of the best: they hardly help. Look for "
+            "others, or for an error in these."
+        )
+    elif low < result.theta[0] < high:
+        end = (
+            "The strength matters little here; other features would matter more."
+            if high - low > WIDE
+            else "Near the upper end coefficients are smaller and the model is steadier."
+        )
+        yield (
+            f"Every λ from {np.exp(low):.3g} to {np.exp(high):.3g} is within one standard error of "
+            f"the best: do not search finer. {end}"
+        )
 
 
-def range_of(result):
-    """The θ within one standard error of the optimum, or None."""
-    try:
-        check_is_one(result, None)
-    except ValueError:
-        return None
-    low, high = one_se_range(result, line_through(result, evaluated(result)))
-    return (low, high) if low < result.theta[0] < high else None
+def is_along_one(result):
+    """Whether there is one strength, at a point with a value."""
+    return len(result.theta) == 1 and bool(np.isfinite([result.theta[0], result.value]).all())
 
 
 def valleys(result, seen):
@@ -208,19 +214,19 @@ def valleys(result, seen):
 
 
 def odd_folds(result):
-    """Folds that are far from the others."""
+    """Folds whose loss is far above that of the others."""
     values, weights = np.asarray(result.fold_values), np.asarray(result.fold_weights)
     if not 5 <= len(values) <= 50 or not (weights > 0).all() or not np.isfinite(values).all():
         return
     means = values / weights
-    off = np.abs(means - np.median(means))
-    spread = max(1.4826 * float(np.median(off)), 0.01 * float(np.abs(np.median(means))))
-    far = np.flatnonzero(off > FAR * spread)
-    if len(far) and spread > 0:
+    off = means - np.median(means)
+    spread = 1.4826 * float(np.median(np.abs(off)))  # a standard deviation, of normal numbers
+    far = np.flatnonzero(off > max(FAR * spread, MUCH * float(np.abs(np.median(means)))))
+    if len(far):
         shown = ", ".join(f"{k} ({means[k]:.3g} per row)" for k in far)
         yield (
-            f"Far from the other folds ({np.median(means):.3g} per row): fold {shown}. Look at its "
-            "rows: another source, another time, or rows that belong together."
+            f"Far above the other folds ({np.median(means):.3g} per row): fold {shown}. Look at "
+            "its rows: another source, another time, or rows that belong together."
         )
 
 

@@ -2,7 +2,8 @@
 names, the search step by step."""
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,14 @@ from fasthoag.curve import Curve
 from fasthoag.outer.result import HoagResult
 from fasthoag.report.advice import Seen, next_steps
 from fasthoag.report.naming import Named
-from fasthoag.report.pictures import WITHOUT, largest, pictures
+from fasthoag.report.pictures import (
+    WITHOUT,
+    Picture,
+    largest,
+    of_coefficients,
+    of_searches,
+    of_strengths,
+)
 from fasthoag.report.style import STYLE
 from fasthoag.report.text import TRACE_COLUMNS, summary, trace_row, versions
 
@@ -42,15 +50,16 @@ def page(
     line."""
     models = [("", found)] if isinstance(found, HoagResult) else list(found)
     named, settings = named or Named(), settings or {}
-    seen = Seen(named.thetas, n_judging, unseen, warnings, is_command, has_model(settings))
+    is_one, has_file = len(models) == 1, has_model(settings)
+    seen = Seen(named.thetas, n_judging, unseen, warnings, is_command, has_file, is_one)
     first = worst_of(models)
     parts = [
         heading(first, models),
         section("What to do next", steps_of(models, seen)),
-        section("In numbers", numbers(models, n_judging, unseen, tuned)),
-        section("Pictures", shown(models, named, curve)),
-        section("Strengths", strengths(named.strengths)),
-        section("Coefficients", coefficients(named)),
+        section("In numbers", numbers(models, named, n_judging, unseen, tuned)),
+        section("The search", beside(partial(of_searches, models, named, curve))),
+        section("Strengths", beside(partial(of_strengths, named), strengths(named.strengths))),
+        section("Coefficients", beside(partial(of_coefficients, named), coefficients(named))),
         section("Outer steps", "".join(steps(name, result) for name, result in models)),
         section("Settings", table(plain(settings))),
         section("Versions", table(versions().items())),
@@ -90,8 +99,9 @@ def worst_of(models):
 def heading(result, models):
     kind = "good" if result.status in GOOD else "bad" if result.status in BAD else "fair"
     many = f"{len(models)} models; of the one to look at first: " if len(models) > 1 else ""
+    title = html.escape(result.status.replace("_", " "))
     return (
-        f'<header><small>fasthoag</small><h1 class="{kind}">{html.escape(result.status)}</h1>'
+        f'<header><small>fasthoag</small><h1 class="{kind}">{title}</h1>'
         f"<p>{many}{html.escape(result.message)}</p></header>"
     )
 
@@ -138,9 +148,15 @@ def plain(settings):
     return [(name, value) for name, value in settings.items() if value is not None]
 
 
-def numbers(models, n_judging, unseen, tuned):
+def numbers(models, named, n_judging, unseen, tuned):
+    """The summary of a result, or a line each of several."""
     if len(models) == 1:
-        return table(summary(models[0][1], n_judging, unseen, tuned))
+        result = models[0][1]
+        if result.is_of_kernel and tuned is None:
+            gamma, alpha = np.split(np.exp(result.theta), [-1])
+            tuned = {"gamma": gamma, "alpha": float(alpha[0])}
+        rows = summary(result, n_judging, unseen, tuned)
+        return table([one for one in rows if one[0] != "strength λ" or not named.strengths])
     rows = [
         (
             name,
@@ -154,18 +170,19 @@ def numbers(models, n_judging, unseen, tuned):
     return table(rows, ("model", "status", "λ", "criterion", "passes"), "wide")
 
 
-def shown(models, named, curve):
-    """The pictures, or what they need."""
+def beside(draw: Callable[[], Iterable[Picture]], content: str = "") -> str:
+    """Pictures, or what they need, beside other content."""
     try:
-        found = list(pictures(models, named, curve))
+        parts = [figure(*one) for one in draw()]
     except ImportError:
-        return f'<p class="soft">{html.escape(WITHOUT)}</p>'
-    if not found:
-        return ""
-    each = (
-        f"<figure>{p.svg}<figcaption>{html.escape(p.caption)}</figcaption></figure>" for p in found
-    )
-    return f'<div class="pictures">{"".join(each)}</div>'
+        parts = [f'<p class="soft">{html.escape(WITHOUT)}</p>']
+    parts += [content] if content else []
+    return f'<div class="beside">{"".join(parts)}</div>' if parts else ""
+
+
+def figure(svg, caption, name):
+    caption = f"<b>{html.escape(name)}</b> {html.escape(caption)}"
+    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
 
 
 def strengths(pairs):
@@ -174,7 +191,7 @@ def strengths(pairs):
     if len(rows) > 2 * MOST_ROWS:
         left = (f"{len(rows) - 2 * MOST_ROWS} between", "…")
         rows = [*rows[:MOST_ROWS], left, *rows[-MOST_ROWS:]]
-    return table(rows, ("of", "strength λ"))
+    return table(rows, ("strength of", "λ"))
 
 
 def coefficients(named):

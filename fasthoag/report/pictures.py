@@ -5,6 +5,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -35,8 +36,8 @@ COLORS = {color.lower(): variable for color, variable in VARIABLES.items()}
 LOOK = {
     "svg.fonttype": "none",  # Text stays text: in the fonts of the reader, to search and to copy.
     "svg.hashsalt": "fasthoag",
-    "font.size": 10,
-    "legend.fontsize": 9,
+    "font.size": 10.5,
+    "legend.fontsize": 10,
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -53,55 +54,50 @@ LOOK = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
 }
-WIDTH, HEIGHT = 4.8, 3.6  # inches of 72 units; a unit is about a pixel on a phone
+WIDTH, HEIGHT = 4.2, 2.9  # inches of 72 units; a unit is about a pixel on a phone
+LINE = 0.2  # inches of a line of the legend
 LONG_NAME = 24  # letters of a name, of which more leave no room for the picture
-LONG_LABEL = 28  # of a legend in two columns
+LONG_LABEL = 20  # of a legend in two columns
 MOST_MODELS = 6  # that have pictures of their own
 MOST_BARS = 20
+OF_CRITERION = (
+    "The criterion along the strength: to the left little penalty, and the noise of the rows is "
+    "learned; to the right much of it, and nothing is."
+)
+OF_CONVERGENCE = (
+    "How the search came down: what was left above its end, over the work. Hollow dots are looks, "
+    "and steps that were not kept."
+)
 WITHOUT = "Pictures need matplotlib, which is not installed: pip install 'fasthoag[plot]'"
 
 
 class Picture(NamedTuple):
-    """An SVG element and what is to be seen in it."""
+    """An SVG element, what is to be seen in it, and the name of the model, one of several."""
 
     svg: str
     caption: str
+    name: str = ""
 
 
-def pictures(
+def of_searches(
     models: Sequence[tuple[str, HoagResult]], named: Named, curve: Curve | None = None
 ) -> Iterator[Picture]:
-    """What can be drawn of results, each with a name, and of what is `Named`. Raises ImportError
-    without matplotlib."""
+    """The criterion of results, each with a name, and of one how it came down."""
+    is_one = len(models) == 1
     for k, (name, result) in enumerate(models[:MOST_MODELS]):
-        start = f"{name}: " if name else ""
-        found = result if named.found is None or len(models) > 1 else named.found
-        for kind, draw, caption in of_search(found, result, curve):
-            yield Picture(drawn(draw, f"{kind}-{k}"), start + caption)
-    yield from of_strengths(named)
-    yield from of_coefficients(named)
+        if not np.isfinite(result.value):
+            continue
+        if len(result.theta) == 1 and np.isfinite(result.theta[0]):
+            found = named.found if is_one and named.found is not None else result
+            svg = drawn(partial(plots.criterion, found, curve), f"criterion-{k}")
+            yield Picture(svg, "" if k else OF_CRITERION, name)
+        if is_one and result.trace:
+            svg = drawn(partial(plots.convergence, result), f"convergence-{k}")
+            yield Picture(svg, OF_CONVERGENCE)
 
 
-def of_search(found, result, curve):
-    """The pictures of one search: (kind, function of axes, caption)."""
-    is_known = bool(np.isfinite(result.value))
-    if is_known and len(result.theta) == 1 and np.isfinite(result.theta[0]):
-        yield (
-            "criterion",
-            lambda ax: plots.criterion(found, curve, ax=ax),
-            "The criterion along the strength: to the left little penalty, and the noise of the "
-            "rows is learned; to the right much of it, and nothing is.",
-        )
-    if is_known and result.trace:
-        yield (
-            "convergence",
-            lambda ax: plots.convergence(result, ax=ax),
-            "How the search came down: what was left above its end, over the work.",
-        )
-
-
-def of_strengths(named):
-    """The picture of strengths with names."""
+def of_strengths(named: Named) -> Iterator[Picture]:
+    """The strengths that have names."""
     if not named.strengths:
         return
     names, values = zip(*named.strengths, strict=True)
@@ -109,26 +105,23 @@ def of_strengths(named):
     if not (np.isfinite(lam) & (lam > 0)).any():
         return
     is_many = len(lam) > MOST_NAMED
-    svg = drawn(
-        lambda ax: draw_strengths(ax, lam, shown),
-        "strengths",
-        HEIGHT if is_many else 0.9 + 0.22 * len(lam),
-    )
+    height = HEIGHT if is_many else 0.6 + 0.24 * len(lam)
+    svg = drawn(lambda ax: draw_strengths(ax, lam, shown), "strengths", height)
     what = "How many strengths there are of every size" if is_many else "The strengths"
     yield Picture(svg, f"{what}: what is far right is of little use to the model.")
 
 
-def of_coefficients(named):
-    """The picture of the largest coefficients of a model with one output."""
+def of_coefficients(named: Named) -> Iterator[Picture]:
+    """The largest coefficients of a model with one output."""
     if named.coefficients is None or len(named.coefficients) != 1:
         return
     w = np.ravel(named.coefficients)
     order = largest(w, MOST_BARS)
-    if not len(order):
-        return
     names = [short(named.features[j]) for j in order]
-    svg = drawn(lambda ax: draw_bars(ax, w[order], names), "coefficients", 0.7 + 0.22 * len(order))
-    yield Picture(svg, "The largest coefficients, each in the unit of its feature.")
+    if names:
+        height = 0.6 + 0.24 * len(order)
+        svg = drawn(lambda ax: draw_bars(ax, w[order], names), "coefficients", height)
+        yield Picture(svg, "The largest coefficients, each in the unit of its feature.")
 
 
 def largest(w: Any, n: int) -> Any:
@@ -143,6 +136,8 @@ def draw_bars(ax, w, names):
     ax.barh(y, w, height=0.6, color=np.where(w > 0, BLUE, RED))
     ax.axvline(0.0, color=GREY, linewidth=0.8)
     ax.set_yticks(y, names)
+    ax.set_ylim(-0.6, len(w) - 0.4)
+    ax.grid(visible=False, axis="y")
     ax.set_xlabel("coefficient")
 
 
@@ -156,7 +151,7 @@ def short(name: Any) -> str:
 # ---- SVG ----
 
 
-def drawn(draw: Callable[[Any], None], identity: str, height: float = HEIGHT) -> str:
+def drawn(draw: Callable[..., Any], identity: str, height: float = HEIGHT) -> str:
     """An SVG element of what `draw` does to axes; nothing else in the page may have the same
     `identity`."""
     import matplotlib
@@ -170,7 +165,7 @@ def drawn(draw: Callable[[Any], None], identity: str, height: float = HEIGHT) ->
         matplotlib.rcParams.update(LOOK)
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         ax = figure.add_subplot()
-        draw(ax)
+        draw(ax=ax)
         legend_below(figure, ax)
         text = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -185,7 +180,9 @@ def legend_below(figure, ax):
     ax.get_legend().remove()
     handles, labels = ax.get_legend_handles_labels()
     n_columns = 1 if max(map(len, labels)) > LONG_LABEL else 2
-    figure.legend(handles, labels, loc="outside lower center", ncols=n_columns)
+    n_lines = -(-len(labels) // n_columns)
+    figure.set_size_inches(WIDTH, figure.get_size_inches()[1] + LINE * n_lines)
+    figure.legend(handles, labels, loc="outside lower left", ncols=n_columns)
 
 
 def inline(svg: Any, identity: str) -> str:

@@ -103,8 +103,13 @@ def of_found(found, names):
 
 
 def settings_of(estimator):
-    """The parameters of an estimator as texts, of long ones the beginning."""
-    return {name: shown(value) for name, value in estimator.get_params(deep=False).items()}
+    """The parameters of an estimator that say something, as texts, of long ones the beginning."""
+    given = estimator.get_params(deep=False).items()
+    return {
+        name: shown(value)
+        for name, value in given
+        if value is not None and value is not False and not name.startswith("_")
+    }
 
 
 def of_problem(result, problem, names, classes):

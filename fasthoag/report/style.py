@@ -12,7 +12,7 @@ STYLE = """
 *{box-sizing:border-box}
 body{margin:0 auto;padding:1.2rem 1rem 3rem;max-width:62rem;background:var(--paper);
 color:var(--ink);font:1rem/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;
-overflow-wrap:anywhere}
+overflow-wrap:break-word}
 h1{font-size:1.6rem;line-height:1.2;margin:.2rem 0}
 h2{font-size:1.15rem;margin:2rem 0 .5rem}
 header p{margin:.3rem 0}
@@ -27,8 +27,9 @@ th,td{padding:.2rem 1.2rem .2rem 0;text-align:left;vertical-align:top;
 border-bottom:1px solid var(--rule)}
 th{font-weight:600;white-space:nowrap}
 .wide td{white-space:nowrap}
-.pictures{display:grid;gap:1.2rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr))}
-figure{margin:0;max-width:34rem}
+.beside{display:grid;gap:1.2rem 2rem;align-items:start;
+grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr))}
+figure{margin:0;max-width:28rem}
 figcaption{font-size:.88rem;margin-top:.3rem}
 svg{display:block;width:100%;height:auto;overflow:visible;stroke-linejoin:round;
 stroke-linecap:butt}

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-OURS = ROOT / "build" / "browser" / "run"  # what `make browser` makes
+OURS = ROOT / "build" / "browser" / "usr" / "lib"  # what `make browser` unpacks
+PROGRAM = OURS / "chromium" / "chromium-headless-shell"
 NAMES = "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome"
 LATEST = 60.0  # seconds that an answer may take
 SWITCHES = (
@@ -34,7 +35,15 @@ def find_browser() -> str | None:
     given = os.environ.get("FASTHOAG_BROWSER")
     if given:
         return given
-    return str(OURS) if OURS.exists() else next(filter(None, map(shutil.which, NAMES)), None)
+    return str(PROGRAM) if PROGRAM.exists() else next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def environment(program: str) -> dict[str, str]:
+    """That of the program: what `make browser` unpacked has its libraries beside it."""
+    if program != str(PROGRAM):
+        return dict(os.environ)
+    folders = [*OURS.glob("*-linux-gnu"), *OURS.glob("*-linux-gnu/pulseaudio")]
+    return os.environ | {"LD_LIBRARY_PATH": ":".join(map(str, folders))}
 
 
 class Browser:
@@ -117,6 +126,7 @@ def browser(program: str) -> Iterator[Browser]:
         process = subprocess.Popen(
             ["sh", "-c", line, program, *SWITCHES, f"--user-data-dir={profile}"],
             pass_fds=(of_browser, to_us),
+            env=environment(program),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
