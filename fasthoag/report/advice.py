@@ -20,16 +20,30 @@ OVER = ("converged", "searched", "given", "at_bound")  # whose result is what wa
 class Seen(NamedTuple):
     """What is known beside a result.
 
-    `thetas` names the hyperparameters, `unseen` is as in `fasthoag.report.page`, `n_judging` the
-    number of rows that the criterion sums over or None, `warnings` are texts; `is_command` says
-    that the reader has options of the command line in place of arguments, and `has_model` that the
-    model was kept, None where nobody asks."""
+    Attributes
+    ----------
+    thetas : sequence of str
+        Names of the hyperparameters; empty where they have none.
+    n_judging : int, float or None
+        Rows that the criterion sums over, or the sum of their weights.
+    unseen : dict or None
+        As `fasthoag.report.summary` has it.
+    warnings : sequence of str
+    is_command, is_estimator : bool
+        Whether the reader has options of the command line in place of arguments, or those of an
+        estimator, which has no ``theta0=``.
+    has_model : bool or None
+        Whether the model was kept; None where nobody asks.
+    is_one : bool
+        Whether no other results are beside.
+    """
 
     thetas: Sequence[str] = ()
     n_judging: Any = None
     unseen: Any = None
     warnings: Sequence[str] = ()
     is_command: bool = False
+    is_estimator: bool = False
     has_model: bool | None = None
     is_one: bool = True
 
@@ -42,11 +56,10 @@ class Seen(NamedTuple):
 
 def next_steps(result: HoagResult, seen: Seen) -> list[str]:
     """Sentences, the most urgent first."""
-    steps = by_status(result, seen)
+    steps = [*by_status(result, seen), *(f"Warned: {text}" for text in seen.warnings)]
     if result.status != "inner_failed":
         steps += [*held_features(result, seen), *noise(result, seen), *valleys(result, seen)]
         steps += [*odd_folds(result), *beyond(result, seen)]
-    steps += [f"Warned: {text}" for text in seen.warnings]
     if result.status in OVER and seen.unseen is None:
         steps.append(
             "Judge the model on rows that nothing was fitted or tuned on"
@@ -71,16 +84,16 @@ def by_status(result, seen):
             "columns may have been lost on the way here."
         ]
     sentences = {
-        "converged": "Nothing has to be done: this is the optimum, as far as these rows tell.",
-        "max_iter": f"Give more steps, {option('max_iter')}, or go on from here: {here}.",
-        "out_of_time": f"Give more time, {option('max_seconds')}, or go on from here: {here}.",
-        "stopped": f"The search was stopped before its end. Go on from here: {here}.",
-        "interrupted": f"The search was stopped before its end. Go on from here: {here}.",
+        "converged": "The search is done: this is the optimum, as far as these rows tell.",
+        "max_iter": f"Give more steps, {option('max_iter')}{here}.",
+        "out_of_time": f"Give more time, {option('max_seconds')}{here}.",
+        "stopped": f"The search was stopped before its end: start again{here}.",
+        "interrupted": f"The search was stopped before its end: start again{here}.",
         "stopped_early": "More steps fit the noise of the rows that judge. Fewer strengths (groups "
         "of features in place of features) or more rows allow a longer search; as it is the model "
         "is the best for rows it has not seen.",
         "searched": "Trials come close to an optimum and prove none. "
-        f"{option('method', 'newton')} with {here} goes on to it.",
+        f"Search by {option('method', 'newton')}{here}.",
         "given": "The strength was given. Leave it out to have one chosen.",
         "stalled": "Rounding hides what is left to gain, which is little: the model can be used. "
         "For more digits scale the features alike, and use float64.",
@@ -93,46 +106,48 @@ def by_status(result, seen):
 
 
 def start_at(result, seen):
-    """How a search goes on from the end of this one."""
-    if len(result.theta) > 4:
-        return "theta0=result.theta" if not seen.is_command else "with more time in one run"
-    values = ",".join(f"{value:.6g}" for value in result.theta)
-    return seen.option("theta0", values if seen.is_command else f"[{values}]")
-
-
-def held(result):
-    """Numbers of the hyperparameters that are held at their lower and at their upper bound: those
-    along which the criterion still falls, by more than the slope may be off."""
-    if result.grad is None or not result.trace:
-        return [], []
-    last = result.trace[-1]
-    off = max(float(last["grad_tol"]), float(result.grad_error))
-    grad = np.where(np.isfinite(result.grad), result.grad, 0.0)
-    return np.flatnonzero(grad > off).tolist(), np.flatnonzero(grad < -off).tolist()
+    """How a search goes on from the end of this one, where a line can say it."""
+    if seen.is_estimator:
+        return ""
+    if not seen.is_command:
+        few = len(result.theta) <= 4
+        values = ", ".join(f"{value:.6g}" for value in result.theta)
+        return f", or from here on, theta0={f'[{values}]' if few else 'result.theta'}"
+    is_one = len(result.theta) == 1
+    return f", or from here on, --theta0 {result.theta[0]:.6g}" if is_one else ""
 
 
 def at_the_bound(result, seen):
     """What it means that the criterion still falls beyond the bounds."""
-    low, high = held(result)
     bounds, found = seen.option("bounds"), []
     if len(result.theta) > 1 and not result.is_of_kernel:
-        return [f"Widen {bounds}, if strengths beyond it make sense for the data."]
-    strength = len(result.theta) - 1  # after the widths of a kernel
-    if strength in high:
+        has_names = len(seen.thetas) == len(result.theta) and (result.at_lower or result.at_upper)
+        return [] if has_names else [f"Widen {bounds}, or doubt the data."]
+    is_low, is_high = ends_of_strength(result)
+    if is_high:
         found.append(
-            "The best strength is the largest that was allowed: the features are of no help to "
-            "these rows. See first whether features and targets are in the same order of rows, and "
-            "whether the features have scales that are alike; if all is well, the mean of the "
-            f"targets is the model, and a wider {bounds} changes next to nothing."
+            f"The best strength is the largest that was allowed. Widen {bounds} if you set it; by "
+            "default it is so wide that the features are of no help to these rows: see whether "
+            "features and targets have the same order of rows, and whether the scales of the "
+            "features are alike. If all is well, the intercept alone is the model."
         )
-    if strength in low:
+    if is_low:
         found.append(
-            "The best strength is the smallest that was allowed: these rows ask for no penalty. "
-            "See first whether rows that judge are also among those that train "
-            "(fasthoag.shared_rows), copies of rows among them; if none are, fit without a "
-            f"penalty or widen {bounds}."
+            f"The best strength is the smallest that was allowed. Widen {bounds} if you set it; by "
+            "default it is so wide that these rows ask for no penalty: see whether rows that judge "
+            "are also among those that train (fasthoag.shared_rows). If none are, a fit without a "
+            "penalty is the model."
         )
     return found or [f"Widen {bounds}, or doubt the data."]
+
+
+def ends_of_strength(result):
+    """Whether the strength, which comes after the widths of a kernel, is at its lower and at its
+    upper bound."""
+    last = len(result.theta) - 1
+    if last == 0 and not (result.at_lower or result.at_upper):  # The search did not say.
+        return result.grad[0] > 0, result.grad[0] < 0
+    return last in result.at_lower, last in result.at_upper
 
 
 # ---- by numbers ----
@@ -145,10 +160,10 @@ def listed(names):
 
 
 def held_features(result, seen):
-    """What the ends of the bounds say of strengths that have names."""
+    """What it says of strengths with names that they are at their bounds."""
     if len(result.theta) < 2 or len(seen.thetas) != len(result.theta) or result.is_of_kernel:
         return
-    low, high = ([seen.thetas[j] for j in side] for side in held(result))
+    low, high = ([seen.thetas[j] for j in side] for side in (result.at_lower, result.at_upper))
     if high:
         yield (
             f"At the upper bound: {listed(high)}. The model does without these: leave them "

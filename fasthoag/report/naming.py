@@ -122,6 +122,8 @@ def named_by_estimator(model: Any, features: Any = None) -> Named:
     outputs = outputs_of(own, n_outputs)
     penalty = penalty_of(model, n_outputs)
     thetas = names_of_thetas(penalty, features, outputs) or []
+    if len(results) == 1 and n_hyper == n_outputs > len(thetas):
+        thetas = outputs  # A strength for every target.
     strengths: list[tuple[str, float]] = []
     for k, (result, lam) in enumerate(zip(results, lam_of(model, len(results)), strict=True)):
         names = thetas if len(results) == 1 else names_within(outputs[k], thetas)
@@ -159,9 +161,9 @@ def lam_of(model, n_models):
 def strengths_at(penalty, theta, lam, n_features):
     """What the hyperparameters of a search stand for beside the strengths that were chosen, which
     are its own or all in one proportion to them."""
-    if len(lam) == 1:
+    own = np.asarray(penalty.strengths(theta[: penalty.n_hyper(n_features)], n_features)).T.ravel()
+    if len(lam) != len(own):  # one strength, of a model or a target
         return lam.tolist()
-    own = np.asarray(penalty.strengths(theta, n_features)).T.ravel()
     is_there = np.isfinite(own) & (own > 0)
     share = np.median(lam[is_there] / own[is_there]) if is_there.any() else 1.0
     return (np.array(exponentials(theta)) * share).tolist()

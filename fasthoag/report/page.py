@@ -50,8 +50,16 @@ def page(
     line."""
     models = [("", found)] if isinstance(found, HoagResult) else list(found)
     named, settings = named or Named(), settings or {}
-    is_one, has_file = len(models) == 1, has_model(settings)
-    seen = Seen(named.thetas, n_judging, unseen, warnings, is_command, has_file, is_one)
+    seen = Seen(
+        named.thetas,
+        n_judging,
+        unseen,
+        warnings,
+        is_command=is_command,
+        is_estimator=named.found is not None,
+        has_model=has_model(settings),
+        is_one=len(models) == 1,
+    )
     first = worst_of(models)
     parts = [
         heading(first, models),

@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from base64 import b64decode
@@ -28,6 +29,14 @@ SWITCHES = (
     "--no-first-run",
     "--remote-debugging-pipe",
 )
+# It reads commands from descriptor 3 and writes to 4, which may be in use the other way round.
+START = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+for number, end in zip((3, 4), ends):
+    os.dup2(end, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def find_browser() -> str | None:
@@ -121,10 +130,9 @@ def browser(program: str) -> Iterator[Browser]:
     of_browser, to = os.pipe()
     of, to_us = os.pipe()
     with tempfile.TemporaryDirectory() as profile:
-        # It reads commands from descriptor 3 and writes to 4.
-        line = f'exec "$0" "$@" 3<&{of_browser} 4>&{to_us}'
+        switches = [*SWITCHES, f"--user-data-dir={profile}"]
         process = subprocess.Popen(
-            ["sh", "-c", line, program, *SWITCHES, f"--user-data-dir={profile}"],
+            [sys.executable, "-c", START, str(of_browser), str(to_us), program, *switches],
             pass_fds=(of_browser, to_us),
             env=environment(program),
             stdout=subprocess.DEVNULL,
