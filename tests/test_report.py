@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from support.penalty_examples import EXAMPLES, P
 from support.report_examples import (
     GROUPS,
     HOSTILE,
@@ -180,6 +181,10 @@ def test_text_and_lines_stand_out(scheme):
 # ---- names ----
 
 
+def named_strengths(named):
+    return dict(zip(named.of_strengths, named.strengths, strict=True))
+
+
 def test_groups_are_named_beside_their_strengths():
     result = hoag(OF_GROUPS, RULE)
     found = Page(PAGES["groups"]())
@@ -200,12 +205,52 @@ def test_features_and_classes_of_estimators_have_their_names():
     table = pandas.DataFrame(X, columns=list("pqrstuvw"))
     model = fasthoag.LogisticRegressionCV(cv=3, penalty_per="class").fit(table, LABELS)
     named = named_by_estimator(model)
-    assert dict(named.strengths) == pytest.approx(
+    assert named_strengths(named) == pytest.approx(
         dict(zip(model.classes_, model.lam_[:, 0], strict=True))
     )
     found = Page(page(model.hoag_result_, named=named))
     [row] = [row for row in found.rows if row[0] == "dog" and row[1].startswith("q ")]
     assert row[1].startswith(f"q {model.coef_[1, 1]:.3g}, ")
+
+
+PENALTIES = [(kind, k) for kind, some in EXAMPLES.items() for k in range(len(some))]
+
+
+@pytest.mark.parametrize("n_classes", [1, 3])
+@pytest.mark.parametrize(("kind", "k"), PENALTIES)
+def test_every_penalty_has_names_for_what_is_tuned(kind, k, n_classes):
+    rows, penalty = RNG.normal(size=(30, P)), EXAMPLES[kind][k]
+    if n_classes == 1:
+        problem = Problem(rows, rows[:, 0], "squared", penalty=penalty)
+    else:
+        penalty = fasthoag.PerClass(penalty, n_classes)
+        problem = Problem(rows, np.arange(30) % n_classes, "multinomial", penalty=penalty)
+    theta = RNG.normal(size=problem.n_hyper)
+    named = named_by_problem(replace(RESULT, theta=theta), problem, None, None, None)
+    assert len(named.thetas) == problem.n_hyper
+    assert len(named.strengths) == len(named.of_strengths)
+    lam = problem.read(theta)["strengths"]
+    if penalty is EXAMPLES[kind][k] and kind in ("structured_ridge", "sum"):
+        assert named_strengths(named) == {f"feature {j}": lam[j] for j in range(P)}
+    elif kind in ("structured_ridge", "sum"):
+        assert named_strengths(named)["class 2: feature 1"] == lam[1, 2]
+    elif problem.n_hyper > 1:
+        assert np.array_equal(named.strengths, np.exp(theta))
+
+
+def test_what_is_tuned_beside_the_penalty_has_a_name():
+    tuned = [fasthoag.LossParameter("delta"), fasthoag.SampleWeights(groups=[0, 1] * 75)]
+    problem = Problem(X, TARGETS, "huber", tuned=tuned)
+    named = named_by_problem(
+        replace(RESULT, theta=np.zeros(problem.n_hyper)), problem, None, None, None
+    )
+    assert list(named.thetas) == [
+        "the strength",
+        tuned[0].name,
+        "sample_weights 0",
+        "sample_weights 1",
+    ]
+    assert len(named.strengths) == 0
 
 
 Y2 = np.column_stack([TARGETS, -TARGETS])
@@ -239,8 +284,8 @@ def test_every_kind_of_estimator_has_its_page(case, tmp_path):
     fit, names = ESTIMATORS[case]
     model = fit()
     named = named_by_estimator(model)
-    assert sorted(name for name, _ in named.strengths) == sorted(names)
-    lam = np.unique(np.round([value for _, value in named.strengths], 9))
+    assert sorted(named.of_strengths) == sorted(names)
+    lam = np.unique(np.round(named.strengths, 9))
     if names:
         assert lam == pytest.approx(np.unique(np.round(np.ravel(model.lam_), 9)), rel=1e-6)
     fasthoag.save_report(tmp_path / "page.html", model)

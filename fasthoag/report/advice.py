@@ -153,26 +153,29 @@ def ends_of_strength(result):
 # ---- by numbers ----
 
 
-def listed(names):
-    """Some names in words."""
+def listed(names, n):
+    """The first of n names in words."""
     shown = ", ".join(map(str, names[:FEW_NAMED]))
-    return shown if len(names) <= FEW_NAMED else f"{shown} and {len(names) - FEW_NAMED} more"
+    return shown if n <= FEW_NAMED else f"{shown} and {n - FEW_NAMED} more"
 
 
 def held_features(result, seen):
     """What it says of strengths with names that they are at their bounds."""
     if len(result.theta) < 2 or len(seen.thetas) != len(result.theta) or result.is_of_kernel:
         return
-    low, high = ([seen.thetas[j] for j in side] for side in (result.at_lower, result.at_upper))
+    low, high = (
+        listed([seen.thetas[j] for j in side[:FEW_NAMED]], len(side))
+        for side in (result.at_lower, result.at_upper)
+    )
     if high:
         yield (
-            f"At the upper bound: {listed(high)}. The model does without these: leave them "
-            "out, and it is smaller."
+            f"At the upper bound: {high}. The model does without these: leave them out, and it is "
+            "smaller."
         )
     if low:
         yield (
-            f"At the lower bound: {listed(low)}. These ask for no penalty: few coefficients that "
-            "many rows know well, or features that hold the target."
+            f"At the lower bound: {low}. These ask for no penalty: few coefficients that many rows "
+            "know well, or features that hold the target."
         )
 
 
@@ -222,9 +225,10 @@ def valleys(result, seen):
     beside = f", {gap:.3g} above the best"
     if np.isfinite(result.standard_error) and result.standard_error > 0:
         beside += f" ({gap / result.standard_error:.2g} standard errors)"
+    places = listed(others, len(others))
     yield (
-        f"The criterion has {len(result.minima)} valleys, the others at λ = {listed(others)}"
-        f"{beside}. fasthoag.curve(problem, criterion) looks at all strengths."
+        f"The criterion has {len(result.minima)} valleys, the others at λ = {places}{beside}. "
+        "fasthoag.curve(problem, criterion) looks at all strengths."
     )
 
 

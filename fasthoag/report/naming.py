@@ -1,7 +1,8 @@
 """What the parts of a model are called: its strengths, features and outputs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ class Named:
 
     Attributes
     ----------
-    thetas : list of str
+    thetas : sequence of str
         The hyperparameters of every result, in the order of θ; empty where they have no names.
-    strengths : list of (str, float)
-        All strengths of the model; empty where there is one, or none.
+    of_strengths : sequence of str
+        What the strengths of the model belong to; empty where there is one.
+    strengths : array, shape (n_strengths,)
     coefficients : array, shape (n_outputs, n_features), or None
     features, outputs : sequence
         Their names; outputs are classes or targets, and empty where there is one.
@@ -30,16 +32,47 @@ class Named:
     """
 
     thetas: Sequence[str] = ()
-    strengths: Sequence[tuple[str, float]] = ()
+    of_strengths: Sequence[str] = ()
+    strengths: Any = ()
     coefficients: Any = None
     features: Sequence[Any] = ()
     outputs: Sequence[Any] = ()
     found: Any = None
 
 
-def numbered(what: str, n: int, first: int = 0) -> list[str]:
+@dataclass(frozen=True)
+class Names(Sequence[str]):
+    """Names that are made when they are asked for: there may be millions."""
+
+    n: int
+    name: Callable[[int], str]
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, j: Any) -> Any:
+        if isinstance(j, slice):
+            return [self.name(k) for k in range(*j.indices(self.n))]
+        if not 0 <= j < self.n:
+            raise IndexError(j)
+        return self.name(int(j))
+
+
+def numbered(what: str, n: int, first: int = 0) -> Sequence[str]:
     """ "feature 0", "feature 1", ..."""
-    return [f"{what} {j}" for j in range(first, first + n)]
+    return Names(n, lambda j: f"{what} {first + j}")
+
+
+def texts(names: Sequence[Any]) -> Sequence[str]:
+    return Names(len(names), lambda j: str(names[j]))
+
+
+def pairs(outputs: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+    """Every name of the first output, then of the second, and so on."""
+    k = len(names)
+    if k == 1:
+        return outputs
+    return Names(len(outputs) * k, lambda j: f"{outputs[j // k]}: {names[j % k]}")
 
 
 def named_by_problem(result: HoagResult, problem: Any, coef: Any, features: Any, outputs: Any):
@@ -49,25 +82,27 @@ def named_by_problem(result: HoagResult, problem: Any, coef: Any, features: Any,
     if not isinstance(problem, Problem):
         return Named(of_widths(result.theta), features=features or ())
     n, n_classes = problem.n_features, problem.loss.n_classes
-    features = numbered("feature", n) if features is None else list(features)
+    features = numbered("feature", n) if features is None else texts(features)
     if n_classes > 1:
-        outputs = numbered("class", n_classes) if outputs is None else list(outputs)
+        outputs = numbered("class", n_classes) if outputs is None else texts(outputs)
     else:
         outputs = []
     thetas = names_of_thetas(problem.penalty, features, outputs)
     own = problem.penalty.n_hyper(n)
-    strengths: list[tuple[str, float]] = []
+    of_strengths, strengths = ([], []) if own == 1 else (thetas, exponentials(result.theta[:own]))
     if thetas is None:
         lam = np.asarray(problem.read(result.theta)["strengths"], np.float64)
-        strengths = list(zip(of_columns(features, outputs, lam.ndim), lam.T.ravel(), strict=True))
-        thetas = numbered("θ", own)
-    elif own > 1:
-        strengths = list(zip(thetas, exponentials(result.theta[:own]), strict=True))
-    for one in problem.tuned:
-        k = one.n_hyper(problem)
-        thetas = thetas + (numbered(one.name, k) if k > 1 else [one.name] * k)
+        thetas, strengths = numbered("θ", own), lam.T.ravel()
+        if len(np.unique(strengths)) > 1:
+            of_strengths = features if lam.ndim == 1 else pairs(outputs, features)
+        else:
+            of_strengths, strengths = [], []
+    beside = [(one.name, one.n_hyper(problem)) for one in problem.tuned]
+    if beside:
+        more = [f"{name} {k}" if n > 1 else name for name, n in beside for k in range(n)]
+        thetas = [*thetas, *more]
     rows = None if coef is None else np.asarray(to_host(coef)).reshape(len(coef), -1)[:n].T
-    return Named(thetas, strengths, rows, features, outputs)
+    return Named(thetas, of_strengths, strengths, rows, features, outputs)
 
 
 def of_widths(theta):
@@ -76,31 +111,21 @@ def of_widths(theta):
     return [*(numbered("width", n) if n > 1 else ["the width"] * n), "the strength"]
 
 
-def of_columns(features, outputs, n_dimensions):
-    """The names of strengths of features, or of every class and feature."""
-    if n_dimensions < 2:
-        return features
-    return [f"{output}: {feature}" for output in outputs for feature in features]
-
-
 def names_of_thetas(penalty, features, outputs):
     """What every θ of a penalty is the logarithm of a strength of; None of other penalties."""
     if isinstance(penalty, PerClass):
         each = names_of_thetas(penalty.penalty, features, outputs)
-        if each is None:
-            return None
-        is_one = len(each) == 1
-        return [str(one) if is_one else f"{one}: {name}" for one in outputs for name in each]
+        return None if each is None else pairs(outputs, each)
     if isinstance(penalty, Ridge):
         return ["the strength"]
     if isinstance(penalty, FeatureRidge):
-        return [str(one) for one in features]
-    return [str(one) for one in penalty.names] if isinstance(penalty, GroupRidge) else None
+        return features
+    return texts(penalty.names) if isinstance(penalty, GroupRidge) else None
 
 
 def exponentials(theta):
     with np.errstate(over="ignore"):
-        return np.exp(theta).tolist()
+        return np.exp(theta)
 
 
 # ---- of estimators ----
@@ -118,18 +143,19 @@ def named_by_estimator(model: Any, features: Any = None) -> Named:
     n_outputs, n = coef.shape
     if features is None:
         features = own.get("feature_names_in_")
-    features = numbered("feature", n) if features is None else list(features)
+    features = numbered("feature", n) if features is None else texts(features)
     outputs = outputs_of(own, n_outputs)
     penalty = penalty_of(model, n_outputs)
     thetas = names_of_thetas(penalty, features, outputs) or []
     if len(results) == 1 and n_hyper == n_outputs > len(thetas):
         thetas = outputs  # A strength for every target.
-    strengths: list[tuple[str, float]] = []
-    for k, (result, lam) in enumerate(zip(results, lam_of(model, len(results)), strict=True)):
-        names = thetas if len(results) == 1 else names_within(outputs[k], thetas)
-        if len(names) > 1 or len(results) > 1:
-            strengths += zip(names, strengths_at(penalty, result.theta, lam, n), strict=True)
-    return Named(thetas, strengths, coef, features, outputs, model)
+    of_strengths = thetas if len(results) == 1 else pairs(outputs, thetas)
+    if len(of_strengths) < 2:
+        return Named(thetas, (), (), coef, features, outputs, model)
+    lam = np.asarray(to_host(model.lam_), np.float64).reshape(len(results), -1)
+    own_strengths = partial(strengths_at, penalty, n)
+    strengths = np.concatenate([own_strengths(*one) for one in zip(results, lam, strict=True)])
+    return Named(thetas, of_strengths, strengths, coef, features, outputs, model)
 
 
 def outputs_of(own, n_outputs):
@@ -149,21 +175,13 @@ def penalty_of(model, n_outputs):
     return penalty_for(per, factor, n_outputs)
 
 
-def names_within(output, thetas):
-    return [str(output)] if len(thetas) == 1 else [f"{output}: {name}" for name in thetas]
-
-
-def lam_of(model, n_models):
-    """The strengths that were chosen, a row each model."""
-    return np.asarray(to_host(model.lam_), np.float64).reshape(n_models, -1)
-
-
-def strengths_at(penalty, theta, lam, n_features):
+def strengths_at(penalty, n_features, result, lam):
     """What the hyperparameters of a search stand for beside the strengths that were chosen, which
     are its own or all in one proportion to them."""
+    theta = result.theta
     own = np.asarray(penalty.strengths(theta[: penalty.n_hyper(n_features)], n_features)).T.ravel()
     if len(lam) != len(own):  # one strength, of a model or a target
-        return lam.tolist()
+        return lam
     is_there = np.isfinite(own) & (own > 0)
     share = np.median(lam[is_there] / own[is_there]) if is_there.any() else 1.0
-    return (np.array(exponentials(theta)) * share).tolist()
+    return exponentials(theta) * share

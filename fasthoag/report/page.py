@@ -66,7 +66,7 @@ def page(
         section("What to do next", steps_of(models, seen)),
         section("In numbers", numbers(models, named, n_judging, unseen, tuned)),
         section("The search", beside(partial(of_searches, models, named, curve))),
-        section("Strengths", beside(partial(of_strengths, named), strengths(named.strengths))),
+        section("Strengths", beside(partial(of_strengths, named), strengths(named))),
         section("Coefficients", beside(partial(of_coefficients, named), coefficients(named))),
         section("Outer steps", "".join(steps(name, result) for name, result in models)),
         section("Settings", table(plain(settings))),
@@ -164,7 +164,7 @@ def numbers(models, named, n_judging, unseen, tuned):
             gamma, alpha = np.split(np.exp(result.theta), [-1])
             tuned = {"gamma": gamma, "alpha": float(alpha[0])}
         rows = summary(result, n_judging, unseen, tuned)
-        return table([one for one in rows if one[0] != "strength λ" or not named.strengths])
+        return table([one for one in rows if one[0] != "strength λ" or not len(named.strengths)])
     rows = [
         (
             name,
@@ -193,12 +193,18 @@ def figure(svg, caption, name):
     return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
 
 
-def strengths(pairs):
-    """The table of strengths, in ascending order."""
-    rows = [(name, f"{lam:.5g}") for name, lam in sorted(pairs, key=lambda pair: pair[1])]
-    if len(rows) > 2 * MOST_ROWS:
-        left = (f"{len(rows) - 2 * MOST_ROWS} between", "…")
-        rows = [*rows[:MOST_ROWS], left, *rows[-MOST_ROWS:]]
+def strengths(named):
+    """The table of strengths in ascending order, of many the ends."""
+    names, lam = named.of_strengths, np.asarray(named.strengths)
+    order, n = np.argsort(lam, kind="stable"), len(lam)
+    if n <= 2 * MOST_ROWS:
+        rows = [(names[j], f"{lam[j]:.5g}") for j in order]
+    else:
+        ends = [
+            [(names[j], f"{lam[j]:.5g}") for j in some]
+            for some in (order[:MOST_ROWS], order[-MOST_ROWS:])
+        ]
+        rows = [*ends[0], (f"{n - 2 * MOST_ROWS} between", "…"), *ends[1]]
     return table(rows, ("strength of", "λ"))
 
 

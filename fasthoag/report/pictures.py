@@ -98,13 +98,11 @@ def of_searches(
 
 def of_strengths(named: Named) -> Iterator[Picture]:
     """The strengths that have names."""
-    if not named.strengths:
-        return
-    names, values = zip(*named.strengths, strict=True)
-    lam, shown = np.array(values), [short(name) for name in names]
+    lam = np.asarray(named.strengths, np.float64)
     if not (np.isfinite(lam) & (lam > 0)).any():
         return
     is_many = len(lam) > MOST_NAMED
+    shown = [short(name) for name in named.of_strengths[:MOST_NAMED]]
     height = HEIGHT if is_many else 0.6 + 0.24 * len(lam)
     svg = drawn(lambda ax: draw_strengths(ax, lam, shown), "strengths", height)
     what = "How many strengths there are of every size" if is_many else "The strengths"

@@ -5,6 +5,8 @@ from pathlib import Path
 from reprlib import repr as shown
 from typing import Any
 
+import numpy as np
+
 from fasthoag.criteria import Criterion
 from fasthoag.curve import Curve
 from fasthoag.io.replacement import replace_file
@@ -81,7 +83,8 @@ def save_report(
         raise ValueError(f"names must have one for each of {n_features} features; got {len(names)}")
     check_curve(curve, models)
     warned = [] if criterion is None else warned_of_shared(problem, criterion)
-    text = page(models, settings=settings, named=named, curve=curve, warnings=warned)
+    n_judging = judging(models[0][1]) if len(models) == 1 else None
+    text = page(models, n_judging, settings, named=named, curve=curve, warnings=warned)
     replace_file(path, text.encode(errors="backslashreplace"), overwrite)
 
 
@@ -133,6 +136,14 @@ def of_problem(result, problem, names, classes):
         settings["penalty"] = type(problem.penalty).__name__
     settings |= {"n_rows": problem.n_rows, "n_features": problem.n_features}
     return [("", result)], named, settings
+
+
+def judging(result):
+    """How many rows a criterion sums over, or the sum of their weights; None where it is no sum."""
+    if not np.isfinite(result.standard_error):
+        return None
+    n = float(np.sum(result.fold_weights))
+    return int(n) if n.is_integer() else n
 
 
 def check_curve(curve, models):

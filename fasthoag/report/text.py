@@ -24,6 +24,9 @@ TRACE_COLUMNS = (
 )
 
 
+MOST_FOLDS = 20  # that are shown
+
+
 def trace_row(record):
     """One record of ``HoagResult.trace`` as texts under `TRACE_COLUMNS`."""
     theta = "" if record["theta"] is None else few(record["theta"], ".4f")  # Many are not kept.
@@ -51,10 +54,10 @@ def make_table(head):
     return Table(*head, show_header=bool(head), box=box.SIMPLE_HEAD, show_edge=False, padding=0)
 
 
-def few(values, form):
+def few(values, form, n=4):
     """The first numbers as text, and how many there are."""
-    shown = ", ".join(format(float(v), form) for v in values[:4])
-    return shown if len(values) <= 4 else f"{shown}, ... ({len(values)} values)"
+    shown = ", ".join(format(float(v), form) for v in values[:n])
+    return shown if len(values) <= n else f"{shown}, ... ({len(values)} values)"
 
 
 def rows_of(n):
@@ -117,7 +120,7 @@ def summary(result, n_held_out, unseen=None, tuned=None):
         rows.append(("loss per row", f"{result.value / n_held_out:.6g}"))
     steps = "trials" if any(one["phase"] == "trial" for one in result.trace) else "outer steps"
     if 1 < len(result.fold_values) != n_held_out:  # leave-one-out has as many as rows
-        rows.append(("folds", ", ".join(f"{value:.6g}" for value in result.fold_values)))
+        rows.append(("folds", few(result.fold_values, ".6g", MOST_FOLDS)))
     if unseen is not None:
         accuracy = f", accuracy {unseen['accuracy']:.6g}" if "accuracy" in unseen else ""
         rows.append(
