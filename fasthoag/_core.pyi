@@ -231,6 +231,14 @@ def merge_columns(
     n_threads: int,
     /,
 ) -> tuple[_Longs, _Indices, _Values]: ...
+def solve_tridiagonal(
+    diagonal: _Doubles,
+    off_diagonal: _Doubles,
+    shift: _Doubles,
+    C: _Values,
+    n_powers: int,
+    n_threads: int,
+) -> list[Any]: ...
 
 SVMLIGHT_PADDING: int
 

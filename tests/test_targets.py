@@ -12,13 +12,22 @@ from sklearn.model_selection import KFold, LeaveOneOut, ShuffleSplit
 from fasthoag import ConvergenceWarning, RidgeClassifierCV, RidgeCV
 from fasthoag.design.rows import HELD_OUT, TRAIN
 from fasthoag.spectral import left_out
+from fasthoag.spectral.shifted import Diagonal, tridiagonal
 from fasthoag.spectral.tuning import Plan, decompose
+from fasthoag.spectral.workers import Workers
 
 CVS = [None, 4, KFold(3, shuffle=True, random_state=0), ShuffleSplit(4, random_state=0)]
 cvs = pytest.mark.parametrize("cv", CVS, ids=["leave-one-out", "4", "KFold", "ShuffleSplit"])
 forms = pytest.mark.parametrize("form", [np.asarray, sp.csr_array], ids=["dense", "CSR"])
 shapes = pytest.mark.parametrize("shape", [(60, 8), (30, 50)], ids=["tall", "wide"])
-WAYS = [("values", (40, 8)), ("values", (25, 60)), ("gram", (25, 60)), ("moments", (40, 8))]
+WAYS = [
+    ("values", (40, 8)),
+    ("values", (25, 60)),
+    ("gram", (25, 60)),
+    ("moments", (40, 8)),
+]
+CASES = [(*way, is_left_out) for way in WAYS for is_left_out in (True, False)]
+CASES += [("tridiagonal", (25, 60), False)]
 
 
 def rows(shape=(60, 8), t=3, seed=0):
@@ -122,9 +131,8 @@ def test_it_is_at_least_as_good_as_the_grid_of_scikit_learn(per_target):
     assert np.all(ours.best_score_ >= theirs.best_score_ * (1 + 1e-9))
 
 
-@pytest.mark.parametrize(("way", "shape"), WAYS)
+@pytest.mark.parametrize(("way", "shape", "is_left_out"), CASES)
 @pytest.mark.parametrize("has_intercept", [True, False])
-@pytest.mark.parametrize("is_left_out", [True, False])
 def test_every_factor_gives_the_criterion_and_its_derivatives(
     way, shape, has_intercept, is_left_out
 ):
@@ -132,7 +140,8 @@ def test_every_factor_gives_the_criterion_and_its_derivatives(
     rng = np.random.default_rng(1)
     weight, fold = rng.integers(1, 4, len(X)).astype(float), rng.integers(0, 4, len(X))
     mask = np.where(fold[:, None] == np.arange(4), HELD_OUT, TRAIN).astype(np.uint8)
-    found = decompose(X, weight, None if is_left_out else mask, has_intercept, None, Plan(way, 0))
+    args = X, weight, None if is_left_out else mask, has_intercept, None
+    found = decompose(*args, Plan(way, 0), Workers(2))
     centred, _ = found.centred_targets(Y)
     parts, every = found.criteria(centred), np.arange(3)
 
@@ -162,10 +171,53 @@ def test_every_factor_gives_the_criterion_and_its_derivatives(
         np.testing.assert_allclose(value, 0.5 * errors, rtol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 3, 40])
+def test_tridiagonal_products_say_what_eigenvectors_say(n, dtype):
+    rng = np.random.default_rng(n)
+    B = rng.normal(size=(n, n + 3))
+    c, theta = rng.normal(size=(n, 35)).astype(dtype), rng.normal(size=35)
+    A, eps = (B @ B.T).astype(dtype), np.finfo(dtype).eps
+    T, Q = tridiagonal(A.copy())
+    e, U = np.linalg.eigh(A)
+    of_vectors = Diagonal(e[::-1])
+    np.testing.assert_allclose(T.e, of_vectors.e, rtol=1e4 * eps)
+    np.testing.assert_allclose(Q.T @ Q, np.eye(n), atol=100 * eps)
+    for at in (theta, theta[:1], np.full(1, 80.0), np.full(1, np.log(np.finfo(dtype).max) + 9)):
+        ours = T.solutions(Q.T @ c, at, 2)
+        theirs = of_vectors.solutions(U[:, ::-1].T @ c, at, 2)
+        for one, other in zip(ours, theirs, strict=True):
+            other, tiny = U[:, ::-1] @ other, np.finfo(dtype).tiny
+            np.testing.assert_allclose(Q @ one, other, atol=1e4 * eps * abs(other).max() + tiny)
+
+
+def test_without_a_penalty_tridiagonal_products_keep_to_what_has_digits():
+    X = np.random.default_rng(0).normal(size=(20, 60))
+    X -= X.mean(axis=0)  # products of rows have an eigenvalue 0
+    T, Q = tridiagonal(X @ X.T)
+    c = Q.T @ (X @ np.ones(60))
+    for theta in (-np.inf, -1e3, -60.0):
+        (v,) = T.solutions(c[:, None], np.array([theta]), 0)
+        np.testing.assert_allclose(X @ X.T @ (Q @ v[:, 0]), X @ np.ones(60), atol=1e-9)
+
+
+def test_workers_keep_order_errors_and_the_handling_of_overflow():
+    workers = Workers(3)
+    assert workers.map(lambda k: k * k, range(20)) == [k * k for k in range(20)]
+    with np.errstate(over="ignore"):
+        assert set(workers.map(lambda k: np.geterr()["over"], range(5))) == {"ignore"}
+    with pytest.raises(ZeroDivisionError):
+        workers.map(lambda k: 1 / (k - 2), range(5))
+    for n in (0, 1, 2, 7):
+        taken = [k for piece in workers.pieces(n) for k in range(n)[piece]]
+        assert taken == sorted(k for turn in workers.turns(list(range(n))) for k in turn)
+        assert taken == list(range(n))
+
+
 @pytest.mark.parametrize("has_intercept", [True, False])
 def test_rows_left_out_in_pieces_say_what_all_of_them_say(has_intercept, monkeypatch):
     X, Y = rows((60, 7))
-    found = decompose(X, np.ones(60), None, has_intercept, None, Plan("values", 0))
+    found = decompose(X, np.ones(60), None, has_intercept, None, Plan("values", 0), Workers())
     (part,), theta = found.criteria(found.centred_targets(Y)[0]), np.array([-1.0, 1.0, 3.0])
     whole = part.values(theta, np.arange(3))
     monkeypatch.setattr(left_out, "FEWEST_ROWS", 7)

@@ -14,6 +14,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     bind_merging(m);
     bind_structure(m);
     bind_svmlight(m);
+    bind_tridiagonal(m);
     m.def("hardware_threads", &hardware_threads);
     m.def("share_cores", [](int n) { Share::n_cores() = std::max(1, n); }, py::arg("n"));
     m.attr("has_openmp") =

@@ -90,3 +90,4 @@ void bind_kernel(py::module_& m);
 void bind_merging(py::module_& m);
 void bind_structure(py::module_& m);
 void bind_svmlight(py::module_& m);
+void bind_tridiagonal(py::module_& m);

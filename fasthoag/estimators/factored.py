@@ -2,6 +2,8 @@
 leave-one-out of small data."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +27,7 @@ from fasthoag.progress import progress
 from fasthoag.scoring import chooses
 from fasthoag.spectral.search import Found
 from fasthoag.spectral.tuning import Decomposition, Plan, decompose, plan_of
+from fasthoag.spectral.workers import Workers
 from fasthoag.threads import n_threads_of
 from fasthoag.types import Array
 from fasthoag.vectors import check_weight
@@ -33,6 +36,7 @@ from fasthoag.vectors import check_weight
 HOW = {
     "values": " Solved by singular values of X.",
     "gram": " Solved by products of rows.",
+    "tridiagonal": " Solved by products of rows.",
     "moments": " Solved by products of features.",
 }
 # What watches or leads one search, by the value that asks for nothing.
@@ -74,19 +78,23 @@ class Factored:
     plan: Plan
     given: Any  # strengths that were given, or None
 
-    def threads(self, asked: int | None) -> Any:
-        """A context in which BLAS uses so many threads: one where factors and targets are few."""
+    @contextmanager
+    def workers(self, asked: int | None) -> Iterator[Workers]:
+        """Threads, and BLAS on one each; of leave-one-out, which has one factor, those of BLAS."""
         size = max(min(self.X.shape), self.Y.shape[1])
         is_few = size <= FEW_ROWS and asked is None  # The limits of a process are files.
-        return blas_threads(size, 1 if is_few else n_threads_of(asked))
+        n = 1 if is_few else n_threads_of(asked)
+        with blas_threads(size, n if self.mask is None else 1):
+            yield Workers(1 if self.mask is None else n)
 
     def target(self, j: int) -> "Factored":
         """The fit of one of the targets."""
         return replace(self, Y=self.Y[:, [j]])
 
-    def decomposition(self, has_intercept: bool, factor: Any) -> Decomposition:
+    def decomposition(self, model: Any, workers: Workers) -> Decomposition:
         weight = np.ones(len(self.Y)) if self.weight is None else self.weight
-        return decompose(self.X, weight, self.mask, has_intercept, factor, self.plan)
+        how = model.fit_intercept, model.penalty_factor, self.plan, workers
+        return decompose(self.X, weight, self.mask, *how)
 
 
 def why_not(model: Any, X: Any, others: Any, offset: Any = None) -> str | None:
@@ -133,7 +141,8 @@ def factored(
         rows = SimpleNamespace(X=X, n_rows=len(Y), y=y, loss=loss)
         splits = KFold(model.cv, groups).splits(rows)
         mask = mask_of_folds(splits, np.ones(len(Y)) if weight is None else weight)
-    plan = plan_of(X.shape, 1 if mask is None else mask.shape[1])
+    needs_vectors = mask is None or (given is not None and given.lam.min() == 0)
+    plan = plan_of(X.shape, 1 if mask is None else mask.shape[1], needs_vectors)
     if plan is None or not plan.fits:
         return None
     return Factored(X, Y, weight, mask, is_shared, plan, given)

@@ -61,14 +61,14 @@ class LeastSquares:
             fit = factored(self, self._given, self._groups, X, Y, weight, **kind)
             if fit is not None:
                 offset_map(X)  # It warns of columns that have no digits left.
-                with fit.threads(self._threads):
-                    return self._tune_small(fit, has_offset=offset is not None)
+                with fit.workers(self._threads) as workers:
+                    return self._tune_small(fit, workers, has_offset=offset is not None)
         return super()._tune(X, y, loss, weight, others, codings, judged_weight, offset)
 
-    def _tune_small(self, fit, has_offset):
+    def _tune_small(self, fit, workers, has_offset):
         """Coefficients (n_features, n_models) and intercepts (n_models,), a search for each
         column."""
-        rows = fit.decomposition(self.fit_intercept, self.penalty_factor)
+        rows = fit.decomposition(self, workers)
         found = [strengths_of(self, fit.target(j), rows, None) for j in range(fit.Y.shape[1])]
         points = reported(self, fit, rows, None, has_w=True)
         if points is not None and len(found) == 1:
@@ -108,8 +108,8 @@ class LeastSquares:
                 f"row; use cv=None, or store_cv_results=False with cv={self.cv!r}"
             )
         judge = judge_of(self.scoring, is_classifier)
-        with fit.threads(self._threads):
-            rows = fit.decomposition(self.fit_intercept, self.penalty_factor)
+        with fit.workers(self._threads) as workers:
+            rows = fit.decomposition(self, workers)
             found = strengths_of(self, fit, rows, judge)
             self._keep_targets(fit, found, reported(self, fit, rows, judge))
             return models_of(fit, rows, found.theta, coef_out)

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
+from fasthoag.spectral.shifted import Diagonal, Shifted, tridiagonal
 from fasthoag.types import Array
 
 BLOCK_BYTES = 2**25  # of the rows or columns of X that are centred at a time
@@ -54,7 +55,7 @@ class Source:
         n, p = self.X.shape
         return slices(p, max(1, BLOCK_BYTES // (8 * n)))
 
-    def gram(self) -> Array:
+    def gram(self, workers: Any) -> Array:
         """The products of all rows, (n_rows, n_rows), float64."""
         if sp.issparse(self.X):
             X = sp.csr_array(self.X)
@@ -63,20 +64,26 @@ class Source:
             with_center = X @ center
             K = np.asarray((X @ X.T).todense(), np.float64)
             return K - with_center[:, None] - with_center + center @ center
+        return sum(workers.map(self._gram_of, workers.turns(self.column_blocks())))
+
+    def _gram_of(self, column_blocks):
         K = np.zeros((len(self.X),) * 2)
-        for columns in self.column_blocks():
+        for columns in column_blocks:
             block = self.block(slice(None), columns)
             K += block @ block.T
         return K
 
-    def transposed_product(self, B: Array, out: Array) -> None:
+    def transposed_product(self, B: Array, out: Array, workers: Any) -> None:
         """``(X - 1 center')' B``, scaled, into `out` (n_features, m)."""
         if sp.issparse(self.X):
             found = self.X.T @ B - np.outer(self.center, B.sum(axis=0))
             out[:] = found if self.scale is None else found * self.scale[:, None]
             return
-        for columns in self.column_blocks():
+
+        def fill(columns):
             out[columns] = self.block(slice(None), columns).T @ B
+
+        workers.map(fill, self.column_blocks())
 
 
 def slices(n: int, step: int) -> list[slice]:
@@ -103,8 +110,9 @@ class Factor:
 
     Attributes
     ----------
-    e : array, shape (rank,)
-        S², those that are more than rounding.
+    A : Shifted
+        ``A A'`` in the coordinates of U: S² on its diagonal, those that are more than rounding, or
+        tridiagonal.
     rows : array of row numbers
     root : array, shape (len(rows),)
         √s.
@@ -115,13 +123,18 @@ class Factor:
         V S.
     """
 
-    e: Array
+    A: Shifted
     rows: Array
     root: Array
     mean: Array | None
     U: Any
     basis: Array | None
     is_full: bool  # whether the columns of U span all that targets can be, less the mean
+
+    @property
+    def e(self) -> Array:
+        """S², in falling order."""
+        return self.A.e
 
     @property
     def total(self) -> float:
@@ -149,21 +162,27 @@ def of_values(block: Array, rows: Array, weight: Array, has_intercept: bool) -> 
     rank = rank_of(S, max(A.shape) * np.finfo(np.float64).eps)
     U, S, Vt = U[:, :rank], S[:rank], Vt[:rank]
     full = is_full(rank, root, has_intercept)
-    return Factor(S**2, rows, root, mean, np.ascontiguousarray(U), Vt.T * S, full)
+    return Factor(Diagonal(S**2), rows, root, mean, np.ascontiguousarray(U), Vt.T * S, full)
 
 
-def of_gram(K: Array, rows: Array, weight: Array, has_intercept: bool, dtype: Any) -> Factor:
-    """The same by the products K of all rows of the source."""
+def of_gram(
+    K: Array, rows: Array, weight: Array, has_intercept: bool, dtype: Any, is_tridiagonal: bool
+) -> Factor:
+    """The same by the products K of all rows of the source: by their eigenvectors, or by what makes
+    them tridiagonal."""
     root = np.sqrt(weight[rows])
     A = K[np.ix_(rows, rows)]
     if has_intercept:
         A = centred(A, root**2 / (root @ root))
     A *= root[:, None] * root
+    if is_tridiagonal:
+        T, Q = tridiagonal(A.astype(dtype))
+        return Factor(T, rows, root, None, Q, None, is_full(len(T.e), root, has_intercept))
     e, U = scipy.linalg.eigh(A.astype(dtype), check_finite=False, **driver(dtype))
     e, U = e[::-1], U[:, ::-1]
     rank = rank_of(e, len(rows) * np.finfo(dtype).eps)
-    full = is_full(rank, root, has_intercept)
-    return Factor(e[:rank], rows, root, None, np.ascontiguousarray(U[:, :rank]), None, full)
+    U, full = np.ascontiguousarray(U[:, :rank]), is_full(rank, root, has_intercept)
+    return Factor(Diagonal(e[:rank]), rows, root, None, U, None, full)
 
 
 def driver(dtype):
@@ -198,4 +217,4 @@ def of_moments(C: Array, mean: Array, rows: Array, root: Array, has_intercept: b
     rank = rank_of(e, max(len(rows), len(e)) * np.finfo(np.float64).eps)
     e, V = e[:rank], V[:, :rank]
     full = is_full(rank, root, has_intercept)
-    return Factor(e, rows, root, mean, None, V * np.sqrt(e), full)
+    return Factor(Diagonal(e), rows, root, mean, None, V * np.sqrt(e), full)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fasthoag.spectral.shifted import Shifted, inverse, shrinkage
 from fasthoag.types import Array
 
 IN_CACHE, FEWEST_ROWS = 1 << 14, 512  # numbers of a block, and rows of one
@@ -36,7 +37,7 @@ class HeldOutRows:
 
     Attributes
     ----------
-    e : array, shape (rank,)
+    A : Shifted
     c : array, shape (rank, n_targets)
     P : array, shape (n_rows, rank)
     rest : array, shape (n_rows, n_targets)
@@ -45,7 +46,7 @@ class HeldOutRows:
         √s.
     """
 
-    e: Array
+    A: Shifted
     c: Array
     P: Array
     rest: Array
@@ -53,17 +54,13 @@ class HeldOutRows:
 
     def errors(self, theta: Array, columns: Any) -> Array:
         """√s times what the model errs by, (n_rows, len(columns))."""
-        g = inverse(self.e, theta)
-        return self.rest[:, columns] - self.P @ (g * self.c[:, columns])
+        (v,) = self.A.solutions(self.c[:, columns], theta, 0)
+        return self.rest[:, columns] - self.P @ v
 
     def values(self, theta: Array, columns: Any, order: int = 2) -> Values:
-        g, q = inverse(self.e, theta), shrinkage(self.e, theta)
-        v = g * self.c[:, columns]
+        v, *derivatives = self.A.solutions(self.c[:, columns], theta, order)
         error = self.rest[:, columns] - self.P @ v
-        v = v * q
-        first = self.P @ v if order > 0 else None
-        second = self.P @ (v * (1 - 2 * q)) if order > 1 else None
-        return of_errors(error, first, second)
+        return of_errors(error, *(self.P @ one for one in derivatives))
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,19 +188,3 @@ def of_errors(error, first=None, second=None):
 def dots(a, b):
     """Of every column."""
     return np.einsum("ij,ij->j", a, b, dtype=np.float64)
-
-
-def inverse(e, theta):
-    """g, (rank, len(theta))."""
-    return 1 / (e[:, None] + strengths(e, theta))
-
-
-def shrinkage(e, theta):
-    """q, (rank, len(theta))."""
-    lam = strengths(e, theta)
-    return lam / (e[:, None] + lam)
-
-
-def strengths(e, theta):
-    """λ in the precision of e, which holds sums with it."""
-    return np.minimum(np.exp(theta), np.finfo(e.dtype).max / 4).astype(e.dtype)

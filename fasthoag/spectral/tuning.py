@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ from fasthoag.spectral.left_out import (
 )
 from fasthoag.spectral.moments import Moments, groups_of, moments_of, target_moments_of
 from fasthoag.spectral.search import Found, minima
+from fasthoag.spectral.workers import Workers
 from fasthoag.types import Array
 
 DECADE = float(np.log(10))
@@ -49,8 +51,8 @@ def ignore(phase: str, theta: Array, values: Values) -> None:
 
 
 class Plan(NamedTuple):
-    """How rows are factorised: by singular values of X, or by its products of rows ("gram") or of
-    features ("moments")."""
+    """How rows are factorised: by singular values of X, by its products of rows, their eigenvectors
+    ("gram") or what makes them tridiagonal, or by products of features ("moments")."""
 
     way: str
     n_bytes: int
@@ -61,8 +63,9 @@ class Plan(NamedTuple):
         return is_little or self.n_bytes < SHARE_OF_MEMORY * memory_of_process()
 
 
-def plan_of(shape: tuple[int, int], n_folds: int) -> Plan | None:
-    """The cheapest `Plan` for this many rows, features and folds, None where all are too large."""
+def plan_of(shape: tuple[int, int], n_folds: int, needs_vectors: bool) -> Plan | None:
+    """The cheapest `Plan` for this many rows, features and folds, None where all are too large.
+    Leave-one-out and no penalty need eigenvectors."""
     n, p = shape
     least = min(n, p)
     if n * p * least * n_folds <= FEW:
@@ -70,7 +73,9 @@ def plan_of(shape: tuple[int, int], n_folds: int) -> Plan | None:
     if least > LARGEST:
         return None
     by_rows = 8 * (n_folds + 1) * n * n
-    return Plan("gram", by_rows) if n < p else Plan("moments", 8 * 2 * (n_folds + 1) * p * p)
+    if n >= p:
+        return Plan("moments", 8 * 2 * (n_folds + 1) * p * p)
+    return Plan("gram" if needs_vectors else "tridiagonal", by_rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +94,7 @@ class Decomposition:
         `HeldOutMoments`.
     whole : Factor
     moments : Moments or None
+    workers : Workers
     """
 
     source: Source
@@ -99,6 +105,7 @@ class Decomposition:
     parts: list[Array]
     whole: Factor
     moments: Moments | None
+    workers: Workers
 
     # ---- targets ----
 
@@ -126,13 +133,13 @@ class Decomposition:
         if self.moments is not None:
             return self._by_moments(Y)
         each = zip(self.folds, self.held, self.parts, strict=True)
-        return [self._held_out(Y, *one) for one in each]
+        return self.workers.map(lambda one: self._held_out(Y, *one), each)
 
     def _held_out(self, Y, factor, rows, P):
         c, mean = self._coordinates(factor, Y)
         root = np.sqrt(self.weight[rows])
         rest = (root[:, None] * (Y[rows] - mean)).astype(P.dtype)
-        return HeldOutRows(factor.e, c, P, rest, root)
+        return HeldOutRows(factor.A, c, P, rest, root)
 
     def _by_moments(self, Y):
         of_targets = target_moments_of(self.moments, self.source, self.weight, Y)
@@ -242,7 +249,13 @@ class Decomposition:
         parts = self._criteria_of(Y)
 
         def evaluate(theta, targets, order):
-            return added(part.values(theta, targets, order) for part in parts)
+            def of_piece(piece):
+                at = theta if len(theta) == 1 else theta[piece]
+                return added(part.values(at, every[piece], order) for part in parts)
+
+            every = np.arange(Y.shape[1])[targets]
+            found = self.workers.map(of_piece, self.workers.pieces(len(every)))
+            return Values(*(np.concatenate(each) for each in zip(*found, strict=True)))
 
         return minima(evaluate, Y.shape[1], levels, tol, note)
 
@@ -250,9 +263,9 @@ class Decomposition:
         """The criterion of every fold and target at θ (n_targets,), (n_folds, n_targets)."""
         found = []
         for some in self.target_blocks(Y.shape[1]):
-            parts = self._criteria_of(Y[:, some])
-            every = np.arange(some.stop - some.start)
-            found.append([part.values(theta[some], every, 0).value for part in parts])
+            at = theta[some], np.arange(some.stop - some.start), 0
+            values = self.workers.map(methodcaller("values", *at), self._criteria_of(Y[:, some]))
+            found.append([one.value for one in values])
         return np.concatenate([np.array(one) for one in found], axis=1)
 
     @property
@@ -278,7 +291,7 @@ class Decomposition:
     def _predictions_of_models(self, Y, theta, mean):
         found = []
         for factor, rows, part in zip(self.folds, self.held, self.criteria(Y), strict=True):
-            w = factor.basis @ (part.c / (factor.e[:, None] + np.exp(theta)))
+            w = factor.basis @ factor.A.solutions(part.c, theta, 0)[0]
             of_rows = (self.weight[factor.rows] @ Y[factor.rows]) / factor.total
             level = mean + of_rows if self.has_intercept else mean
             found.append((self.source.block(rows) - factor.mean) @ w + level)
@@ -294,13 +307,14 @@ class Decomposition:
         for some in slices(Y.shape[1], max(16, TARGET_BYTES // (8 * (p + len(self.weight))))):
             centred, mean = self.centred_targets(Y[:, some])
             c, level = self._coordinates(factor, centred)
-            v = (c / (factor.e[:, None] + np.exp(theta[some]))).astype(c.dtype)
+            (v,) = factor.A.solutions(c, theta[some], 0)
+            center: Any = factor.mean
             if factor.basis is not None:
-                w, center = factor.basis @ v, factor.mean
+                w = factor.basis @ v
             else:
                 w, center = np.empty((p, v.shape[1]), v.dtype), np.zeros(p)
                 source.transposed_product(
-                    (factor.root[:, None] * (factor.U @ v)).astype(v.dtype), w
+                    (factor.root[:, None] * (factor.U @ v)).astype(v.dtype), w, self.workers
                 )
             b = mean + level - center @ w
             w = w if source.scale is None else w * source.scale[:, None]
@@ -316,6 +330,7 @@ def decompose(
     has_intercept: bool,
     factor: Array | None,
     plan: Plan,
+    workers: Workers,
 ) -> Decomposition:
     """The `Decomposition` of these rows for the folds of a mask, None for leave-one-out."""
 
@@ -327,11 +342,13 @@ def decompose(
         X = X.toarray() if sp.issparse(X) else X
         X = X.astype(np.float64, copy=False)
     source = source_of(X, weight, has_intercept, factor)
-    make = {"values": by_values, "gram": by_gram, "moments": by_moments}[plan.way]
-    return make(source, weight, has_intercept, trains, held)
+    args = source, weight, has_intercept, trains, held, workers
+    if plan.way == "tridiagonal":
+        return by_gram(*args, is_tridiagonal=True)
+    return {"values": by_values, "gram": by_gram, "moments": by_moments}[plan.way](*args)
 
 
-def by_values(source, weight, has_intercept, trains, held):
+def by_values(source, weight, has_intercept, trains, held, workers):
     block = source.block(slice(None))
 
     def factorised(rows):
@@ -340,49 +357,49 @@ def by_values(source, weight, has_intercept, trains, held):
     def beside(one, rows):
         return (block[rows] - one.mean) @ one.basis
 
-    return by_rows(source, weight, has_intercept, trains, held, factorised, beside)
+    return by_rows(source, weight, has_intercept, trains, held, workers, factorised, beside)
 
 
-def by_gram(source, weight, has_intercept, trains, held):
-    K = source.gram()
+def by_gram(source, weight, has_intercept, trains, held, workers, is_tridiagonal=False):
+    K = source.gram(workers)
 
     def factorised(rows):
-        return of_gram(K, rows, weight, has_intercept, source.dtype)
+        return of_gram(K, rows, weight, has_intercept, source.dtype, is_tridiagonal)
 
     def beside(one, rows):
         return across(K, one, rows, has_intercept)
 
-    return by_rows(source, weight, has_intercept, trains, held, factorised, beside)
+    return by_rows(source, weight, has_intercept, trains, held, workers, factorised, beside)
 
 
-def by_rows(source, weight, has_intercept, trains, held, factorised, beside):
+def by_rows(source, weight, has_intercept, trains, held, workers, factorised, beside):
     """Of factors that ``factorised(rows)`` makes; ``beside(factor, rows)`` are ``(x - m)' A' U`` of
     other rows."""
-    whole = factorised(np.arange(len(weight)))
-    if held is None:
-        return Decomposition(source, weight, has_intercept, [whole], None, [], whole, None)
-    folds = [factorised(rows) for rows in trains]
-    parts = [
-        np.sqrt(weight[rows])[:, None].astype(one.e.dtype) * beside(one, rows)
-        for one, rows in zip(folds, held, strict=True)
-    ]
-    return Decomposition(source, weight, has_intercept, folds, held, parts, whole, None)
+
+    def held_out(one):
+        factor, rows = one
+        return np.sqrt(weight[rows])[:, None].astype(factor.e.dtype) * beside(factor, rows)
+
+    whole, *folds = workers.map(factorised, [np.arange(len(weight)), *(trains or ())])
+    parts = [] if held is None else workers.map(held_out, zip(folds, held, strict=True))
+    folds = folds if held is not None else [whole]
+    return Decomposition(source, weight, has_intercept, folds, held, parts, whole, None, workers)
 
 
-def by_moments(source, weight, has_intercept, trains, held):
+def by_moments(source, weight, has_intercept, trains, held, workers):
     every = np.arange(len(weight))
     moments = moments_of(source, weight, groups_of(len(weight), trains, held))
 
-    def make(k, rows):
+    def make(one):
+        k, rows = one
         C, mean = moments.factored(k, has_intercept)
         return of_moments(C, mean, rows, np.sqrt(weight[rows]), has_intercept)
 
-    whole = make(-1, every)
-    if held is None:
-        return Decomposition(source, weight, has_intercept, [whole], None, [], whole, moments)
-    folds = [make(k, rows) for k, rows in enumerate(trains)]
-    parts = [
-        one.basis.T @ moments.about(len(folds) + k, one.mean) @ one.basis
-        for k, one in enumerate(folds)
-    ]
-    return Decomposition(source, weight, has_intercept, folds, held, parts, whole, moments)
+    def held_out(one):
+        k, factor = one
+        return factor.basis.T @ moments.about(len(folds) + k, factor.mean) @ factor.basis
+
+    whole, *folds = workers.map(make, [(-1, every), *enumerate(trains or ())])
+    parts = [] if held is None else workers.map(held_out, enumerate(folds))
+    folds = folds if held is not None else [whole]
+    return Decomposition(source, weight, has_intercept, folds, held, parts, whole, moments, workers)

@@ -1,0 +1,44 @@
+"""Threads that take pieces of the work on factors side by side, each with a BLAS of one thread."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any
+
+from fasthoag.spectral.factors import slices
+
+
+class Workers:
+    """So many threads. Those of BLAS meet after every small product: LAPACK's ``sytrd`` of 1,600
+    rows took 5 s on two of them where other processes ran beside, and 0.1 s on one.
+
+    Examples
+    --------
+    >>> Workers(2).map(abs, [-1, 2, -3])
+    [1, 2, 3]
+    """
+
+    def __init__(self, n_threads: int = 1) -> None:
+        self.n_threads = n_threads
+
+    def map(self, work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        """What `work` makes of every item, in their order."""
+        items = list(items)
+        n = min(self.n_threads, len(items))
+        if n < 2:
+            return [work(one) for one in items]
+        with ThreadPoolExecutor(n) as pool:  # NumPy's handling of errors is that of a context
+            waiting = [pool.submit(copy_context().run, work, one) for one in items]
+            try:
+                return [one.result() for one in waiting]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def pieces(self, n: int) -> list[slice]:
+        """Equal pieces of n things, one for each thread."""
+        return slices(n, -(-n // min(self.n_threads, max(n, 1))) or 1)
+
+    def turns(self, items: list[Any]) -> list[list[Any]]:
+        """The items that each thread takes in turn."""
+        return [items[k :: self.n_threads] for k in range(min(self.n_threads, len(items)))]
