@@ -7,6 +7,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from sklearn.datasets import dump_svmlight_file
+from support.commands import run
 from support.penalty_examples import EXAMPLES, P
 from support.report_examples import (
     GROUPS,
@@ -398,6 +400,50 @@ def test_shared_rows_are_warned_of(tmp_path):
     fasthoag.save_report(tmp_path / "page.html", result, PROBLEM, held_out)
     steps = Page((tmp_path / "page.html").read_text(encoding="utf-8")).steps()
     assert any(step.startswith("Warned: 50 of the 50 rows") for step in steps)
+
+
+# ---- the command line ----
+
+
+def tuned(folder, *options, labels=None):
+    """The `Page` of rows in a file whose features count from 1, and its model."""
+    y = (TARGETS > 0) * 1 if labels is None else labels
+    dump_svmlight_file(X, y, str(folder / "rows.txt"), zero_based=False)
+    out = ("--report", folder / "page.html", "--out", folder / "model")
+    result = run("tune", folder / "rows.txt", *options, *out)
+    assert result.exit_code in (0, 3), result.stderr
+    text = (folder / "page.html").read_text(encoding="utf-8")
+    return Page(text), fasthoag.load_model(folder / "model")
+
+
+def test_the_command_line_names_features_as_the_file_counts_them(tmp_path):
+    found, model = tuned(tmp_path)
+    assert found.values("feature 1") == [f"{model.coef[0, 0]:.5g}"]
+    assert found.values("feature 8") == [f"{model.coef[0, 7]:.5g}"]
+    assert not any("No model was kept" in step for step in found.steps())
+    assert ["train", str(tmp_path / "rows.txt")] in found.rows
+
+
+def test_the_command_line_names_groups_and_classes(tmp_path):
+    (tmp_path / "groups").write_text("\n".join(GROUPS), encoding="utf-8")
+    found, model = tuned(tmp_path, "--groups", tmp_path / "groups")
+    shown = [found.values(name)[0] for name in sorted(HOSTILE)]
+    assert shown == [f"{lam:.5g}" for lam in model.lam]
+    (tmp_path / "page.html").unlink()
+    (tmp_path / "model").unlink()
+    classes = np.unique(LABELS, return_inverse=True)[1] + 7
+    options = ("--loss", "multinomial", "--per", "class")
+    found, model = tuned(tmp_path, *options, labels=classes)
+    shown = [found.values(f"class {label:g}")[0] for label in (7, 8, 9)]
+    assert shown == [f"{lam:.5g}" for lam in model.lam]
+
+
+def test_the_command_line_repeats_what_it_warned_of(tmp_path):
+    dump_svmlight_file(X[:40], (TARGETS[:40] > 0) * 1, str(tmp_path / "v"), zero_based=False)
+    found, _ = tuned(tmp_path, "--valid", tmp_path / "v")
+    [step] = [step for step in found.steps() if step.startswith("Warned")]
+    assert "40 of the 40 rows of HeldOut are training rows too" in step
+    assert any("--test FILE" in step for step in found.steps())
 
 
 # ---- save_report ----

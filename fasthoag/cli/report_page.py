@@ -21,5 +21,5 @@ def named_of(problem, result, fitted, classes, zero_based) -> Named:
     first = 1 if zero_based is False else 0
     features = numbered("feature", problem.n_features, first)
     is_many = problem.loss.n_classes > 1
-    labels = [f"class {label}" for label in np.asarray(classes).tolist()] if is_many else None
+    labels = [f"class {label:g}" for label in np.asarray(classes)] if is_many else None
     return named_by_problem(result, problem, fitted, features, labels)

@@ -164,8 +164,7 @@ class HoagResult:
         return "\n  ".join(f"{name}: {text}" for name, text in essential(self))
 
     def _repr_html_(self) -> str:
-        from fasthoag.report import essential
-        from fasthoag.report.page import table
+        from fasthoag.report import essential, table
 
         return table(essential(self))
 

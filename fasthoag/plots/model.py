@@ -105,6 +105,7 @@ def draw_strengths(ax, lam, names):
         ax.hlines(y, lam[is_shown].min(), np.where(is_shown, lam, np.nan)[order], color=PALE)
         ax.plot(np.where(is_shown, lam, np.nan)[order], y, "o", color=BLUE)
         ax.set_yticks(y, [str(names[j]) for j in order])
+        ax.margins(y=0.6 / max(1, len(lam) - 1))  # of the picture: as much for few as for many
     if not is_shown.all():
         ax.set_title(f"{(~is_shown).sum()} more are 0 or infinite", fontsize="medium")
     log_strengths(ax)

@@ -171,8 +171,8 @@ def penalty_of(model, n_outputs):
     """The penalty of every search of an estimator."""
     from fasthoag.estimators.strengths import penalty_for  # after scikit-learn, which takes a while
 
-    per, factor = getattr(model, "penalty_per", "all"), getattr(model, "penalty_factor", None)
-    return penalty_for(per, factor, n_outputs)
+    own = vars(model)
+    return penalty_for(own.get("penalty_per", "all"), own.get("penalty_factor"), n_outputs)
 
 
 def strengths_at(penalty, n_features, result, lam):

@@ -21,7 +21,7 @@ from fasthoag.report.pictures import (
     of_strengths,
 )
 from fasthoag.report.style import STYLE
-from fasthoag.report.text import TRACE_COLUMNS, summary, trace_row, versions
+from fasthoag.report.text import TRACE_COLUMNS, summary, table, trace_row, versions
 
 # Nothing is loaded and no script runs, whatever names of groups and files hold.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -135,22 +135,6 @@ def some(names):
 # ---- tables ----
 
 
-def table(rows: Iterable[Iterable[Any]], head: Sequence[str] = (), kind: str = "") -> str:
-    """A table of HTML in a box of its own, which scrolls where it is too wide; nothing without
-    rows."""
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
-    if not body:
-        return ""
-    names = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in head)
-    names = f"<thead><tr>{names}</tr></thead>" if names else ""
-    # The box takes the focus: it scrolls by the keyboard.
-    start = f'<div class="scroll {kind}" tabindex="0">' if kind else '<div class="scroll">'
-    return f"{start}<table>{names}<tbody>{body}</tbody></table></div>"
-
-
 def plain(settings):
     """Settings that say something, first those that were given."""
     return [(name, value) for name, value in settings.items() if value is not None]
@@ -164,7 +148,8 @@ def numbers(models, named, n_judging, unseen, tuned):
             gamma, alpha = np.split(np.exp(result.theta), [-1])
             tuned = {"gamma": gamma, "alpha": float(alpha[0])}
         rows = summary(result, n_judging, unseen, tuned)
-        return table([one for one in rows if one[0] != "strength λ" or not len(named.strengths)])
+        is_listed = len(named.strengths) > 0
+        return table([one for one in rows if one[0] != "strength λ" or not is_listed], (), "fields")
     rows = [
         (
             name,
@@ -189,8 +174,9 @@ def beside(draw: Callable[[], Iterable[Picture]], content: str = "") -> str:
 
 
 def figure(svg, caption, name):
-    caption = f"<b>{html.escape(name)}</b> {html.escape(caption)}"
-    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
+    title = f"<b>{html.escape(name)}</b>" if name else ""
+    caption = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+    return f"<figure>{title}{svg}{caption}</figure>"
 
 
 def strengths(named):

@@ -26,7 +26,7 @@ table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-num
 th,td{padding:.2rem 1.2rem .2rem 0;text-align:left;vertical-align:top;
 border-bottom:1px solid var(--rule)}
 th{font-weight:600;white-space:nowrap}
-.wide td{white-space:nowrap}
+.wide td,.fields td:first-child{white-space:nowrap}
 .beside{display:grid;gap:1.2rem 2rem;align-items:start;
 grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr))}
 figure{margin:0;max-width:28rem}

@@ -1,9 +1,12 @@
-"""What `hoag` found, as rows of text and as JSON."""
+"""What `hoag` found, as rows of text, in tables of HTML, and as JSON."""
 
+import html
 import json
 import math
 import platform
+from collections.abc import Iterable, Sequence
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 
@@ -226,3 +229,19 @@ def dump(content):
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return json.dumps(plain(content), indent=2, allow_nan=False)
+
+
+def table(rows: Iterable[Iterable[Any]], head: Sequence[str] = (), kind: str = "") -> str:
+    """A table of HTML in a box of its own, which scrolls where it is too wide; nothing without
+    rows."""
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    if not body:
+        return ""
+    names = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in head)
+    names = f"<thead><tr>{names}</tr></thead>" if names else ""
+    # The box takes the focus: it scrolls by the keyboard.
+    start = f'<div class="scroll {kind}" tabindex="0">' if kind else '<div class="scroll">'
+    return f"{start}<table>{names}<tbody>{body}</tbody></table></div>"
