@@ -3,6 +3,7 @@
 # make bench: what docs/benchmarks.md reports.  make docs: the site, from docs/ into build/docs.
 # make paper: the paper's comparison again, and its figures in docs/figures (see docs/paper.md).
 # make sanitize: the tests of the kernels, built to find reads and writes of foreign memory.
+# make browser: a browser for the tests of the report, which look at its pages with it.
 # make fuzz: broken files and matrices for as long as FUZZ_SECONDS and FUZZ_EXAMPLES say.
 PYTHON ?= python3
 VENV ?= .venv
@@ -22,7 +23,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_EXAMPLES ?= 5000
 FUZZ_TARGETS = text structure
 
-.PHONY: demo test tsan lint format bench docs paper sanitize fuzz clean
+.PHONY: demo test tsan lint format bench docs paper sanitize fuzz browser clean
 
 demo: $(VENV)/.built
 	mkdir -p build
@@ -82,6 +83,18 @@ fuzz: $(FUZZ_TARGETS:%=build/fuzz/%) $(VENV)/.built-test
 	        -timeout=5 -verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/found/$$target- \
 	        build/fuzz/corpus/$$target tests/fuzz/corpus/$$target || exit 1; done
 	FASTHOAG_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -q -n 2 tests/fuzz
+
+# Chromium without windows for tests/test_report_in_browser.py, 90 MB from Debian's archive: it is
+# unpacked into build/browser with the libraries that are missing here, and nothing is installed.
+# On other systems FASTHOAG_BROWSER names a Chrome or Chromium, or it is found on the path.
+browser: build/browser/usr/lib/chromium
+
+build/browser/usr/lib/chromium:
+	mkdir -p build/browser/packages
+	cd build/browser/packages && apt-get download -qq $$(apt-get install --simulate \
+	    --no-install-recommends chromium-headless-shell | sed -n 's/^Inst \([^ ]*\).*/\1/p')
+	for package in build/browser/packages/*.deb; do dpkg -x $$package build/browser || exit 1; done
+	rm -r build/browser/packages
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -10,13 +10,14 @@ import typer
 
 import fasthoag
 from fasthoag import report
-from fasthoag.cli.application import command, exit_code
+from fasthoag.cli.application import command, exit_code, noted
 from fasthoag.cli.carried import Carried, carried, check_carried, weight_files_of
 from fasthoag.cli.exposures import Beside, check_beside, read_beside
 from fasthoag.cli.interruption import leaving
 from fasthoag.cli.kernel import check_kernel, make_kernel_problem
 from fasthoag.cli.options import parse_bounds, parse_parameters
 from fasthoag.cli.outputs import STDOUT, check_space, check_target, write
+from fasthoag.cli.report_page import page_of
 from fasthoag.cli.rows import load_rows
 from fasthoag.cli.search import fit, judge_rows, last_fit, make_folds, make_model
 from fasthoag.cli.terminal import print_table, say, show
@@ -60,7 +61,7 @@ class Found(NamedTuple):
 def tune(asked: TuneOptions):
     """Find the strength of the penalty that gives the least loss on held-out rows, and the model
     for it."""
-    asked = checked(asked)
+    asked, warned = checked(asked), noted()
     data = read_data(asked)
     problem = make_problem(asked, data)
     criterion = make_criterion(asked, data)
@@ -83,7 +84,7 @@ def tune(asked: TuneOptions):
         judged(problem, fitted, data),
         None if asked.kernel is None else problem.read(result.theta),
     )
-    deliver(asked, (problem, result, fitted, data.classes, data.zero_based), found)
+    deliver(asked, (problem, result, fitted, data.classes, data.zero_based), found, warned)
     return exit_code(result)
 
 
@@ -355,16 +356,17 @@ def save_model(asked, parts):
     write_model(asked.out, make_model(*parts), overwrite=asked.force)
 
 
-def deliver(asked, parts, found):
-    """Writes the model of these parts and the report and prints the result, also after a failure to
-    write, as the search may have taken hours. Only what is written is said to be."""
+def deliver(asked, parts, found, warned):
+    """Writes the model of these parts and the report, with what was warned of, and prints the
+    result, also after a failure to write, as the search may have taken hours. Only what is written
+    is said to be."""
     written = []
     try:
         if asked.out is not None:
             save_model(asked, parts)
             written.append(("model", asked.out))
         if asked.html is not None:
-            write(asked.html, report.page(*found), asked.force)
+            write(asked.html, page_of(parts, found, warned), asked.force)
             written.append(("report", asked.html))
     finally:
         if asked.out is not None and not written:

@@ -58,14 +58,14 @@ def axes_of(ax: Any) -> Any:
 
 
 def log_strengths(ax: Any) -> None:
-    """A logarithmic axis of strengths: its decades have labels or, of less than two, 1, 2 and 5 in
-    each. (By default matplotlib names 3, 4 and 6 too there, on top of each other.)"""
-    from matplotlib.ticker import LogLocator, NullFormatter
+    """Makes the strength of axes whose lines are drawn logarithmic, with labels that do not meet,
+    as matplotlib's own of less than two powers of ten do."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     ax.set_xscale("log")
     low, high = ax.get_xlim()
-    if 3 < high / low < 100:
-        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        ax.xaxis.set_major_formatter("{x:g}")
-    if high / low > 3:
+    if high < 500 * low:
+        is_short = high < 5 * low
+        ax.xaxis.set_major_locator(MaxNLocator(4) if is_short else LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
