@@ -101,9 +101,11 @@ logging.getLogger("sphinx.sphinx.directives.other").addFilter(is_no_empty_sectio
 
 
 def link_inside(app, name, source):
-    """Pages of the project's root are pages of the site too, where GitHub has them elsewhere."""
+    """Pages of the project's root, and examples, are pages of the site too; GitHub has them
+    elsewhere."""
     outside = r"\]\((?:\.\./)+(CONTRIBUTING|CHANGELOG)\.md"
-    source[0] = re.sub(outside, lambda link: f"](/{link[1].lower()}.md", source[0])
+    text = re.sub(outside, lambda link: f"](/{link[1].lower()}.md", source[0])
+    source[0] = re.sub(r"\]\((?:\.\./)+examples/(\w+)\.py", r"](/examples/\1.rst", text)
 
 
 NAMES = reference.public_names()
