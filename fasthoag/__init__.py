@@ -69,6 +69,7 @@ __all__ = [
     "mix_losses",
     "save_liblinear",
     "save_model",
+    "save_report",
     "shared_rows",
 ]
 
@@ -130,11 +131,13 @@ _MODULES = {
     "mix_losses": "losses",
     "save_liblinear": "io",
     "save_model": "io",
+    "save_report": "report.save",
     "shared_rows": "shared_rows",
 }
 
 TYPE_CHECKING = False  # type checkers take it for that of typing, which takes a while to import
 if TYPE_CHECKING:
+    from fasthoag import datasets as datasets
     from fasthoag import plots as plots
     from fasthoag.criteria import (
         AIC,
@@ -183,6 +186,7 @@ if TYPE_CHECKING:
         SumPenalty,
     )
     from fasthoag.problem import Problem
+    from fasthoag.report.save import save_report
     from fasthoag.shared_rows import shared_rows
     from fasthoag.tuned import ClassWeights, LossParameter, MixingWeight, Mixture, SampleWeights
 else:

@@ -8,7 +8,7 @@ import typer
 
 import fasthoag
 from fasthoag import report
-from fasthoag.cli.application import command, exit_code
+from fasthoag.cli.application import command, exit_code, noted
 from fasthoag.cli.carried import check_carried, weight_files_of
 from fasthoag.cli.exposures import check_beside
 from fasthoag.cli.found import found_of
@@ -41,7 +41,7 @@ from fasthoag.outer.trials import DRAWING, check_trials
 def tune(asked: TuneOptions):
     """Find the strength of the penalty that gives the least loss on held-out rows, and the model
     for it."""
-    asked = checked(asked)
+    asked, warned = checked(asked), noted()
     data = read_data(asked)
     if data.names is not None:
         if asked.dry_run:
@@ -63,7 +63,7 @@ def tune(asked: TuneOptions):
     with leaving(save_so_far) if asked.out is not None else nullcontext():
         result, fitted = fit(problem, criterion, max_seconds=asked.max_seconds, **settings)
     found = found_of(asked, data, problem, result, fitted, all_settings(asked, data))
-    deliver(asked, (problem, result, fitted, data.classes, data.zero_based), found)
+    deliver(asked, (problem, result, fitted, data.classes, data.zero_based), found, warned)
     return exit_code(result)
 
 
@@ -198,16 +198,17 @@ def save_model(asked, parts):
     write_model(asked.out, make_model(*parts), overwrite=asked.force)
 
 
-def deliver(asked, parts, found):
-    """Writes the model of these parts and the report and prints the result, also after a failure to
-    write, as the search may have taken hours. Only what is written is said to be."""
+def deliver(asked, parts, found, warned):
+    """Writes the model of these parts and the report, with what was warned of, and prints the
+    result, also after a failure to write, as the search may have taken hours. Only what is written
+    is said to be."""
     written = []
     try:
         if asked.out is not None:
             save_model(asked, parts)
             written.append(("model", asked.out))
         if asked.html is not None:
-            write(asked.html, report.page(*found), asked.force)
+            write(asked.html, page_of(parts, found, warned), asked.force)
             written.append(("report", asked.html))
     finally:
         if asked.out is not None and not written:

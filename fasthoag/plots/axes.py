@@ -55,3 +55,17 @@ def axes_of(ax: Any) -> Any:
     if ax is not None and not isinstance(ax, Axes):
         raise TypeError(f"ax must be axes of matplotlib; got {type(ax).__name__}")
     return new_axes() if ax is None else ax
+
+
+def log_strengths(ax: Any) -> None:
+    """Makes the strength of axes whose lines are drawn logarithmic, with labels that do not meet,
+    as matplotlib's own of less than two powers of ten do."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    if high < 500 * low:
+        is_short = high < 5 * low
+        ax.xaxis.set_major_locator(MaxNLocator(4) if is_short else LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())

@@ -18,6 +18,7 @@ from fasthoag.plots.axes import (
     SKY,
     WithStrengths,
     axes_of,
+    log_strengths,
     one_result,
 )
 from fasthoag.types import Array
@@ -104,7 +105,7 @@ def criterion(found: Any, curve: Curve | None = None, *, ax: Any = None) -> Any:
     chosen = float(np.squeeze(found.lam_)) if isinstance(found, WithStrengths) else 0.0
     if chosen > 0 and not np.isclose(np.log(chosen), result.theta[0]):
         ax.axvline(chosen, color=GREEN, linestyle="--", label=f"chosen, λ = {chosen:.3g}")
-    ax.set_xscale("log")
+    log_strengths(ax)
     ax.set_xlabel("strength λ = exp(θ)")
     ax.set_ylabel("criterion")
     ax.legend()
