@@ -29,6 +29,7 @@ from fasthoag.cli.problem import (
     storage_settings,
     targets_of,
 )
+from fasthoag.cli.report_page import page_of
 from fasthoag.cli.search import fit, last_fit, make_model
 from fasthoag.cli.terminal import print_table, say, show
 from fasthoag.cli.tune_each import problems_of, tune_each
