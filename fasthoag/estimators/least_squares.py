@@ -85,7 +85,10 @@ class LeastSquares:
         fit = factored(self, self._given, self._groups, X, Y, weight, **kind)
         if fit is None or fit.plan.way != "krylov":
             return None
-        return self._models_of_targets(fit, None, None)
+        models = self._models_of_targets(fit, None, None)
+        if models is not None:
+            self.best_score_ = float(self.best_score_.mean())
+        return models
 
     def _tune_small(self, fit, workers, has_offset):
         """Coefficients (n_features, n_models) and intercepts (n_models,), a search for each
