@@ -15,7 +15,7 @@ from scipy.special import logsumexp
 from search_cases import coverage, errors, valleys
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold
-from target_cases import targets
+from target_cases import labels, targets
 from timing import ALL, Contender, add_ratios, alternate, outcome
 
 import fasthoag
@@ -379,6 +379,7 @@ CASES = {
     "ridge-text": ridge_text,
     "small-ridge": small_ridge,
     "targets": targets,
+    "labels": labels,
     "kernels": kernels,
     "microarray": microarray,
     "valleys": valleys,
