@@ -1,8 +1,7 @@
 """The page of ``--report``: what the command line knows of the names of a model."""
 
-import numpy as np
-
 import fasthoag
+from fasthoag.cli.rows import shown
 from fasthoag.report.naming import Named, named_by_problem, numbered
 from fasthoag.report.page import page
 
@@ -21,5 +20,5 @@ def named_of(problem, result, fitted, classes, zero_based) -> Named:
     first = 1 if zero_based is False else 0
     features = numbered("feature", problem.n_features, first)
     is_many = problem.loss.n_classes > 1
-    labels = [f"class {label:g}" for label in np.asarray(classes)] if is_many else None
+    labels = [f"class {shown([one])}" for one in classes] if is_many else None
     return named_by_problem(result, problem, fitted, features, labels)
