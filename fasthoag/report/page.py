@@ -60,9 +60,9 @@ def page(
         has_model=has_model(settings),
         is_one=len(models) == 1,
     )
-    first = worst_of(models)
+    name, first = worst_of(models)
     parts = [
-        heading(first, models),
+        heading(name, first, len(models)),
         section("What to do next", steps_of(models, seen)),
         section("In numbers", numbers(models, named, n_judging, unseen, tuned)),
         section("The search", beside(partial(of_searches, models, named, curve))),
@@ -96,21 +96,17 @@ def section(title: str, content: str) -> str:
 
 
 def worst_of(models):
-    """The result whose end asks for most."""
-
-    def rank(result):
-        return 0 if result.status in BAD else 2 if result.status in GOOD else 1
-
-    return min((result for _, result in models), key=rank)
+    """The name and the result whose end asks for most."""
+    return min(models, key=lambda pair: (pair[1].status not in BAD) + (pair[1].status in GOOD))
 
 
-def heading(result, models):
+def heading(name, result, n_models):
     kind = "good" if result.status in GOOD else "bad" if result.status in BAD else "fair"
-    many = f"{len(models)} models; of the one to look at first: " if len(models) > 1 else ""
+    which = f"{n_models} models, the one to look at first is {name}. " if n_models > 1 else ""
     title = html.escape(result.status.replace("_", " "))
     return (
         f'<header><small>fasthoag</small><h1 class="{kind}">{title}</h1>'
-        f"<p>{many}{html.escape(result.message)}</p></header>"
+        f"<p>{html.escape(which + result.message)}</p></header>"
     )
 
 
@@ -136,7 +132,7 @@ def some(names):
 
 
 def plain(settings):
-    """Settings that say something, first those that were given."""
+    """Settings that say something."""
     return [(name, value) for name, value in settings.items() if value is not None]
 
 
