@@ -11,7 +11,7 @@ listens to signals before it."""
 import sys
 from types import ModuleType
 
-__version__ = "0.1.0"  # the only place; pyproject.toml reads it
+__version__ = "0.2.0"  # the only place; pyproject.toml reads it
 
 __all__ = [
     "AIC",

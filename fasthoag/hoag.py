@@ -162,7 +162,7 @@ def hoag(
     Warns
     -----
     ConvergenceWarning
-        When the status is not "converged" (or "stopped" or "searched").
+        When the status is not "converged" (or "stopped", "stopped_early" or "searched").
     SharedRowsWarning
         When rows that judge train too; see `shared_rows`.
 

@@ -9,6 +9,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
 from fasthoag.design import is_on_device, to_host
+from fasthoag.estimators.blocks import joined_of
 from fasthoag.estimators.classes import CLASS_WEIGHT, Classifier, LogLossClassifier, probabilities
 from fasthoag.estimators.each import check_alike, check_both, columns_like
 from fasthoag.estimators.given import default_points
@@ -215,6 +216,7 @@ class LogisticRegressionCV(LogLossClassifier, TunedClassifier, OfLogisticRegress
         if not chooses(self.scoring):
             return super().score(X, y, sample_weight, offset=offset)
         (scorer,) = find_scorers(self.scoring).values()
+        y, sample_weight = joined_of(X, y=y, sample_weight=sample_weight)
         rows: Any = X  # Scorers know no arrays of a device.
         rows, labels = rows.get() if is_on_device(rows) else rows, to_host(y)
         judged: list[tuple[Any, Any]] = [(self, labels)]
