@@ -1,8 +1,10 @@
 """The page of ``--report``: what the command line knows of the names of a model."""
 
+import numpy as np
+
 import fasthoag
 from fasthoag.cli.rows import shown
-from fasthoag.report.naming import Named, named_by_problem, numbered
+from fasthoag.report.naming import Named, named_by_problem, names_of_thetas, numbered, pairs
 from fasthoag.report.page import page
 
 
@@ -10,6 +12,30 @@ def page_of(parts, found, warned):
     """The page of a search: `parts` are those of a model, `found` what is shown of it, `warned` the
     texts of warnings."""
     return page(*found, named=named_of(*parts), warnings=warned, is_command=True)
+
+
+def page_of_each(each, settings, warned):
+    """The page of several targets."""
+    names = [f"target {name}" for name in each.names]
+    results = [one.result for one in each.found]
+    first = 1 if each.model.zero_based is False else 0
+    named = named_by_targets(results, each.problem, each.model.coef, names, first)
+    return page(
+        list(zip(names, results, strict=True)),
+        each.found[0].n_held_out,
+        settings,
+        [one.unseen for one in each.found],
+        named=named,
+        warnings=warned,
+        is_command=True,
+    )
+
+
+def named_by_targets(results, problem, coef, names, first):
+    features = numbered("feature", problem.n_features, first)
+    thetas = names_of_thetas(problem.penalty, features, []) or []
+    strengths = np.concatenate([np.exp(one.theta) for one in results]) if len(thetas) else []
+    return Named(thetas, pairs(names, thetas), strengths, coef, features, names)
 
 
 def named_of(problem, result, fitted, classes, zero_based) -> Named:
