@@ -16,7 +16,7 @@ def page_of(parts, found, warned):
 
 def page_of_each(each, settings, warned):
     """The page of several targets."""
-    names = [f"target {name}" for name in each.names]
+    names = [f"target {shown([name])}" for name in each.names]
     results = [one.result for one in each.found]
     first = 1 if each.model.zero_based is False else 0
     named = named_by_targets(results, each.problem, each.model.coef, names, first)

@@ -3,7 +3,7 @@
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -27,7 +27,7 @@ MOST_SHOWN = 20  # targets in the table
 class Each(NamedTuple):
     """What was found of every target, their models side by side, and the problem of the last."""
 
-    names: list[str]
+    names: Any
     found: list[Found]
     model: Model
     problem: fasthoag.Problem
@@ -79,7 +79,7 @@ def tune_each(asked, data, settings, warned):
         intercept.append(fitted[p] if problem.fit_intercept else 0.0)
         found.append(found_of(asked, one, problem, without_coefficients(result), fitted, settings))
     model = model_of(data, problem, found, coef, np.array(intercept))
-    each = Each([named(name) for name in names], found, model, problem)
+    each = Each(names, found, model, problem)
     deliver(asked, each, settings, warned)
     return exit_code(each.worst)
 
@@ -165,7 +165,7 @@ def deliver(asked, each, settings, warned):
 def to_dict(each, settings):
     """What was found, for JSON: a dict for every target, and what is of all."""
     one_by_one = []
-    for name, found in zip(each.names, each.found, strict=True):
+    for name, found in zip(each.names.tolist(), each.found, strict=True):
         own = report.to_dict(*found)
         of_all = {"settings": own.pop("settings"), "versions": own.pop("versions")}
         one_by_one.append({"name": name} | own)
@@ -183,7 +183,7 @@ def summary(each):
     all."""
     rows = [("targets", f"{len(each.names)}, each with a strength of its own")]
     for name, found in list(zip(each.names, each.found, strict=True))[:MOST_SHOWN]:
-        rows.append((f"target {name}", line_of(found)))
+        rows.append((f"target {named(name)}", line_of(found)))
     if len(each.names) > MOST_SHOWN:
         rows.append(("", f"... {len(each.names) - MOST_SHOWN} more; --json has all of them"))
     unseen = [one.unseen for one in each.found if one.unseen is not None]
