@@ -1,5 +1,6 @@
-# make demo: build and run the main job on real data.  make test: build and run the tests.
-# make lint: check form and habits.  make format: mend the form.  make bench: the table of the README.
+# make demo: build, run the main job on real data and on text.  make test: build and run the tests.
+# make lint: check form and habits.  make format: mend the form.
+# make bench: what docs/benchmarks.md reports.  make docs: the site, from docs/ into build/docs.
 # make paper: the paper's comparison again, and its figures in docs/figures (see docs/paper.md).
 # make sanitize: the tests of the kernels, built to find reads and writes of foreign memory.
 # make browser: a browser for the tests of the report, which look at its pages with it.
@@ -22,10 +23,11 @@ FUZZ_SECONDS ?= 60
 FUZZ_EXAMPLES ?= 5000
 FUZZ_TARGETS = text structure
 
-.PHONY: demo test tsan lint format bench paper sanitize fuzz browser clean
+.PHONY: demo test tsan lint format bench docs paper sanitize fuzz browser clean
 
 demo: $(VENV)/.built
-	$(BIN)/fasthoag demo
+	mkdir -p build
+	$(BIN)/fasthoag demo --picture build/demo.svg
 
 test: $(VENV)/.built-test
 	for map in permute scale shift merge "row space"; do \
@@ -58,6 +60,10 @@ format: $(VENV)/.built-lint
 
 bench: $(VENV)/.built-bench
 	$(BIN)/python bench/run.py --all
+
+docs: $(VENV)/.built-docs
+	$(BIN)/python -m sphinx -b html -W --keep-going --quiet docs build/docs
+	@echo build/docs/index.html
 
 paper: $(VENV)/.built-paper build/hoag-2016/hoag
 	$(BIN)/python bench/paper.py
@@ -94,7 +100,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.built: $(BIN)/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet --editable ".[cli]"
+	$(BIN)/python -m pip install --quiet --editable ".[cli,plot]"
 	touch $@
 
 $(VENV)/.built-test: $(BIN)/python $(SOURCES)
@@ -107,9 +113,13 @@ $(VENV)/.built-lint: $(BIN)/python Makefile
 	$(BIN)/python -m pip install --quiet ruff==0.17.6 mypy==2.4.1 "numpy>=2.0" clang-format==23.1.5
 	touch $@
 
+$(VENV)/.built-docs: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	touch $@ $(VENV)/.built
+
 $(VENV)/.built-bench: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
-	touch $@ $(VENV)/.built
+	touch $@
 
 $(VENV)/.built-paper: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --editable ".[bench,plot]"
@@ -144,3 +154,4 @@ build/fuzz/%: tests/fuzz/%.cpp tests/fuzz/engine.cpp tests/fuzz/expect.hpp $(LIB
 
 clean:
 	rm -rf $(VENV) build fasthoag.egg-info fasthoag/_core*.so
+	rm -rf docs/api docs/examples docs/options.rst docs/records.rst

@@ -137,6 +137,7 @@ _MODULES = {
 
 TYPE_CHECKING = False  # type checkers take it for that of typing, which takes a while to import
 if TYPE_CHECKING:
+    from fasthoag import datasets as datasets
     from fasthoag import plots as plots
     from fasthoag.criteria import (
         AIC,

@@ -91,15 +91,16 @@ class Curve:
         return ax
 
 
-def new_axes() -> Any:
-    """Axes of a figure of their own, which no global state of matplotlib knows."""
+def new_axes(n: int = 1) -> Any:
+    """Axes of a figure of their own, which no global state of matplotlib knows; several side by
+    side."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise ImportError(
             "a picture needs matplotlib, which is not installed: pip install 'fasthoag[plot]'"
         ) from None
-    return Figure(layout="constrained").add_subplot()
+    return Figure((6.4 * n, 4.8), layout="constrained").subplots(1, n)
 
 
 def curve(

@@ -135,7 +135,7 @@ def custom_loss(
 
     Examples
     --------
-    The logarithm of the hyperbolic cosine, about |z - y| with a round corner:
+    The logarithm of the hyperbolic cosine, about ``|z - y|`` with a round corner:
 
     >>> import math, numpy as np, fasthoag
     >>> from fasthoag.custom_loss import custom_loss

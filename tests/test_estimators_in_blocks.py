@@ -166,7 +166,7 @@ def test_rows_in_blocks_have_no_factors():
 
 def test_kernel_estimators_take_one_piece():
     X, Y = rows(fasthoag.RidgeCV)
-    with pytest.raises(ValueError, match="X"):
+    with pytest.raises(TypeError, match="X must be one array .*; got a list of 3 blocks"):
         fasthoag.KernelRidgeCV().fit(parts(X), Y[:, 0])
 
 

@@ -74,7 +74,7 @@ def test_blocks_of_a_guide_run_and_give_what_they_show(path):
         warnings.simplefilter("error")  # a page that means one catches it
         for block in blocks:
             n_compared += run(block, namespace)
-    assert n_compared > 0
+    assert n_compared > 0 or not blocks
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)

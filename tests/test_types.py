@@ -6,7 +6,7 @@ import inspect
 import pytest
 
 import fasthoag
-from fasthoag import plots
+from fasthoag import datasets, plots
 from fasthoag.criteria import BoundCriterion, Criterion
 from fasthoag.design.rows import Design, Rows
 from fasthoag.losses import Loss
@@ -16,7 +16,7 @@ from fasthoag.tuned import Tuned
 
 PROTOCOLS = [Criterion, Design, Penalty, Rows, Shape, StepRule, Tuned]
 PUBLIC = [getattr(fasthoag, name) for name in fasthoag.__all__] + [BoundCriterion, Loss, *PROTOCOLS]
-PUBLIC += [getattr(plots, name) for name in plots.__all__]
+PUBLIC += [getattr(module, name) for module in (datasets, plots) for name in module.__all__]
 
 
 def functions_of(public):

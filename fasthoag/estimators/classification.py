@@ -150,7 +150,7 @@ class TunedClassifier(Classifier, TunedEstimator):
     per='"all", "feature", "class", "feature_class" or groups',
     strength="C_",
     shapes="an array, shape (n_features,) or (n_classes, n_features),",
-    lam="1 / C_",
+    lam="``1 / C_``",
 )
 class LogisticRegressionCV(LogLossClassifier, TunedClassifier, OfLogisticRegression):
     """Logistic regression whose ℓ2 strength is tuned by hypergradient on the held-out log-loss.
@@ -315,7 +315,7 @@ loss : {"squared_hinge", "smoothed_hinge"}, default "squared_hinge"
     strength="C_",
     shapes="with more than 2 classes an array, shape (n_classes,); with a last axis of the "
     "features",
-    lam="1 / C_",
+    lam="``1 / C_``",
     folds="(n_folds,), with more than 2 classes (n_classes, n_folds)",
 )
 class LinearSVCCV(TunedClassifier, OfSupportVectorClassifier):
@@ -328,7 +328,7 @@ class LinearSVCCV(TunedClassifier, OfSupportVectorClassifier):
     several.
 
     {parameters}
-        With more than 2 classes a list of them, and n_iter_ the largest.
+        With more than 2 classes a list of them, and ``n_iter_`` the largest.
     classes_ : array, shape (n_classes,)
 
     Examples

@@ -85,7 +85,7 @@ class Estimator(BaseEstimator):
     flags: ClassVar[tuple[str, ...]] = ("fit_intercept",)
     _has_columns = False  # whether y may be a column for each target
     _takes_parts = False  # whether X may be a list of blocks, or a design
-    _course: Any = None  # during a fit
+    _course: ClassVar[Any] = None  # of a copy, during its fit
 
     def _fit_whole(self, X, y, weight, validation, *others, groups=None, **known):
         """``_fit(X, y, weight, validation, *others, **known)`` on folds that are cut between
@@ -97,7 +97,7 @@ class Estimator(BaseEstimator):
         if "offset" in known:
             (known["offset"],) = joined_of(X, offset=known["offset"])
         with our_arithmetic():
-            fitted._course = Course(time.perf_counter())
+            vars(fitted)["_course"] = Course(time.perf_counter())
             X, y = fitted._training(X, y)
             fitted._groups = checked_groups(groups, X.shape[0])
             fitted._fit(X, y, weight, validation, *others, **known)

@@ -25,8 +25,8 @@ def of_numbers(X, name):
     if is_in_blocks(X) or is_design(X):
         what = f"a list of {len(X)} blocks" if is_in_blocks(X) else f"a {type(X).__name__}"
         raise TypeError(
-            f"{name} of an estimator must be one array or sparse matrix; got {what}. Use "
-            "fasthoag.hoag with fasthoag.Problem, which take rows in blocks"
+            f"{name} must be one array or sparse matrix here; got {what}. Linear models with a "
+            "ridge, and fasthoag.Problem, take rows in blocks"
         )
     if sp.issparse(X):
         return sound_csr(X, name)

@@ -175,7 +175,7 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
     cv_results_ : array, shape (n_rows, n_points), with ``store_cv_results`` and ``cv=None``
         The squared error of every row by the model without it, times its weight; with ``scoring``
         what that model predicts. (n_rows, n_targets, n_points) of several targets, of which no
-        coefs_paths_ are kept.
+        ``coefs_paths_`` are kept.
 
     Examples
     --------
@@ -215,6 +215,9 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
     ) -> Self:
         """Tune and fit.
 
+        Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
+        with the model of an earlier fit.
+
         Parameters
         ----------
         X : array, sparse matrix, list of these or Design, shape (n_rows, n_features)
@@ -238,9 +241,6 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         offset : array, shape (n_rows,), optional
             A known part of every prediction, ``z = x w + b + offset``. Those of other rows need one
             then too. Several targets may have a column each, (n_rows, n_targets).
-
-        Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
-        with the model of an earlier fit.
         """
         others = sample_weight, validation, stop_on, coef_out
         return self._fit_whole(X, y, *others, groups=groups, offset=offset)
@@ -304,7 +304,7 @@ loss : {"squared_epsilon_insensitive"}
     scikit-learn's "epsilon_insensitive" has corners, and is refused.
 """,
     strength="C_",
-    lam="1 / C_",
+    lam="``1 / C_``",
 )
 class LinearSVRCV(TunedRegressor, OfSupportVectorRegression):
     """Linear support vector regression whose strength is tuned by hypergradient on its own held-out

@@ -92,6 +92,9 @@ class TunedEstimator(Estimator):
     ) -> Self:
         """Tune and fit.
 
+        Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
+        with the model of an earlier fit.
+
         Parameters
         ----------
         X : array, sparse matrix, list of these or Design, shape (n_rows, n_features)
@@ -117,9 +120,6 @@ class TunedEstimator(Estimator):
             exposure where predictions are ``exp(z)``. Those of other rows need one then too. All
             of several targets have the same; more than two classes a column for each, (n_rows,
             n_classes).
-
-        Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
-        with the model of an earlier fit.
         """
         others = sample_weight, validation, stop_on
         return self._fit_whole(X, y, *others, groups=groups, offset=offset)

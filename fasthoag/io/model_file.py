@@ -66,14 +66,14 @@ def save_model(path: Path, model: Any, *, overwrite: bool = False) -> None:
     predictions are (n_rows,).) Of a `HoagResult` of a `Problem` it holds the coefficients
     ``w_all``, near the solution on all rows.
 
+    The file appears under its name only when it is complete: after a full disk or a crash the old
+    one is still there.
+
     Parameters
     ----------
     path : str or path
     model : fitted estimator, HoagResult, Model or DualModel
     overwrite : bool, default False
-
-    The file appears under its name only when it is complete: after a full disk or a crash the old
-    one is still there.
 
     Raises
     ------
