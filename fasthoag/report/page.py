@@ -102,7 +102,9 @@ def worst_of(models):
 
 def heading(name, result, n_models):
     kind = "good" if result.status in GOOD else "bad" if result.status in BAD else "fair"
-    which = f"{n_models} models, the one to look at first is {name}. " if n_models > 1 else ""
+    which = f"{n_models} models. " if n_models > 1 else ""
+    if n_models > 1 and kind != "good":
+        which = f"{n_models} models, the one to look at first is {name}. "
     title = html.escape(result.status.replace("_", " "))
     return (
         f'<header><small>fasthoag</small><h1 class="{kind}">{title}</h1>'
