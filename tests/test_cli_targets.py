@@ -185,6 +185,18 @@ def test_tables_have_a_line_for_each_target(files):
     assert run_json("tune", "train.txt", *options, "--dry-run")["n_targets"] == T
 
 
+def test_the_report_names_targets_and_features(files):
+    given = ("--targets", "Y.npy", "--loss", "squared", "--report", "page.html", "--out", "model")
+    np.save("Y.npy", targets("train"))
+    result = run("tune", "train.txt", *given)
+    assert result.exit_code == 0, result.stderr
+    model, page = load_model("model"), (files / "page.html").read_text(encoding="utf-8")
+    for j, lam in enumerate(model.lam):
+        assert f"<td>target {j}</td><td>converged</td><td>{lam:.6g}</td>" in page
+    k = int(model.coef[1].argmax())
+    assert f"<td>target 1</td><td>feature {k + 1} {model.coef[1, k]:.3g}" in page
+
+
 def test_no_model_of_some_of_the_targets_is_written(files, monkeypatch):
     np.save("Y.npy", targets("train"))
     seen, fit = [], search.fasthoag.hoag
@@ -346,7 +358,6 @@ USAGE = [
     (["--multilabel", "--kernel", "rbf"], "exclude --kernel"),
     (["--multilabel", "--loss", "multinomial"], "exclude --loss multinomial"),
     (["--multilabel", "--format", "liblinear", "--out", "m"], "exclude --format liblinear"),
-    (["--multilabel", "--report", "r.html"], "exclude --report (--json has all"),
 ]
 
 

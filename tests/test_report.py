@@ -303,6 +303,15 @@ def test_the_model_of_a_wrapped_estimator_has_its_page(tmp_path):
     assert Page((tmp_path / "page.html").read_text(encoding="utf-8")).steps()
 
 
+def test_of_several_models_the_one_that_did_not_converge_comes_first():
+    results = [RESULT, replace(RESULT, status="max_iter", message=MESSAGES["max_iter"]), RESULT]
+    found = Page(page(list(zip("abc", results, strict=True))))
+    assert found.texts["h1"] == ["max iter"]
+    assert found.texts["p"][0].startswith("3 models, the one to look at first is b. max_iter outer")
+    assert any(step.startswith("b: Give more steps") for step in found.steps())
+    assert any(step.startswith("a, c: The search is done") for step in found.steps())
+
+
 # ---- what to do next ----
 
 

@@ -8,9 +8,9 @@ from support.report_examples import PAGES
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 PROGRAM = find_browser()
-pytestmark = pytest.mark.skipif(
-    PROGRAM is None, reason="needs Chromium: make browser, or FASTHOAG_BROWSER=/path/to/chrome"
-)
+if PROGRAM is None:
+    reason = "needs Chromium: make browser, or FASTHOAG_BROWSER=/path/to/chrome"
+    pytest.skip(reason, allow_module_level=True)
 PHONE, DESK = 360, 1200
 
 # Every text that is shown, with its contrast (WCAG 2.2, 1.4.3) to the first paper behind it.

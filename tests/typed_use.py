@@ -71,6 +71,7 @@ def search(criterion: Criterion) -> None:
     assert_type(result.lam, NDArray[np.float64])
     assert_type(problem.n_rows, int)
     fasthoag.plots.coefficients(problem, criterion, ax=fasthoag.plots.criterion(result))
+    fasthoag.save_report("page.html", result, problem, criterion, overwrite=True)
 
 
 def estimators() -> float:

@@ -158,7 +158,6 @@ def check_several(asked):
         ("--kernel", asked.kernel is not None),
         ("--loss multinomial", asked.loss == "multinomial"),
         ("--format liblinear", asked.file_format == "liblinear"),
-        ("--report (--json has all targets)", asked.html is not None),
     ):
         if is_asked:
             raise typer.BadParameter(f"several targets exclude {name}.")

@@ -48,7 +48,7 @@ def tune(asked: TuneOptions):
         if asked.dry_run:
             _, problem, criterion = next(problems_of(asked, data))
             return show_cost(asked, problem, criterion, n_targets=len(data.names))
-        return tune_each(asked, data, all_settings(asked, data))
+        return tune_each(asked, data, all_settings(asked, data), warned)
     problem = make_problem(asked, data)
     criterion = make_criterion(asked, data)
     if asked.dry_run:

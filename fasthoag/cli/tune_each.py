@@ -12,7 +12,9 @@ import fasthoag
 from fasthoag import report
 from fasthoag.cli.application import exit_code
 from fasthoag.cli.found import Found, found_of
+from fasthoag.cli.outputs import STDOUT, write
 from fasthoag.cli.problem import make_criterion, make_problem, of_target, search_settings
+from fasthoag.cli.report_page import page_of_each
 from fasthoag.cli.search import EVERY, fit
 from fasthoag.cli.terminal import print_table, say, show
 from fasthoag.criteria.held_out import design_of
@@ -23,11 +25,12 @@ MOST_SHOWN = 20  # targets in the table
 
 
 class Each(NamedTuple):
-    """What was found of every target, and their models side by side."""
+    """What was found of every target, their models side by side, and the problem of the last."""
 
     names: Any
     found: list[Found]
     model: Model
+    problem: fasthoag.Problem
 
     @property
     def worst(self):
@@ -53,9 +56,9 @@ def problems_of(asked, data):
         yield one, problem, criterion
 
 
-def tune_each(asked, data, settings):
-    """Tunes and fits every target, writes the model of all of them and prints what was found; an
-    exit code."""
+def tune_each(asked, data, settings, warned):
+    """Tunes and fits every target, writes the model of all of them and the report, with what was
+    warned of, and prints what was found; an exit code."""
     names, found, began = data.names, [], time.perf_counter()
     told = began
     search, intercept = search_settings(asked) | {"n_threads": asked.threads}, []
@@ -76,8 +79,8 @@ def tune_each(asked, data, settings):
         intercept.append(fitted[p] if problem.fit_intercept else 0.0)
         found.append(found_of(asked, one, problem, without_coefficients(result), fitted, settings))
     model = model_of(data, problem, found, coef, np.array(intercept))
-    each = Each(names, found, model)
-    deliver(asked, each, settings)
+    each = Each(names, found, model, problem)
+    deliver(asked, each, settings, warned)
     return exit_code(each.worst)
 
 
@@ -140,20 +143,23 @@ def named(name):
     return np.format_float_positional(name, trim="-")
 
 
-def deliver(asked, each, settings):
-    """Writes the model and prints what was found, also after a failure to write."""
-    is_written = False
+def deliver(asked, each, settings, warned):
+    """Writes the model and the report and prints what was found, also after a failure to write."""
+    written = []
     try:
         if asked.out is not None:
             fasthoag.save_model(asked.out, each.model, overwrite=asked.force)
-            is_written = True
+            written.append(("model", asked.out))
+        if asked.html is not None:
+            write(asked.html, page_of_each(each, settings, warned), asked.force)
+            written.append(("report", asked.html))
     finally:
-        if not is_written:
+        if ("model", asked.out) not in written:
             settings = settings | {"out": None, "format": None}
         if asked.is_json:
             show(report.dump(to_dict(each, settings)))
-        else:
-            print_table(summary(each) + ([("model", asked.out)] if is_written else []))
+        elif ("report", STDOUT) not in written:
+            print_table(summary(each) + written)
 
 
 def to_dict(each, settings):

@@ -12,7 +12,7 @@ FEW_NAMED = 5  # of many
 WIDE = float(np.log(100))  # a range of θ within which the strength matters little
 LOOSE = 0.3  # of a standard error: what a value may be off
 FAR = 5.0  # standard deviations between a fold and the others, as their median says
-MUCH = 0.3  # of the loss of the other folds: less is nothing to look for
+MUCH = 1.0  # of the loss of the other folds: less is what few rows may do by chance
 SURELY = 3.0  # standard deviations between unseen and held-out rows
 OVER = ("converged", "searched", "given", "at_bound")  # whose result is what was asked for
 

@@ -59,7 +59,7 @@ class Names(Sequence[str]):
 
 
 def numbered(what: str, n: int, first: int = 0) -> Sequence[str]:
-    """ "feature 0", "feature 1", ..."""
+    """Names such as "feature 0", "feature 1"."""
     return Names(n, lambda j: f"{what} {first + j}")
 
 

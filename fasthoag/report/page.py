@@ -21,7 +21,7 @@ from fasthoag.report.pictures import (
     of_strengths,
 )
 from fasthoag.report.style import STYLE
-from fasthoag.report.text import TRACE_COLUMNS, summary, table, trace_row, versions
+from fasthoag.report.text import TRACE_COLUMNS, few, summary, table, trace_row, versions
 
 # Nothing is loaded and no script runs, whatever names of groups and files hold.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -45,30 +45,30 @@ def page(
 ) -> str:
     """The page of a result, or of several of which each has a name.
 
-    `n_judging`, `unseen` and `tuned` are those of `summary`, of one result; `settings` are shown as
-    they are. `warnings` are texts, and `is_command` says whether the reader is at the command
-    line."""
+    `n_judging`, `unseen` and `tuned` are those of `summary`; of several results `unseen` is a list
+    with one for each, or None. `settings` are shown as they are, `warnings` are texts, and
+    `is_command` says whether the reader is at the command line."""
     models = [("", found)] if isinstance(found, HoagResult) else list(found)
     named, settings = named or Named(), settings or {}
+    each_unseen = unseen if isinstance(unseen, list) else [unseen] * len(models)
     seen = Seen(
         named.thetas,
         n_judging,
-        unseen,
-        warnings,
+        warnings=warnings,
         is_command=is_command,
         is_estimator=named.found is not None,
         has_model=has_model(settings),
         is_one=len(models) == 1,
     )
-    first = worst_of(models)
+    name, first = worst_of(models)
     parts = [
-        heading(first, models),
-        section("What to do next", steps_of(models, seen)),
-        section("In numbers", numbers(models, named, n_judging, unseen, tuned)),
+        heading(name, first, len(models)),
+        section("What to do next", steps_of(models, seen, each_unseen)),
+        section("In numbers", numbers(models, named, n_judging, each_unseen, tuned)),
         section("The search", beside(partial(of_searches, models, named, curve))),
         section("Strengths", beside(partial(of_strengths, named), strengths(named))),
         section("Coefficients", beside(partial(of_coefficients, named), coefficients(named))),
-        section("Outer steps", "".join(steps(name, result) for name, result in models)),
+        section("Outer steps", "".join(steps(*one) for one in models[:MOST_ROWS])),
         section("Settings", table(plain(settings))),
         section("Versions", table(versions().items())),
     ]
@@ -96,29 +96,27 @@ def section(title: str, content: str) -> str:
 
 
 def worst_of(models):
-    """The result whose end asks for most."""
-
-    def rank(result):
-        return 0 if result.status in BAD else 2 if result.status in GOOD else 1
-
-    return min((result for _, result in models), key=rank)
+    """The name and the result whose end asks for most."""
+    return min(models, key=lambda pair: (pair[1].status not in BAD) + (pair[1].status in GOOD))
 
 
-def heading(result, models):
+def heading(name, result, n_models):
     kind = "good" if result.status in GOOD else "bad" if result.status in BAD else "fair"
-    many = f"{len(models)} models; of the one to look at first: " if len(models) > 1 else ""
+    which = f"{n_models} models. " if n_models > 1 else ""
+    if n_models > 1 and kind != "good":
+        which = f"{n_models} models, the one to look at first is {name}. "
     title = html.escape(result.status.replace("_", " "))
     return (
         f'<header><small>fasthoag</small><h1 class="{kind}">{title}</h1>'
-        f"<p>{many}{html.escape(result.message)}</p></header>"
+        f"<p>{html.escape(which + result.message)}</p></header>"
     )
 
 
-def steps_of(models, seen):
+def steps_of(models, seen, each_unseen):
     """The sentences of all models, each once, with the names of those for which they are."""
     whose = {}
-    for name, result in models:
-        for text in next_steps(result, seen):
+    for (name, result), unseen in zip(models, each_unseen, strict=True):
+        for text in next_steps(result, seen._replace(unseen=unseen)):
             whose.setdefault(text, []).append(name)
     items = []
     for text, names in whose.items():
@@ -136,31 +134,34 @@ def some(names):
 
 
 def plain(settings):
-    """Settings that say something, first those that were given."""
+    """Settings that say something."""
     return [(name, value) for name, value in settings.items() if value is not None]
 
 
-def numbers(models, named, n_judging, unseen, tuned):
+def numbers(models, named, n_judging, each_unseen, tuned):
     """The summary of a result, or a line each of several."""
     if len(models) == 1:
         result = models[0][1]
         if result.is_of_kernel and tuned is None:
             gamma, alpha = np.split(np.exp(result.theta), [-1])
             tuned = {"gamma": gamma, "alpha": float(alpha[0])}
-        rows = summary(result, n_judging, unseen, tuned)
+        rows = summary(result, n_judging, each_unseen[0], tuned)
         is_listed = len(named.strengths) > 0
         return table([one for one in rows if one[0] != "strength λ" or not is_listed], (), "fields")
     rows = [
         (
             name,
             result.status,
-            f"{np.exp(result.theta[0]):.6g}" if len(result.theta) == 1 else "below",
+            few(np.exp(result.theta), ".6g", 2),
             f"{result.value:.6g} ± {result.value_error:.0e}",
+            "" if unseen is None else f"{unseen['mean_loss']:.5g}",
             f"{result.n_passes:.0f}",
         )
-        for name, result in models
+        for (name, result), unseen in zip(models, each_unseen, strict=True)
     ]
-    return table(rows, ("model", "status", "λ", "criterion", "passes"), "wide")
+    return table(
+        rows, ("model", "status", "λ", "criterion", "loss per unseen row", "passes"), "wide"
+    )
 
 
 def beside(draw: Callable[[], Iterable[Picture]], content: str = "") -> str:

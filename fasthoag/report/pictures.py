@@ -141,7 +141,7 @@ def draw_bars(ax, w, names):
 
 def short(name: Any) -> str:
     """A name as a label that has room, and that is no formula whatever it holds."""
-    text = str(name)
+    text = "".join(one if one.isprintable() else " " for one in str(name))  # XML has no others
     text = text if len(text) <= LONG_NAME else text[: LONG_NAME - 1] + "…"
     return text.replace("$", r"\$")
 

@@ -41,6 +41,8 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 def find_browser() -> str | None:
     """The program: $FASTHOAG_BROWSER, that of `make browser`, or one on the path."""
+    if os.name != "posix":  # Elsewhere pipes are not given by their numbers.
+        return None
     given = os.environ.get("FASTHOAG_BROWSER")
     if given:
         return given

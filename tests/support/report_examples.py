@@ -14,7 +14,7 @@ X = RNG.normal(size=(150, 8))
 TARGETS = X @ [1.0, -1.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0] + 2 * RNG.normal(size=150)
 LABELS = np.array(["cat", "dog", "hen"])[np.argmax(X[:, :3] + RNG.normal(size=(150, 3)), axis=1)]
 # Names are texts of anybody: none of these is markup or a formula.
-HOSTILE = ["<script>alert(1)</script>", "$\\frac$ & \"co\" 'x'", "</svg>--><b>", "x" * 60]
+HOSTILE = ["<script>alert(1)</script>", "$\\frac$ & \"co\" 'x'", "</svg>--><b>", "\a" + "x" * 60]
 GROUPS = [*HOSTILE, *HOSTILE]
 PROBLEM, RULE = fasthoag.Problem(X, TARGETS, "squared"), fasthoag.KFold(5)
 RESULT = fasthoag.hoag(PROBLEM, RULE)
