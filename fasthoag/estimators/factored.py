@@ -143,29 +143,22 @@ def why_not(model: Any, X: Any, others: Any, offset: Any = None) -> str | None:
 def factored(
     model: Any,
     given: Any,
-    groups: Any,
     X: Any,
     Y: Array,
     weight: Array | None,
     is_shared: bool,
-    is_class: bool,
-    splits: Any = None,
+    splits: Any,
 ) -> Factored | None:
-    """The `Factored` fit of these targets, None where rows and features are too many; `groups` are
-    those between which folds are cut, or None. `splits` are pairs of (train, test), by default
-    those of the model for these targets."""
+    """The `Factored` fit of these targets, None where rows and features are too many. ``splits()``
+    gives pairs of (train, test), or None for leave-one-out."""
     if weight is not None:
         weight = check_weight(weight, len(Y))
         check_numbers(weight, "sample_weight")
     check_numbers(X.data if sp.issparse(X) else X, "X", trains=False)
     box_of(model.bounds, 1)
-    mask = None
-    if model.cv is not None:
-        loss = replace(find_loss("squared"), is_classification=is_class)
-        y = (Y > 0).astype(int) if is_class else Y
-        rows = SimpleNamespace(X=X, n_rows=len(Y), y=y, loss=loss)
-        splits = KFold(model.cv, groups).splits(rows) if splits is None else splits
-        mask = mask_of_folds(splits, np.ones(len(Y)) if weight is None else weight)
+    pairs, mask = splits(), None
+    if pairs is not None:
+        mask = mask_of_folds(pairs, np.ones(len(Y)) if weight is None else weight)
     needs_vectors = mask is None or (given is not None and given.lam.min() == 0)
     plan = plan_of(X.shape, 1 if mask is None else mask.shape[1], needs_vectors)
     if not needs_vectors and not is_shared and suits_runs(model, X, Y, mask, plan):
@@ -173,6 +166,16 @@ def factored(
     if plan is None or not plan.fits:
         return None
     return Factored(X, Y, weight, mask, is_shared, plan, given)
+
+
+def splits_for(model: Any, groups: Any, X: Any, Y: Array, is_class: bool) -> Any:
+    """Pairs of (train, test) for these targets, cut between `groups` where there are any; None for
+    leave-one-out."""
+    if model.cv is None:
+        return None
+    loss = replace(find_loss("squared"), is_classification=is_class)
+    y = (Y > 0).astype(int) if is_class else Y
+    return KFold(model.cv, groups).splits(SimpleNamespace(X=X, n_rows=len(Y), y=y, loss=loss))
 
 
 def suits_runs(model: Any, X: Any, Y: Array, mask: Any, plan: Plan | None) -> bool:

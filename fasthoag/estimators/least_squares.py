@@ -2,6 +2,7 @@
 scikit-learn says of them."""
 
 from dataclasses import field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from fasthoag.estimators.factored import (
     factored,
     models_of,
     reported,
+    splits_for,
     strengths_of,
     suits_one_target,
     why_not,
@@ -63,8 +65,8 @@ class LeastSquares:
         if suits_one_target(self, X, others):
             level = 0.0 if offset is None else offset
             Y = np.column_stack([coding(y) - level for coding in codings])
-            kind = {"is_shared": False, "is_class": False}
-            fit = factored(self, self._given, self._groups, X, Y, weight, **kind)
+            args = self._given, X, Y, weight
+            fit = factored(self, *args, is_shared=False, splits=lambda: None)
             if fit is not None:
                 offset_map(X)  # It warns of columns that have no digits left.
                 with fit.workers(self._threads) as workers:
@@ -79,10 +81,10 @@ class LeastSquares:
         """The `Models` of classes against the rest by block Krylov runs, or None."""
         if why_not(self, X, others, offset) is not None:
             return None
-        splits = pairs_of_classes(self._folds(), y, codings, weight, self.classes_).pairs
-        Y = np.column_stack([coding(y) for coding in codings])
-        kind = {"is_shared": False, "is_class": True, "splits": splits}
-        fit = factored(self, self._given, self._groups, X, Y, weight, **kind)
+        Y, of_y = np.column_stack([coding(y) for coding in codings]), (y, codings, weight)
+        pairs = pairs_of_classes(self._folds(), *of_y, self.classes_).pairs
+        args = self._given, X, Y, weight
+        fit = factored(self, *args, is_shared=False, splits=lambda: pairs)
         if fit is None or fit.plan.way != "krylov":
             return None
         models = self._models_of_targets(fit, None, None)
@@ -124,7 +126,8 @@ class LeastSquares:
 
     def _by_factors(self, X, Y, weight, is_shared, is_classifier, coef_out):
         """The same by factors; None where rows and features are too many."""
-        fit = factored(self, self._given, self._groups, X, Y, weight, is_shared, is_classifier)
+        splits = partial(splits_for, self, self._groups, X, Y, is_classifier)
+        fit = factored(self, self._given, X, Y, weight, is_shared, splits)
         if fit is None:
             return None
         if self.store_cv_results and fit.mask is not None:
