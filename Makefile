@@ -1,4 +1,4 @@
-# make demo: build, run the main job on real data and on text.  make test: build and run the tests.
+# make demo: build and run the main job on real data.  make test: build and run the tests.
 # make lint: check form and habits.  make format: mend the form.  make bench: the table of the README.
 # make paper: the paper's comparison again, and its figures in docs/figures (see docs/paper.md).
 # make sanitize: the tests of the kernels, built to find reads and writes of foreign memory.
