@@ -58,14 +58,21 @@ def axes_of(ax: Any) -> Any:
 
 
 def log_strengths(ax: Any) -> None:
-    """A logarithmic axis of strengths: its decades have labels or, of less than two, 1, 2 and 5 in
-    each. (By default matplotlib names 3, 4 and 6 too there, on top of each other.)"""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
+    """A logarithmic axis of strengths: decades have labels, and 2 and 5 in them where these are
+    fewer than two. (Matplotlib's own are 3, 4 and 6 too there, on top of each other.)"""
     ax.set_xscale("log")
-    low, high = ax.get_xlim()
-    if 3 < high / low < 100:
-        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        ax.xaxis.set_major_formatter("{x:g}")
-    if high / low > 3:
-        ax.xaxis.set_minor_formatter(NullFormatter())
+    of_decades = ax.xaxis.get_major_formatter()
+
+    def span() -> float:
+        low, high = ax.get_xlim()
+        return high / low
+
+    def of_major(x: float, position: int) -> str:
+        return f"{x:g}" if span() < 100 else of_decades(x, position)
+
+    def of_minor(x: float, position: int) -> str:
+        is_named = span() < 3 or (span() < 100 and f"{x:e}"[0] in "25")
+        return f"{x:g}" if is_named else ""
+
+    ax.xaxis.set_major_formatter(of_major)
+    ax.xaxis.set_minor_formatter(of_minor)
