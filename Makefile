@@ -1,7 +1,9 @@
-# make demo: build and run the main job on real data.  make test: build and run the tests.
-# make lint: check form and habits.  make format: mend the form.  make bench: the table of the README.
+# make demo: build, run the main job on real data and on text.  make test: build and run the tests.
+# make lint: check form and habits.  make format: mend the form.
+# make bench: what docs/benchmarks.md reports.  make docs: the site, from docs/ into build/docs.
 # make paper: the paper's comparison again, and its figures in docs/figures (see docs/paper.md).
 # make sanitize: the tests of the kernels, built to find reads and writes of foreign memory.
+# make browser: a browser for the tests of the report, which look at its pages with it.
 # make fuzz: broken files and matrices for as long as FUZZ_SECONDS and FUZZ_EXAMPLES say.
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,7 +23,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_EXAMPLES ?= 5000
 FUZZ_TARGETS = text structure
 
-.PHONY: demo test tsan lint format bench paper sanitize fuzz clean
+.PHONY: demo test tsan lint format bench docs paper sanitize fuzz browser clean
 
 demo: $(VENV)/.built
 	mkdir -p build
@@ -59,6 +61,10 @@ format: $(VENV)/.built-lint
 bench: $(VENV)/.built-bench
 	$(BIN)/python bench/run.py --all
 
+docs: $(VENV)/.built-docs
+	$(BIN)/python -m sphinx -b html -W --keep-going --quiet docs build/docs
+	@echo build/docs/index.html
+
 paper: $(VENV)/.built-paper build/hoag-2016/hoag
 	$(BIN)/python bench/paper.py
 
@@ -78,6 +84,18 @@ fuzz: $(FUZZ_TARGETS:%=build/fuzz/%) $(VENV)/.built-test
 	        build/fuzz/corpus/$$target tests/fuzz/corpus/$$target || exit 1; done
 	FASTHOAG_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -q -n 2 tests/fuzz
 
+# Chromium without windows for tests/test_report_in_browser.py, 90 MB from Debian's archive: it is
+# unpacked into build/browser with the libraries that are missing here, and nothing is installed.
+# On other systems FASTHOAG_BROWSER names a Chrome or Chromium, or it is found on the path.
+browser: build/browser/usr/lib/chromium
+
+build/browser/usr/lib/chromium:
+	mkdir -p build/browser/packages
+	cd build/browser/packages && apt-get download -qq $$(apt-get install --simulate \
+	    --no-install-recommends chromium-headless-shell | sed -n 's/^Inst \([^ ]*\).*/\1/p')
+	for package in build/browser/packages/*.deb; do dpkg -x $$package build/browser || exit 1; done
+	rm -r build/browser/packages
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -94,6 +112,10 @@ $(VENV)/.built-test: $(BIN)/python $(SOURCES)
 $(VENV)/.built-lint: $(BIN)/python Makefile
 	$(BIN)/python -m pip install --quiet ruff==0.17.6 mypy==2.4.1 "numpy>=2.0" clang-format==23.1.5
 	touch $@
+
+$(VENV)/.built-docs: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	touch $@ $(VENV)/.built
 
 $(VENV)/.built-bench: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
@@ -132,3 +154,4 @@ build/fuzz/%: tests/fuzz/%.cpp tests/fuzz/engine.cpp tests/fuzz/expect.hpp $(LIB
 
 clean:
 	rm -rf $(VENV) build fasthoag.egg-info fasthoag/_core*.so
+	rm -rf docs/api docs/examples docs/options.rst docs/records.rst

@@ -12,7 +12,7 @@ from kernel_cases import kernels
 from pass_cases import cores, linear, memory, passes, reader, start_up, structure, tall
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
-from search_cases import errors, valleys
+from search_cases import coverage, errors, valleys
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold
 from target_cases import targets
@@ -383,5 +383,6 @@ CASES = {
     "microarray": microarray,
     "valleys": valleys,
     "errors": errors,
+    "coverage": coverage,
     "compression": compression,
 }

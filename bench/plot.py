@@ -1,8 +1,8 @@
-"""The pictures of the README, drawn from the last runs in the records: `python bench/plot.py`.
+"""Pictures of docs/benchmarks.md, drawn from the last runs of the records: `python bench/plot.py`.
 
 peers: how far above the best criterion known every contender ends, against its seconds. growth:
 passes, and nanoseconds a non-zero and pass, against the size of the data, of the last run on each
-size."""
+size. resources: how passes grow faster with threads, and peak memory."""
 
 import json
 from pathlib import Path
@@ -83,9 +83,55 @@ def growth():
     return figure
 
 
+def draw_threads(ax, records):
+    """How many times as fast a pass is as on one thread."""
+    seconds = {}
+    for record in records:
+        times = seconds.setdefault(record["settings"]["kernel"], {})
+        times[record["n_threads"]] = median(record["seconds"])
+    for (kernel, times), color in zip(seconds.items(), (OURS, "#D55E00", "#009E73"), strict=True):
+        n = sorted(times)
+        label = kernel.replace("hvp", "Hessian product").replace("1 columns", "1 column")
+        ax.plot(n, [times[1] / times[k] for k in n], "o-", color=color, label=label)
+    ax.plot(n, n, "--", color=THEIRS, linewidth=1, label="as many times as threads")
+    ax.set_xticks(n)
+    ax.set_xlabel("threads")
+    ax.set_title("a pass over 1e8 non-zeros: times as fast")
+    ax.legend(frameon=False)
+
+
+def draw_memory(ax, cases):
+    """Peak memory beyond X, a bar a contender."""
+    bars = [
+        (f"{record['contender'].removeprefix('scikit-learn ')}, {what}", record["extra"])
+        for what, records in cases.items()
+        for record in records
+    ]
+    peaks = [next(v for k, v in extra.items() if k.startswith("peak_over")) for _, extra in bars]
+    colors = [OURS if name.startswith("fasthoag") else THEIRS for name, _ in bars]
+    drawn = ax.barh([name for name, _ in bars], peaks, color=colors)
+    ax.bar_label(drawn, fmt="%.2g", padding=3)
+    ax.invert_yaxis()
+    ax.set_xlim(right=1.15 * max(peaks))
+    ax.set_xlabel("bytes of X")
+    ax.set_title("peak memory of a 5-fold tuning, beyond X")
+
+
+def resources():
+    figure = Figure(figsize=(11.0, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    draw_threads(left, last_run("cores"))
+    draw_memory(right, {"sparse": last_run("memory"), "dense": last_run("tall")})
+    for ax in (left, right):
+        ax.grid(alpha=0.25, linewidth=0.5)
+        ax.set_axisbelow(True)
+    return figure
+
+
 def main():
     with matplotlib.rc_context(SETTINGS):
-        for name, drawn in {"peers": peers(), "growth": growth()}.items():
+        for draw in (peers, growth, resources):
+            name, drawn = draw.__name__, draw()
             drawn.savefig(FIGURES / f"{name}.svg", metadata={"Date": None})
             drawn.savefig(FIGURES / f"{name}.png", dpi=120)
             print(FIGURES / f"{name}.svg")

@@ -123,3 +123,51 @@ def errors(options):
         "value_error": float(np.median(said / values)),
     }
     yield record
+
+
+def coverage(options):
+    """How often the loss on many other rows is within one and within two standard errors: logistic
+    regression on 200 made-up rows of 10 features, of which with held-out rows half train; the loss
+    of the models that were judged, and of `score_se_` that of the model on all rows, is taken on
+    20,000 others. `mean`: the mean distance in standard errors, where below 0 is optimistic."""
+    rng, n, count = np.random.default_rng(0), 200, 20 if options.quick else 400
+    w = rng.normal(size=10)
+
+    def rows(n):
+        X = rng.normal(size=(n, len(w)))
+        return X, np.where(X @ w + 2 * rng.logistic(size=n) > 0, 1.0, -1.0)
+
+    X_all, y_all = rows(20_000)
+    samples = [rows(n) for _ in range(count)]
+
+    def loss(z):  # of one model or several, (n_rows,) or (n_rows, n_models)
+        return np.logaddexp(0, -(y_all * z.T)).mean()
+
+    def by_result(problem, rule, n_judging):
+        result = fasthoag.hoag(problem, rule, n_threads=1)
+        found, error = result.value / n_judging, result.standard_error / n_judging
+        return (found - loss(X_all @ result.w[:-1] + result.w[-1])) / error
+
+    def held_out(X, y):
+        half = n // 2
+        judge = fasthoag.HeldOut(X[half:], y[half:])
+        return by_result(fasthoag.Problem(X[:half], y[:half]), judge, n - half)
+
+    def folds(X, y):
+        return by_result(fasthoag.Problem(X, y), fasthoag.KFold(5), n)
+
+    def score_se(X, y):
+        model = fasthoag.LogisticRegressionCV(cv=5, n_threads=1).fit(X, y)
+        return (-model.score_mean_ - loss(model.decision_function(X_all))) / model.score_se_
+
+    for name, distance in {"HeldOut": held_out, "KFold(5)": folds, "score_se_": score_se}.items():
+        contender = Contender(
+            "fasthoag",
+            lambda distance=distance: [distance(X, y) for X, y in samples],
+            settings={"problems": count, "of": name},
+        )
+        (record,), (found,) = alternate([contender], options.repeats or 1)
+        found = np.array(found)
+        shares = {f"within_{k}": float((abs(found) <= k).mean()) for k in (1, 2)}
+        record["extra"] |= shares | {"mean": float(found.mean())}
+        yield record

@@ -393,17 +393,17 @@ inline void hess_diag(Matrix& X, Team& team, const double* C, int n_folds, doubl
 }
 
 // Z (n, m) = X V        and        G (n_coef, m) = X' R
-inline void matvec(Matrix& X, Team& team, int m, const double* V, double* Z) {
-    apply<double>(X, team, V, m, 0, nullptr,
-                  [&](int64_t, int64_t i0, int64_t i1, const double* z, double*) {
-                      std::copy(z, z + (i1 - i0) * m, Z + i0 * m);
-                  });
+template <class U>
+void matvec(Matrix& X, Team& team, int m, const U* V, U* Z) {
+    apply<U>(X, team, V, m, 0, nullptr, [&](int64_t, int64_t i0, int64_t i1, const U* z, U*) {
+        std::copy(z, z + (i1 - i0) * m, Z + i0 * m);
+    });
 }
-inline void rmatvec(Matrix& X, Team& team, int m, const double* R, double* G) {
-    apply<double>(X, team, nullptr, 0, m, G,
-                  [&](int64_t, int64_t i0, int64_t i1, const double*, double* r) {
-                      std::copy(R + i0 * m, R + i1 * m, r);
-                  });
+template <class U>
+void rmatvec(Matrix& X, Team& team, int m, const U* R, U* G) {
+    apply<U>(X, team, nullptr, 0, m, G, [&](int64_t, int64_t i0, int64_t i1, const U*, U* r) {
+        std::copy(R + i0 * m, R + i1 * m, r);
+    });
 }
 
 // part (k, k) += c u u', upper triangle, u_a = z[a * stride]

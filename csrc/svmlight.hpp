@@ -1,5 +1,6 @@
 // Reads LIBSVM (svmlight) text: `label [qid:n] index:value index:value ... [# comment]`, one row a
-// line. The text comes in blocks of whole lines, so that it is never in memory as a whole.
+// line, whose labels may be several, `label,label`. The text comes in blocks of whole lines, so
+// that it is never in memory as a whole.
 //
 // Two passes over a block. The first counts colons and line ends at memory speed: upper bounds of
 // entries and rows, so the output grows once a block and every thread writes to its final place.
@@ -53,20 +54,20 @@ struct Buffer {
 // below 2^31.
 template <class V>
 struct SvmlightRows {
-    int64_t n_rows = 0, n_entries = 0;
+    int64_t n_rows = 0, n_entries = 0, n_labels = 0;
     int64_t n_lines = 0;                            // those that were read, with or without a row
     int64_t min_index = INT64_MAX, max_index = -1;  // explicit zeros included
     bool is_wide = false;
-    bool has_weights = false, has_queries = false;
+    bool has_weights = false, has_queries = false, has_several = false;
     Buffer<double> labels, weights;
-    Buffer<int64_t> queries;
+    Buffer<int64_t> queries, labelptr;
     Buffer<int64_t> indptr;
     Buffer<int32_t> indices32;
     Buffer<int64_t> indices64;
     Buffer<V> values;
 
-    int64_t bytes_of(int64_t rows, int64_t entries) const noexcept {
-        return rows * (16 + 8 * has_weights + 8 * has_queries) +
+    int64_t bytes_of(int64_t rows, int64_t entries, int64_t labels) const noexcept {
+        return 8 * labels + rows * (8 + 8 * has_weights + 8 * has_queries + 8 * has_several) +
                entries * (int64_t{sizeof(V)} + (is_wide ? 8 : 4));
     }
 };
@@ -78,6 +79,7 @@ struct SvmlightSettings {
     bool needs_labels = true;      // else a label may be nan, inf or ?
     bool has_weights = false;      // whether labels may be label:weight
     bool reads_queries = false;    // whether qid:n is kept, if the first row has one
+    bool has_several = false;      // whether rows may have several labels, or none
 };
 
 struct SvmlightError {
@@ -135,7 +137,8 @@ inline std::string describe(const Chunk& chunk, int64_t max_index) {
                 what = "the row begins with " + quoted + " where its label should be";
             else if (Decimal d; scan(at, d) && *d.last == ',')
                 what = "label " + quoted +
-                       " has a comma; several labels in a row and decimal commas are not supported";
+                       " has a comma, and a row has one label here; read rows of several labels "
+                       "with multilabel (--multilabel), and write decimals with a point";
             else
                 what = "label " + quoted + why_not_number(at, token);
             break;
@@ -192,11 +195,12 @@ template <class V, class I>
 void close_gaps(const std::vector<Chunk>& chunks, const Output<V, I>& out,
                 SvmlightRows<V>& rows) noexcept {
     for (const Chunk& chunk : chunks) {
-        if (chunk.first_row != rows.n_rows)
-            for (auto* each : {out.labels, out.weights})
-                if (each)
-                    std::memmove(each + rows.n_rows, each + chunk.first_row,
-                                 chunk.n_rows * sizeof(double));
+        if (chunk.first_label != rows.n_labels)
+            std::memmove(out.labels + rows.n_labels, out.labels + chunk.first_label,
+                         chunk.n_labels * sizeof(double));
+        if (chunk.first_row != rows.n_rows && out.weights)
+            std::memmove(out.weights + rows.n_rows, out.weights + chunk.first_row,
+                         chunk.n_rows * sizeof(double));
         if (chunk.first_row != rows.n_rows && out.queries)
             std::memmove(out.queries + rows.n_rows, out.queries + chunk.first_row,
                          chunk.n_rows * sizeof(int64_t));
@@ -208,6 +212,9 @@ void close_gaps(const std::vector<Chunk>& chunks, const Output<V, I>& out,
         }
         for (int64_t i = 1; i <= chunk.n_rows; ++i)  // forwards: a row end moves only to the left
             out.indptr[rows.n_rows + i] = out.indptr[chunk.first_row + i] + rows.n_entries;
+        for (int64_t i = 1; out.labelptr && i <= chunk.n_rows; ++i)
+            out.labelptr[rows.n_rows + i] = out.labelptr[chunk.first_row + i] + rows.n_labels;
+        rows.n_labels += chunk.n_labels;
         rows.n_rows += chunk.n_rows;
         rows.n_entries += chunk.n_entries;
         rows.n_lines += chunk.n_lines;
@@ -219,15 +226,21 @@ void close_gaps(const std::vector<Chunk>& chunks, const Output<V, I>& out,
 // Where the parts of the output begin; false if they may take more than is allowed.
 template <class V>
 bool place(std::vector<Chunk>& chunks, int64_t max_bytes, SvmlightRows<V>& rows) {
-    int64_t n_rows = rows.n_rows, n_entries = rows.n_entries;
+    int64_t n_rows = rows.n_rows, n_entries = rows.n_entries, n_labels = rows.n_labels;
     for (Chunk& chunk : chunks) {
         chunk.first_row = n_rows;
         chunk.first_entry = n_entries;
+        chunk.first_label = n_labels;
         n_rows += chunk.row_bound();
         n_entries += chunk.entry_bound();
+        n_labels += chunk.label_bound();
     }
-    if (rows.bytes_of(n_rows, n_entries) - kSlack > max_bytes) return false;
-    rows.labels.reserve(n_rows);
+    if (rows.bytes_of(n_rows, n_entries, n_labels) - kSlack > max_bytes) return false;
+    rows.labels.reserve(n_labels);
+    if (rows.has_several) {
+        rows.labelptr.reserve(n_rows + 1);
+        rows.labelptr.data[0] = 0;
+    }
     if (rows.has_weights) rows.weights.reserve(n_rows);
     if (rows.has_queries) rows.queries.reserve(n_rows);
     rows.indptr.reserve(n_rows + 1);
@@ -245,7 +258,8 @@ Fault fill(std::vector<Chunk> chunks, const SvmlightSettings& settings, Team& te
     indices.reserve(chunks.back().first_entry + chunks.back().entry_bound());
     const Output<V, I> out{rows.labels.data.get(),  rows.indptr.data.get(),
                            indices.data.get(),      rows.values.data.get(),
-                           rows.weights.data.get(), rows.queries.data.get()};
+                           rows.weights.data.get(), rows.queries.data.get(),
+                           rows.labelptr.data.get()};
     const int64_t max_index = settings.max_index;
     for_each_chunk(team, chunks,
                    [&](Chunk& chunk) { parse(chunk, out, settings.zero_based, max_index); });
@@ -278,7 +292,8 @@ template <class V>
 std::optional<int64_t> find_line_beyond(int64_t max_bytes, const SvmlightRows<V>& rows,
                                         const char* p, int64_t row, int64_t line) {
     const auto is_beyond = [&](int64_t r) {
-        return rows.bytes_of(r + 1, rows.indptr.data[r + 1]) > max_bytes;
+        const int64_t n_labels = rows.has_several ? rows.labelptr.data[r + 1] : r + 1;
+        return rows.bytes_of(r + 1, rows.indptr.data[r + 1], n_labels) > max_bytes;
     };
     if (row == rows.n_rows || !is_beyond(rows.n_rows - 1)) return std::nullopt;
     for (;; ++line, ++p) {
@@ -295,9 +310,11 @@ inline bool begins_with_query(const char* p, const char* end) noexcept {
         if (*p != '#' && *p != '\n') break;
         p = static_cast<const char*>(std::memchr(p, '\n', end - p));
     }
+    const auto is_here = [&] { return end - p > 4 && std::memcmp(p, "qid:", 4) == 0; };
+    if (is_here()) return true;  // of a row that has no label
     while (p < end && !ends_token(*p)) ++p;
     while (p < end && is_blank(*p)) ++p;
-    return end - p > 4 && std::memcmp(p, "qid:", 4) == 0;
+    return is_here();
 }
 
 }  // namespace svmlight
@@ -317,9 +334,13 @@ std::optional<SvmlightError> read_block(const char* begin, const char* end,
     if (rows.n_rows == 0) {
         rows.has_weights = settings.has_weights;
         rows.has_queries = settings.reads_queries && begins_with_query(begin, end);
+        rows.has_several = settings.has_several;
     }
     std::vector<Chunk> chunks = cut(begin, end);
-    for (Chunk& chunk : chunks) chunk.needs_labels = settings.needs_labels;
+    for (Chunk& chunk : chunks) {
+        chunk.needs_labels = settings.needs_labels;
+        chunk.n_commas = settings.has_several - 1;
+    }
     for_each_chunk(team, chunks, count);
     const int64_t row = rows.n_rows, line = rows.n_lines + 1;
     if (!place(chunks, settings.max_bytes, rows)) return SvmlightError{line, ""};

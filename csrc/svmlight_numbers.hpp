@@ -7,7 +7,22 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <system_error>
+#ifndef FH_FROM_CHARS  // a test takes the other way, that of macOS, whose library has none of reals
+#ifdef __cpp_lib_to_chars
+#define FH_FROM_CHARS 1
+#else
+#define FH_FROM_CHARS 0
+#endif
+#endif
+#if !FH_FROM_CHARS
+#include <locale.h>
+#include <stdlib.h>
+#if __has_include(<xlocale.h>)
+#include <xlocale.h>
+#endif
+#endif
 
 namespace fh {
 namespace svmlight {
@@ -91,17 +106,34 @@ inline bool scan(const char* p, Decimal& d) noexcept {
     return true;
 }
 
-// The number correctly rounded by the standard library. False if it is too large for V; one that is
-// too small becomes 0.
+// The digits from d.first on, correctly rounded by the standard library; infinite or 0 where they
+// are beyond V.
+#if FH_FROM_CHARS
+template <class V>
+V magnitude_of(const Decimal& d) noexcept {
+    V magnitude = 0;
+    if (std::from_chars(d.first, d.last, magnitude).ec != std::errc::result_out_of_range)
+        return magnitude;
+    int64_t point = d.exp10 + d.n_digits;  // below 10^point, once leading zeros are taken off
+    for (const char* p = d.first; *p == '0' || *p == '.'; ++p) point -= *p == '0';
+    return point > 0 ? std::numeric_limits<V>::infinity() : 0;
+}
+#else
+template <class V>
+V magnitude_of(const Decimal& d) noexcept {
+    static const locale_t point = newlocale(LC_ALL_MASK, "C", nullptr);  // and not a comma
+    // it ends where the number does, as what follows is no part of one
+    if constexpr (sizeof(V) == 4)
+        return strtof_l(d.first, nullptr, point);
+    else
+        return strtod_l(d.first, nullptr, point);
+}
+#endif
+
+// False if the number is too large for V; one that is too small becomes 0.
 template <class V>
 [[gnu::noinline]] bool convert_any(const Decimal& d, V& value) noexcept {
-    V magnitude = 0;
-    if (std::from_chars(d.first, d.last, magnitude).ec == std::errc::result_out_of_range) {
-        int64_t point = d.exp10 + d.n_digits;  // below 10^point, once leading zeros are taken off
-        for (const char* p = d.first; *p == '0' || *p == '.'; ++p) point -= *p == '0';
-        if (point > 0) return false;
-        magnitude = 0;
-    }
+    const V magnitude = magnitude_of<V>(d);
     value = d.is_negative ? -magnitude : magnitude;
     return std::isfinite(magnitude);
 }

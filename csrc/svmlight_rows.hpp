@@ -1,6 +1,6 @@
 // Rows of LIBSVM text: from a chunk of whole lines to the arrays of a matrix, without memory of
 // their own. A row may have the number of its query, `qid:n`, and where that is asked for a weight
-// behind its label, `label:weight`, as XGBoost writes it.
+// behind its label, `label:weight`, as XGBoost writes it, or any number of labels, `1,3,7`.
 #pragma once
 
 #include "svmlight_numbers.hpp"
@@ -32,8 +32,10 @@ struct Chunk {
     const char *begin, *end;
     int64_t n_lines = 0, n_colons = 0;
     bool needs_labels = true;                // else one that says it is unknown becomes NaN
+    int64_t n_commas = -1;                   // of rows that may have several labels, else -1
     int64_t first_row = 0, first_entry = 0;  // where its part of the output begins
-    int64_t n_rows = 0, n_entries = 0;       // what was found
+    int64_t first_label = 0;
+    int64_t n_rows = 0, n_entries = 0, n_labels = 0;  // what was found
     int64_t min_index = INT64_MAX, max_index = -1;
     Fault fault = Fault::kNone;
     const char* fault_at = nullptr;  // the token
@@ -42,6 +44,7 @@ struct Chunk {
     // The shortest row is a label and a line end, the shortest entry " 1:1".
     int64_t row_bound() const noexcept { return std::min(n_lines, (end - begin) / 2); }
     int64_t entry_bound() const noexcept { return std::min(n_colons, (end - begin) / 4); }
+    int64_t label_bound() const noexcept { return row_bound() + std::max<int64_t>(n_commas, 0); }
 };
 
 template <class V, class I>
@@ -50,11 +53,12 @@ struct Output {
     int64_t* indptr;
     I* indices;
     V* values;
-    double* weights;   // of rows, or nullptr
-    int64_t* queries;  // numbers of queries, -1 for none, or nullptr
+    double* weights;    // of rows, or nullptr
+    int64_t* queries;   // numbers of queries, -1 for none, or nullptr
+    int64_t* labelptr;  // where the labels of rows begin and end, or nullptr for one each
 };
 
-// Counts the line ends and colons of a chunk.
+// Counts the line ends and colons of a chunk, and the commas where rows may have several labels.
 inline void count(Chunk& chunk) noexcept {
     // Whole vectors, and few enough that no byte counter overflows. A constant number: twice as
     // fast.
@@ -73,6 +77,7 @@ inline void count(Chunk& chunk) noexcept {
         chunk.n_colons += *p == ':';
         chunk.n_lines += *p == '\n';
     }
+    if (chunk.n_commas >= 0) chunk.n_commas = std::count(chunk.begin, chunk.end, ',');
 }
 
 // ---- rows ----
@@ -168,21 +173,53 @@ inline const char* read_entries(Chunk& chunk, const char* p, int64_t shift, I* i
     return p && weight >= 0 ? p : fail(chunk, Fault::kWeight, token);
 }
 
-// Past the label, its weight where `weight` is given, and the query id; nullptr on a fault.
-inline const char* read_head(Chunk& chunk, const char* p, double& label, double* weight,
-                             int64_t* query) noexcept {
-    const char* token = p;
-    if (weight) {
-        if (!(p = read_weighted(chunk, token, label, *weight))) return p;
-    } else if (!(p = read_real(p, label))) {
-        if (chunk.needs_labels || !(p = skip_unknown(token)))
-            return fail(chunk, Fault::kLabel, token);
-        label = std::numeric_limits<double>::quiet_NaN();
+// Past the label and its weight where `weight` is given; nullptr on a fault.
+inline const char* read_label(Chunk& chunk, const char* token, double& label,
+                              double* weight) noexcept {
+    if (weight) return read_weighted(chunk, token, label, *weight);
+    if (const char* p = read_real(token, label)) return p;
+    const char* p = chunk.needs_labels ? nullptr : skip_unknown(token);
+    if (!p) return fail(chunk, Fault::kLabel, token);
+    label = std::numeric_limits<double>::quiet_NaN();
+    return p;
+}
+
+// Whether a token is an entry or the number of a query, so that its row has no label.
+inline bool is_without_label(const char* token) noexcept {
+    const char* p = token;
+    while (!ends_token(*p) && *p != ':') ++p;
+    return *p == ':';
+}
+
+// Past any number of labels, which are counted in `n` and sorted, each of them once; nullptr on a
+// fault. A row without labels begins with what comes behind them.
+[[gnu::noinline]] inline const char* read_labels(Chunk& chunk, const char* token, double* labels,
+                                                 int64_t& n) noexcept {
+    n = 0;
+    if (is_without_label(token)) return token;
+    if (const char* p = chunk.needs_labels ? nullptr : skip_unknown(token)) {
+        labels[n++] = std::numeric_limits<double>::quiet_NaN();
+        return p;
     }
+    for (const char* p = token;; ++p) {
+        Decimal d;
+        if (!scan(p, d) || !convert(d, labels[n]) || !(*d.last == ',' || ends_token(*d.last)))
+            return fail(chunk, Fault::kLabel, p);
+        ++n;
+        p = d.last;
+        if (*p == ',') continue;
+        std::sort(labels, labels + n);
+        n = std::unique(labels, labels + n) - labels;
+        return p;
+    }
+}
+
+// Past the number of the query where there is one; nullptr on a fault.
+inline const char* read_query(Chunk& chunk, const char* p, int64_t* query) noexcept {
     while (is_blank(*p)) ++p;
     if (query) *query = -1;
     if (*p != 'q' || std::memcmp(p, "qid:", 4) != 0) return p;
-    token = p;
+    const char* token = p;
     uint64_t number = 0;
     p = read_digits(p + 4, number);
     if (query) *query = static_cast<int64_t>(number & INT64_MAX);
@@ -205,7 +242,7 @@ inline const char* read_head(Chunk& chunk, const char* p, double& label, double*
 template <class V, class I>
 void parse(Chunk& chunk, const Output<V, I>& out, int zero_based, int64_t max_index) noexcept {
     const int64_t shift = zero_based != 1;
-    int64_t row = chunk.first_row, entry = chunk.first_entry;
+    int64_t row = chunk.first_row, entry = chunk.first_entry, label = chunk.first_label;
     for (const char* p = chunk.begin; p < chunk.end; ++p) {
         while (is_blank(*p)) ++p;
         if (*p == '#') p = static_cast<const char*>(std::memchr(p, '\n', chunk.end - p));
@@ -216,7 +253,10 @@ void parse(Chunk& chunk, const Output<V, I>& out, int zero_based, int64_t max_in
         Entries found;
         double* weight = out.weights ? out.weights + row : nullptr;
         int64_t* query = out.queries ? out.queries + row : nullptr;
-        if (!(p = read_head(chunk, p, out.labels[row], weight, query))) return;
+        int64_t n_labels = 1;
+        p = out.labelptr ? read_labels(chunk, p, out.labels + label, n_labels)
+                         : read_label(chunk, p, out.labels[label], weight);
+        if (!p || !(p = read_query(chunk, p, query))) return;
         if (!(p = read_entries(chunk, p, shift, indices, values, found))) return;
         const int64_t n = found.n;
         if (!found.is_sorted) {
@@ -235,10 +275,13 @@ void parse(Chunk& chunk, const Output<V, I>& out, int zero_based, int64_t max_in
                 return void(fail(chunk, Fault::kWide, find_index_above(max_index, line)));
         }
         entry += found.has_zero ? drop_zeros(indices, values, n) : n;
+        label += n_labels;
         out.indptr[++row] = entry - chunk.first_entry;  // made global by close_gaps
+        if (out.labelptr) out.labelptr[row] = label - chunk.first_label;
     }
     chunk.n_rows = row - chunk.first_row;
     chunk.n_entries = entry - chunk.first_entry;
+    chunk.n_labels = label - chunk.first_label;
 }
 
 }  // namespace svmlight

@@ -11,7 +11,7 @@ listens to signals before it."""
 import sys
 from types import ModuleType
 
-__version__ = "0.1.0"  # the only place; pyproject.toml reads it
+__version__ = "0.2.0"  # the only place; pyproject.toml reads it
 
 __all__ = [
     "AIC",
@@ -69,6 +69,7 @@ __all__ = [
     "mix_losses",
     "save_liblinear",
     "save_model",
+    "save_report",
     "shared_rows",
 ]
 
@@ -130,6 +131,7 @@ _MODULES = {
     "mix_losses": "losses",
     "save_liblinear": "io",
     "save_model": "io",
+    "save_report": "report.save",
     "shared_rows": "shared_rows",
 }
 
@@ -184,6 +186,7 @@ if TYPE_CHECKING:
         SumPenalty,
     )
     from fasthoag.problem import Problem
+    from fasthoag.report.save import save_report
     from fasthoag.shared_rows import shared_rows
     from fasthoag.tuned import ClassWeights, LossParameter, MixingWeight, Mixture, SampleWeights
 else:

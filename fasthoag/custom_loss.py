@@ -6,6 +6,7 @@ import pickle
 from dataclasses import dataclass
 from functools import lru_cache
 from types import FunctionType
+from typing import Any
 
 import numpy as np
 
@@ -41,8 +42,7 @@ class CustomLoss(Loss):
 
     def __reduce__(self):
         # ships functions by value where they cannot be imported: lambdas, closures, notebooks
-        from numba import cloudpickle
-
+        cloudpickle = import_numba().cloudpickle
         arguments = (
             self.compiled.functions,
             self.name,
@@ -122,6 +122,8 @@ def custom_loss(
 
     Raises
     ------
+    ImportError
+        Without Numba.
     TypeError
         For an argument that is no function of (y, z), one that returns no real number, and one that
         Numba cannot compile.
@@ -133,7 +135,7 @@ def custom_loss(
 
     Examples
     --------
-    The logarithm of the hyperbolic cosine, about |z - y| with a round corner:
+    The logarithm of the hyperbolic cosine, about ``|z - y|`` with a round corner:
 
     >>> import math, numpy as np, fasthoag
     >>> from fasthoag.custom_loss import custom_loss
@@ -191,18 +193,27 @@ def _make(functions, name, domain, is_classification, has_kinks, cuda):
 
 @lru_cache(maxsize=32)  # a process that loads the same loss with every task compiles it once
 def _load(pickled):
-    from numba import cloudpickle
+    return _make(*import_numba().cloudpickle.loads(pickled))
 
-    return _make(*cloudpickle.loads(pickled))
+
+def import_numba() -> Any:
+    """Numba, or an ImportError that says how to get it. No dependency on Macs with Intel, for which
+    0.62 is the last with wheels."""
+    try:
+        import numba
+    except ImportError as error:  # it refuses a NumPy that is newer than it knows, too
+        raise ImportError(
+            f"a custom loss is compiled by Numba, which cannot be imported ({error}): pip install "
+            "numba, on a Mac with Intel pip install 'numba<0.63'; built-in losses need none"
+        ) from error
+    return numba
 
 
 def _check_function(f, role):
     """The plain Python function to compile, or None for the d3 that was left out."""
-    from numba.core.dispatcher import Dispatcher
-
     if f is None and role == "d3":
         return None
-    if isinstance(f, Dispatcher):  # of numba.njit
+    if isinstance(f, import_numba().core.dispatcher.Dispatcher):  # of numba.njit
         f = f.py_func
     if not isinstance(f, FunctionType):
         wrapped = f"; wrap it: def {role}(y, z): return ..." if callable(f) else ""
@@ -266,9 +277,8 @@ def _check_targets(targets, domain, name):
 
 def _compile(functions, has_kinks):
     """The two C functions, as Numba's objects."""
-    import numba
-    from numba import cfunc, float64, int32, int64, types, void
-
+    numba = import_numba()
+    float64, int32, int64, types = numba.float64, numba.int32, numba.int64, numba.types
     if numba.config.DISABLE_JIT:
         raise ValueError(
             "Numba is switched off by NUMBA_DISABLE_JIT; unset it to use a custom loss"
@@ -281,7 +291,7 @@ def _compile(functions, has_kinks):
         d3 = numba.njit(**options)(_difference(d2, has_kinks))
     doubles = types.CPointer(float64)
 
-    @cfunc(void(int64, doubles, doubles, doubles, doubles, doubles), **options)
+    @numba.cfunc(numba.void(int64, doubles, doubles, doubles, doubles, doubles), **options)
     def c_value_d1(n, y, z, a, out_value, out_d1):
         for i in range(n):
             # read once, so that what both functions compute (an exponential) is computed once
@@ -290,7 +300,7 @@ def _compile(functions, has_kinks):
             out_value[i] = v
             out_d1[i] = g
 
-    @cfunc(void(int32, int64, doubles, doubles, doubles, doubles), **options)
+    @numba.cfunc(numba.void(int32, int64, doubles, doubles, doubles, doubles), **options)
     def c_derivative(order, n, y, z, a, out):
         if order == 0:
             for i in range(n):
@@ -309,12 +319,11 @@ def _compile(functions, has_kinks):
 
 
 def _compile_one(f, role, options):
-    import numba
-    from numba import float64, types
-
+    numba = import_numba()
+    types = numba.types
     compiled = numba.njit(**options)(f)
     try:
-        compiled.compile((float64, float64))
+        compiled.compile((numba.float64, numba.float64))
     except Exception as error:  # Numba has many, not all of them its own
         lines = [
             line.strip()

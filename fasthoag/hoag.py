@@ -26,6 +26,7 @@ from fasthoag.outer.result import (
     SAFETY,
     HoagResult,
     Outcome,
+    at_ends,
     coefficients_at,
     concluded,
     in_time,
@@ -161,7 +162,7 @@ def hoag(
     Warns
     -----
     ConvergenceWarning
-        When the status is not "converged" (or "stopped" or "searched").
+        When the status is not "converged" (or "stopped", "stopped_early" or "searched").
     SharedRowsWarning
         When rows that judge train too; see `shared_rows`.
 
@@ -274,8 +275,9 @@ def finished(run, search, method, best, status):
     warn_unless_converged(status, message)
     w_all = search.solution_on_all_rows(best, best.predict(0 * best.theta))
     minima = [one._replace(theta=run.for_user(one.theta)) for one in search.minima(best, status)]
-    best = search.seen.evaluation_for_user(best, theta)
-    return result_of(run, best, w_all, Outcome(status, message, search.n_iter, method, minima))
+    ends = at_ends(best.theta, search.box, ~search.is_common)
+    outcome = Outcome(status, message, search.n_iter, method, minima, *ends)
+    return result_of(run, search.seen.evaluation_for_user(best, theta), w_all, outcome)
 
 
 def coefficients_of_folds(bound, w0):

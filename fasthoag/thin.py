@@ -4,9 +4,11 @@ three sketches of the Hessian two thirds of a search. Other arrays than NumPy's 
 threads."""
 
 import numpy as np
+import scipy.sparse as sp
 
 # of a product of rows, columns and columns: below 4 * 65536 OpenBLAS works on the calling thread
 FEW_PRODUCTS = 1 << 17
+LARGE = 1 << 26  # bytes of coefficients that are not copied as a whole
 
 
 def _in_parts(A, n_columns):
@@ -52,3 +54,28 @@ def times(A, M):
     np.matmul(parts, M, out=product[:k].reshape(*parts.shape[:2], M.shape[1]))
     np.matmul(rest, M, out=product[k:])
     return product
+
+
+def product(X, coef):
+    """``X coef'`` of rows and coefficients (n_outputs, n_features). Many coefficients, which may be
+    in a memory map, are taken in parts where they would be copied: for double precision, or to be
+    multiplied by a sparse matrix.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fasthoag.thin import product
+    >>> product(np.ones((2, 3)), np.eye(3))[0]
+    array([1., 1., 1.])
+    """
+    if not isinstance(coef, np.ndarray) or coef.nbytes <= LARGE:
+        return X @ coef.T
+    dtype = np.result_type(X.dtype, coef.dtype)
+    if not sp.issparse(X) and coef.dtype == dtype:
+        return X @ coef.T
+    found = np.empty((X.shape[0], len(coef)), dtype)
+    step = max(1, LARGE // (dtype.itemsize * coef.shape[1]))
+    for k in range(0, len(coef), step):
+        some = slice(k, k + step)
+        found[:, some] = X @ coef[some].astype(dtype, copy=False).T
+    return found

@@ -16,7 +16,13 @@ def check_vector(v: Any, n_rows: int, name: str, X_name: str = "X") -> Array:
     if v.ndim == 2 and v.shape[1] == 1:
         v = np.ascontiguousarray(v[:, 0])
     if v.ndim != 1:
-        raise ValueError(f"{name} must have 1 dimension; got shape {v.shape}")
+        hint = ""
+        if v.ndim == 2 and name in ("y", "y_val"):
+            hint = (
+                ". Each of several targets is a problem of its own: take the columns one after the "
+                "other, or fit an estimator, which takes them all"
+            )
+        raise ValueError(f"{name} must have 1 dimension; got shape {v.shape}{hint}")
     if len(v) != n_rows:
         raise ValueError(
             f"{name} has {len(v)} values but {X_name} has {n_rows} rows; they must be equal"
@@ -62,10 +68,11 @@ def check_columns(offset, n_rows, n_classes, X_name="X"):
 
 
 def offset_to_predict(
-    offset: Any, n_rows: int, has_offset: bool, model: str, n_outputs: int = 1
+    offset: Any, n_rows: int, has_offset: bool, model: str, n_outputs: int, is_joint: bool
 ) -> Array | None:
     """The offset of rows that a model predicts, which needs one where it was fitted beside one;
-    (n_rows, n_outputs) where there are several outputs."""
+    (n_rows, n_outputs) where several outputs are classes of one model (`is_joint`), of several
+    targets this or (n_rows, 1)."""
     if has_offset and offset is None:
         raise ValueError(
             f"{model} was fitted beside an offset, and its predictions need one too: pass offset= "
@@ -79,7 +86,25 @@ def offset_to_predict(
             f"{model} was fitted without an offset, and its predictions take none: leave offset "
             "out, or fit with offset="
         )
+    if n_outputs > 1 and not is_joint:
+        return check_offset_of_targets(offset, (n_rows, n_outputs))
     return check_columns(offset, n_rows, n_outputs)
+
+
+def check_offset_of_targets(offset: Any, shape: tuple[int, int], X_name: str = "X") -> Array:
+    """`offset` of several targets as (n_rows, 1), or with a column for each of them."""
+    n_rows, n_targets = shape
+    offset = np.array(numbers_of(offset, "offset"), np.float64)
+    if offset.ndim < 2 or offset.shape[1] == 1:
+        offset = check_vector(offset, n_rows, "offset", X_name)[:, None]
+    if offset.shape not in ((n_rows, 1), shape):
+        raise ValueError(
+            f"offset must have a number for each row of {X_name}, ({n_rows},), or one for each of "
+            f"the targets too, ({n_rows}, {n_targets}); got shape {offset.shape}"
+        )
+    check_finite(offset, "offset")
+    check_numbers(offset, "offset", trains=False)
+    return offset
 
 
 def check_classes(found: Array, n_classes: int) -> None:

@@ -106,7 +106,7 @@ def test_a_dash_is_stdout_where_text_is_written(train, tmp_path):
     page = run("tune", train, "--report", "-")
     assert page.exit_code == 0
     assert page.stdout.startswith("<!doctype html>")
-    assert page.stdout.endswith("</table>\n")
+    assert page.stdout.endswith("</html>\n")
     for wrong in (("--out", "-"), ("--report", "-", "--json")):
         result = run("tune", train, *wrong)
         assert (result.exit_code, result.stdout) == (2, "")

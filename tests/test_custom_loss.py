@@ -605,5 +605,25 @@ def test_a_problem_keeps_the_compiled_code():
 
 
 def test_numba_is_imported_only_when_a_loss_is_made():
-    code = "import sys, fasthoag, fasthoag.custom_loss; sys.exit('numba' in sys.modules)"
+    code = """
+import sys
+sys.modules["numba"] = None
+import numpy as np, fasthoag, fasthoag.custom_loss
+fasthoag.LogisticRegressionCV(cv=3).fit(np.arange(40.0).reshape(20, 2) % 7, [0, 1] * 10)
+sys.modules.pop("numba")
+fasthoag.custom_loss(lambda y, z: (z - y) ** 2 / 2, lambda y, z: z - y, lambda y, z: 1.0)
+sys.exit("numba" not in sys.modules)
+"""
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_lack_of_numba_is_said_where_a_loss_is_made_or_loaded(monkeypatch):
+    pickled = pickle.dumps(custom_loss(*SQUARED, name="sent without Numba"))
+    monkeypatch.setitem(sys.modules, "numba", None)
+    words = (
+        r"a custom loss is compiled by Numba, which cannot be imported \(.*\): pip install numba"
+    )
+    with pytest.raises(ImportError, match=words):
+        custom_loss(*SQUARED)
+    with pytest.raises(ImportError, match=words):
+        pickle.loads(pickled)

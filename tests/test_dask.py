@@ -12,7 +12,16 @@ import pytest
 from support.designs import cut_rows
 from support.problems import sparse_problem
 
-from fasthoag import DaskDesign, HeldOut, KFold, Problem, ShardedDesign, custom_loss, hoag
+from fasthoag import (
+    DaskDesign,
+    HeldOut,
+    KFold,
+    LogisticRegressionCV,
+    Problem,
+    ShardedDesign,
+    custom_loss,
+    hoag,
+)
 from fasthoag.design.dask import WorkerLostError
 from fasthoag.design.rows import to_host
 from fasthoag.hypergradient import Accuracy
@@ -71,6 +80,14 @@ def test_value_hypergradient_and_coefficients_are_the_same_bits(client, criterio
     assert there.value == here.value
     np.testing.assert_array_equal(there.grad, here.grad)
     np.testing.assert_array_equal(there.W, here.W)
+
+
+def test_an_estimator_of_several_targets_gives_the_same_bits(client):
+    labels = np.column_stack([Y > 0, np.arange(len(Y)) % 3 > 0]).astype(int)
+    there, here = (LogisticRegressionCV(cv=4).fit(one, labels) for one in both(client))
+    np.testing.assert_array_equal(there.C_, here.C_)
+    np.testing.assert_array_equal(there.coef_, here.coef_)
+    np.testing.assert_array_equal(there.predict_proba(X), here.predict_proba(X))
 
 
 def test_the_whole_search_gives_the_same_bits(client):

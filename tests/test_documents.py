@@ -1,6 +1,8 @@
 """What the documents beside the code say of it is so."""
 
 import ast
+import importlib.util
+import inspect
 import os
 import re
 import shutil
@@ -19,18 +21,17 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     "README.md",
     "CONTRIBUTING.md",
-    "docs/how_it_works.md",
-    "docs/offsets.md",
-    "docs/paper.md",
-    "docs/targets.md",
-    "docs/weights_and_groups.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),
 )
-CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
+# A fenced block of Python, and whether a comment before it says why it is not run.
+BLOCK = re.compile(r"^(<!-- not run: [^\n]+ -->\n)?```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CONTRIBUTING = TEXTS["CONTRIBUTING.md"]
 
 
 def test_version_stands_in_one_place_and_the_documents_agree():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert project["project"]["dynamic"] == ["version"]
+    assert "version" in project["project"]["dynamic"]
     version = project["tool"]["setuptools"]["dynamic"]["version"]
     assert version == {"attr": "fasthoag.__version__"}
     cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8").splitlines()
@@ -129,18 +130,130 @@ def test_the_loss_of_the_contributing_page_has_the_values_that_it_says(tmp_path)
     np.testing.assert_allclose(found, [values for _, _, *values in known], rtol=1e-15, atol=1e-15)
 
 
+# ---- the code of the pages ----
+
+
+def blocks_of(page):
+    """(code, the line it begins at) of the Python blocks that are to run."""
+    text = TEXTS[page]
+    return [
+        (block[2], text.count("\n", 0, block.start(2)))
+        for block in BLOCK.finditer(text)
+        if block[1] is None
+    ]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)])
+def test_the_code_of_a_page_runs_and_makes_the_pictures_that_it_shows(page, tmp_path, monkeypatch):
+    """From top to bottom, in one namespace and an empty folder."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": page}
+    for code, line in blocks_of(page):
+        exec(compile("\n" * line + code, page, "exec"), names)  # so that errors name the line
+    compare = pytest.importorskip("matplotlib.testing.compare")
+    shown = re.findall(r"!\[[^]]*\]\([^)]*?([\w-]+\.png)\)", TEXTS[page])
+    for name in (name for name in shown if (tmp_path / name).exists()):
+        # 255 is black for white; other versions of matplotlib and FreeType draw letters otherwise.
+        differs = compare.compare_images(ROOT / "docs/figures" / name, tmp_path / name, tol=8)
+        assert differs is None, differs
+
+
+def test_the_first_page_shows_what_its_code_prints_and_draws(tmp_path, monkeypatch, capsys):
+    """Words as they are, and numbers to a percent; but a share of an error, which is rounding."""
+    pytest.importorskip("matplotlib").use("Agg")
+    monkeypatch.chdir(tmp_path)
+    exec("".join(code for code, _ in blocks_of("docs/first.md")), {})
+    assert (tmp_path / "first.png").exists()
+    assert "](figures/first.png)" in TEXTS["docs/first.md"]
+    shown = "\n".join(re.findall(r"```text\n(.*?)```", TEXTS["docs/first.md"], re.DOTALL)).split()
+    printed = capsys.readouterr().out.split()
+    number = re.compile(r"\(?(\d+\.\d+(?:e-\d+)?)\)?,?")
+    assert len(shown) == len(printed) > 30
+    for one, other in zip(shown, printed, strict=True):
+        if not (number.fullmatch(one) and number.fullmatch(other)):
+            assert one == other
+        elif "e-" not in one:
+            a, b = (float(number.fullmatch(text)[1]) for text in (one, other))
+            assert b == pytest.approx(a, rel=0.01)
+
+
+def test_every_block_of_python_is_one_that_the_tests_find():
+    """None is indented or has words after its language, which would keep it from being run."""
+    for page, text in TEXTS.items():
+        said = re.findall(r"^\s*(?:```+|~~~+) *\{?\w*python.*$", text, re.MULTILINE)
+        assert len(said) == len(BLOCK.findall(text)), page
+
+
+# ---- the site ----
+
+
+def test_every_public_name_is_on_a_page_of_the_reference():
+    path = ROOT / "docs/reference.py"
+    spec = importlib.util.spec_from_file_location("reference", path)
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    pages = reference.pages()
+    listed = set(re.findall(r"^   ~(\S+)$", "\n".join(pages.values()), re.MULTILINE))
+    for part in ("", "plots", "penalties", "criteria", "estimators", "io", "kernels", "design"):
+        module = importlib.import_module(f"fasthoag.{part}".rstrip("."))
+        assert module.__all__
+        for name in module.__all__:
+            full = {f"fasthoag.{name}", f"{module.__name__}.{name}"} & listed
+            assert len(full) == 1, f"{module.__name__}.{name}"
+            (name,) = full
+            assert re.search(rf"^.. auto\w+:: {name}$", pages[f"{name}.rst"], re.MULTILINE)
+
+
+def test_sections_of_docstrings_list_names():
+    """A sentence after the last name would be taken for the next one."""
+    heads = re.compile(r"^(Parameters|Attributes)\n-+\n((?:.+\n?|\n(?!\S+\n-))*)", re.MULTILINE)
+    for name in fasthoag.__all__:
+        one = getattr(fasthoag, name)
+        bases = one.__mro__ if isinstance(one, type) else ()
+        ours = [base for base in bases if base.__module__.startswith("fasthoag")]
+        for member in (one, *(member for base in ours for member in vars(base).values())):
+            for _, text in heads.findall(inspect.getdoc(member) or ""):
+                lines = [line for line in text.splitlines() if line and not line.startswith(" ")]
+                odd = [line for line in lines if not re.match(r"\*{0,2}\w+(, \w+)*( :|$)", line)]
+                assert odd == [], name
+
+
+def test_the_readme_is_one_page():
+    assert len(TEXTS["README.md"].splitlines()) <= 110
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_of_a_page_lead_to_files(page):
+    """By paths from the page, as GitHub and the site both read them."""
+    links = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", TEXTS[page], flags=re.DOTALL))
+    paths = {link.partition("#")[0] for link in links if "://" not in link} - {""}
+    folder = (ROOT / page).parent
+    assert [path for path in sorted(paths) if not (folder / path).exists()] == []
+
+
+def test_the_list_of_files_names_every_file_and_no_other():
+    page = TEXTS["docs/how_it_is_built.md"]
+    listed = re.findall(r"^((?:csrc|fasthoag)/\S*)", page, re.MULTILINE)
+    assert len(listed) > 40
+    assert [path for path in listed if not (ROOT / path).exists()] == []
+    files = {*(ROOT / "fasthoag").rglob("*.py"), *(ROOT / "csrc").rglob("*.[chp]*")}
+    names = {path.name for path in files} - {"__init__.py"}
+    assert sorted(name for name in names if not re.search(rf"\b{re.escape(name)}\b", page)) == []
+
+
 # ---- names of files and functions ----
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_files_that_a_page_names_exist(page):
-    text = (ROOT / page).read_text(encoding="utf-8")
-    paths = re.findall(r"`((?:fasthoag|csrc|tests|bench|docs)/[\w/]*\w\.\w+)`", text)
+    paths = re.findall(r"`((?:fasthoag|csrc|tests|bench|docs)/[\w/]*\w\.\w+)`", TEXTS[page])
     assert [path for path in paths if not (ROOT / path).is_file()] == []
 
 
 def test_functions_that_the_tour_names_are_in_the_files_that_it_names():
-    tour = (ROOT / "docs/how_it_works.md").read_text(encoding="utf-8")
+    tour = TEXTS["docs/how_it_works.md"]
     words = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", tour, flags=re.DOTALL))
     paths = [word for word in words if "/" in word]
     assert len(paths) > 20

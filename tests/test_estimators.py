@@ -298,6 +298,7 @@ def test_pandas_pipeline_grid_search_clone_pickle(Estimator):
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.predict(frame), model.predict(frame))
     assert clone(model).get_params() == model.get_params()
+    assert not [name for name in model.get_params() if name.startswith("_")]
     grid = {f"{Estimator.__name__.lower()}__fit_intercept": [True, False]}
     search = GridSearchCV(make_pipeline(StandardScaler(), Estimator(cv=3)), grid, cv=3).fit(
         frame, y

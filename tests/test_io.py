@@ -459,7 +459,11 @@ def test_bad_npz_is_refused(saved):
     np.save(labels, np.where(np.arange(20) == 7, np.nan, y))
     refused("label 7 .* is not finite")
     np.save(labels, y[:, None])
-    refused(r"one-dimensional real numbers; found shape \(20, 1\)")
+    assert load_data(path)[1].shape == (20, 1)
+    np.save(labels, np.where(np.arange(40).reshape(20, 2) == 15, np.nan, 1.0))
+    refused("label 7 of target 1, the first that has such, .* is not finite")
+    np.save(labels, y[:, None, None])
+    refused(r"shape \(n_rows,\) or \(n_rows, n_targets\); found shape \(20, 1, 1\)")
     np.save(labels, y.astype(object), allow_pickle=True)
     refused("train.npy: not an array")
     os.unlink(labels)
@@ -574,10 +578,10 @@ def test_what_is_no_model_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not a model file"):
         load_model(tmp_path / "other.npz")
     # a newer version is said to be one, whatever it holds
-    newer = {"format": "fasthoag-model", "version": 5}
+    newer = {"format": "fasthoag-model", "version": 6}
     for content in ({}, {"parts": np.array([{}, None])}):
         np.savez(tmp_path / "newer.npz", **newer, **content)
-        with pytest.raises(ValueError, match="version 5; this fasthoag reads 1 to 4. Update"):
+        with pytest.raises(ValueError, match="version 6; this fasthoag reads 1 to 5. Update"):
             load_model(tmp_path / "newer.npz")
     with pytest.raises(FileNotFoundError, match="nowhere.model"):
         load_model(tmp_path / "nowhere.model")
@@ -586,7 +590,7 @@ def test_what_is_no_model_file_is_refused(tmp_path):
 def test_model_file_of_version_1_is_read(tmp_path):
     model = logistic_model()
     content = {name: getattr(model, name) for name in Model.__dataclass_fields__}
-    for name in ("zero_based", "has_offset", "has_labels"):
+    for name in ("zero_based", "has_offset", "has_labels", "targets"):
         del content[name]
     np.savez(tmp_path / "old.npz", format="fasthoag-model", version=1, **content)
     read = load_model(tmp_path / "old.npz")

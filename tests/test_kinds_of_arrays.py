@@ -355,6 +355,26 @@ def test_a_memory_map_is_taken_at_every_entrance(tmp_path):
             assert faults(fault_of_same, entrance, {"memory map": mapped}, plain) == {}
 
 
+@pytest.mark.parametrize("blocks", [[A[:12], A[12:]], [sp.csr_array(A[:12]), sp.csr_array(A[12:])]])
+def test_rows_in_blocks_are_refused_by_kernel_estimators_with_what_takes_them(blocks):
+    instead = ". Linear models with a ridge, and fasthoag.Problem"
+    with pytest.raises(TypeError, match=f"X must be one array .* a list of 2 blocks{instead}"):
+        fasthoag.KernelRidgeCV().fit(blocks, V)
+    with pytest.raises(TypeError, match=f"X must be one array .* a ShardedDesign{instead}"):
+        fasthoag.KernelRidgeCV().fit(fasthoag.ShardedDesign(blocks), V)
+    model = fasthoag.KernelRidgeCV().fit(A, V)
+    with pytest.raises(TypeError, match="X must be one array .* a list of 2 blocks"):
+        model.predict(blocks)
+
+
+def test_a_table_with_a_column_that_is_called_as_a_method_of_designs_is_a_table():
+    table = pd.DataFrame({"place": A[:, 0], "b": A[:, 1]})
+    for X in (table, table.to_numpy()):
+        problem = Problem(X, LABELS)
+        assert problem.judged_by(HeldOut(X, LABELS)).rows.design.shape == (N, 2)
+        assert fasthoag.RidgeCV().fit(X, V).coef_.shape == (2,)
+
+
 def test_properties_of_every_kind_are_taken_or_refused_by_name():
     entrance = "Z", lambda Z: fasthoag.StructuredRidge(Z).strengths(FEW, N)
     assert faults(fault_of_same, entrance, SAME, A) == {}

@@ -35,7 +35,7 @@ def example(**changes):
 
 def arrays(**changes):
     """What the file of the example holds; what becomes None is left out."""
-    content = {"format": "fasthoag-model", "version": 4}
+    content = {"format": "fasthoag-model", "version": 5}
     model = example(has_offset=True)
     content |= {name: getattr(model, name) for name in NAMES} | changes
     return {name: np.asarray(value) for name, value in content.items() if value is not None}
@@ -116,20 +116,22 @@ def write_archive(path, members, **options):
 
 def test_unknown_and_double_arrays_are_refused(path):
     write_archive(path, [*arrays().items(), ("more", 1.0)])
-    assert_refused(path, "16 parts in place of 15")
+    assert_refused(path, "17 parts in place of 16")
     with pytest.warns(UserWarning, match="Duplicate name"):
         write_archive(path, [*arrays().items(), ("classes", [1, 2])])
-    assert_refused(path, "16 parts in place of 15")
-    old = {"has_offset": None, "has_labels": None}
+    assert_refused(path, "17 parts in place of 16")
+    old = {"has_offset": None, "has_labels": None, "targets": None}
     write_archive(path, arrays(version=1, **old).items())
     assert_refused(path, "13 parts in place of 12")
     write_archive(path, arrays(version=1, zero_based=None, **old).items())
     assert load_model(path).zero_based == "auto"
     write_archive(path, arrays(version=2, **old).items())
     assert load_model(path).has_offset is False
-    write_archive(path, arrays(version=3, has_labels=None).items())
+    write_archive(path, arrays(version=3, has_labels=None, targets=None).items())
     assert load_model(path).has_offset is True
     assert load_model(path).has_labels is False
+    write_archive(path, arrays(version=4, targets=None).items())
+    assert load_model(path).targets.shape == (0,)
     write_archive(path, arrays(version=0).items())
     assert_refused(path, "version 0")
 
@@ -176,6 +178,7 @@ def test_compressed_arrays_are_refused_before_they_are_unpacked(path, compressio
         ({"loss": "multinomial+squared"}, "loss must be one of"),
         ({"theta": [np.nan]}, "theta must have"),
         ({"zero_based": "perhaps"}, "zero_based must be"),
+        ({"targets": [1.0, 3.0]}, "targets must be empty or 1"),
     ],
 )
 def test_array_of_another_kind_and_model_that_is_none_are_refused(path, changes, word):

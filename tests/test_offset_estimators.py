@@ -14,7 +14,7 @@ from support.problems import sparse_problem
 import fasthoag
 from fasthoag import HeldOut
 from fasthoag.design import to_host
-from fasthoag.io import Model, save_liblinear
+from fasthoag.io import Model, load_model, save_liblinear, save_model
 
 N_ROWS, N_FEATURES = 120, 5
 LOSS_OF = {
@@ -343,11 +343,61 @@ def test_other_rows_need_an_offset_where_fit_has_one(argument):
         made("PoissonRegressorCV").fit(X, y, **{argument: other})
 
 
-def test_one_strength_for_several_targets_and_one_class_against_the_rest_have_no_offset():
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array], ids=["dense", "CSR"])
+@pytest.mark.parametrize("has_columns", [False, True], ids=["one for all", "each its own"])
+@pytest.mark.parametrize("per_target", [False, True], ids=["one strength", "each its own"])
+@pytest.mark.parametrize("how", ["factors", "search", "other rows"])
+def test_targets_of_least_squares_are_fitted_less_their_offset(
+    form, has_columns, per_target, how, tmp_path
+):
     X, y, offset = data_of("RidgeCV")
-    columns = np.column_stack([y, -y])
+    X, Y = form(X), np.column_stack([y, -y, y**2])
+    offsets = np.column_stack([offset, 2 * offset, 0 * offset]) if has_columns else offset[:, None]
+    own, options, judged = {}, {"alpha_per_target": per_target, "cv": 4}, {}
+    if how != "factors":
+        options |= {"alpha_per_target": True, "method": "lbfgs"}
+    if how == "other rows":
+        given = offsets if has_columns else offsets[:, 0]
+        own = {"validation": HeldOut(X[::2], Y[::2], offset=given[::2])}
+        judged = {"validation": HeldOut(X[::2], (Y - offsets)[::2])}
+    model = fasthoag.RidgeCV(**options).fit(X, Y, offset=offsets if has_columns else offset, **own)
+    less = fasthoag.RidgeCV(**options).fit(X, Y - offsets, **judged)
+    np.testing.assert_allclose(model.alpha_, less.alpha_, rtol=1e-8)
+    np.testing.assert_allclose(model.coef_, less.coef_, rtol=1e-8)
+    assert model.has_offset_
+    results = model.hoag_result_ if isinstance(model.hoag_result_, list) else [model.hoag_result_]
+    assert all(one.has_offset for one in results)
+    save_model(tmp_path / "model", model)
+    for one in (model, load_model(tmp_path / "model")):
+        predicted = one.predict(X, offset=offsets if has_columns else offset)
+        np.testing.assert_allclose(predicted, less.predict(X) + offsets, rtol=1e-8)
+        with pytest.raises(ValueError, match="fitted beside an offset"):
+            one.predict(X)
+        with pytest.raises(ValueError, match=rf"or one for each of the targets .* \({N_ROWS}, 2\)"):
+            one.predict(X, offset=np.zeros((N_ROWS, 2)))
+
+
+def test_offsets_of_targets_that_do_not_fit_are_refused():
+    X, y, offset = data_of("RidgeCV")
+    Y = np.column_stack([y, -y, y])
+    with pytest.raises(ValueError, match=r"offset must have .* got shape \(\d+, 2\)"):
+        fasthoag.RidgeCV().fit(X, Y, offset=np.zeros((N_ROWS, 2)))
+    bad = np.zeros(Y.shape)
+    bad[4, 1] = np.nan
+    with pytest.raises(ValueError, match="offset contains NaN"):
+        fasthoag.RidgeCV().fit(X, Y, offset=bad)
+    with pytest.raises(ValueError, match="validation has none"):
+        known = {"offset": offset, "validation": (X, Y)}
+        fasthoag.RidgeCV(alpha_per_target=True).fit(X, Y, **known)
+    # Scorers judge targets, not what is left of them.
     with pytest.raises(ValueError, match=r"and offset= is for a search .* alpha_per_target=True"):
-        made("RidgeCV").fit(X, columns, offset=offset)
+        made("RidgeCV", scoring="r2").fit(X, Y, offset=offset)
+    with pytest.raises(ValueError, match="offset must have 1 dimension"):
+        made("HuberRegressorCV").fit(X, Y, offset=np.zeros(Y.shape))
+
+
+def test_one_class_against_the_rest_has_no_offset():
+    X, _, offset = data_of("RidgeCV")
     for name in ("LinearSVCCV", "RidgeClassifierCV"):
         with pytest.raises(ValueError, match=f"offset= of {name} is for two classes, and y has 3"):
             made(name).fit(X, np.arange(N_ROWS) % 3, offset=offset)

@@ -139,6 +139,15 @@ def test_several_targets_and_labels_are_in_the_file(name, tmp_path):
             fasthoag.io.save_liblinear(tmp_path / "liblinear", read)
 
 
+def test_liblinear_text_of_an_estimator_is_that_of_its_model(tmp_path):
+    X, z = rows()
+    estimator = fasthoag.LogisticRegressionCV(cv=3).fit(X, np.where(z > np.median(z), 2, 1))
+    save_model(tmp_path / "model", estimator)
+    fasthoag.save_liblinear(tmp_path / "of_model", load_model(tmp_path / "model"))
+    fasthoag.save_liblinear(tmp_path / "of_estimator", estimator)
+    assert (tmp_path / "of_estimator").read_text() == (tmp_path / "of_model").read_text()
+
+
 def test_an_offset_of_several_targets_is_wanted_by_the_file(tmp_path):
     (X, z), offset = rows(), np.linspace(-1, 1, len(rows()[0]))
     estimator = fasthoag.HuberRegressorCV(cv=3).fit(X, np.column_stack([z, -z]), offset=offset)

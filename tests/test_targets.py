@@ -1,5 +1,6 @@
 """Several targets: columns of y that are tuned side by side, by factors of the rows."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.model_selection import KFold, LeaveOneOut, ShuffleSplit
 
 from fasthoag import ConvergenceWarning, RidgeClassifierCV, RidgeCV
 from fasthoag.design.rows import HELD_OUT, TRAIN
+from fasthoag.io import Model, load_model, save_model
 from fasthoag.spectral import left_out
 from fasthoag.spectral.shifted import Diagonal, tridiagonal
 from fasthoag.spectral.tuning import Plan, decompose
@@ -423,3 +425,53 @@ def test_tiny_strengths_have_ten_digits_where_rows_are_few(form, alpha, fit_inte
         m, b = (X[rest].mean(axis=0), y[rest].mean()) if fit_intercept else (0.0, 0.0)
         left_out.append(b + (X[k] - m) @ (np.linalg.pinv(X[rest] - m) @ (y[rest] - b)))
     np.testing.assert_allclose(model.cv_results_[:, 0], (y - left_out) ** 2, atol=1e-9)
+
+
+# ---- coefficients of single precision ----------------------------------------------------------
+
+
+def peak_of(function, *args):
+    """What it returns, and the bytes that it took at most."""
+    tracemalloc.start()
+    found = function(*args)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return found, peak
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array], ids=["dense", "CSR"])
+def test_a_map_of_coefficients_is_not_copied(form, dtype, tmp_path, monkeypatch):
+    n_rows, n_targets, n_features, part = 30, 400, 4000, 2**18
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(n_rows, n_features)), rng.normal(size=(n_rows, n_targets))
+    out = np.lib.format.open_memmap(
+        tmp_path / "coef.npy", "w+", np.float32, (n_targets, n_features)
+    )
+    model = RidgeCV(cv=3, alphas=1.0).fit(X.astype(np.float32), Y, coef_out=out)
+    monkeypatch.setattr("fasthoag.thin.LARGE", part)
+    new = form(X[:20].astype(dtype))
+    predicted, peak = peak_of(model.predict, new)
+    # two copies of a part, as CSR makes them, the predictions and the checks of the rows
+    assert peak < 3 * part + 4 * predicted.nbytes + 2**19
+    expected = X[:20].astype(dtype) @ np.asarray(out, dtype).T + model.intercept_
+    eps = np.finfo(np.result_type(dtype, out.dtype)).eps
+    scale = np.abs(X[:20]) @ np.abs(np.asarray(out, np.float64)).T + np.abs(model.intercept_)
+    assert (np.abs(predicted - expected) <= 2 * np.sqrt(n_features) * eps * scale).all()
+    save_model(tmp_path / "model", model)
+    read = load_model(tmp_path / "model")
+    assert read.coef.dtype == np.float32
+    np.testing.assert_array_equal(read.coef, out)
+    np.testing.assert_array_equal(read.predict(new), predicted)
+
+
+def test_a_file_is_written_without_a_copy_of_the_coefficients(tmp_path):
+    coef = np.lib.format.open_memmap(tmp_path / "coef.npy", "w+", np.float32, (2000, 10_000))
+    coef[:, 0] = 0.1
+    model = Model("squared", coef=coef, intercept=np.zeros(2000))
+    assert np.shares_memory(model.coef, coef)
+    _, peak = peak_of(save_model, tmp_path / "model", model)
+    assert peak < coef.nbytes / 3  # NumPy writes 16 MB at a time.
+    read, peak = peak_of(load_model, tmp_path / "model")
+    np.testing.assert_array_equal(read.coef, coef)
+    assert peak < 1.3 * coef.nbytes

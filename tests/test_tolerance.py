@@ -58,6 +58,15 @@ def test_what_is_left_of_several_hyperparameters_is_the_newton_decrement():
     assert to_gain(grad, 0.01, hess) > to_gain(grad, 0.0, hess)
 
 
+@pytest.mark.parametrize("curvature", [2.0, 0.0, -0.5, -20.0])
+def test_what_is_left_bounds_the_fall_of_a_slope_with_an_error(curvature):
+    """A curvature below 0 counts once."""
+    slope, error = 0.3, 0.1
+    most, found = fall(slope + error, curvature), to_gain([slope], error, [[curvature]])
+    of_root = 2 * np.sqrt(fall(slope, curvature) * error * RADIUS) if curvature <= 0 else 0.0
+    assert most * (1 - 1e-12) <= found <= (most + of_root) * (1 + 1e-12)
+
+
 @pytest.mark.parametrize("kind", CRITERIA)
 def test_a_search_ends_within_a_hundredth_of_a_standard_error(kind):
     X, y = text()

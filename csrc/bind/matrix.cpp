@@ -111,14 +111,26 @@ Array<U> product(PyMatrix& X, const Doubles& C, const Array<U>& V, int n_classes
 }
 
 // A kernel (X, team, m, input (., m), output (n_out, m))
-template <class Kernel>
-Doubles each_column(PyMatrix& X, const Doubles& in, int64_t n_out, int n_threads, Kernel kernel) {
+template <class U, class Kernel>
+Array<U> each_column(PyMatrix& X, const Array<U>& in, int64_t n_out, int n_threads, Kernel kernel) {
     const int m = int(in.shape(1));
-    Doubles out = matrix(n_out, m);
-    double* o = out.mutable_data();
-    const double* i = in.data();
+    Array<U> out = matrix<U>(n_out, m);
+    U* o = out.mutable_data();
+    const U* i = in.data();
     run(n_threads, [&](Team& team) { kernel(X, team, m, i, o); });
     return out;
+}
+
+template <class U>
+Array<U> product_with_rows(PyMatrix& X, const Array<U>& V, int n_threads) {
+    X.check_coef(V, "V must have one row a coefficient");
+    return each_column(X, V, X.n_rows(), n_threads, matvec<U>);
+}
+
+template <class U>
+Array<U> product_with_columns(PyMatrix& X, const Array<U>& R, int n_threads) {
+    X.check_rows(R, "R must have one row a row");
+    return each_column(X, R, X.n_coef(), n_threads, rmatvec<U>);
 }
 
 // What rows carry beside X in a contraction: an array, or what it would be made of
@@ -233,20 +245,12 @@ void bind_matrix(py::module_& m) {
                                    });
             },
             py::arg("C").noconvert(), py::arg("n_threads"))
-        .def(
-            "matvec",
-            [](PyMatrix& X, const Doubles& V, int n_threads) {
-                X.check_coef(V, "V must have one row a coefficient");
-                return each_column(X, V, X.n_rows(), n_threads, matvec);
-            },
-            py::arg("V").noconvert(), py::arg("n_threads"))
-        .def(
-            "rmatvec",
-            [](PyMatrix& X, const Doubles& R, int n_threads) {
-                X.check_rows(R, "R must have one row a row");
-                return each_column(X, R, X.n_coef(), n_threads, rmatvec);
-            },
-            py::arg("R").noconvert(), py::arg("n_threads"))
+        .def("matvec", &product_with_rows<double>, py::arg("V").noconvert(), py::arg("n_threads"))
+        .def("matvec", &product_with_rows<float>, py::arg("V").noconvert(), py::arg("n_threads"))
+        .def("rmatvec", &product_with_columns<double>, py::arg("R").noconvert(),
+             py::arg("n_threads"))
+        .def("rmatvec", &product_with_columns<float>, py::arg("R").noconvert(),
+             py::arg("n_threads"))
         .def("contract", &contraction, py::arg("A"), py::arg("B"), py::arg("Q").noconvert(),
              py::arg("U").noconvert(), py::arg("n_classes"), py::arg("n_threads"));
 }

@@ -23,8 +23,10 @@ struct SvmlightParser {
     std::variant<fh::SvmlightRows<double>, fh::SvmlightRows<float>> rows;
 
     SvmlightParser(int zero_based, bool float32, int64_t max_index, int64_t max_bytes,
-                   bool needs_labels, bool has_weights, bool reads_queries)
-        : settings{zero_based, max_index, max_bytes, needs_labels, has_weights, reads_queries} {
+                   bool needs_labels, bool has_weights, bool reads_queries, bool has_several)
+        : settings{zero_based,  max_index,     max_bytes,  needs_labels,
+                   has_weights, reads_queries, has_several} {
+        require(!(has_weights && has_several), "several labels have no weight behind them");
         require(zero_based >= -1 && zero_based <= 1, "zero_based must be -1 (auto), 0 or 1");
         require(max_index >= 0, "max_index must not be negative");
         if (float32) rows = fh::SvmlightRows<float>();
@@ -55,7 +57,8 @@ struct SvmlightParser {
         return std::visit([](auto& r) { return r.n_lines; }, rows);
     }
     int64_t n_bytes() const {
-        return std::visit([](auto& r) { return r.bytes_of(r.n_rows, r.n_entries); }, rows);
+        return std::visit([](auto& r) { return r.bytes_of(r.n_rows, r.n_entries, r.n_labels); },
+                          rows);
     }
 
     py::tuple result() {
@@ -71,12 +74,13 @@ struct SvmlightParser {
         const bool has_index_0 = step || (settings.zero_based == 1 && r.min_index == 0);
         py::array indices = r.is_wide ? indices_from(r.indices64, r.n_entries, step)
                                       : indices_from(r.indices32, r.n_entries, step);
-        py::object weights = py::none(), queries = py::none();
+        py::object weights = py::none(), queries = py::none(), labelptr = py::none();
         if (r.has_weights) weights = array_from(r.weights, r.n_rows);
         if (r.has_queries) queries = array_from(r.queries, r.n_rows);
-        return py::make_tuple(array_from(r.labels, r.n_rows), array_from(r.indptr, r.n_rows + 1),
+        if (r.has_several) labelptr = array_from(r.labelptr, r.n_rows + 1);
+        return py::make_tuple(array_from(r.labels, r.n_labels), array_from(r.indptr, r.n_rows + 1),
                               indices, array_from(r.values, r.n_entries), r.max_index + step + 1,
-                              has_index_0, weights, queries);
+                              has_index_0, weights, queries, labelptr);
     }
 
     template <class I>
@@ -92,10 +96,10 @@ struct SvmlightParser {
 void bind_svmlight(py::module_& m) {
     m.attr("SVMLIGHT_PADDING") = fh::svmlight::kPadding;
     py::class_<SvmlightParser>(m, "SvmlightParser", "The rows of LIBSVM text, block by block.")
-        .def(py::init<int, bool, int64_t, int64_t, bool, bool, bool>(), py::arg("zero_based"),
+        .def(py::init<int, bool, int64_t, int64_t, bool, bool, bool, bool>(), py::arg("zero_based"),
              py::arg("float32"), py::arg("max_index"), py::arg("max_bytes"),
              py::arg("needs_labels") = true, py::arg("has_weights") = false,
-             py::arg("reads_queries") = false)
+             py::arg("reads_queries") = false, py::arg("has_several") = false)
         .def("read", &SvmlightParser::read, py::arg("buffer"), py::arg("size"),
              py::arg("n_threads"), py::arg("is_kept") = true,
              "Appends the rows of the first `size` bytes, which are whole lines; looks at them "
@@ -104,6 +108,6 @@ void bind_svmlight(py::module_& m) {
         .def_property_readonly("n_bytes", &SvmlightParser::n_bytes)
         .def("result", &SvmlightParser::result,
              "Labels, indptr, indices, values, the number of features, whether there is an "
-             "index 0, and weights and numbers of queries (-1 for none), or None. The next block "
-             "is the first of another text.");
+             "index 0, and weights, numbers of queries (-1 for none) and where the labels of rows "
+             "begin and end, or None. The next block is the first of another text.");
 }

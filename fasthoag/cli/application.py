@@ -109,6 +109,19 @@ def end_where_asked(error):
         raise error
 
 
+def noted():
+    """A list that gets the text of every warning of this command from here on."""
+    texts, show_before = [], warnings.showwarning
+
+    def show_and_note(message, *where):
+        if option_of(message) not in texts:
+            texts.append(option_of(message))
+        show_before(message, *where)
+
+    warnings.showwarning = show_and_note  # until the end of the command, see there
+    return texts
+
+
 def option_of(message):
     """A warning with the name of the option in place of the argument that it becomes."""
     return re.sub("^n_threads=", "--threads ", str(message))

@@ -21,21 +21,27 @@ class Carried(NamedTuple):
     groups: Any
 
 
-def carried(asked, found, rows, classes):
-    """What the rows of every role carry: `found` are they as they were read, `rows` their (X, y) by
-    role, None where a file is not given."""
+def carried(asked, found):
+    """What the rows of every role carry: `found` are they as they were read, by their role."""
     weights = {
         role: weight_of(path, role, found.get(role))
         for role, path in weight_files_of(asked).items()
     }
+    return Carried(weights, groups_of(asked, found["train"]))
+
+
+def with_class_weights(asked, weights, rows, classes):
+    """The weights of the rows of every role times those of their classes; `rows` are their (X, y)
+    of one target by role, None where a file is not given."""
+    if not asked.class_weight:
+        return weights
     judged = dict(weights)
-    if asked.class_weight:
-        by_class = weights_of_classes(asked.class_weight, rows["train"], weights["train"], classes)
-        for role in ("train", "valid"):  # What is unseen is judged as it is.
-            if rows[role] is not None:
-                own = 1.0 if weights[role] is None else weights[role]
-                judged[role] = own * by_class[numbers_of_classes(rows[role], classes)]
-    return Carried(judged, groups_of(asked, found["train"]))
+    by_class = weights_of_classes(asked.class_weight, rows["train"], weights["train"], classes)
+    for role in ("train", "valid"):  # What is unseen is judged as it is.
+        if rows[role] is not None:
+            own = 1.0 if weights[role] is None else weights[role]
+            judged[role] = own * by_class[numbers_of_classes(rows[role], classes)]
+    return judged
 
 
 def weight_files_of(asked):

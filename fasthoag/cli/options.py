@@ -39,6 +39,12 @@ Labels = option(
     "--labels",
     help="Labels (.npy) of a .npz file; by default the same name with .npy.",
 )
+Targets = option(
+    Path | None,
+    "--targets",
+    help="In the place of the labels of the rows: a line of numbers for every row, between blanks "
+    "or commas, or .npy; each column is a target with a model of its own.",
+)
 WeightedLabels = option(
     bool,
     "--weighted-labels",

@@ -18,6 +18,7 @@ from fasthoag.cli.options import (
     Labels,
     Memory,
     Offset,
+    Targets,
     Threads,
     WeightedLabels,
     argument,
@@ -25,8 +26,10 @@ from fasthoag.cli.options import (
 )
 from fasthoag.cli.outputs import STDOUT, check_target, write
 from fasthoag.cli.rows import read, shown
+from fasthoag.cli.targets import read_targets
 from fasthoag.cli.terminal import say, tell
 from fasthoag.io import Model
+from fasthoag.io.label_sets import LabelSets
 from fasthoag.io.source import is_archive
 from fasthoag.report import rows_of
 
@@ -45,6 +48,7 @@ class PredictOptions:
         "column for every label, in ascending order.",
     ) = False
     labels: Labels = None
+    targets: Targets = None
     weighted_labels: WeightedLabels = False
     offset: Offset = None
     exposure: Exposure = None
@@ -66,12 +70,15 @@ def predict(asked: PredictOptions):
     given = Beside("", asked.offset, asked.exposure)
     if None not in (given.offset, given.exposure):
         raise typer.BadParameter("--offset excludes --exposure, whose logarithm is the offset.")
-    inputs = (asked.model, None), (asked.data, asked.labels), (given.path, None)
+    if None not in (asked.labels, asked.targets):
+        raise typer.BadParameter("--targets excludes --labels.")
+    side_files = (given.path, None), (asked.targets, None)
+    inputs = (asked.model, None), (asked.data, asked.labels), *side_files
     check_target(asked.out, asked.force, inputs)
     fitted = fasthoag.load_model(asked.model)
     check_lines(fitted, asked)
     X, y, weight = read_rows(fitted, asked)
-    is_known = np.ones(0, bool) if y is None else np.isfinite(y)
+    is_known = known_rows(y)
     is_judged = y is not None and check_labels(fitted, asked, y[is_known])
     known = offset_for(fitted, given, asked.model, asked.data, X.shape[0])
     predicted = fitted.predict(X, **known)
@@ -104,7 +111,8 @@ def as_text(fitted, predicted, probabilities):
         labels = predicted.astype(str) if is_date else predicted
         return "".join(f"{number(label)}\n" for label in labels.tolist())
     if fitted.n_outputs == 1:
-        probabilities = probabilities[:, 1:]
+        is_label = probabilities.ndim == 1  # one of a set
+        probabilities = probabilities[:, None] if is_label else probabilities[:, 1:]
     return "".join(" ".join(map(number, row)) + "\n" for row in probabilities.tolist())
 
 
@@ -120,10 +128,13 @@ def judge(fitted, predicted, y, weight):
         return
     n = rows_of(len(y) if weight is None else float(weight.sum()))
     if fitted.classes.size == 0:
-        error = np.average((predicted - y) ** 2, weights=weight)
-        tell(f"mean squared error {error:.6g} on {n}")
+        squares = (predicted - y) ** 2
+        of_all = f", mean of {squares.shape[1]} targets" if squares.ndim == 2 else ""
+        squares = squares.mean(axis=1) if squares.ndim == 2 else squares
+        tell(f"mean squared error {np.average(squares, weights=weight):.6g} on {n}{of_all}")
         return
     is_right = predicted == y
+    is_right = is_right.all(axis=1) if is_right.ndim == 2 else is_right  # in all labels
     right = f"{is_right.sum()} of {n}" if weight is None else n
     tell(f"accuracy {np.average(is_right, weights=weight):.6g} ({right})")
 
@@ -142,7 +153,14 @@ def read_rows(fitted, asked):
         n_features=n_features,
         needs_labels=False,
         has_weights=asked.weighted_labels,
+        has_several=has_sets(fitted),
     )
+    if asked.targets is not None:
+        y = read_targets(asked.targets, path, X.shape[0], are_needed=False)
+    if isinstance(y, LabelSets):
+        y = labels_in_sets(fitted, asked, y)
+    elif y is not None and y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
     if zero_based is None and has_feature_0 and fitted.zero_based is False:
         raise ValueError(
             f"{path} has a feature 0, but {asked.model} was trained on text whose features count "
@@ -167,16 +185,47 @@ def read_rows(fitted, asked):
     return X, y, weight
 
 
+def has_sets(fitted):
+    """Whether the text that a model was trained on had sets of labels."""
+    return isinstance(fitted, Model) and fitted.has_labels and fitted.targets.size > 0
+
+
+def labels_in_sets(fitted, asked, sets):
+    """The labels of sets as predictions have them, NaN in rows whose labels are not known; None
+    where there are none."""
+    other = sets.first_other(np.sort(fitted.targets))
+    if other is not None:
+        raise ValueError(
+            f"{asked.data} has the label {shown(np.array([other]))}, which {asked.model} was not "
+            f"trained on: its labels are {shown(fitted.targets)}. Leave it out."
+        )
+    if not np.isfinite(sets.values).any():
+        say(f"no accuracy: no row of {asked.data} has a label.")
+        return None
+    y = fitted.classes[sets.indicator(fitted.targets).toarray() * 1]
+    y[~sets.is_known()] = np.nan
+    return y[:, 0] if fitted.n_outputs == 1 else y
+
+
+def known_rows(y):
+    """Whether the labels of a row are known, (n_rows,)."""
+    if y is None:
+        return np.ones(0, bool)
+    is_known = np.isfinite(y)
+    return is_known.all(axis=1) if y.ndim == 2 else is_known
+
+
 def check_labels(fitted, asked, y):
     """Whether these labels, which are finite, can judge predictions; raises for labels that the
     model does not know."""
     found, classes = np.unique(y), fitted.classes
     score = "accuracy" if classes.size else "mean squared error"
     is_of_columns = not classes.size or (isinstance(fitted, Model) and fitted.has_labels)
-    if fitted.n_outputs > 1 and is_of_columns:
+    n_outputs, n_targets = fitted.n_outputs if is_of_columns else 1, (*y.shape, 1)[1]
+    if n_outputs != n_targets:
         say(
-            f"no {score}: {asked.model} has {fitted.n_outputs} targets, and rows of {asked.data} "
-            "have one label."
+            f"no {score}: {asked.model} has {n_outputs} targets, and rows of {asked.data} have "
+            + ("one label." if n_targets == 1 else f"{n_targets}.")
         )
         return False
     if len(found) == 0:

@@ -7,7 +7,6 @@ import numpy as np
 from fasthoag.cli.terminal import say
 from fasthoag.io import data_set, svmlight
 from fasthoag.io.source import is_archive
-from fasthoag.losses import find_loss
 
 # LIBSVM's own programs count features in 32 bits. A search holds more than 16 arrays as long as the
 # coefficients: 28 at least, as measured with --criterion gcv --low-memory.
@@ -29,15 +28,15 @@ def read(files, threads, zero_based, gigabytes, **options):
     return data_set.read_together(files, **options)
 
 
-def load_rows(files, loss, threads, zero_based, gigabytes, dtype, **of_text):
-    """A list of (X, y) for pairs (path, labels), all with the same features; the `Rows` as they
-    were read; the classes of the first (none for regression); and whether text counts features from
-    0, "auto" without text. `of_text` are settings of `fasthoag.io.svmlight.read_text`."""
+def load_rows(files, threads, zero_based, gigabytes, dtype, **of_text):
+    """A list of `fasthoag.io.svmlight.Rows` for pairs (path, labels), all with the same features,
+    and whether text counts features from 0, "auto" without text. `of_text` are settings of
+    `fasthoag.io.svmlight.read_text`."""
     max_features = min(MOST_FEATURES, svmlight.max_features_in_memory(N_VECTORS))
     how = {"dtype": dtype, "max_features": max_features, **of_text}
     found, is_zero_based = read(files, threads, zero_based, gigabytes, **how)
     paths = [path for path, _ in files]
-    Xs, ys, have_feature_0 = ([rows[k] for rows in found] for k in range(3))
+    Xs, have_feature_0 = ([rows[k] for rows in found] for k in (0, 2))
     if zero_based is None:
         warn_of_base(paths, have_feature_0)
     # A text file ends at the last feature that occurs in it.
@@ -46,14 +45,7 @@ def load_rows(files, loss, threads, zero_based, gigabytes, dtype, **of_text):
         raise ValueError(f"{paths[0]}: no row has any feature.")
     for X in Xs:
         X.resize(X.shape[0], n_features)
-    classes = np.empty(0)
-    if find_loss(loss).is_classification:
-        is_multinomial = loss == "multinomial"
-        classes = find_classes(ys[0], paths[0], is_multinomial)
-        ys = [
-            to_targets(y, classes, path, is_multinomial) for path, y in zip(paths, ys, strict=True)
-        ]
-    return list(zip(Xs, ys, strict=True)), found, classes, is_zero_based
+    return found, is_zero_based
 
 
 def warn_of_base(paths, have_feature_0):

@@ -13,6 +13,7 @@ from fasthoag.cli.options import (
     Labels,
     Memory,
     Offset,
+    Targets,
     Threads,
     WeightedLabels,
     argument,
@@ -174,6 +175,15 @@ class TuneOptions:
     labels: Labels = None
     valid_labels: option(Path | None, "--valid-labels", help="The same for --valid.") = None
     test_labels: option(Path | None, "--test-labels", help="The same for --test.") = None
+    targets: Targets = None
+    valid_targets: option(Path | None, "--valid-targets", help="The same for --valid.") = None
+    test_targets: option(Path | None, "--test-targets", help="The same for --test.") = None
+    multilabel: option(
+        bool,
+        "--multilabel",
+        help="Rows of text may have several labels, as 1,3,7, or none: each label is a model of "
+        "its own against all others.",
+    ) = False
     sample_weight: option(
         Path | None,
         "--sample-weight",

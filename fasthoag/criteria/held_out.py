@@ -10,7 +10,7 @@ from fasthoag.criteria.folds import split_weight
 from fasthoag.design.blocks import is_in_blocks, joined, shape_of
 from fasthoag.design.make import check_device
 from fasthoag.design.matrix import MOST, check_blocks, check_matrix, check_numbers
-from fasthoag.design.rows import TRAIN, CanPlace, is_on_device, to_host
+from fasthoag.design.rows import TRAIN, is_design, is_on_device, to_host
 from fasthoag.free import settled
 from fasthoag.losses import Loss, find_loss, without_smoothing
 from fasthoag.types import ArrayLike, Matrix
@@ -114,7 +114,7 @@ def offset_of_other(criterion, n_rows, problem):
 def design_of(X_val, problem):
     """The design of the rows of a criterion, where and as that of the problem."""
     design = problem.design
-    if isinstance(X_val, CanPlace):
+    if is_design(X_val):
         check_alike(X_val, design)
         return X_val
     if is_in_blocks(X_val):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from fasthoag.design.rows import CanPlace, to_host
+from fasthoag.design.rows import is_design, to_host
 
 
 def is_in_blocks(X):
@@ -89,7 +89,7 @@ def joined(values, X, name, X_name="X"):
     else as it is."""
     if not isinstance(values, (list, tuple)) or len(values) == 0 or np.ndim(values[0]) == 0:
         return values
-    if isinstance(X, CanPlace):
+    if is_design(X):
         lengths = X.lengths
     elif is_in_blocks(X):
         lengths = [len_of(one) for one in X]

@@ -356,8 +356,7 @@ class CpuDesign:
     # ---- passes ----
 
     def hvp(self, c, V):
-        V = np.ascontiguousarray(V) if V.dtype == np.float32 else _block(V)
-        return self._matrix.hvp(_block(c.values), V, c.n_classes, self.n_threads)
+        return self._matrix.hvp(_block(c.values), _single_or_double(V), c.n_classes, self.n_threads)
 
     def hess_diag(self, c):
         return self._matrix.hess_diag(_block(c.values), self.n_threads)
@@ -373,10 +372,10 @@ class CpuDesign:
         return np.hstack([X, ones])
 
     def matvec(self, V):
-        return self._matrix.matvec(_block(V), self.n_threads)
+        return self._matrix.matvec(_single_or_double(V), self.n_threads)
 
     def rmatvec(self, H):
-        return self._matrix.rmatvec(_block(H), self.n_threads)
+        return self._matrix.rmatvec(_single_or_double(H), self.n_threads)
 
     def contract(self, a, b, Q, U):
         K, blocks = (a or b).n_classes, (_block(Q), _block(U))
@@ -409,6 +408,10 @@ def _terms(c):
     if isinstance(c, CurvatureAt):
         return _core.Terms(c.rows.data, c.loss.native, c.order, c.part, _block(c.Z))
     return None if c is None else _core.Terms(_block(c.values))
+
+
+def _single_or_double(block):
+    return np.ascontiguousarray(block) if block.dtype == np.float32 else _block(block)
 
 
 def _block(array):

@@ -4,7 +4,7 @@ import numpy as np
 
 from fasthoag.design.blocks import is_in_blocks
 from fasthoag.design.cpu import CpuDesign
-from fasthoag.design.rows import CanPlace, is_on_device
+from fasthoag.design.rows import is_design, is_on_device
 
 MOSTLY_ZERO_SIZE, MOSTLY_ZERO_SHARE = 1_000_000, 0.25
 
@@ -27,7 +27,7 @@ def make_design(
     is made anew."""
     if not (device is None or (isinstance(device, str) and device in ("cpu", "gpu"))):
         raise ValueError(f"device must be 'cpu', 'gpu' or None for where X is; got {device!r}")
-    if isinstance(X, CanPlace):
+    if is_design(X):
         if device not in (None, X.where):
             raise ValueError(
                 f"X is a design on the {X.where.upper()}, and device={device!r}. Leave device out, "

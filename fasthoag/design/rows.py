@@ -114,6 +114,12 @@ class CanPlace(Protocol):
     def place(self, y, weight=None, mask=None, offset=None): ...
 
 
+def is_design(X: Any) -> bool:
+    """Whether X is a `Design` and no matrix, by its class: a column ``place`` of a table is an
+    attribute."""
+    return issubclass(type(X), CanPlace)
+
+
 class Design(Protocol):
     shape: tuple[int, int]  # (n_rows, n_features) as the user has it
     lengths: tuple[int, ...]  # n_rows of the blocks that it has the rows in
@@ -136,7 +142,8 @@ class Design(Protocol):
 
     n_hot: int  # first coefficients where a preconditioner may look for the largest eigenvalues
     contracts_in_blocks: bool  # whether `contract` takes `CurvatureAt`
-    has_float_products: bool  # whether hvp takes blocks in float32 and returns them so
+    # whether hvp, matvec and rmatvec take blocks in float32 and return them so
+    has_float_products: bool
     # which of "cg" and "newton_cg" it brings itself, see `find_cg` and `find_newton` in
     # `fasthoag.inner`; where it brings none and `xp` is NumPy, C++ calls its operations back
     native_solvers: tuple[str, ...]

@@ -9,6 +9,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
 from fasthoag.design import is_on_device, to_host
+from fasthoag.estimators.blocks import joined_of
 from fasthoag.estimators.classes import CLASS_WEIGHT, Classifier, LogLossClassifier, probabilities
 from fasthoag.estimators.each import check_alike, check_both, columns_like
 from fasthoag.estimators.given import default_points
@@ -149,7 +150,7 @@ class TunedClassifier(Classifier, TunedEstimator):
     per='"all", "feature", "class", "feature_class" or groups',
     strength="C_",
     shapes="an array, shape (n_features,) or (n_classes, n_features),",
-    lam="1 / C_",
+    lam="``1 / C_``",
 )
 class LogisticRegressionCV(LogLossClassifier, TunedClassifier, OfLogisticRegression):
     """Logistic regression whose ℓ2 strength is tuned by hypergradient on the held-out log-loss.
@@ -215,6 +216,7 @@ class LogisticRegressionCV(LogLossClassifier, TunedClassifier, OfLogisticRegress
         if not chooses(self.scoring):
             return super().score(X, y, sample_weight, offset=offset)
         (scorer,) = find_scorers(self.scoring).values()
+        y, sample_weight = joined_of(X, y=y, sample_weight=sample_weight)
         rows: Any = X  # Scorers know no arrays of a device.
         rows, labels = rows.get() if is_on_device(rows) else rows, to_host(y)
         judged: list[tuple[Any, Any]] = [(self, labels)]
@@ -313,7 +315,7 @@ loss : {"squared_hinge", "smoothed_hinge"}, default "squared_hinge"
     strength="C_",
     shapes="with more than 2 classes an array, shape (n_classes,); with a last axis of the "
     "features",
-    lam="1 / C_",
+    lam="``1 / C_``",
     folds="(n_folds,), with more than 2 classes (n_classes, n_folds)",
 )
 class LinearSVCCV(TunedClassifier, OfSupportVectorClassifier):
@@ -326,7 +328,7 @@ class LinearSVCCV(TunedClassifier, OfSupportVectorClassifier):
     several.
 
     {parameters}
-        With more than 2 classes a list of them, and n_iter_ the largest.
+        With more than 2 classes a list of them, and ``n_iter_`` the largest.
     classes_ : array, shape (n_classes,)
 
     Examples

@@ -17,6 +17,8 @@ from fasthoag.criteria import HeldOut, KFold
 from fasthoag.criteria.folds import check_is_cv, checked_groups
 from fasthoag.criteria.held_out import design_of
 from fasthoag.design import is_on_device, to_host
+from fasthoag.design.blocks import is_in_blocks, joined, shape_of
+from fasthoag.estimators.blocks import RowBlocks, check_intercept, is_design, is_in_parts, joined_of
 from fasthoag.estimators.each import check_targets
 from fasthoag.estimators.kinds import of_numbers
 from fasthoag.estimators.parameters import with_parameters
@@ -82,7 +84,8 @@ class Estimator(BaseEstimator):
     verbose: bool | int = 0
     flags: ClassVar[tuple[str, ...]] = ("fit_intercept",)
     _has_columns = False  # whether y may be a column for each target
-    _course: Any = None  # during a fit
+    _takes_parts = False  # whether X may be a list of blocks, or a design
+    _course: ClassVar[Any] = None  # of a copy, during its fit
 
     def _fit_whole(self, X, y, weight, validation, *others, groups=None, **known):
         """``_fit(X, y, weight, validation, *others, **known)`` on folds that are cut between
@@ -90,8 +93,11 @@ class Estimator(BaseEstimator):
         self._check_parameters()
         self._check_has_folds(groups, validation)
         fitted = self._copy()
+        y, weight, groups = joined_of(X, y=y, sample_weight=weight, groups=groups)
+        if "offset" in known:
+            (known["offset"],) = joined_of(X, offset=known["offset"])
         with our_arithmetic():
-            fitted._course = Course(time.perf_counter())
+            vars(fitted)["_course"] = Course(time.perf_counter())
             X, y = fitted._training(X, y)
             fitted._groups = checked_groups(groups, X.shape[0])
             fitted._fit(X, y, weight, validation, *others, **known)
@@ -124,6 +130,7 @@ class Estimator(BaseEstimator):
 
     def _score_of(self, X, y, sample_weight, **known):
         """The score of what `predict` says of these rows; `known` goes to it."""
+        y, sample_weight = joined_of(X, y=y, sample_weight=sample_weight)
         y, predicted = self._targets(y, "y"), to_host(self.predict(X, **known))
         with named("y or sample_weight"), our_arithmetic():
             weight = self._weight(sample_weight, predicted)
@@ -185,7 +192,10 @@ class Estimator(BaseEstimator):
             y = self._targets(y, "y")
             check_targets(y)
         kind = {"y_numeric": is_regressor(self), "multi_output": self._has_columns}
-        if not is_on_device(X):
+        if self._takes_parts:
+            check_intercept(X, self.fit_intercept, type(self).__name__)
+        is_here = not (is_on_device(X) or (self._takes_parts and is_in_parts(X)))
+        if is_here:
             options = {"ensure_min_samples": 2, **kind, **MATRIX}
             with named("X or y"):
                 return validate_data(self, of_numbers(X, "X"), y, **options)
@@ -204,11 +214,12 @@ class Estimator(BaseEstimator):
         try:
             X, y, *weight = pair
         except (TypeError, ValueError):
-            weight = [None, None]
+            X, y, weight = None, None, [None, None]
         if len(weight) > 1:
             raise ValueError(
                 f"{name} must be a pair (X, y) of rows and their targets, or (X, y, sample_weight)"
             )
+        y, *weight = (joined(one, X, f"y or sample_weight of {name}") for one in (y, *weight))
         X, y = self._matrix(X, f"X of {name}"), self._targets(y, f"y of {name}")
         y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
         check_targets(y, f"y of {name}")
@@ -236,11 +247,21 @@ class Estimator(BaseEstimator):
         return (numbers_of if is_regressor(self) else labels_of)(y, name)
 
     def _matrix(self, X, name="X", reset=False):
-        """X as it is read. On a GPU it stays there, and the design checks its values."""
-        if not is_on_device(X):
+        """X as it is read. On a GPU it stays there, and the design checks its values; so it is of
+        a list of blocks, each of which is read, and of what is a design already."""
+        if self._takes_parts and is_in_blocks(X):
+            shape_of(X, name)  # Blocks have the same columns.
+            is_first = (reset and i == 0 for i in range(len(X)))
+            parts = zip(X, is_first, strict=True)
+            return RowBlocks(
+                self._matrix(one, f"{name}[{i}]", first) for i, (one, first) in enumerate(parts)
+            )
+        is_placed = self._takes_parts and is_design(X)
+        if not (is_on_device(X) or is_placed):
             with named(name):
                 return validate_data(self, of_numbers(X, name), reset=reset, **MATRIX)
-        check_there(X, name)
+        if not is_placed:
+            check_there(X, name)
         if len(X.shape) != 2:
             raise ValueError(f"{name} must have 2 dimensions; got shape {X.shape}")
         if reset:

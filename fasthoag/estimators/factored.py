@@ -17,15 +17,20 @@ from fasthoag.criteria import KFold
 from fasthoag.criteria.folds import mask_of_folds
 from fasthoag.design import is_on_device
 from fasthoag.design.matrix import check_numbers
+from fasthoag.estimators.blocks import is_in_parts
 from fasthoag.estimators.choice import PointsOfFolds
+from fasthoag.estimators.final_fit import refit_tol_of, warn_unless_solved
 from fasthoag.estimators.given import default_points
 from fasthoag.estimators.judged import judged_by
 from fasthoag.losses import find_loss
 from fasthoag.outer.result import MESSAGES, HoagResult, warn_unless_converged
-from fasthoag.outer.tolerance import tolerance
+from fasthoag.outer.tolerance import SLOPE, tolerance
+from fasthoag.penalties import Ridge
+from fasthoag.problem import Problem
 from fasthoag.progress import progress
 from fasthoag.scoring import chooses
 from fasthoag.spectral.search import Found
+from fasthoag.spectral.subspaces import Subspaces, is_cheaper
 from fasthoag.spectral.tuning import Decomposition, Plan, decompose, plan_of
 from fasthoag.spectral.workers import Workers
 from fasthoag.threads import n_threads_of
@@ -38,6 +43,7 @@ HOW = {
     "gram": " Solved by products of rows.",
     "tridiagonal": " Solved by products of rows.",
     "moments": " Solved by products of features.",
+    "krylov": " Solved by block Krylov runs.",
 }
 # What watches or leads one search, by the value that asks for nothing.
 OF_ONE_SEARCH = {
@@ -49,7 +55,6 @@ OF_ONE_SEARCH = {
     "method": "auto",
     "penalty_per": "all",
 }
-N_READS = 2.0  # of X: its means, and its factors
 FIRST_ROWS = 64
 FEW_FOR_ONE = 2 * 10**7  # multiply-adds of a factor up to which one target takes this way
 
@@ -91,10 +96,26 @@ class Factored:
         """The fit of one of the targets."""
         return replace(self, Y=self.Y[:, [j]])
 
-    def decomposition(self, model: Any, workers: Workers) -> Decomposition:
+    def decomposition(self, model: Any, workers: Workers) -> Decomposition | Subspaces:
+        if self.plan.way == "krylov":
+            return self._subspaces(model, workers)
         weight = np.ones(len(self.Y)) if self.weight is None else self.weight
         how = model.fit_intercept, model.penalty_factor, self.plan, workers
         return decompose(self.X, weight, self.mask, *how)
+
+    def _subspaces(self, model, workers):
+        problem = Problem(
+            self.X,
+            self.Y[:, 0],
+            loss="squared",
+            penalty=Ridge(model.penalty_factor),
+            fit_intercept=model.fit_intercept,
+            sample_weight=self.weight,
+            low_memory=model.low_memory,
+            deterministic=model.deterministic,
+        ).with_threads(workers.n_threads)
+        tol = refit_tol_of(problem.design, model.refit_tol)
+        return Subspaces(problem.inner(self.mask), problem.inner(), workers, tol)
 
 
 def why_not(model: Any, X: Any, others: Any, offset: Any = None) -> str | None:
@@ -108,6 +129,8 @@ def why_not(model: Any, X: Any, others: Any, offset: Any = None) -> str | None:
             return f"{name}="
     if offset is not None:
         return "offset="
+    if is_in_parts(X):
+        return "X in blocks"
     if model.device == "gpu" or is_on_device(X):
         return "a GPU"
     if model.penalty_factor is not None and not (np.asarray(model.penalty_factor) > 0).all():
@@ -143,9 +166,20 @@ def factored(
         mask = mask_of_folds(splits, np.ones(len(Y)) if weight is None else weight)
     needs_vectors = mask is None or (given is not None and given.lam.min() == 0)
     plan = plan_of(X.shape, 1 if mask is None else mask.shape[1], needs_vectors)
+    if not needs_vectors and not is_shared and suits_runs(model, X, Y, mask, plan):
+        plan = Plan("krylov", 0)
     if plan is None or not plan.fits:
         return None
     return Factored(X, Y, weight, mask, is_shared, plan, given)
+
+
+def suits_runs(model: Any, X: Any, Y: Array, mask: Any, plan: Plan | None) -> bool:
+    """Whether there are several targets of which a search asks for no more digits than block Krylov
+    runs give, nor for predictions, and these take less time than the factors of a `Plan`."""
+    has_digits = model.tol is None or model.tol >= SLOPE
+    if Y.shape[1] < 2 or not has_digits or model.scoring is not None:
+        return False
+    return plan is None or (sp.issparse(X) and is_cheaper(X, Y.shape[1], mask.shape[1]))
 
 
 def suits_one_target(model: Any, X: Any, others: Any) -> bool:
@@ -189,13 +223,13 @@ class Strengths:
     scores: Array | None
 
 
-def strengths_of(model: Any, fit: Factored, rows: Decomposition, judge: Any) -> Strengths:
+def strengths_of(model: Any, fit: Factored, rows: Any, judge: Any) -> Strengths:
     """The strengths that an estimator takes: given, or found by the loss, and then by the scorer
     of a `Judge`."""
     began, given = time.perf_counter(), fit.given
     low, high = ends_of(model, given, rows)
     with progress(model.verbose) as show:
-        trace = Trace(show, began, tolerance(model.tol, 0).slope)
+        trace = Trace(show, began, tolerance(model.tol, 0).slope, rows)
         searched = search(model, fit, rows, (low, high), trace)
     theta, scores = searched.theta, None
     if judge is not None:
@@ -210,7 +244,7 @@ def strengths_of(model: Any, fit: Factored, rows: Decomposition, judge: Any) -> 
         theta=theta,
         lam=np.exp(theta),
         value=float(values.sum()),
-        value_error=float(values.sum()) * len(fit.Y) * float(np.finfo(rows.whole.e.dtype).eps),
+        value_error=rows.value_error(values),
         grad=searched.slope,
         grad_error=0.0,
         fold_values=values.sum(axis=1),
@@ -221,7 +255,7 @@ def strengths_of(model: Any, fit: Factored, rows: Decomposition, judge: Any) -> 
         status=status,
         message=message_of(status, searched.theta, at) + HOW[fit.plan.way],
         n_iter=searched.n_steps,
-        n_passes=N_READS,
+        n_passes=rows.n_passes,
         seconds=time.perf_counter() - began,
         method="given" if status == "given" else "newton",
         trace=trace.records,
@@ -285,9 +319,9 @@ class Trace:
     """The records of a search: of several targets the mean θ and the sums of what is evaluated
     together."""
 
-    def __init__(self, show: Any, began: float, tol: float) -> None:
+    def __init__(self, show: Any, began: float, tol: float, rows: Any) -> None:
         self.records: list[dict[str, Any]] = []
-        self._show, self._began, self._tol = show, began, tol
+        self._show, self._began, self._tol, self._rows = show, began, tol, rows
 
     def note(self, phase: str, theta: Array, values: Any) -> None:
         value = float(values.value.sum())
@@ -303,7 +337,7 @@ class Trace:
             "n_inner": 0,
             "n_cg": 0,
             "grad_tol": self._tol * value,
-            "n_passes": N_READS,
+            "n_passes": self._rows.n_passes,
             "seconds": time.perf_counter() - self._began,
             "is_accepted": True,
         }
@@ -315,7 +349,7 @@ class Trace:
 
 
 def reported(
-    model: Any, fit: Factored, rows: Decomposition, judge: Any, *, has_w: bool = False
+    model: Any, fit: Factored, rows: Any, judge: Any, *, has_w: bool = False
 ) -> PointsOfFolds | None:
     """What leave-one-out says of the strengths that were given, by default scikit-learn's; with
     the models there if `has_w`."""
@@ -358,12 +392,15 @@ class Models:
         self.intercept[targets] = intercept
 
 
-def models_of(fit: Factored, rows: Decomposition, theta: Array, coef_out: Any = None) -> Models:
+def models_of(
+    fit: Factored, rows: Any, theta: Array, coef_out: Any = None, asked: float | None = None
+) -> Models:
     """The models of all targets on all rows at θ, their coefficients in `coef_out` where it is
     given."""
     n = fit.Y.shape[1]
     if coef_out is None:
-        coef_out = np.empty((n, fit.X.shape[1]), rows.whole.e.dtype)
+        coef_out = np.empty((n, fit.X.shape[1]), rows.dtype)
     models = Models(coef_out, n)
     rows.models(fit.Y, np.broadcast_to(theta, (n,)), models.keep)
+    warn_unless_solved(rows.refit_error, is_converged=False, asked=asked)
     return models

@@ -23,14 +23,25 @@ def final_fit(problem: Problem, theta: Array, w_all: Any, asked: float | None) -
     an estimator. θ of -inf is strength 0."""
     if np.isneginf(theta).all():
         return fit_without_penalty(problem, asked)
-    tol = REFIT_TOL_FEW if problem.design.n_coef <= SMALL else REFIT_TOL
-    tol = tol if asked is None else asked / 1.5  # a refit ends at 1.5 tol
-    w, error, is_converged = refit(problem, theta, w_all, tol=tol)
+    w, error, is_converged = refit(problem, theta, w_all, tol=refit_tol_of(problem.design, asked))
     if not is_converged:
         # There is nearly no penalty, and there the null model is the better start.
+        tol = refit_tol_of(problem.design, asked)
         w_again, error_again, is_converged = refit(problem, theta, tol=tol)
         if is_converged or not error_again >= error:
             w, error = w_again, error_again
+    warn_unless_solved(error, is_converged, asked)
+    return w
+
+
+def refit_tol_of(design: Any, asked: float | None) -> float:
+    """To what the model on all rows is solved, an error relative to the penalty's gradient."""
+    if asked is not None:
+        return asked / 1.5  # a refit ends at 1.5 tol
+    return REFIT_TOL_FEW if design.n_coef <= SMALL else REFIT_TOL
+
+
+def warn_unless_solved(error: float, is_converged: bool, asked: float | None) -> None:
     if asked is None and not (is_converged or error <= REFIT_WARNING):
         warn_of_convergence(
             "the final model is not solved at the chosen strength: its gradient is "
@@ -42,7 +53,6 @@ def final_fit(problem: Problem, theta: Array, w_all: Any, asked: float | None) -
             f"{error:.1e} of the penalty's, as rounding may not allow less. Loosen refit_tol=, "
             "or raise the lower bound of log lambda (bounds=)"
         )
-    return w
 
 
 def fit_without_penalty(problem, asked):

@@ -57,6 +57,9 @@ class KernelEstimator(Estimator):
     ) -> Self:
         """Tune and fit.
 
+        Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
+        with the model of an earlier fit.
+
         Parameters
         ----------
         X : array or sparse matrix, shape (n_rows, n_features)
@@ -67,9 +70,6 @@ class KernelEstimator(Estimator):
         groups : array, shape (n_rows,), optional
             Rows of a group stay together where folds are cut: by ``GroupKFold`` (of classes
             ``StratifiedGroupKFold``) where ``cv`` is a number, else by the splitter.
-
-        Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
-        with the model of an earlier fit.
         """
         return self._fit_whole(X, y, sample_weight, validation, groups=groups)
 
@@ -235,7 +235,7 @@ class KernelLogisticRegressionCV(LogLossClassifier, KernelEstimator):
 
     {parameters}
     C_ : float
-        1 / alpha_.
+        ``1 / alpha_``.
     classes_ : array, shape (2,)
 
     Examples

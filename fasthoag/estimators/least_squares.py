@@ -17,9 +17,12 @@ from fasthoag.estimators.factored import (
     suits_one_target,
 )
 from fasthoag.estimators.judged import judge_of
+from fasthoag.estimators.other_rows import check_other_offset
 from fasthoag.estimators.parameters import Strengths, with_parameters
 from fasthoag.estimators.tuned import Tuned
+from fasthoag.spectral.subspaces import Unsettled
 from fasthoag.spectral.tuning import LARGEST
+from fasthoag.vectors import check_offset_of_targets
 
 CV_OF_RIDGE = """int, splitter, iterable of (train, test) pairs or None, default None
     None is leave-one-out as in scikit-learn: exact up to 2,000 features or 1,000 rows, beyond by
@@ -110,9 +113,12 @@ class LeastSquares:
         judge = judge_of(self.scoring, is_classifier)
         with fit.workers(self._threads) as workers:
             rows = fit.decomposition(self, workers)
-            found = strengths_of(self, fit, rows, judge)
+            try:
+                found = strengths_of(self, fit, rows, judge)
+            except Unsettled:  # each of them can go on for longer
+                return None
             self._keep_targets(fit, found, reported(self, fit, rows, judge))
-            return models_of(fit, rows, found.theta, coef_out)
+            return models_of(fit, rows, found.theta, coef_out, self.refit_tol)
 
     def _keep_targets(self, fit, found, points):
         """Sets the attributes that tell of the search; without one strength for all arrays with a
@@ -140,6 +146,22 @@ class LeastSquares:
             float(one[0]) if is_one else one for one in (means, errors, best)
         )
         self._keep_points(points)
+
+
+def less_offsets(Y, others, offset):
+    """Targets of several columns, and those of the `HeldOut` of others, less their offsets, which
+    of least squares is the same as to fit beside them."""
+    for rows, name in zip(others, ("validation", "stop_on"), strict=True):
+        check_other_offset(rows, name, offset)
+    Y = Y - check_offset_of_targets(offset, Y.shape)
+    rest = []
+    for rows in others:
+        if rows is not None:
+            y = np.asarray(rows.y_val)
+            own = check_offset_of_targets(rows.offset, y.shape, "X_val")
+            rows = replace(rows, y_val=y - own, offset=None)
+        rest.append(rows)
+    return Y, rest
 
 
 def check_coef_out(coef_out, shape):

@@ -125,14 +125,15 @@ device : {{None, "cpu", "gpu"}}
     + CALLBACK
     + """\
 has_offset_ : bool, whether it was fitted beside an offset
-coef_, intercept_ : the final model, fitted on all rows (with ``validation``: on the training
-rows) at the chosen strength
+coef_, intercept_ : arrays
+    The final model, fitted on all rows (with ``validation``: on the training rows) at the chosen
+    strength.
 {strength} : the chosen strength, a float; {shapes} unless ``penalty_per="all"``
 lam_ : λ, {lam}
 lam_by_loss_ : λ that the loss chose, where ``scoring`` chooses
 {attribute} : array, shape (n_points,), the strengths that were given
-coefs_paths_ : array, shape (n_folds, 1, n_points, n_models, n_features + fit_intercept), with
-    ``store_cv_results``
+coefs_paths_ : array, shape (n_folds, 1, n_points, n_models, n_features + fit_intercept)
+    With ``store_cv_results``.
 best_score_ : float, as ``score_mean_``{best_score}
 """
     + SCORES

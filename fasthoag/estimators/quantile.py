@@ -6,6 +6,7 @@ from dataclasses import field, replace
 import numpy as np
 
 from fasthoag.design import to_host
+from fasthoag.estimators.blocks import rows_times
 from fasthoag.estimators.each import OF_EACH
 from fasthoag.estimators.parameters import Strengths, with_parameters
 from fasthoag.estimators.placement import beside
@@ -77,7 +78,7 @@ class QuantileRegressorCV(TunedRegressor, OfQuantileRegression):
         while loss is not None:
             coef, intercept = tune(loss)
             attributes = dict(self.__dict__)
-            z = to_host(X @ beside(X, coef[:, 0])) + float(intercept[0])
+            z = to_host(rows_times(X, beside(X, coef[:, 0]))) + float(intercept[0])
             value = self._judged(y - level, z, weight)
             loss = self._narrower(loss, y - level, z, weight)
             if best is None or value <= least:

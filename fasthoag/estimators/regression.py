@@ -17,6 +17,7 @@ from fasthoag.estimators.least_squares import (
     CV_OF_RIDGE,
     LeastSquares,
     check_coef_out,
+    less_offsets,
 )
 from fasthoag.estimators.other_rows import Rows
 from fasthoag.estimators.parameters import Strengths, find_loss_among, with_parameters
@@ -174,7 +175,7 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
     cv_results_ : array, shape (n_rows, n_points), with ``store_cv_results`` and ``cv=None``
         The squared error of every row by the model without it, times its weight; with ``scoring``
         what that model predicts. (n_rows, n_targets, n_points) of several targets, of which no
-        coefs_paths_ are kept.
+        ``coefs_paths_`` are kept.
 
     Examples
     --------
@@ -214,9 +215,15 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
     ) -> Self:
         """Tune and fit.
 
+        Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
+        with the model of an earlier fit.
+
         Parameters
         ----------
-        X : array or sparse matrix, shape (n_rows, n_features)
+        X : array, sparse matrix, list of these or Design, shape (n_rows, n_features)
+            A list is of blocks of rows, which no copy joins; a `fasthoag.ShardedDesign` or
+            `fasthoag.DaskDesign` holds them elsewhere. `y`, `sample_weight`, `groups` and `offset`
+            may be lists then too, with an array for each block.
         y : array, shape (n_rows,) or (n_rows, n_targets)
         sample_weight : array, shape (n_rows,), optional
         validation : (X, y), (X, y, sample_weight) or HeldOut, optional
@@ -233,10 +240,7 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
             ``coef_``.
         offset : array, shape (n_rows,), optional
             A known part of every prediction, ``z = x w + b + offset``. Those of other rows need one
-            then too. All of several targets have the same, with ``alpha_per_target=True``.
-
-        Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
-        with the model of an earlier fit.
+            then too. Several targets may have a column each, (n_rows, n_targets).
         """
         others = sample_weight, validation, stop_on, coef_out
         return self._fit_whole(X, y, *others, groups=groups, offset=offset)
@@ -250,16 +254,37 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
                 self.cv_results_ = self.cv_results_[:, None]
             return
         check_coef_out(coef_out, (y.shape[1], X.shape[1]))
-        Y, weight = y.astype(np.float64), self._weight(sample_weight, y)
+        Y = y.astype(np.float64)
         check_numbers(Y, "y")
         others = self._held_out(validation, "validation"), self._held_out(stop_on, "stop_on")
         check_alike(others, y)
+        has_factors = why_not(self, X, others) is None
+        is_taken_off = has_factors or np.shape(offset)[1:] not in ((), (1,))
+        # Scorers judge whole targets.
+        if offset is not None and self.scoring is None and is_taken_off:
+            Y, others = less_offsets(Y, others, offset)
+            self._fit_columns(X, Y, sample_weight, others, coef_out)
+            self._has_been_beside_offset()
+            return
+        self._fit_columns(X, Y, sample_weight, others, coef_out, offset)
+
+    def _has_been_beside_offset(self):
+        """Says of what was fitted to targets less an offset that predictions need one."""
+        self.has_offset_, found = True, self.hoag_result_
+        if isinstance(found, list):
+            self.hoag_result_ = [replace(one, has_offset=True) for one in found]
+        else:
+            self.hoag_result_ = replace(found, has_offset=True)
+
+    def _fit_columns(self, X, Y, sample_weight, others, coef_out, offset=None):
+        """Models of the columns of Y, by factors of X or a search for each."""
+        y, weight = Y, self._weight(sample_weight, Y)
         reason = why_not(self, X, others, offset)
         is_shared = not self.alpha_per_target or y.shape[1] == 1
         kind = {"is_shared": is_shared, "is_classifier": False, "coef_out": coef_out}
         models = self._fit_targets(X, Y, weight, reason, **kind)
         if models is None:
-            super()._fit(X, y, sample_weight, validation, stop_on, offset, coef_out)
+            super()._fit(X, y, sample_weight, *others, offset, coef_out)
             return
         self.has_offset_ = False
         # As in scikit-learn one column has the coefficients of one target.
@@ -279,7 +304,7 @@ loss : {"squared_epsilon_insensitive"}
     scikit-learn's "epsilon_insensitive" has corners, and is refused.
 """,
     strength="C_",
-    lam="1 / C_",
+    lam="``1 / C_``",
 )
 class LinearSVRCV(TunedRegressor, OfSupportVectorRegression):
     """Linear support vector regression whose strength is tuned by hypergradient on its own held-out

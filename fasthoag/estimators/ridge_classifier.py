@@ -40,7 +40,7 @@ class RidgeClassifierCV(LeastSquares, TunedClassifier, OfRidge):
     column for each.
 
     {parameters}
-        With more than 2 classes a list of them, and n_iter_ the largest.
+        With more than 2 classes a list of them, and ``n_iter_`` the largest.
     classes_ : array, shape (n_classes,)
 
     Examples

@@ -13,6 +13,7 @@ from fasthoag.arithmetic import our_arithmetic
 from fasthoag.criteria import ApproximateLOO, KFold
 from fasthoag.criteria.folds import pairs_of_classes
 from fasthoag.design import to_host
+from fasthoag.estimators.blocks import joined_of, rows_times
 from fasthoag.estimators.choice import Task, chooser_for
 from fasthoag.estimators.each import OF_EACH, coefficients_of, gathered, in_column, of_target
 from fasthoag.estimators.estimator import Estimator
@@ -75,7 +76,7 @@ class TunedEstimator(Estimator):
         "warm_start",
     )
     _last = None  # (θ, coefficients of the folds) of every model, for ``warm_start``
-    _has_columns = True
+    _has_columns = _takes_parts = True
     _of_each: ClassVar[tuple[str, ...]] = OF_EACH  # attributes that each of several targets has
 
     def fit(
@@ -91,9 +92,15 @@ class TunedEstimator(Estimator):
     ) -> Self:
         """Tune and fit.
 
+        Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
+        with the model of an earlier fit.
+
         Parameters
         ----------
-        X : array or sparse matrix, shape (n_rows, n_features)
+        X : array, sparse matrix, list of these or Design, shape (n_rows, n_features)
+            A list is of blocks of rows, which no copy joins; a `fasthoag.ShardedDesign` or
+            `fasthoag.DaskDesign` holds them elsewhere. `y`, `sample_weight`, `groups` and `offset`
+            may be lists then too, with an array for each block.
         y : array, shape (n_rows,) or (n_rows, n_targets)
             Targets in columns are fitted one after the other, each as on its own with a strength of
             its own; X is prepared once. Of a classifier a matrix of labels, of two values such as 0
@@ -113,9 +120,6 @@ class TunedEstimator(Estimator):
             exposure where predictions are ``exp(z)``. Those of other rows need one then too. All
             of several targets have the same; more than two classes a column for each, (n_rows,
             n_classes).
-
-        Whatever ends a fit before its time, an error or Ctrl-C, leaves the estimator as it was,
-        with the model of an earlier fit.
         """
         others = sample_weight, validation, stop_on
         return self._fit_whole(X, y, *others, groups=groups, offset=offset)
@@ -434,11 +438,13 @@ class TunedEstimator(Estimator):
     def _linear(self, X, offset=None):
         """X w + b + offset, beside X."""
         check_is_fitted(self)
+        (offset,) = joined_of(X, offset=offset)
         X, wants = self._matrix(X), vars(self).get("has_offset_", False)
-        K = len(self.intercept_) if self.loss_name == MULTINOMIAL.name else 1
-        offset = offset_to_predict(offset, X.shape[0], wants, f"this {type(self).__name__}", K)
+        outputs = np.size(self.intercept_), self.loss_name == MULTINOMIAL.name
+        given = offset, X.shape[0], wants, f"this {type(self).__name__}"
+        offset = offset_to_predict(*given, *outputs)
         with our_arithmetic():
-            z = X @ beside(X, self.coef_).T + beside(X, self.intercept_)
+            z = rows_times(X, beside(X, self.coef_)) + beside(X, self.intercept_)
             return z if offset is None else (z.T + beside(X, offset.T)).T
 
 

@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fasthoag.io.inputs import counted_from, existing_file, name_of, real_type, whole_number
+from fasthoag.io.label_sets import LabelSets
 from fasthoag.io.npz import read_npz
 from fasthoag.io.source import is_archive
 from fasthoag.io.svmlight import Rows, max_features_in_memory, read_text, with_features
 from fasthoag.memory import NO_LIMIT, limit_of
+from fasthoag.options import check_flag
 from fasthoag.threads import check_n_threads, n_threads_of
 from fasthoag.types import Array, Readable
 
@@ -24,6 +26,7 @@ def load_data(
     zero_based: bool | str = "auto",
     n_threads: int | None = None,
     max_bytes: int | None = None,
+    multilabel: bool = False,
 ) -> tuple[Any, Array]: ...
 @overload
 def load_data(
@@ -35,6 +38,7 @@ def load_data(
     zero_based: bool | str = "auto",
     n_threads: int | None = None,
     max_bytes: int | None = None,
+    multilabel: bool = False,
 ) -> list[tuple[Any, Array]]: ...
 def load_data(
     path: Any,
@@ -45,6 +49,7 @@ def load_data(
     zero_based: bool | str = "auto",
     n_threads: int | None = None,
     max_bytes: int | None = None,
+    multilabel: bool = False,
 ) -> Any:
     """Matrix and labels of a data set: ``.npz`` with ``.npy``, or LIBSVM text; of several at once.
 
@@ -64,12 +69,15 @@ def load_data(
     zero_based, n_threads
         As of `load_svmlight`, for LIBSVM text only. "auto": features count from 0 if any of the
         files has an index 0.
+    multilabel : bool
+        As of `load_svmlight`, for LIBSVM text only. Labels in ``.npy`` may be a matrix.
 
     Returns
     -------
     X : csr_matrix, shape (n_rows, n_features)
-    y : array of float64, shape (n_rows,)
-        Of a list, a list of pairs ``(X, y)``.
+    y : array of float64, shape (n_rows,), or of labels in ``.npy`` (n_rows, n_targets)
+        With `multilabel` a list of tuples, as of `load_svmlight`. Of a list, a list of pairs
+        ``(X, y)``.
 
     Raises
     ------
@@ -107,11 +115,15 @@ def load_data(
         n_threads=n_threads,
         max_bytes=max_bytes,
         n_features=n_features,
+        has_several=check_flag(multilabel, "multilabel"),
     )
     if is_list and n_features is None:
         n_features = max(rows.X.shape[1] for rows in found) or None
     pairs = [
-        (with_features(path, rows.X, n_features), rows.y)
+        (
+            with_features(path, rows.X, n_features),
+            rows.y.tuples() if isinstance(rows.y, LabelSets) else rows.y,
+        )
         for path, rows in zip(paths, found, strict=True)
     ]
     return pairs if is_list else pairs[0]
@@ -146,6 +158,7 @@ def read_together(
     if all(are_npz):
         given = [("n_threads", n_threads is not None), ("zero_based", zero_based != "auto")]
         given.append(("label_weight", of_text.get("has_weights", False)))
+        given.append(("multilabel", of_text.get("has_several", False)))
         if unused := ", ".join(name for name, is_given in given if is_given):
             raise ValueError(
                 f"{name_of(files[0][0])}: {unused}: for LIBSVM text only; drop it for .npz."
@@ -168,7 +181,8 @@ def read_together(
             how = dtype, zero_based, n_threads, limit, max_features
             rows = read_text(path, *how, **of_text)
         found.append(rows)
-        X, given = rows.X, [one for one in (rows.y, *rows[3:]) if one is not None]
+        y = (rows.y.values, rows.y.indptr) if isinstance(rows.y, LabelSets) else (rows.y,)
+        X, given = rows.X, [one for one in (*y, *rows[3:]) if one is not None]
         limit = limit.after(X.data, X.indices, X.indptr, *given)
     has_feature_0 = [rows.has_feature_0 for rows in found if rows.has_feature_0 is not None]
     if zero_based == "auto" and has_feature_0:

@@ -1,6 +1,7 @@
 """Models in LIBLINEAR's text format."""
 
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +20,9 @@ SOLVERS = {
 ROWS = 2**16  # whose text is made at once
 
 
-def save_liblinear(path: Path, model: Model, *, overwrite: bool = False) -> None:
-    """Write a model as LIBLINEAR's text format, which its ``predict`` reads.
+def save_liblinear(path: Path, model: Any, *, overwrite: bool = False) -> None:
+    """Write a model as LIBLINEAR's text format, which its ``predict`` reads: a fitted estimator, a
+    HoagResult or a `Model`, as `save_model` takes them.
 
     Loss "logistic" becomes L2R_LR and "squared_hinge" L2R_L2LOSS_SVC (several outputs: one against
     the rest), "squared_epsilon_insensitive" and "squared" become L2R_L2LOSS_SVR. The intercept is
@@ -29,7 +31,7 @@ def save_liblinear(path: Path, model: Model, *, overwrite: bool = False) -> None
 
     Raises
     ------
-    FileExistsError, OSError
+    FileExistsError, OSError, TypeError
         As `save_model`.
     ValueError
         LIBLINEAR has no such model: another loss, an offset, labels that are not whole numbers of
@@ -46,6 +48,9 @@ def save_liblinear(path: Path, model: Model, *, overwrite: bool = False) -> None
     ...     print(open(path).read().split("w\\n")[0].splitlines())
     ['solver_type L2R_LR', 'nr_class 2', 'label 1 -1', 'nr_feature 2', 'bias 1']
     """
+    from fasthoag.io.model_of import model_of  # The outer loop takes a while to import.
+
+    model = model_of(model)
     if not isinstance(model, Model):
         raise ValueError(
             f"LIBLINEAR has linear models only, and this is a {type(model).__name__}. Write the "

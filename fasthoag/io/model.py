@@ -14,6 +14,7 @@ from fasthoag.io.inputs import counted_from
 from fasthoag.kinds import array_of, numbers_of
 from fasthoag.losses import INVERSE_LINKS, LOSSES, MULTINOMIAL, likeliest, link_of
 from fasthoag.options import check_flag
+from fasthoag.thin import product
 from fasthoag.types import Array, ArrayLike
 from fasthoag.vectors import offset_to_predict
 
@@ -31,6 +32,7 @@ class Model:
         The name of a built-in loss, two joined by "+" for a mix, or "custom" for a loss of your
         own.
     coef : array, shape (n_outputs, n_features)
+        Of float32 it stays so, and is not copied.
     intercept : array, shape (n_outputs,)
     classes : array, shape (0,), (2,) or (n_outputs,)
         Labels in the order of the outputs; with one output, the second is the positive class.
@@ -50,6 +52,8 @@ class Model:
     has_labels : bool
         Whether every output is a label of its own, of which a row may have several: ``classes`` are
         then the two values that say without and with it.
+    targets : array, shape (n_outputs,)
+        The numbers by which several targets, or labels, were called; empty for 0, 1, ...
 
     Raises
     ------
@@ -80,9 +84,10 @@ class Model:
     zero_based: bool | str = "auto"
     has_offset: bool = False
     has_labels: bool = False
+    targets: Any = ()
 
     def __post_init__(self) -> None:
-        coef = np.atleast_2d(finite_numbers("coef", self.coef))
+        coef = np.atleast_2d(finite_numbers("coef", self.coef, keeps_single=True))
         intercept = np.atleast_1d(finite_numbers("intercept", self.intercept))
         check_outputs(self.loss, coef, intercept)
         converted: dict[str, Any] = {"coef": coef, "intercept": intercept}
@@ -98,6 +103,12 @@ class Model:
         converted |= {name: str(getattr(self, name)) for name in ("loss", "status", "message")}
         converted["zero_based"] = counted_from(self.zero_based)
         converted["has_offset"] = check_flag(self.has_offset, "has_offset")
+        converted["targets"] = np.atleast_1d(finite_numbers("targets", self.targets))
+        if converted["targets"].shape not in ((0,), (len(coef),)):
+            raise ValueError(
+                f"targets must be empty or {len(coef)} numbers, one for each row of coef; found "
+                f"shape {converted['targets'].shape}."
+            )
         for name, value in converted.items():
             object.__setattr__(self, name, value)
 
@@ -112,21 +123,21 @@ class Model:
     def decision_function(self, X: Any, *, offset: ArrayLike | None = None) -> Array:
         """Predictions ``z = X w + intercept``, shape (n_rows,) with one output, else (n_rows,
         n_outputs); plus the `offset` of these rows where the model has one, (n_rows,), with loss
-        "multinomial" (n_rows, n_outputs)."""
+        "multinomial" (n_rows, n_outputs), which it may be of several targets too."""
         is_sparse = scipy.sparse.issparse(X)
-        X = sound_csr(X) if is_sparse else np.asarray(numbers_of(X, "X"), np.float64)
+        X = sound_csr(X) if is_sparse else numbers_of(X, "X")
         if X.ndim != 2 or X.shape[1] != self.n_features:
             raise ValueError(
                 f"X must have {self.n_features} columns; found shape {X.shape}. Load it with that "
                 "n_features."
             )
         check_finite(numbers_of(X.data, "X") if is_sparse else X, "X")
-        X = X.astype(np.float64, copy=False)
+        X = X if X.dtype == np.float32 else X.astype(np.float64, copy=False)
         given = offset, X.shape[0], self.has_offset, "the model"
-        n_columns = self.n_outputs if self.loss == MULTINOMIAL.name else 1
-        offset = offset_to_predict(*given, n_columns)
+        outputs = self.n_outputs, self.loss == MULTINOMIAL.name
+        offset = offset_to_predict(*given, *outputs)
         with our_arithmetic():
-            z = np.asarray(X @ self.coef.T) + self.intercept
+            z = product(X, self.coef) + self.intercept
             z = z if offset is None else z + offset.reshape(len(z), -1)
         return z[:, 0] if len(self.coef) == 1 else z
 
@@ -222,9 +233,12 @@ def real_numbers(name, value):
     return np.asarray(numbers_of(value, name), dtype=np.float64)
 
 
-def finite_numbers(name, value):
-    """`value` as an array of doubles, all of them finite."""
-    array = real_numbers(name, value)
+def finite_numbers(name, value, keeps_single=False):
+    """`value` as an array of doubles, all of them finite; with `keeps_single` one of float32 as it
+    is."""
+    array = numbers_of(value, name)
+    if not (keeps_single and array.dtype == np.float32):
+        array = array.astype(np.float64, copy=False)
     if array.size:
         for extreme in (array.min(), array.max()):  # NaN is both; this needs no second array.
             if not np.isfinite(extreme):

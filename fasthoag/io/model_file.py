@@ -5,7 +5,7 @@ import math
 import os
 import zipfile
 from dataclasses import fields
-from io import BytesIO
+from functools import partial
 from reprlib import repr as shown
 from typing import Any
 
@@ -22,10 +22,10 @@ from fasthoag.types import Path
 # What a file says that it is, of which record and by which version.
 LINEAR, KERNEL = "fasthoag-model", "fasthoag-kernel-model"
 RECORDS: dict[str, type[Any]] = {LINEAR: Model, KERNEL: DualModel}
-VERSIONS = {LINEAR: 4, KERNEL: 1}
+VERSIONS = {LINEAR: 5, KERNEL: 1}
 # The versions of linear models that have these. A model without the last ones is written as the
 # version before them, which earlier releases read too.
-SINCE = {"zero_based": 2, "has_offset": 3, "has_labels": 4}
+SINCE = {"zero_based": 2, "has_offset": 3, "has_labels": 4, "targets": 5}
 
 # Of every array in the file: the kinds of NumPy that it may have, and its number of dimensions.
 HEAD = {"format": ("U", 0), "version": ("iu", 0)}
@@ -39,7 +39,7 @@ SEARCH = {
     "zero_based": ("bU", 0),
 }
 FIELDS = {"loss": ("U", 0), "coef": ("f", 2), "intercept": ("f", 1), "lam": ("f", 1)} | SEARCH
-FIELDS |= {"has_offset": ("b", 0), "has_labels": ("b", 0)}
+FIELDS |= {"has_offset": ("b", 0), "has_labels": ("b", 0), "targets": ("f", 1)}
 KERNEL_FIELDS = {
     "loss": ("U", 0),
     "kernel": ("U", 0),
@@ -59,20 +59,21 @@ LONGEST_DIRECTORY = 2**16  # bytes, of which these arrays fill about a thousand
 def save_model(path: Path, model: Any, *, overwrite: bool = False) -> None:
     """Write a model file, which `load_model` reads: a NumPy ``.npz`` archive without pickles.
 
-    Of a fitted estimator it holds what predicts, and how the search ended: what `load_model`
+    Coefficients of single precision stay so, and those in a memory map are read from there. Of a
+    fitted estimator it holds what predicts, and how the search ended: what `load_model`
     returns has its ``predict``, ``predict_proba`` and ``decision_function``, to the bit, for arrays
     and sparse matrices. (Labels come back as numbers, strings or dates; of targets in one column
     predictions are (n_rows,).) Of a `HoagResult` of a `Problem` it holds the coefficients
     ``w_all``, near the solution on all rows.
+
+    The file appears under its name only when it is complete: after a full disk or a crash the old
+    one is still there.
 
     Parameters
     ----------
     path : str or path
     model : fitted estimator, HoagResult, Model or DualModel
     overwrite : bool, default False
-
-    The file appears under its name only when it is complete: after a full disk or a crash the old
-    one is still there.
 
     Raises
     ------
@@ -113,19 +114,20 @@ def save_model(path: Path, model: Any, *, overwrite: bool = False) -> None:
     from fasthoag.io.model_of import model_of  # The outer loop takes a while to import.
 
     model = model_of(model)
-    content, (form,) = BytesIO(), [n for n, record in RECORDS.items() if isinstance(model, record)]
+    (form,) = [n for n, record in RECORDS.items() if isinstance(model, record)]
     arrays = {field.name: getattr(model, field.name) for field in fields(model)}
     if scipy.sparse.issparse(arrays.get("X")):
         X = arrays.pop("X")
         arrays |= {name: getattr(X, name.removeprefix("X_")) for name in SPARSE}
     version = VERSIONS[form]
-    for name in ("has_labels", "has_offset"):
-        if arrays.get(name, True):
+    for name in ("targets", "has_labels", "has_offset"):
+        value = arrays.get(name, True)
+        if value.size if isinstance(value, np.ndarray) else value:
             break
         version = SINCE[name] - 1
         del arrays[name]
-    np.savez(content, format=form, version=version, **arrays)
-    replace_file(path, content.getbuffer(), overwrite)
+    content = partial(np.savez, format=form, version=version, **arrays)  # no copy in memory
+    replace_file(path, content, overwrite)
 
 
 def load_model(path: Path) -> Model | DualModel:

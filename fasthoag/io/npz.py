@@ -194,16 +194,16 @@ def _npy_labels(path, labels, limit, needs_labels):
     except Exception as error:
         raise_unless_content(error)
         raise ValueError(f"{name}: not an array that numpy.save wrote ({error}).") from error
-    if y.ndim != 1:
+    if y.ndim not in (1, 2) or y.shape[1:] == (0,):
         raise ValueError(
-            f"{name}: the labels of {name_of(path)} must be one-dimensional real numbers; found "
-            f"shape {y.shape}, dtype {y.dtype}."
+            f"{name}: the labels of {name_of(path)} must be real numbers of shape (n_rows,) or "
+            f"(n_rows, n_targets); found shape {y.shape}, dtype {y.dtype}."
         )
     y = y.astype(np.float64)
     if needs_labels and not np.isfinite(y).all():
-        raise ValueError(
-            f"{name}: label {np.flatnonzero(~np.isfinite(y))[0]} (counting from 0) is not finite."
-        )
+        column, row = np.argwhere(~np.isfinite(y.T.reshape(-1, len(y))))[0]
+        target = f" of target {column}, the first that has such," if y.ndim == 2 else ""
+        raise ValueError(f"{name}: label {row}{target} (counting from 0) is not finite.")
     return y
 
 

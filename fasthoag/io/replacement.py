@@ -19,9 +19,9 @@ else:
 
 
 def replace_file(path, content, overwrite):
-    """Puts the bytes under `path` at once: whoever reads it sees the old file or the new one, never
-    a part. The new file has the permissions of the old one and, where this process may give it
-    away, its owner and group."""
+    """Puts the bytes, or what ``content(file)`` writes, under `path` at once: whoever reads it sees
+    the old file or the new one, never a part. The new file has the permissions of the old one and,
+    where this process may give it away, its owner and group."""
     path = os.fspath(path)
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(errno.EEXIST, "file exists; pass overwrite=True to replace it", path)
@@ -32,7 +32,7 @@ def replace_file(path, content, overwrite):
         raise OSError(errno.EINVAL, "not an ordinary file; give another name", path)
     try:
         with temporary_file(target) as file:
-            file.write(content)
+            content(file) if callable(content) else file.write(content)
             file.flush()
             if os.path.exists(target):
                 _take_permissions(target, file.name)

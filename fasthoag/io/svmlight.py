@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 
 from fasthoag import _core
 from fasthoag.io.inputs import counted_from, existing_file, name_of, real_type, whole_number
+from fasthoag.io.label_sets import LabelSets
 from fasthoag.io.source import fill, opened_text
 from fasthoag.memory import NO_LIMIT, limit_of, memory_of_process
 from fasthoag.options import check_flag
@@ -23,7 +24,8 @@ FURTHER = 1 << 28
 
 
 class Rows(NamedTuple):
-    """What a file holds of rows. Without labels y is None; `has_feature_0` is None of a file that
+    """What a file holds of rows. Without labels y is None, and a `LabelSets` of rows that may have
+    several; `has_feature_0` is None of a file that
     numbers no features; `weight` and `query` are None where there are none, or nobody asked."""
 
     X: Any
@@ -44,6 +46,7 @@ def load_svmlight(
     max_bytes: int | None = None,
     label_weight: Literal[False] = False,
     query_id: Literal[False] = False,
+    multilabel: Literal[False] = False,
 ) -> tuple[Any, Array]: ...
 @overload
 def load_svmlight(
@@ -56,6 +59,7 @@ def load_svmlight(
     max_bytes: int | None = None,
     label_weight: bool = False,
     query_id: bool = False,
+    multilabel: bool = False,
 ) -> tuple[Any, ...]: ...
 def load_svmlight(
     path: Readable,
@@ -67,13 +71,14 @@ def load_svmlight(
     max_bytes: int | None = None,
     label_weight: bool = False,
     query_id: bool = False,
+    multilabel: bool = False,
 ) -> tuple[Any, ...]:
     """Matrix and labels of a file in LIBSVM (svmlight) format.
 
     One row a line: ``label [qid:n] index:value index:value ... [# comment]``, with `label_weight`
-    ``label:weight`` in the place of a label. Indices may come in
-    any order, but not twice in a row. Explicit zeros are not stored. Every number is rounded
-    correctly to `dtype`.
+    ``label:weight`` in the place of a label, with `multilabel` ``label,label,...`` or nothing.
+    Indices may come in any order, but not twice in a row. Explicit zeros are not stored. Every
+    number is rounded correctly to `dtype`.
 
     Parameters
     ----------
@@ -105,12 +110,16 @@ def load_svmlight(
     query_id : bool
         Return the numbers of the queries, ``qid:n``, too, which every row must have: the `groups`
         of `fasthoag.KFold`.
+    multilabel : bool
+        Whether a row may have several labels, or none.
 
     Returns
     -------
     X : csr_matrix, shape (n_rows, n_features)
         Sorted indices, no duplicates. Indices are int32 where they fit, else int64.
     y : array, shape (n_rows,)
+        With `multilabel` a list of tuples as scikit-learn's ``load_svmlight_file`` returns it:
+        ``MultiLabelBinarizer().fit_transform(y)`` is the matrix that classifiers take.
     sample_weight : array, shape (n_rows,), with `label_weight`
     query_id : array of int64, shape (n_rows,), with `query_id`
 
@@ -144,7 +153,10 @@ def load_svmlight(
     asked = {
         "has_weights": check_flag(label_weight, "label_weight"),
         "reads_queries": check_flag(query_id, "query_id"),
+        "has_several": check_flag(multilabel, "multilabel"),
     }
+    if multilabel and label_weight:
+        raise ValueError(f"{name_of(path)}: multilabel=True excludes label_weight=True.")
     found = read_text(path, dtype, zero_based, n_threads, limit, max_features, **asked)
     if query_id and found.query is None:
         raise ValueError(f"{name_of(path)}: the first row has no qid:n; use query_id=False.")
@@ -153,7 +165,7 @@ def load_svmlight(
     more = found.weight, found.query
     return (
         with_features(path, found.X, n_features),
-        found.y,
+        found.y.tuples() if multilabel else found.y,
         *(one for one in more if one is not None),
     )
 
@@ -168,22 +180,26 @@ def read_text(
     needs_labels=True,
     has_weights=False,
     reads_queries=False,
+    has_several=False,
 ):
     """The `Rows` of text, with as many columns as it shows. Without `needs_labels` those that are
     not finite, or ``?``, are NaN. With `has_weights` labels may have weights behind them, and with
-    `reads_queries` the numbers of queries are kept where the first row has one."""
+    `reads_queries` the numbers of queries are kept where the first row has one. With `has_several`
+    y is a `LabelSets`."""
     base = -1 if isinstance(zero_based, str) else int(zero_based)
     how = base, dtype == np.float32, max_features, limit.left, needs_labels
-    parser = _core.SvmlightParser(*how, has_weights, reads_queries)
+    parser = _core.SvmlightParser(*how, has_weights, reads_queries, has_several)
     try:
         with opened_text(path) as (stream, is_packed):
             _parse(stream, is_packed, parser, n_threads, limit)
-        y, indptr, indices, values, n_seen, has_feature_0, *more = parser.result()
+        y, indptr, indices, values, n_seen, has_feature_0, *more, labelptr = parser.result()
     except ValueError as error:
         raise ValueError(f"{name_of(path)}: {error}") from None
-    X = scipy.sparse.csr_matrix((values, indices, indptr), shape=(len(y), n_seen), copy=False)
+    X = scipy.sparse.csr_matrix(
+        (values, indices, indptr), shape=(len(indptr) - 1, n_seen), copy=False
+    )
     X.has_canonical_format = True  # SciPy need not look whether indices are sorted and distinct.
-    return Rows(X, y, has_feature_0, *more)
+    return Rows(X, LabelSets(y, labelptr) if has_several else y, has_feature_0, *more)
 
 
 def check_queries(path, query):

@@ -12,6 +12,7 @@ from fasthoag.outer.record import OF_CRITERION, Run, interruptible
 from fasthoag.outer.result import (
     MESSAGES,
     Outcome,
+    at_ends,
     how_far,
     in_time,
     warn_unless_converged,
@@ -58,7 +59,8 @@ def finished(run, problem, search, method, best, status, message):
     warn_unless_converged(status, message)
     W = best.predict(0 * best.theta)
     W = W[:, 0] if problem.y.ndim == 1 else W
-    outcome = Outcome(status, message, search.n_iter, method, search.minima(best, status))
+    minima, ends = search.minima(best, status), at_ends(best.theta, search.box)
+    outcome = Outcome(status, message, search.n_iter, method, minima, *ends)
     return with_coefficients(run, best, W, W, {}, outcome)
 
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,6 +93,9 @@ class HoagResult:
     curvature : float
         Second derivative of the criterion in θ of one hyperparameter, as roughly as the steps of
         the search needed it; NaN of several, and of methods that do not compute it.
+    at_lower, at_upper : sequence of int
+        Which hyperparameters are at their lower and upper bounds; empty where estimators search
+        by a decomposition of X.
     loss, fit_intercept, has_offset : str, bool or None, and bool
         The loss of the model, whether the last of its coefficients is an intercept (None of a
         `KernelProblem`), and whether it was fitted beside an offset. `fasthoag.save_model` takes
@@ -124,6 +128,8 @@ class HoagResult:
     fit_intercept: bool | None = None
     has_offset: bool = False
     curvature: float = np.nan
+    at_lower: Sequence[int] = ()
+    at_upper: Sequence[int] = ()
 
     @property
     def is_of_kernel(self) -> bool:
@@ -180,6 +186,8 @@ class Outcome(NamedTuple):
     n_iter: int
     method: str
     minima: Sequence[Minimum] = ()
+    at_lower: Sequence[int] = ()
+    at_upper: Sequence[int] = ()
 
 
 def result_of(run, best, W_all, outcome):
@@ -259,8 +267,7 @@ MESSAGES = {
 
 def concluded(best, status, theta, search):
     """The evaluation, the status and its sentence as a run returns them; `theta` is the user's."""
-    is_at_bound = (best.theta <= search.box.lower) | (best.theta >= search.box.upper)
-    at_bound = np.flatnonzero(is_at_bound & ~search.is_common)
+    at_bound = sorted({*chain(*at_ends(best.theta, search.box, ~search.is_common))})
     n_hyper, inner = len(theta), search.bound.inner
     # that some of many are taken out, or let go, is what they are for
     if status == "at_bound" and n_hyper > FEW:
@@ -289,6 +296,12 @@ def concluded(best, status, theta, search):
     elif search.is_common.any():
         message += common_classes(inner, search.is_common)
     return best, status, message
+
+
+def at_ends(theta, box, is_free=True):
+    """Numbers of the hyperparameters that may move and are at their lower, or upper, bounds."""
+    ends = (theta <= box.lower) & is_free, (theta >= box.upper) & is_free
+    return [np.flatnonzero(is_there).tolist() for is_there in ends]
 
 
 def left_to_gain(best, search):

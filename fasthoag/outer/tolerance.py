@@ -77,7 +77,9 @@ def to_gain(grad, error, hess, hess_error=0.0):
     values, vectors = np.linalg.eigh(hess)
     values = certain(values, hess_error)
     known = fall(np.abs(vectors.T @ grad), values).sum()
-    return float((np.sqrt(known) + np.sqrt(fall(error, values).max())) ** 2)
+    # A curvature below 0 counts once, in what is known: there the error adds error · RADIUS.
+    of_error = fall(error, np.maximum(values, 0.0)).max()
+    return float((np.sqrt(known) + np.sqrt(of_error)) ** 2)
 
 
 def fall(slope, curvature):

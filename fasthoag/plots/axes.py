@@ -58,21 +58,14 @@ def axes_of(ax: Any) -> Any:
 
 
 def log_strengths(ax: Any) -> None:
-    """A logarithmic axis of strengths: decades have labels, and 2 and 5 in them where these are
-    fewer than two. (Matplotlib's own are 3, 4 and 6 too there, on top of each other.)"""
+    """Makes the strength of axes whose lines are drawn logarithmic, with labels that do not meet,
+    as matplotlib's own of less than two powers of ten do."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
     ax.set_xscale("log")
-    of_decades = ax.xaxis.get_major_formatter()
-
-    def span() -> float:
-        low, high = ax.get_xlim()
-        return high / low
-
-    def of_major(x: float, position: int) -> str:
-        return f"{x:g}" if span() < 100 else of_decades(x, position)
-
-    def of_minor(x: float, position: int) -> str:
-        is_named = span() < 3 or (span() < 100 and f"{x:e}"[0] in "25")
-        return f"{x:g}" if is_named else ""
-
-    ax.xaxis.set_major_formatter(of_major)
-    ax.xaxis.set_minor_formatter(of_minor)
+    low, high = ax.get_xlim()
+    if high < 500 * low:
+        is_short = high < 5 * low
+        ax.xaxis.set_major_locator(MaxNLocator(4) if is_short else LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())

@@ -82,7 +82,16 @@ def strengths(
     lam, known = strengths_of(found, problem)
     if names is not None and len(names) != len(lam):
         raise ValueError(f"names must have one for each of {len(lam)} strengths; got {len(names)}")
-    ax, is_shown = axes_of(ax), np.isfinite(lam) & (lam > 0)
+    ax = axes_of(ax)
+    draw_strengths(ax, lam, known if names is None else names)
+    if problem is None and not isinstance(found, WithStrengths):
+        ax.set_xlabel("λ = exp(θ)")
+    return ax
+
+
+def draw_strengths(ax, lam, names):
+    """Draws strengths (n,) that belong to these names."""
+    is_shown = np.isfinite(lam) & (lam > 0)
     if not is_shown.any():
         raise ValueError("plots.strengths needs a strength that is neither 0 nor infinite")
     if len(lam) > MOST_NAMED:
@@ -92,16 +101,15 @@ def strengths(
         ax.set_ylabel(f"strengths, of {len(lam)}")
     else:
         order = np.argsort(np.where(is_shown, lam, np.where(lam > 0, np.inf, 0)), kind="stable")
-        labels, y = known if names is None else names, np.arange(len(lam))
+        y = np.arange(len(lam))
         ax.hlines(y, lam[is_shown].min(), np.where(is_shown, lam, np.nan)[order], color=PALE)
         ax.plot(np.where(is_shown, lam, np.nan)[order], y, "o", color=BLUE)
-        ax.set_yticks(y, [str(labels[j]) for j in order])
+        ax.set_yticks(y, [str(names[j]) for j in order])
+        ax.margins(y=0.6 / max(1, len(lam) - 1))  # of the picture: as much for few as for many
     if not is_shown.all():
         ax.set_title(f"{(~is_shown).sum()} more are 0 or infinite", fontsize="medium")
     log_strengths(ax)
-    is_of_theta = problem is None and not isinstance(found, WithStrengths)
-    ax.set_xlabel("λ = exp(θ)" if is_of_theta else "strength λ")
-    return ax
+    ax.set_xlabel("strength λ")
 
 
 def strengths_of(found, problem):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fasthoag.spectral.shifted import Shifted, inverse, shrinkage
+from fasthoag.spectral.shifted import Shifted, shrinkage
 from fasthoag.types import Array
 
 IN_CACHE, FEWEST_ROWS = 1 << 14, 512  # numbers of a block, and rows of one
@@ -66,25 +66,27 @@ class HeldOutRows:
 @dataclass(frozen=True, eq=False)
 class HeldOutMoments:
     """The same where the rows are many and features few: from the products M = P'P, P' rest and
-    the squares of rest alone."""
+    the squares of rest alone. P may be in other coordinates than A, of which those of A are `Q`."""
 
-    e: Array
+    A: Shifted
     c: Array
     M: Array
     with_rest: Array
     squares: Array
+    Q: Array | None = None
 
     def values(self, theta: Array, columns: Any, order: int = 2) -> Values:
-        g, q = inverse(self.e, theta), shrinkage(self.e, theta)
         b = self.with_rest[:, columns]
-        v = g * self.c[:, columns]
-        first = -q * v
-        second = first * (1 - 2 * q)
-        Mv, M_first = self.M @ v, self.M @ first
-        value = 0.5 * (self.squares[columns] + dots(v, Mv - 2 * b))
-        slope = dots(first, Mv - b)
-        curvature = dots(second, Mv - b) + dots(first, M_first)
-        return Values(np.maximum(value, 0.0), slope, curvature)
+        solutions = self.A.solutions(self.c[:, columns], theta, order)
+        v, *falls = (one if self.Q is None else self.Q @ one for one in solutions)
+        Mv = self.M @ v
+        value = np.maximum(0.5 * (self.squares[columns] + dots(v, Mv - 2 * b)), 0.0)
+        slope = curvature = np.zeros(len(value))
+        if order > 0:
+            slope = -dots(falls[0], Mv - b)
+        if order > 1:
+            curvature = dots(falls[0], self.M @ falls[0]) - dots(falls[1], Mv - b)
+        return Values(value, slope, curvature)
 
 
 class LeftOut(NamedTuple):

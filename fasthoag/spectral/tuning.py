@@ -39,6 +39,7 @@ DECADE = float(np.log(10))
 BELOW, ABOVE = 7 * DECADE, 12 * DECADE  # of all that the rows determine: nothing, or everything
 MOST_LEVELS = 16
 TARGET_BYTES = 2**26  # of one array with a column for each target of a block
+N_READS = 2.0  # of X: its means, and its factors
 LARGEST = 10_000  # rows or features whose matrix of products is factorised
 LITTLE, SHARE_OF_MEMORY = 2**25, 0.25  # that factors may take
 
@@ -52,7 +53,8 @@ def ignore(phase: str, theta: Array, values: Values) -> None:
 
 class Plan(NamedTuple):
     """How rows are factorised: by singular values of X, by its products of rows, their eigenvectors
-    ("gram") or what makes them tridiagonal, or by products of features ("moments")."""
+    ("gram") or what makes them tridiagonal, or by products of features ("moments"); or not, but
+    by "krylov", runs for the targets."""
 
     way: str
     n_bytes: int
@@ -106,6 +108,8 @@ class Decomposition:
     whole: Factor
     moments: Moments | None
     workers: Workers
+    n_passes = N_READS
+    refit_error = 0.0  # models are exact
 
     # ---- targets ----
 
@@ -149,7 +153,7 @@ class Decomposition:
             xy, _ = of_targets.about(k, factor.mean, mean)
             held_xy, squares = of_targets.about(n_folds + k, factor.mean, mean)
             c, with_rest = (factor.basis / factor.e).T @ xy, factor.basis.T @ held_xy
-            found.append(HeldOutMoments(factor.e, c, M, with_rest, squares))
+            found.append(HeldOutMoments(factor.A, c, M, with_rest, squares))
         return found
 
     def _left_out(self, Y):
@@ -189,6 +193,14 @@ class Decomposition:
         return c, mean
 
     # ---- strengths ----
+
+    @property
+    def dtype(self) -> Any:
+        return self.whole.e.dtype
+
+    def value_error(self, values: Array) -> float:
+        """What rounding leaves of criteria."""
+        return float(values.sum()) * len(self.weight) * float(np.finfo(self.dtype).eps)
 
     def box(self) -> tuple[float, float]:
         """log λ that are nothing, and everything."""

@@ -17,7 +17,8 @@ using Row = std::vector<std::pair<int64_t, V>>;  // feature as written, value
 template <class V>
 struct Reading {
     int64_t bad_line = -1;  // 0: the file as a whole
-    std::vector<double> labels, weights;
+    std::vector<std::vector<double>> labels;
+    std::vector<double> weights;
     std::vector<int64_t> queries;  // -1: none
     std::vector<Row<V>> rows;
     bool has_index_0 = false;
@@ -71,23 +72,44 @@ int64_t query_of(const std::string& token) {
     return static_cast<int64_t>(number & INT64_MAX);
 }
 
+// Labels between commas, sorted and each once; none where the token is an entry or a query.
+bool read_set(const std::string& token, std::vector<double>& labels) {
+    if (token.find(':') != token.npos) return true;
+    for (size_t begin = 0, end = 0; end < token.size(); begin = end + 1) {
+        end = std::min(token.find(',', begin), token.size());
+        labels.emplace_back();
+        if (!read_number(token.substr(begin, end - begin), labels.back())) return false;
+    }
+    std::sort(labels.begin(), labels.end());
+    labels.erase(std::unique(labels.begin(), labels.end()), labels.end());
+    return true;
+}
+
 template <class V>
 bool read_line(const std::vector<std::string>& tokens, const fh::SvmlightSettings& settings,
                Reading<V>& all) {
     const auto [zero_based, max_index] = std::pair(settings.zero_based, settings.max_index);
-    double label, weight = 1;
-    const size_t colon = settings.has_weights ? tokens[0].find(':') : std::string::npos;
-    if (!read_number(tokens[0].substr(0, colon), label)) return false;
-    if (colon != std::string::npos &&
-        (!read_number(tokens[0].substr(colon + 1), weight) || weight < 0))
-        return false;
+    std::vector<double> labels;
+    double weight = 1;
     size_t first = 1;
-    if (tokens.size() > 1 && tokens[1].compare(0, 4, "qid:") == 0) {
-        if (!is_query(tokens[1])) return false;
-        first = 2;
+    if (settings.has_several) {
+        if (!read_set(tokens[0], labels)) return false;
+        first = !labels.empty();
+    } else {
+        labels.emplace_back();
+        const size_t colon = settings.has_weights ? tokens[0].find(':') : std::string::npos;
+        if (!read_number(tokens[0].substr(0, colon), labels[0])) return false;
+        if (colon != std::string::npos &&
+            (!read_number(tokens[0].substr(colon + 1), weight) || weight < 0))
+            return false;
+    }
+    int64_t query = -1;
+    if (tokens.size() > first && tokens[first].compare(0, 4, "qid:") == 0) {
+        if (!is_query(tokens[first])) return false;
+        query = query_of(tokens[first++]);
     }
     all.weights.push_back(weight);
-    all.queries.push_back(first == 2 ? query_of(tokens[1]) : -1);
+    all.queries.push_back(query);
     Row<V> row;
     for (size_t i = first; i < tokens.size(); ++i) {
         row.emplace_back();
@@ -104,7 +126,7 @@ bool read_line(const std::vector<std::string>& tokens, const fh::SvmlightSetting
     }
     row.erase(std::remove_if(row.begin(), row.end(), [](auto& one) { return one.second == 0; }),
               row.end());
-    all.labels.push_back(label);
+    all.labels.push_back(std::move(labels));
     all.rows.push_back(std::move(row));
     return true;
 }
@@ -169,7 +191,14 @@ void compare(const fh::SvmlightRows<V>& found, const Reading<V>& expected, int s
     int64_t k = 0;
     for (int64_t i = 0; i < found.n_rows; ++i) {
         expect(found.indptr.data[i] == k, "row pointer");
-        expect(same_bits(found.labels.data[i], expected.labels[i]), "label");
+        const auto& labels = expected.labels[i];
+        if (found.has_several) {
+            const double* first = found.labels.data.get() + found.labelptr.data[i];
+            const int64_t n = found.labelptr.data[i + 1] - found.labelptr.data[i];
+            expect(std::equal(first, first + n, labels.begin(), labels.end()), "set of labels");
+        } else {
+            expect(same_bits(found.labels.data[i], labels[0]), "label");
+        }
         if (found.has_weights)
             expect(same_bits(found.weights.data[i], expected.weights[i]), "weight");
         if (found.has_queries) expect(found.queries.data[i] == expected.queries[i], "query");
@@ -183,9 +212,11 @@ void compare(const fh::SvmlightRows<V>& found, const Reading<V>& expected, int s
 }
 
 template <class V>
-void check(const std::string& text, int zero_based, int64_t max_index, bool reads_more = false) {
-    const fh::SvmlightSettings settings{zero_based, max_index,  INT64_MAX,
-                                        true,       reads_more, reads_more};
+void check(const std::string& text, int zero_based, int64_t max_index, bool reads_more = false,
+           bool has_several = false) {
+    const bool has_weights = reads_more && !has_several;
+    const fh::SvmlightSettings settings{zero_based,  max_index,  INT64_MAX,  true,
+                                        has_weights, reads_more, has_several};
     const auto expected = read_slowly<V>(text, settings);
     for (int n_lines : {1, 3, INT32_MAX}) {
         fh::SvmlightRows<V> found;
@@ -206,5 +237,6 @@ int one_input(const uint8_t* data, size_t size) {
     check<double>(text, -1, 100);
     check<float>(text, -1, INT64_MAX);
     check<double>(text, -1, INT64_MAX, true);
+    check<double>(text, -1, INT64_MAX, true, true);
     return 0;
 }

@@ -4,6 +4,10 @@
 // other for ever, or some have ended, the launch fails with a sentence. So the indices, sums and
 // barriers of the kernels are tested, if not their speed.
 #pragma once
+#ifdef __APPLE__  // has contexts for those who ask
+#define _XOPEN_SOURCE 700
+#define _DARWIN_C_SOURCE
+#endif
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>

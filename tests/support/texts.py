@@ -60,7 +60,7 @@ REFUSED = [
     ("1e999 1:1", "line 1: label '1e999' is not finite"),
     ("nan 1:1", "line 1: label 'nan' is not finite"),
     ("1 1:1\n2:1 3:1", "line 2: the row begins with '2:1' where its label should be"),
-    ("1,3 1:1", "line 1: label '1,3' has a comma; several labels in a row"),
+    ("1,3 1:1", "line 1: label '1,3' has a comma, and a row has one label here; read"),
     ("1 qid:x 1:1", "line 1: 'qid:x' is not qid: and a whole number"),
     ("1 1:1 qid:2", "line 1: feature index in 'qid:2' is not a whole number"),
     ("1 1:1\n1 " + "y" * 999, r"line 2: expected index:value, found 'y{40}\.\.\.'"),

@@ -1,11 +1,12 @@
-"""What `hoag` found, as rows of text, as JSON and as a page of HTML: the one place that knows how a
-result is shown."""
+"""What `hoag` found, as rows of text, in tables of HTML, and as JSON."""
 
 import html
 import json
 import math
 import platform
+from collections.abc import Iterable, Sequence
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +27,12 @@ TRACE_COLUMNS = (
 )
 
 
+MOST_FOLDS = 20  # that are shown
+
+
 def trace_row(record):
     """One record of ``HoagResult.trace`` as texts under `TRACE_COLUMNS`."""
-    theta = few(record["theta"], ".4f")
+    theta = "" if record["theta"] is None else few(record["theta"], ".4f")  # Many are not kept.
     return (
         record["phase"],
         theta,
@@ -53,10 +57,10 @@ def make_table(head):
     return Table(*head, show_header=bool(head), box=box.SIMPLE_HEAD, show_edge=False, padding=0)
 
 
-def few(values, form):
+def few(values, form, n=4):
     """The first numbers as text, and how many there are."""
-    shown = ", ".join(format(float(v), form) for v in values[:4])
-    return shown if len(values) <= 4 else f"{shown}, ... ({len(values)} values)"
+    shown = ", ".join(format(float(v), form) for v in values[:n])
+    return shown if len(values) <= n else f"{shown}, ... ({len(values)} values)"
 
 
 def rows_of(n):
@@ -119,7 +123,7 @@ def summary(result, n_held_out, unseen=None, tuned=None):
         rows.append(("loss per row", f"{result.value / n_held_out:.6g}"))
     steps = "trials" if any(one["phase"] == "trial" for one in result.trace) else "outer steps"
     if 1 < len(result.fold_values) != n_held_out:  # leave-one-out has as many as rows
-        rows.append(("folds", ", ".join(f"{value:.6g}" for value in result.fold_values)))
+        rows.append(("folds", few(result.fold_values, ".6g", MOST_FOLDS)))
     if unseen is not None:
         accuracy = f", accuracy {unseen['accuracy']:.6g}" if "accuracy" in unseen else ""
         rows.append(
@@ -141,7 +145,9 @@ def summary(result, n_held_out, unseen=None, tuned=None):
 
 def hyperparameters(result):
     """Those of a linear model as (name, text) pairs."""
-    theta, lam, C = (few(values, ".6g") for values in (result.theta, result.lam, 1 / result.lam))
+    with np.errstate(over="ignore"):
+        lam = np.exp(result.theta)
+    theta, lam, C = (few(values, ".6g") for values in (result.theta, lam, 1 / lam))
     error = f"{result.inner_error:.0e}"
     return [("strength λ", f"{lam} (θ = ln λ = {theta} ± {error}, C = 1/λ = {C})")]
 
@@ -225,55 +231,17 @@ def dump(content):
     return json.dumps(plain(content), indent=2, allow_nan=False)
 
 
-def table(rows, head=()):
-    """A table of HTML."""
-    heads = "".join(f"<th>{html.escape(name)}" for name in head)
+def table(rows: Iterable[Iterable[Any]], head: Sequence[str] = (), kind: str = "") -> str:
+    """A table of HTML in a box of its own, which scrolls where it is too wide; nothing without
+    rows."""
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}" for cell in row) for row in rows
+        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
+        for row in rows
     )
-    return f"<table>{heads}{body}</table>"
-
-
-def page(result, n_held_out, settings, unseen=None, tuned=None):
-    """The result as one HTML page without outside parts: summary, settings, trace, and the
-    criterion over θ as a drawing."""
-    style = "body{font:15px sans-serif;margin:2em}td,th{padding:.15em 1em .15em 0;text-align:left}"
-    return (
-        f"<!doctype html><meta charset=utf-8><title>fasthoag</title><style>{style}</style>"
-        f"<h1>{html.escape(result.status)}</h1><p>{html.escape(result.message)}</p>"
-        f"{table(summary(result, n_held_out, unseen, tuned))}{drawing(result.trace)}"
-        f"<h2>Outer steps</h2>{table(map(trace_row, result.trace), TRACE_COLUMNS)}"
-        f"<h2>Settings</h2>{table(settings.items())}<h2>Versions</h2>{table(versions().items())}\n"
-    )
-
-
-def drawing(trace, width=640, height=320, margin=40):
-    """A drawing (SVG) of the criterion over all folds at every θ that was kept, in their order; the
-    dot of the result is filled. With more than one hyperparameter it is empty."""
-    is_shown = [
-        r["phase"] == "all" and r["is_accepted"] and math.isfinite(r["value"]) for r in trace
-    ]
-    points = [
-        (r["theta"][0], r["value"]) for r, is_one in zip(trace, is_shown, strict=False) if is_one
-    ]
-    if not points or len(trace[0]["theta"]) != 1:
+    if not body:
         return ""
-    low, high = np.min(points, axis=0), np.max(points, axis=0)
-    unit = np.where(high > low, high - low, 1.0)
-    spots = np.array([margin, height - margin]) + (np.array(points) - low) / unit * [
-        width - 2 * margin,
-        2 * margin - height,
-    ]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
-    fills = ["#fff"] * (len(spots) - 1) + ["#06c"]
-    dots = "".join(
-        f"<circle cx={x:.1f} cy={y:.1f} r=4 fill={fill} stroke=#06c>"
-        f"<title>θ = {theta:.6g}, criterion {value:.8g}</title></circle>"
-        for (x, y), (theta, value), fill in zip(spots, points, fills, strict=False)
-    )
-    return (
-        f"<svg width={width} height={height}><polyline points='{line}' fill=none stroke=#06c "
-        f"opacity=.4 />{dots}<text x={margin} y={height - 10}>θ from {low[0]:.5g} to "
-        f"{high[0]:.5g}</text><text x={margin} y=20>criterion from {low[1]:.7g} to "
-        f"{high[1]:.7g}</text></svg>"
-    )
+    names = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in head)
+    names = f"<thead><tr>{names}</tr></thead>" if names else ""
+    # The box takes the focus: it scrolls by the keyboard.
+    start = f'<div class="scroll {kind}" tabindex="0">' if kind else '<div class="scroll">'
+    return f"{start}<table>{names}<tbody>{body}</tbody></table></div>"

@@ -1,0 +1,181 @@
+"""Strengths and models of many targets where rows and features are too many to be factorised."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fasthoag.inner.cg import CONVERGED, Hessian, cg
+from fasthoag.inner.problem import InnerProblem
+from fasthoag.spectral.block_krylov import BlockRun
+from fasthoag.spectral.factors import slices
+from fasthoag.spectral.left_out import added
+from fasthoag.spectral.search import Found, minima
+from fasthoag.types import Array
+
+SIDE_BY_SIDE = 24  # targets of a run: three lines of a cache, and products of 24 columns
+FIRST, BETWEEN, MOST_STEPS = 8, 4, 64  # steps before the first look, between looks, at most
+# of the criterion, by which two looks differ at the end: about a hundredth of its standard error
+# by 10,000 rows. What no look has seen yet is about as much.
+AGREED = 2e-4
+LITTLE = 1e-5  # of the criterion of the strongest penalty: noise is no smaller
+BELOW, ABOVE = 16.0, 3.0  # log units about the sum of the scales: λ is nothing, or all
+SPACING = 1.2  # log units between levels
+# multiply-adds of a run over those of a factor that take as long, and those of factors that take
+# little time, and have all digits
+RUN_OVER_FACTOR, FEW = 3.0, 10**10
+
+
+class Unsettled(Exception):
+    """A target whose optimum a run does not find: nearly no penalty is best."""
+
+
+@dataclass(eq=False)
+class Subspaces:
+    """What `fasthoag.spectral.tuning.Decomposition` does for targets, by block Krylov runs.
+
+    Attributes
+    ----------
+    inner : InnerProblem
+        Least squares with the folds, and with the targets of one of them.
+    whole : InnerProblem
+        The same of all rows.
+    workers : Workers
+    refit_tol : float
+        Of models, relative to the gradient of the penalty.
+    """
+
+    inner: InnerProblem
+    whole: InnerProblem
+    workers: Any
+    refit_tol: float
+    dtype: Any = np.float64
+    refit_error: float = 0.0
+    _parts: dict[int, list[Any]] = field(default_factory=dict)  # by the first target of a block
+    _errors: dict[int, Array] = field(default_factory=dict)
+
+    @property
+    def n_passes(self) -> float:
+        return float(self.inner.design.n_passes)  # it was made for this search
+
+    @property
+    def fold_weights(self) -> Array:
+        """The sum of the weights of the rows that are judged, of every fold."""
+        rows = self.inner.rows
+        weight = np.ones(self.inner.n_rows) if rows.weight is None else rows.weight
+        return weight @ (rows.mask & 2 > 0)
+
+    def box(self) -> tuple[float, float]:
+        """log λ that are nothing, and everything."""
+        top = float(np.log(self.inner.scales.sum()))
+        return top - BELOW, top + ABOVE
+
+    def levels(self, low: float, high: float, points: Any = ()) -> Array:
+        """log λ to look at."""
+        n = max(2, 1 + int(np.ceil((high - low) / SPACING)))
+        return np.unique([*np.linspace(low, high, n), *points])
+
+    def _blocks(self, n_targets):
+        n_runs = -(-n_targets // SIDE_BY_SIDE)
+        return slices(n_targets, -(-n_targets // n_runs))
+
+    def tuned(self, Y: Array, levels: Array, tol: float, is_shared: bool, note: Any) -> Found:
+        """The best strength of every target between the ends of the levels; raises `Unsettled`
+        where that is not found. `note` is that of `minima`."""
+
+        def look(evaluate, theta):
+            found = minima(evaluate, n, levels, tol, note)
+            return found.theta, found
+
+        found, (lowest, _) = [], self.box()
+        for some in self._blocks(Y.shape[1]):
+            n = some.stop - some.start
+            found.append(self._settle(Y, some, look))
+        theta, value, slope, size = (np.concatenate([one[k] for one in found]) for k in range(4))
+        if (theta <= lowest).any():
+            raise Unsettled
+        return Found(theta, value, slope, size, max(one.n_steps for one in found))
+
+    def _settle(self, Y, some, look):
+        """What ``look(evaluate, θ before)`` finds, (θ, anything), where two looks agree."""
+        run, every = (
+            BlockRun(self.inner, Y[:, some], self.workers),
+            np.arange(some.stop - some.start),
+        )
+        theta = value = None
+        for k in range(1, MOST_STEPS + 1):
+            run.step()
+            if k < FIRST or (k - FIRST) % BETWEEN:
+                continue
+            parts = run.criteria()
+
+            def evaluate(theta, targets, order):
+                return added(part.values(theta, targets, order) for part in parts)  # noqa: B023
+
+            before, was = theta, value
+            theta, found = look(evaluate, before)
+            value = evaluate(theta, every, 0).value
+            if before is None:
+                continue
+            # what the steps since have changed, and what the old θ would lose
+            change = np.abs(value - was) + np.abs(evaluate(before, every, 0).value - value)
+            least = LITTLE * np.sum([part.squares for part in parts], axis=0)
+            if (change <= AGREED * np.maximum(value, least)).all():
+                self._parts[some.start] = parts
+                self._errors[some.start] = change
+                return found
+        raise Unsettled
+
+    def fold_values(self, Y: Array, theta: Array) -> Array:
+        """The criterion of every fold and target at θ (n_targets,), (n_folds, n_targets)."""
+        found = []
+        for some in self._blocks(Y.shape[1]):
+            at, every = theta[some], np.arange(some.stop - some.start)
+            if some.start not in self._parts:  # nothing was searched for
+                self._settle(Y, some, lambda evaluate, before: (at, None))  # noqa: B023
+            parts = self._parts[some.start]
+            found.append([part.values(at, every, 0).value for part in parts])
+        return np.concatenate([np.array(one) for one in found], axis=1)
+
+    def value_error(self, values: Array) -> float:
+        """What the criteria of all targets are known to, together."""
+        return float(sum(one.sum() for one in self._errors.values()))
+
+    def models(self, Y: Array, theta: Array, keep: Any) -> None:
+        """``keep(targets, coefficients (n_features, m), intercepts (m,))`` for blocks of targets at
+        θ (n_targets,)."""
+        for some in self._blocks(Y.shape[1]):
+            w = self._models_of(Y[:, some], theta[some])
+            n = len(w) - int(self.whole.design.has_intercept)
+            keep(some, w[:n], w[n] if n < len(w) else np.zeros(w.shape[1]))
+
+    def _models_of(self, Y, theta):
+        inner, design = self.whole, self.whole.design
+        weight = np.ones(len(Y)) if inner.rows.weight is None else inner.rows.weight
+        level = (weight @ Y) / weight.sum() if design.has_intercept else np.zeros(Y.shape[1])
+        b = design.rmatvec(weight[:, None] * (Y - level))
+        lam = inner.strengths(np.zeros(1)) * np.exp(theta)
+        c = inner.curvature(inner.rows.at_constant(inner.null.b))
+        precond = inner.precond(c, np.exp(np.mean(theta)) * inner.strengths(np.zeros(1)))
+        hess, x = Hessian(design, c, lam, n_folds=1), None
+        unit = precond.norms(inner.units, b)
+        for _ in range(20):  # the unit settles with the solution
+            tol = np.maximum(self.refit_tol * unit, 1e-300)
+            found = cg(hess, b, x, tol=tol, precond=precond)
+            x, unit = found.x, precond.norms(inner.units, lam * found.x)
+            error = np.where(unit > 0, found.residual_norm / np.where(unit > 0, unit, 1.0), 0.0)
+            if (error <= 1.5 * self.refit_tol).all() or (found.status != CONVERGED).any():
+                break
+        self.refit_error = max(self.refit_error, float(error.max()))
+        w = design.decode(x)
+        if design.has_intercept:
+            w[-1] += level
+        return w
+
+
+def is_cheaper(X: Any, n_targets: int, n_folds: int) -> bool:
+    """Whether runs take less time than factors of the rows or of the features of a sparse X."""
+    t, (n, p) = min(n_targets, SIDE_BY_SIDE), X.shape
+    n_runs = -(-n_targets // SIDE_BY_SIDE)
+    of_runs = 30 * n_runs * n_folds * t * (4 * X.nnz + 10 * p * t)
+    return max(RUN_OVER_FACTOR * of_runs, FEW) < (n_folds + 1) * 8 / 3 * min(n, p) ** 3
