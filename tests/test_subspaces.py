@@ -186,3 +186,19 @@ def test_what_takes_less_time():
     assert subspaces.is_cheaper(X, 20, 5)
     assert not subspaces.is_cheaper(X[:500], 20, 5)
     assert not subspaces.is_cheaper(X, 10_000, 5)
+
+
+def test_classes_against_the_rest_go_side_by_side(by_runs, monkeypatch):
+    X, Y = rows(t=4)
+    classes = np.array(["a", "b", "c", "d"])[Y.argmax(axis=1)]
+    ours = RidgeClassifierCV(cv=4).fit(sp.csr_array(X), classes)
+    assert "block Krylov" in ours.hoag_result_.message
+    monkeypatch.undo()
+    theirs = RidgeClassifierCV(cv=4).fit(sp.csr_array(X), classes)
+    assert vars(ours).keys() == vars(theirs).keys()
+    for name in ("coef_", "intercept_", "alpha_", "scores_", "score_mean_", "best_score_"):
+        assert np.shape(getattr(ours, name)) == np.shape(getattr(theirs, name)), name
+    np.testing.assert_allclose(ours.best_score_, theirs.best_score_, rtol=2 * subspaces.AGREED)
+    np.testing.assert_allclose(ours.alpha_[:3], theirs.alpha_[:3], rtol=0.05)  # flat for the last
+    np.testing.assert_allclose(ours.coef_[:3], theirs.coef_[:3], rtol=0.05, atol=1e-3)
+    assert np.mean(ours.predict(X) == theirs.predict(X)) > 0.98

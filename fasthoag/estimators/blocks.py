@@ -6,7 +6,7 @@ import numpy as np
 
 from fasthoag.design import to_host
 from fasthoag.design.blocks import is_in_blocks, joined, shape_of
-from fasthoag.design.rows import CanPlace
+from fasthoag.design.rows import is_design
 from fasthoag.thin import product
 
 
@@ -22,11 +22,6 @@ class RowBlocks(list[Any]):
 def is_in_parts(X: Any) -> bool:
     """Whether X is a list of blocks or a design."""
     return is_in_blocks(X) or is_design(X)
-
-
-def is_design(X: Any) -> bool:
-    """Whether X is a design."""
-    return isinstance(X, CanPlace)
 
 
 def joined_of(X: Any, **given: Any) -> tuple[Any, ...]:

@@ -18,7 +18,8 @@ from fasthoag.criteria.folds import check_is_cv, checked_groups
 from fasthoag.criteria.held_out import design_of
 from fasthoag.design import is_on_device, to_host
 from fasthoag.design.blocks import is_in_blocks, joined, shape_of
-from fasthoag.estimators.blocks import RowBlocks, check_intercept, is_design, is_in_parts, joined_of
+from fasthoag.design.rows import is_design
+from fasthoag.estimators.blocks import RowBlocks, check_intercept, is_in_parts, joined_of
 from fasthoag.estimators.each import check_targets
 from fasthoag.estimators.kinds import of_numbers
 from fasthoag.estimators.parameters import with_parameters

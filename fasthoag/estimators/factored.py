@@ -149,9 +149,11 @@ def factored(
     weight: Array | None,
     is_shared: bool,
     is_class: bool,
+    splits: Any = None,
 ) -> Factored | None:
     """The `Factored` fit of these targets, None where rows and features are too many; `groups` are
-    those between which folds are cut, or None."""
+    those between which folds are cut, or None. `splits` are pairs of (train, test), by default
+    those of the model for these targets."""
     if weight is not None:
         weight = check_weight(weight, len(Y))
         check_numbers(weight, "sample_weight")
@@ -162,7 +164,7 @@ def factored(
         loss = replace(find_loss("squared"), is_classification=is_class)
         y = (Y > 0).astype(int) if is_class else Y
         rows = SimpleNamespace(X=X, n_rows=len(Y), y=y, loss=loss)
-        splits = KFold(model.cv, groups).splits(rows)
+        splits = KFold(model.cv, groups).splits(rows) if splits is None else splits
         mask = mask_of_folds(splits, np.ones(len(Y)) if weight is None else weight)
     needs_vectors = mask is None or (given is not None and given.lam.min() == 0)
     plan = plan_of(X.shape, 1 if mask is None else mask.shape[1], needs_vectors)

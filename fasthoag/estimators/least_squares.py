@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fasthoag.criteria import ApproximateLOO, KFold
+from fasthoag.criteria.folds import pairs_of_classes
 from fasthoag.design.offsets import offset_map
 from fasthoag.estimators.choice import Chosen
 from fasthoag.estimators.factored import (
@@ -15,6 +16,7 @@ from fasthoag.estimators.factored import (
     reported,
     strengths_of,
     suits_one_target,
+    why_not,
 )
 from fasthoag.estimators.judged import judge_of
 from fasthoag.estimators.other_rows import check_other_offset
@@ -56,7 +58,8 @@ class LeastSquares:
     # ---- by factors of the rows ----
 
     def _tune(self, X, y, loss, weight, others, codings, judged_weight, offset=None):
-        """As for other losses, but for few rows or features, which go by factors of the rows."""
+        """As for other losses, but for few rows or features, which go by factors of the rows, and
+        for classes of many, which go side by side."""
         if suits_one_target(self, X, others):
             level = 0.0 if offset is None else offset
             Y = np.column_stack([coding(y) - level for coding in codings])
@@ -66,7 +69,26 @@ class LeastSquares:
                 offset_map(X)  # It warns of columns that have no digits left.
                 with fit.workers(self._threads) as workers:
                     return self._tune_small(fit, workers, has_offset=offset is not None)
+        if len(codings) > 1 and self.cv is not None and not self.store_cv_results:
+            models = self._tune_classes(X, y, weight, others, codings, offset)
+            if models is not None:
+                return models.coef.T, models.intercept
         return super()._tune(X, y, loss, weight, others, codings, judged_weight, offset)
+
+    def _tune_classes(self, X, y, weight, others, codings, offset):
+        """The `Models` of classes against the rest by block Krylov runs, or None."""
+        if why_not(self, X, others, offset) is not None:
+            return None
+        splits = pairs_of_classes(self._folds(), y, codings, weight, self.classes_).pairs
+        Y = np.column_stack([coding(y) for coding in codings])
+        kind = {"is_shared": False, "is_class": True, "splits": splits}
+        fit = factored(self, self._given, self._groups, X, Y, weight, **kind)
+        if fit is None or fit.plan.way != "krylov":
+            return None
+        models = self._models_of_targets(fit, None, None)
+        if models is not None:
+            self.best_score_ = float(self.best_score_.mean())
+        return models
 
     def _tune_small(self, fit, workers, has_offset):
         """Coefficients (n_features, n_models) and intercepts (n_models,), a search for each
@@ -110,7 +132,9 @@ class LeastSquares:
                 "store_cv_results=True keeps of several targets what leave-one-out says of every "
                 f"row; use cv=None, or store_cv_results=False with cv={self.cv!r}"
             )
-        judge = judge_of(self.scoring, is_classifier)
+        return self._models_of_targets(fit, judge_of(self.scoring, is_classifier), coef_out)
+
+    def _models_of_targets(self, fit, judge, coef_out):
         with fit.workers(self._threads) as workers:
             rows = fit.decomposition(self, workers)
             try:
