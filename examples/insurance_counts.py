@@ -51,5 +51,6 @@ left.set(xlabel="tenths of the unseen policies, by expected rate", ylabel="claim
 left.set(xticks=range(1, 11), ylim=(0, None))
 left.legend()
 fasthoag.plots.strengths(model.hoag_result_, names=np.unique(variables), ax=right)
+right.set_xlabel("strength λ of the levels of a variable")
 default = Path(__file__).parent / "figures" / "insurance_counts.png"
 figure.savefig(sys.argv[1] if len(sys.argv) > 1 else default)

@@ -14,6 +14,7 @@ import numpy as np
 from sklearn import linear_model
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from threadpoolctl import threadpool_limits
 
 import fasthoag
 from fasthoag.datasets import make_text
@@ -21,6 +22,7 @@ from fasthoag.datasets import make_text
 X, y = make_text(8000, 20_000, random_state=0)
 train, unseen = slice(0, 3000), slice(3000, None)
 
+threadpool_limits(1, "blas")  # More slow scikit-learn down, on a busy machine a hundred times.
 grid = {"C": [10.0**k for k in range(-3, 5)]}
 logistic = linear_model.LogisticRegression(tol=1e-6, max_iter=1000)  # as exact as fasthoag
 models = {

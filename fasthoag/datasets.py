@@ -46,7 +46,7 @@ def make_text(
     n_classes, n_topics : int
         Topic t is of class t modulo `n_classes`. In memory is a matrix (n_topics, n_features).
     n_words : float
-        Different words of a text and their first repetitions, on average.
+        Mean length of a text, in which a word that is repeated in a burst counts once.
     flip_y : float, 0 to 1
         Share of the texts whose class is drawn anew.
     use_idf : bool

@@ -13,6 +13,7 @@ image = pytest.importorskip("matplotlib.image", reason="examples draw pictures")
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
+PAGE = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
 EACH = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 
 
@@ -44,6 +45,7 @@ def printed(text):
 def claims_of_genes(found):
     one, each = found["one strength, the best of 50 by leave-one-out"], found["result"]
     assert each[0] > one[0] + 0.05
+    assert f"{100 * each[0]:.0f} % of the variance\ninstead of {100 * one[0]:.0f} %" in PAGE
 
 
 def claims_of_insurance_counts(found):
@@ -56,6 +58,7 @@ def claims_of_label_noise(found):
     names = ("a weight for every row", "clean rows only", "all rows alike")
     errors = [found[name][0] for name in names]
     assert errors == sorted(set(errors))
+    assert f"from {errors[2]} % of all rows alike to {errors[0]} %" in PAGE
     n_wrong, n_rows = found["wrong labels"]
     assert 0.35 < n_wrong / n_rows < 0.4  # "almost four in ten"
     assert found["wrong labels by their weights"][0] > 0.9
@@ -121,9 +124,8 @@ def test_an_example_is_short_and_the_page_of_examples_shows_its_picture(script):
     assert text.startswith('"""')
     assert text.count("\n") < 80
     assert committed(script).stat().st_size < 60_000
-    page = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
-    assert f"](../examples/{script.name})" in page
-    assert f"](../examples/figures/{script.stem}.png)" in page
+    assert f"](../examples/{script.name})" in PAGE
+    assert f"](../examples/figures/{script.stem}.png)" in PAGE
 
 
 def test_there_is_no_picture_without_an_example():

@@ -3,6 +3,7 @@ result does not have is refused by a sentence."""
 
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -117,6 +118,28 @@ def test_a_given_strength_is_no_optimum_and_has_no_range():
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     assert "given, λ = 2" in texts
     assert len(ax.patches) == 0
+
+
+@pytest.mark.parametrize(
+    ("lam", "labels"),
+    [
+        ([3.0, 10.0, 60.0], ["5", "10", "20", "50"]),
+        ([1e-3, 1.0, 1e4], ["10^{-2}", "10^{0}", "10^{2}", "10^{4}"]),
+        ([1.1, 1.2, 1.4], ["1.1", "1.2", "1.3", "1.4"]),
+    ],
+)
+def test_labels_of_strengths_are_few_enough_to_be_read(lam, labels):
+    ax = plots.strengths(replace(OF_GROUPS, theta=np.log(lam), lam=np.array(lam)))
+    ax.figure.draw_without_rendering()
+    low, high = ax.get_xlim()
+    ticks = [*ax.xaxis.get_major_ticks(), *ax.xaxis.get_minor_ticks()]
+    inside = [one for one in ticks if low <= one.get_loc() <= high and one.label1.get_text()]
+    inside = sorted(inside, key=lambda one: one.get_loc())
+    shown = [one.label1.get_text() for one in inside]
+    assert len(shown) < 10
+    assert [one for one in labels if any(one in text for text in shown)] == labels
+    boxes = [one.label1.get_window_extent() for one in inside]
+    assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
 
 
 def test_an_estimator_shows_what_it_chose_beside_the_optimum():

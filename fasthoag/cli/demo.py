@@ -56,7 +56,9 @@ class DemoOptions:
         f"of a file; {PICTURE} by default, none with --json.",
     ) = None
     is_json: Json = False
-    threads: option(int, "--threads", min=1, help="One by default, as many as the grid has.") = 1
+    threads: option(
+        int, "--threads", min=1, help="Of the search, and of the grids: one by default."
+    ) = 1
     debug: Debug = False
 
 
@@ -109,11 +111,12 @@ def tune_on(name, asked):
         show("")
         print_table(report.summary(result, len(y)))
         show("\nThe same rows and folds with grids, of which the second is told where to look:")
-    near = ours["C"] * np.logspace(-0.5, 0.5, 10)
+    same = X, y, criterion.cv, problem.loss, unseen, asked.threads
+    near = {"Cs": ours["C"] * np.logspace(-0.5, 0.5, 10), "tol": 1e-6}
     contenders = {
         "unseen": ours,
-        "grid": search_grid(X, y, criterion.cv, problem.loss, unseen),
-        "near_grid": search_grid(X, y, criterion.cv, problem.loss, unseen, Cs=near, tol=1e-6),
+        "grid": search_grid(*same),
+        "near_grid": search_grid(*same, **near),
     }
     add_criterion(contenders, problem, criterion, asked.threads)
     if not asked.is_json:
@@ -222,11 +225,15 @@ def load_newsgroups(subset):
     return X, np.where(target >= 10, 1.0, -1.0)
 
 
-def search_grid(X, y, folds, loss, unseen, **settings):
-    """scikit-learn's grid of 10 strengths over the same folds, judged on the same rows."""
-    from sklearn.linear_model import LogisticRegressionCV
+def search_grid(X, y, folds, loss, unseen, n_threads, **settings):
+    """scikit-learn's grid of 10 strengths over the same folds, judged on the same rows.
 
-    with warnings.catch_warnings():
+    Its solver has products of vectors only, which idle threads of BLAS slow down a hundred times
+    where they share their cores with others."""
+    from sklearn.linear_model import LogisticRegressionCV
+    from threadpoolctl import threadpool_limits
+
+    with warnings.catch_warnings(), threadpool_limits(n_threads, "blas"):
         # Defaults change between versions of scikit-learn, and none of them matters here.
         warnings.simplefilter("ignore")
         began = time.perf_counter()
