@@ -24,7 +24,7 @@ from fasthoag.estimators.given import default_points
 from fasthoag.estimators.judged import judged_by
 from fasthoag.losses import find_loss
 from fasthoag.outer.result import MESSAGES, HoagResult, warn_unless_converged
-from fasthoag.outer.tolerance import SLOPE, tolerance
+from fasthoag.outer.tolerance import NOISE, SLOPE, Tolerance, tolerance
 from fasthoag.penalties import Ridge
 from fasthoag.problem import Problem
 from fasthoag.progress import progress
@@ -115,7 +115,8 @@ class Factored:
             deterministic=model.deterministic,
         ).with_threads(workers.n_threads)
         tol = refit_tol_of(problem.design, model.refit_tol)
-        return Subspaces(problem.inner(self.mask), problem.inner(), workers, tol)
+        asked = Tolerance(SLOPE, NOISE) if model.tol is None else Tolerance(model.tol)
+        return Subspaces(problem.inner(self.mask), problem.inner(), workers, asked, tol)
 
 
 def why_not(model: Any, X: Any, others: Any, offset: Any = None) -> str | None:

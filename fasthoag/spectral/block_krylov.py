@@ -23,6 +23,7 @@ import numpy as np
 
 from fasthoag.design.rows import HELD_OUT, TRAIN
 from fasthoag.inner.problem import InnerProblem
+from fasthoag.spectral.factors import slices
 from fasthoag.spectral.left_out import HeldOutMoments
 from fasthoag.spectral.shifted import tridiagonal
 from fasthoag.types import Array
@@ -30,6 +31,9 @@ from fasthoag.types import Array
 # of the squares of directions, relative to the largest of a block: less is rounding, or another
 # target again
 DEPENDENT = 1e-10
+
+
+IN_CACHE = 1 << 16  # numbers of a block that stay in a cache while it is visited
 
 
 @dataclass(eq=False)
@@ -67,6 +71,11 @@ class FoldRun:
         squares = np.einsum("ij,ij->j", self.rest, self.rest)
         return HeldOutMoments(A, Q[:t].T @ self.first, self.M, self.P.T @ self.rest, squares, Q)
 
+    def losses(self, criterion, theta):
+        """Half the squared errors of the rows that are held out, (n_held, t)."""
+        (v,) = criterion.A.solutions(criterion.c, theta, 0)
+        return 0.5 * (self.rest - self.P @ (criterion.Q @ v)) ** 2
+
 
 class BlockRun:
     """Runs of all folds for some targets.
@@ -81,8 +90,8 @@ class BlockRun:
 
     def __init__(self, inner: InnerProblem, Y: Array, workers: Any) -> None:
         self.design, self.workers = inner.design, workers
-        lam = inner.strengths(np.zeros(1))
-        self.over = np.where(lam > 0, 1 / np.where(lam > 0, lam, 1.0), 0.0)
+        self.n_features = self.design.n_coef - int(self.design.has_intercept)
+        self.over = over_strengths(inner.strengths(np.zeros(1))[: self.n_features])
         weight = np.ones(len(Y)) if inner.rows.weight is None else inner.rows.weight
         mask = inner.rows.mask
         self.weights = np.where(mask & TRAIN, weight[:, None], 0.0)
@@ -93,11 +102,13 @@ class BlockRun:
         self.folds = []
         for f, s in enumerate(self.weights.T):
             y = Y - self.y_mean[f]
-            b = self._without_intercept(self.design.rmatvec(s[:, None] * y))
+            b = self.design.rmatvec(s[:, None] * y)
             held = np.flatnonzero((mask[:, f] & HELD_OUT > 0) & (weight > 0))
             root = np.sqrt(weight[held])[:, None]
-            block, R = orthonormal(b, self.over)
-            self.folds.append(FoldRun(block, held, root, root * y[held], R))
+            over, v = self.over, b[: self.n_features]
+            M, R = basis_of(v.T @ (over * v) if np.ndim(over) else over * (v.T @ v))
+            v[:] = v @ M
+            self.folds.append(FoldRun(b, held, root, root * y[held], R))
 
     def _column_means(self):
         """Means of the columns over the rows that train, (n_coef, n_folds), in units of the
@@ -105,36 +116,44 @@ class BlockRun:
         sums = self.design.rmatvec(self.weights)
         return sums / sums[-1:]
 
-    def _without_intercept(self, v):
-        """A gradient, whose part for the intercept is 0 up to rounding."""
-        if self.means is not None:
-            v[-1] = 0.0
-        return v
-
     def step(self) -> None:
         """One more block of U for every fold: a product each."""
         products = []
         for f, run in enumerate(self.folds):
-            u = self.over * run.s
+            is_common = np.ndim(self.over) == 0
+            u, k = run.s, self.n_features
+            if not is_common:
+                u = np.empty_like(run.s)
+                np.multiply(self.over, run.s[:k], out=u[:k])
             if self.means is not None:
-                u[-1] = -self.means[:, f] @ u
+                u[k] = -self.means[:k, f] @ u[:k]
             Z, weight = self.design.matvec(u), self.weights[:, f]
+            Z *= self.over if is_common else 1.0
             if self.means is not None:
                 # 0 up to rounding, of which the mean of the features would make much
                 Z -= (weight @ Z) / weight.sum()
             v = self.design.rmatvec(weight[:, None] * Z)
-            products.append((run, u, self._without_intercept(v), run.root * Z[run.held]))
+            products.append((run, u[:k], v, run.root * Z[run.held]))
         self.workers.map(self._grow, products)
 
     def _grow(self, product):
-        run, u, v, P = product
-        k = len(u) - (self.means is not None)
-        alpha = u[:k].T @ v[:k]
-        alpha = 0.5 * (alpha + alpha.T)
-        v -= run.s @ alpha
-        if run.last is not None:
-            v -= run.last @ run.betas[-1].T
-        block, beta = orthonormal(v, self.over)
+        """Makes the product of a fold orthogonal to the last two blocks, and its columns to each
+        other: the next block. Pieces stay in a cache meanwhile."""
+        run, u, new, P = product
+        over, v, t = self.over, new[: self.n_features], new.shape[1]
+        is_common = np.ndim(over) == 0
+        alpha = u.T @ v
+        alpha = 0.5 * (over if is_common else 1.0) * (alpha + alpha.T)
+        G = np.zeros((t, t))
+        for k in slices(len(v), max(1, IN_CACHE // t)):
+            part = v[k]
+            part -= run.s[k] @ alpha
+            if run.last is not None:
+                part -= run.last[k] @ run.betas[-1].T
+            G += part.T @ (part if is_common else over[k] * part)
+        M, beta = basis_of(over * G if is_common else G)
+        block = np.empty_like(run.s) if run.last is None else run.last  # whose memory is free
+        np.matmul(v, M, out=block[: len(v)])
         run.alphas.append(alpha)
         run.betas.append(beta)
         run.last, run.s = run.s, block
@@ -144,17 +163,28 @@ class BlockRun:
         """What every fold says of the targets so far."""
         return self.workers.map(FoldRun.criterion, self.folds)
 
+    def standard_errors(self, criteria: list[HeldOutMoments], theta: Array) -> Array:
+        """Those of the criteria of all folds together, by their rows, at θ (t,), (t,)."""
+        each = zip(self.folds, criteria, strict=True)
+        losses = [run.losses(criterion, theta) for run, criterion in each]
+        return np.sqrt(sum(((one - one.mean(axis=0)) ** 2).sum(axis=0) for one in losses))
 
-def orthonormal(v: Array, over: Array) -> tuple[Array, Array]:
-    """``v = s R`` with ``s' diag(over) s`` the identity, but for columns of zeros in the place of
-    directions that are rounding."""
-    G = v.T @ (over * v)
+
+def over_strengths(lam: Array) -> Any:
+    """1 / λ of features, (n_features, 1), or one number where it is that of all."""
+    over = np.where(lam > 0, 1 / np.where(lam > 0, lam, 1.0), 0.0)
+    return float(over[0, 0]) if np.ptp(over) == 0 else over
+
+
+def basis_of(G: Array) -> tuple[Array, Array]:
+    """(M, R) for the products G of columns v with each other: v M are orthonormal, but for columns
+    of zeros in the place of directions that are rounding, and ``v = v M R``."""
     scale = np.sqrt(np.diag(G))
     scale = np.where(scale > 0, scale, 1.0)
     e, Q = np.linalg.eigh(G / scale / scale[:, None])
     size = np.sqrt(np.where(e > DEPENDENT * max(e[-1], 0.0), e, 0.0))
     over_size = np.where(size > 0, 1 / np.where(size > 0, size, 1.0), 0.0)
-    return v @ (Q * over_size / scale[:, None]), (Q * size).T * scale
+    return Q * over_size / scale[:, None], (Q * size).T * scale
 
 
 def block_tridiagonal(alphas: list[Array], betas: list[Array]) -> Array:

@@ -7,6 +7,7 @@ import numpy as np
 
 from fasthoag.inner.cg import CONVERGED, Hessian, cg
 from fasthoag.inner.problem import InnerProblem
+from fasthoag.outer.tolerance import VALUE, Tolerance
 from fasthoag.spectral.block_krylov import BlockRun
 from fasthoag.spectral.factors import slices
 from fasthoag.spectral.left_out import added
@@ -15,9 +16,6 @@ from fasthoag.types import Array
 
 SIDE_BY_SIDE = 24  # targets of a run: three lines of a cache, and products of 24 columns
 FIRST, BETWEEN, MOST_STEPS = 8, 4, 64  # steps before the first look, between looks, at most
-# of the criterion, by which two looks differ at the end: about a hundredth of its standard error
-# by 10,000 rows. What no look has seen yet is about as much.
-AGREED = 2e-4
 LITTLE = 1e-5  # of the criterion of the strongest penalty: noise is no smaller
 BELOW, ABOVE = 16.0, 3.0  # log units about the sum of the scales: λ is nothing, or all
 SPACING = 1.2  # log units between levels
@@ -41,6 +39,9 @@ class Subspaces:
     whole : InnerProblem
         The same of all rows.
     workers : Workers
+    tolerance : Tolerance
+        Of the criterion of every target: what the last steps have changed of it. What steps to come
+        would is about as much.
     refit_tol : float
         Of models, relative to the gradient of the penalty.
     """
@@ -48,6 +49,7 @@ class Subspaces:
     inner: InnerProblem
     whole: InnerProblem
     workers: Any
+    tolerance: Tolerance
     refit_tol: float
     dtype: Any = np.float64
     refit_error: float = 0.0
@@ -119,12 +121,19 @@ class Subspaces:
                 continue
             # what the steps since have changed, and what the old θ would lose
             change = np.abs(value - was) + np.abs(evaluate(before, every, 0).value - value)
-            least = LITTLE * np.sum([part.squares for part in parts], axis=0)
-            if (change <= AGREED * np.maximum(value, least)).all():
+            if (change <= self._allowed(run, parts, theta, value)).all():
                 self._parts[some.start] = parts
                 self._errors[some.start] = change
                 return found
         raise Unsettled
+
+    def _allowed(self, run, parts, theta, value):
+        """How far above their minima criteria may be, (t,)."""
+        size = np.maximum(value, LITTLE * np.sum([part.squares for part in parts], axis=0))
+        if self.tolerance.noise == 0:
+            return self.tolerance.slope * size
+        noise = run.standard_errors(parts, theta)
+        return np.maximum(VALUE * size, self.tolerance.noise * noise)
 
     def fold_values(self, Y: Array, theta: Array) -> Array:
         """The criterion of every fold and target at θ (n_targets,), (n_folds, n_targets)."""
