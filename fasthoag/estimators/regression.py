@@ -26,7 +26,7 @@ from fasthoag.estimators.scikit_learn import OfRidgeCV, OfSupportVectorRegressio
 from fasthoag.estimators.tuned import TunedEstimator, judged_by_scorers
 from fasthoag.losses import find_loss
 from fasthoag.null import less_offset, weighted_quantile
-from fasthoag.options import is_number
+from fasthoag.options import check_flag, is_number
 from fasthoag.types import ArrayLike, Matrix
 from fasthoag.vectors import check_offset
 
@@ -149,8 +149,9 @@ def robust_scale(y, weight):
 
 @with_parameters(
     own="""\
-alpha_per_target : bool, default False
-    Of several targets: a strength for each. False: one for all, of least sum of their errors.
+alpha_per_target : bool or array, shape (n_targets,), default False
+    Of several targets: a strength for each. False: one for all, of least sum of their errors; an
+    array of labels: one for all targets with the same label.
 """,
     cv=CV_OF_RIDGE,
     best_score=BEST_SCORE,
@@ -197,8 +198,7 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
     ((2, 10), (2,), (442, 2))
     """
 
-    alpha_per_target: bool = False
-    flags = (*TunedRegressor.flags, "alpha_per_target")
+    alpha_per_target: bool | ArrayLike = False
     _loss_name, _has_columns = "squared", True
 
     def fit(
@@ -280,8 +280,7 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         """Models of the columns of Y, by factors of X or a search for each."""
         y, weight = Y, self._weight(sample_weight, Y)
         reason = why_not(self, X, others, offset)
-        is_shared = not self.alpha_per_target or y.shape[1] == 1
-        kind = {"is_shared": is_shared, "is_classifier": False, "coef_out": coef_out}
+        kind = {"shares": self._shares(y), "is_classifier": False, "coef_out": coef_out}
         models = self._fit_targets(X, Y, weight, reason, **kind)
         if models is None:
             super()._fit(X, y, sample_weight, *others, offset, coef_out)
@@ -290,6 +289,28 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         # As in scikit-learn one column has the coefficients of one target.
         coef = models.coef if y.shape[1] > 1 or coef_out is not None else models.coef[0]
         self.coef_, self.intercept_ = beside(X, coef), beside(X, models.intercept)
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        if np.ndim(self.alpha_per_target) == 0:
+            check_flag(self.alpha_per_target, "alpha_per_target")
+
+    def _shares(self, y):
+        """Whether all targets have one strength, or the number of that of each."""
+        labels, n_targets = np.asarray(self.alpha_per_target), y.shape[1]
+        if labels.ndim == 0:
+            return not self.alpha_per_target or n_targets == 1
+        if labels.shape != (n_targets,):
+            raise ValueError(
+                "alpha_per_target must be True, False or a label for each of the "
+                f"{n_targets} targets; got an array of shape {labels.shape}"
+            )
+        if self.scoring is not None:
+            raise ValueError(
+                "alpha_per_target with labels of targets excludes scoring=, which chooses for each "
+                "target, or for all; pass True or False, or leave scoring= out"
+            )
+        return np.unique(labels, return_inverse=True)[1]
 
     def _level(self, X, y, weight, others):
         is_centred = suits_one_target(self, X, others)  # by the factors
