@@ -148,12 +148,15 @@ def test_targets_with_one_label_share_a_strength(shape, form, cv):
 
 def test_labels_of_targets_that_do_not_fit_are_refused():
     X, Y = rows()
-    with pytest.raises(ValueError, match=r"alpha_per_target .* each of the 3 targets; .* \(2,\)"):
-        RidgeCV(alpha_per_target=[0, 1]).fit(X, Y)
+    for y, n in ((Y, 3), (Y[:, 0], 1)):
+        with pytest.raises(ValueError, match=rf"alpha_per_target .* targets, {n}; .* \(2,\)"):
+            RidgeCV(alpha_per_target=[0, 1]).fit(X, y)
     with pytest.raises(ValueError, match="alpha_per_target with labels of targets excludes"):
         RidgeCV(alpha_per_target=[0, 1, 0], scoring="r2").fit(X, Y)
-    with pytest.raises(ValueError, match="alpha_per_target"):
+    with pytest.raises(TypeError, match="alpha_per_target"):
         RidgeCV(alpha_per_target="each").fit(X, Y)
+    with pytest.raises(ValueError, match="alpha_per_target"):
+        RidgeCV(alpha_per_target=[[0, 1], [2]]).fit(X, Y)
 
 
 def test_targets_in_blocks_share_a_strength_too(monkeypatch):
