@@ -278,6 +278,11 @@ def test_every_public_name_is_on_a_page_of_the_reference():
             assert re.search(rf"^.. auto\w+:: {name}$", pages[f"{name}.rst"], re.MULTILINE)
 
 
+def test_every_name_of_the_package_is_among_what_there_is():
+    page = TEXTS["docs/features.md"]
+    assert [name for name in fasthoag.__all__ if not re.search(rf"\b{name}\b", page)] == []
+
+
 def test_sections_of_docstrings_list_names():
     """A sentence after the last name would be taken for the next one."""
     heads = re.compile(r"^(Parameters|Attributes)\n-+\n((?:.+\n?|\n(?!\S+\n-))*)", re.MULTILINE)
