@@ -2,7 +2,7 @@
 
 import ast
 import contextlib
-import importlib.util
+import importlib
 import inspect
 import os
 import re
@@ -261,12 +261,15 @@ def test_every_block_of_python_is_one_that_the_tests_find():
 # ---- the site ----
 
 
-def test_every_public_name_is_on_a_page_of_the_reference():
-    path = ROOT / "docs/reference.py"
-    spec = importlib.util.spec_from_file_location("reference", path)
-    reference = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(reference)
-    pages = reference.pages()
+@pytest.fixture
+def docs_module(monkeypatch):
+    """Imports a module beside the pages, which makes some of them."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    return importlib.import_module
+
+
+def test_every_public_name_is_on_a_page_of_the_reference(docs_module):
+    pages = docs_module("reference").pages()
     listed = set(re.findall(r"^   ~(\S+)$", "\n".join(pages.values()), re.MULTILINE))
     for part in ("", "plots", "penalties", "criteria", "estimators", "io", "kernels", "design"):
         module = importlib.import_module(f"fasthoag.{part}".rstrip("."))
@@ -329,6 +332,17 @@ def test_the_list_of_files_names_every_file_and_no_other():
     files = {*(ROOT / "fasthoag").rglob("*.py"), *(ROOT / "csrc").rglob("*.[chp]*")}
     names = {path.name for path in files} - {"__init__.py"}
     assert sorted(name for name in names if not re.search(rf"\b{re.escape(name)}\b", page)) == []
+
+
+def test_options_that_pages_name_are_those_of_the_command(docs_module):
+    """In commands, and alone between back quotes; those of other programs are in their lines."""
+    pytest.importorskip("typer")
+    known = set(re.findall(r"--[a-z][\w-]*", docs_module("commands").page()))
+    assert len(known) > 50
+    command = re.compile(r"^fasthoag (?:.*\\\n)*.*$|`(?:fasthoag |--)[^`]*`", re.MULTILINE)
+    for page in (page for page in PAGES if page != "CONTRIBUTING.md"):
+        said = "\n".join(command.findall(TEXTS[page]))
+        assert set(re.findall(r"--[a-z][\w-]*", said)) <= known, page
 
 
 # ---- names of files and functions ----
