@@ -85,7 +85,11 @@ def is_theirs(node, page):
     if isinstance(before, nodes.Text) and re.search(r"scikit-learn['’]s\s$", before.astext()):
         return True
     cell = next((one for one in parents_of(node) if isinstance(one, nodes.entry)), None)
-    return page.startswith(("migration/", "tuned_cv")) and cell is not None and cell.parent.index(cell) == 0
+    return (
+        page.startswith(("migration/", "tuned_cv"))
+        and cell is not None
+        and cell.parent.index(cell) == 0
+    )
 
 
 def parents_of(node):
