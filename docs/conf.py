@@ -82,7 +82,7 @@ def is_theirs(node, page):
     """Whether a name is that of another library: behind its genitive, or in the first column of a
     page for those who come from there."""
     before = node.previous_sibling()
-    if isinstance(before, nodes.Text) and re.search(r"scikit-learn['’]s\s$", before.astext()):
+    if isinstance(before, nodes.Text) and re.search(r"scikit-learn\Ws\s$", before.astext()):
         return True
     cell = next((one for one in parents_of(node) if isinstance(one, nodes.entry)), None)
     return (
