@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 from fasthoag.curve import Curve
 from fasthoag.outer.record import OF_CRITERION
@@ -153,6 +152,8 @@ def line_through(result, seen):
     y, error = np.array([at[one] for one in x]).T
     if len(x) < 2:
         return Line(x, y, error)
+    from scipy.interpolate import PchipInterpolator  # which takes 0.2 s to import
+
     fine = np.union1d(x, np.linspace(x[0], x[-1], N_DRAWN))
     return Line(fine, PchipInterpolator(x, y)(fine), np.interp(fine, x, error))
 
