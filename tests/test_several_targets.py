@@ -214,6 +214,15 @@ def test_what_a_search_keeps_is_kept_of_each(Estimator):
     assert model.fit(X, Y).n_iter_ <= before
 
 
+@every
+@pytest.mark.parametrize("name", ["deterministic", "low_memory"])
+def test_how_x_is_kept_is_asked_for_once(Estimator, name):
+    X, Y = rows(Estimator)
+    model = made(Estimator, **{name: True}).fit(X, Y)
+    one = made(Estimator, **{name: True}).fit(X, Y[:, 2])
+    np.testing.assert_allclose(model.coef_[2], np.ravel(one.coef_), rtol=1e-6, atol=1e-9)
+
+
 def test_a_scorer_chooses_for_each_target_on_its_own():
     X, Y = rows(fasthoag.LogisticRegressionCV)
     known = {"cv": 3, "scoring": "roc_auc"}

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.linear_model import RidgeCV as Theirs
 from sklearn.model_selection import KFold, LeaveOneOut, ShuffleSplit
@@ -362,7 +363,8 @@ def test_strength_0_may_be_one_of_several():
 
 
 @pytest.mark.parametrize(
-    "options", [{"one_se": True}, {"penalty_per": "feature"}, {"method": "lbfgs"}]
+    "options",
+    [{"one_se": True}, {"penalty_per": "feature"}, {"method": "lbfgs"}, {"max_iter": 50}],
 )
 def test_what_needs_a_search_of_its_own_has_one_for_each_target(options):
     X, Y = rows()
@@ -373,6 +375,17 @@ def test_what_needs_a_search_of_its_own_has_one_for_each_target(options):
         one = RidgeCV(cv=3, **options).fit(X, y)
         np.testing.assert_array_equal(model.alpha_[j], one.alpha_)
         np.testing.assert_array_equal(model.coef_[j], one.coef_)
+
+
+@pytest.mark.filterwarnings("ignore:n_threads=2 is more than the number of cores")
+@pytest.mark.filterwarnings("ignore:The optimum is at the bound")
+def test_threads_change_no_bit_where_none_may():
+    X, Y = rows((300, 2000), t=60)
+    model = RidgeCV(cv=4, alpha_per_target=True, deterministic=True)
+    one, two = (clone(model).set_params(n_threads=n).fit(X, Y) for n in (1, 2))
+    assert "products of rows" in one.hoag_result_.message
+    for name in ("alpha_", "coef_", "intercept_", "scores_"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
 
 
 def test_folds_that_keep_every_row_are_refused():

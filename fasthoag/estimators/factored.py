@@ -49,6 +49,7 @@ HOW = {
 OF_ONE_SEARCH = {
     "callback": None,
     "max_seconds": None,
+    "max_iter": None,
     "warm_start": False,
     "store_folds": False,
     "one_se": False,
@@ -84,11 +85,13 @@ class Factored:
     given: Any  # strengths that were given, or None
 
     @contextmanager
-    def workers(self, asked: int | None) -> Iterator[Workers]:
-        """Threads, and BLAS on one each; of leave-one-out, which has one factor, those of BLAS."""
-        size = max(min(self.X.shape), self.Y.shape[1])
+    def workers(self, model: Any) -> Iterator[Workers]:
+        """Threads, and BLAS on one each; of leave-one-out, which has one factor, those of BLAS. One
+        alone where bits must not depend on them: sums of factors are cut by threads."""
+        size, asked = max(min(self.X.shape), self.Y.shape[1]), model._threads
         is_few = size <= FEW_ROWS and asked is None  # The limits of a process are files.
-        n = 1 if is_few else n_threads_of(asked)
+        is_alone = is_few or (model.deterministic and self.plan.way != "krylov")
+        n = 1 if is_alone else n_threads_of(asked)
         with blas_threads(size, n if self.mask is None else 1):
             yield Workers(1 if self.mask is None else n)
 

@@ -194,17 +194,19 @@ class TunedEstimator(Estimator):
             folds = KFold(pairs, self._groups)
         first, *_ = codings
         course = self._course
+        made, X_or_design = {"device": self.device}, course.design
+        if course.design is None:
+            made |= {"low_memory": self.low_memory, "deterministic": self.deterministic}
+            X_or_design = X
         problem = Problem(
-            X if course.design is None else course.design,
+            X_or_design,
             first(y),
             loss=loss,
             penalty=penalty,
             fit_intercept=self.fit_intercept,
             sample_weight=weight,
             offset=offset,
-            low_memory=self.low_memory,
-            deterministic=self.deterministic,
-            device=self.device,
+            **made,
         )
         problem = problem if self._threads is None else problem.with_threads(self._threads)
         course.design = problem.design  # for other targets, and other losses
