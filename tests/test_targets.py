@@ -278,6 +278,24 @@ def test_features_of_float32_stay_so_where_they_are_many(form):
     np.testing.assert_allclose(a.coef_, b.coef_, atol=1e-3 * np.abs(a.coef_).max())
 
 
+@forms
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("shape", [(3200, 100), (150, 2000)], ids=["tall", "wide"])
+def test_columns_far_from_0_keep_their_digits(shape, form, dtype):
+    """In multiples of 1/8 float32 has all of them, and float64 those of products too."""
+    rng = np.random.default_rng(0)
+    X = np.round(8 * rng.normal(size=shape) * (rng.uniform(size=shape) < 0.3)) / 8
+    Y = X[:, :50] @ rng.normal(size=(50, 2)) + 5 * rng.normal(size=(shape[0], 2))
+    far = X + np.where(np.arange(shape[1]) % 2, 1e5, 0.0)
+    exact = RidgeCV(cv=4, alpha_per_target=True).fit(X, Y)
+    model = RidgeCV(cv=4, alpha_per_target=True).fit(form(far.astype(dtype)), Y)
+    assert "products of" in model.hoag_result_.message
+    np.testing.assert_allclose(model.alpha_, exact.alpha_, rtol=1e-4)
+    np.testing.assert_allclose(model.coef_, exact.coef_, atol=1e-5 * abs(exact.coef_).max())
+    residual = Y - far @ model.coef_.T.astype(np.float64) - model.intercept_
+    np.testing.assert_allclose(residual.mean(axis=0), 0, atol=1e-7)
+
+
 def test_penalty_factors_scale_the_features():
     X, Y = rows()
     factor = np.geomspace(0.1, 10, X.shape[1])
