@@ -1,5 +1,7 @@
 """Several targets: columns of y that are tuned side by side, by factors of the rows."""
 
+import threading
+import time
 import tracemalloc
 import warnings
 
@@ -13,6 +15,7 @@ from sklearn.model_selection import KFold, LeaveOneOut, ShuffleSplit
 
 from fasthoag import ConvergenceWarning, RidgeClassifierCV, RidgeCV
 from fasthoag.design.rows import HELD_OUT, TRAIN
+from fasthoag.estimators import factored
 from fasthoag.io import Model, load_model, save_model
 from fasthoag.spectral import left_out
 from fasthoag.spectral.shifted import Diagonal, tridiagonal
@@ -217,6 +220,22 @@ def test_workers_keep_order_errors_and_the_handling_of_overflow():
         assert taken == list(range(n))
 
 
+def test_an_interrupt_does_not_wait_for_what_does_not_stop():
+    began, is_running, is_over = time.perf_counter(), threading.Event(), threading.Event()
+
+    def work(k):
+        if k:
+            is_running.set()
+            return is_over.wait(10)
+        is_running.wait(10)
+        raise KeyboardInterrupt  # as the main thread gets it while it waits for the first
+
+    with pytest.raises(KeyboardInterrupt):
+        Workers(2).map(work, range(2))
+    assert time.perf_counter() - began < 5
+    is_over.set()
+
+
 @pytest.mark.parametrize("has_intercept", [True, False])
 def test_rows_left_out_in_pieces_say_what_all_of_them_say(has_intercept, monkeypatch):
     X, Y = rows((60, 7))
@@ -319,6 +338,46 @@ def test_a_constant_target_is_its_mean(per_target, cv):
     np.testing.assert_array_equal(model.coef_[1], 0.0)
     assert model.intercept_[1] == 7.3
     assert np.isfinite(model.alpha_).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "size", "match"),
+    [
+        ((60, 8), np.float64, 1e-80, r"target 2 of y has no value above 1e-50 .* double precision"),
+        ((60, 8), np.float32, 1e80, "y has values beyond 1e\\+50"),
+        ((200, 2000), np.float32, 1e-40, "target 2 of y has no value above 1e-25 .* single"),
+        ((200, 2000), np.float32, 1e40, r"target 2 of y has values beyond 1e\+25 .* single"),
+    ],
+)
+def test_the_first_target_that_no_product_holds_is_named(shape, dtype, size, match):
+    X, Y = rows(shape)
+    model = RidgeCV(alpha_per_target=True, cv=3)
+    with pytest.raises(ValueError, match=match):
+        model.fit(X.astype(dtype), Y * [1.0, 0.0, size / 100])
+    large = [1e20, 1e-20, 1e-3]
+    assert model.fit(X.astype(dtype), Y * large).alpha_ == pytest.approx(
+        model.fit(X.astype(dtype), Y).alpha_, rel=1e-3
+    )
+
+
+def test_x_of_float32_whose_squares_overflow_is_refused():
+    X, Y = rows((200, 2000))
+    with pytest.raises(ValueError, match="X of float32 has values beyond 1e\\+15"):
+        RidgeCV(alpha_per_target=True, cv=3).fit(np.float32(1e20) * X.astype(np.float32), Y)
+
+
+@pytest.mark.parametrize("n_targets", [1, 3])
+def test_the_seconds_of_a_search_are_those_of_its_factors_too(monkeypatch, n_targets):
+    make = factored.decompose
+
+    def late(*args):
+        time.sleep(0.05)
+        return make(*args)
+
+    monkeypatch.setattr(factored, "decompose", late)
+    X, Y = rows()
+    model = RidgeCV().fit(X, Y[:, :n_targets].squeeze())
+    assert model.hoag_result_.seconds > 0.05
 
 
 def test_the_first_target_with_nan_is_named():

@@ -16,7 +16,7 @@ from fasthoag.blas import FEW_ROWS, blas_threads
 from fasthoag.criteria import KFold
 from fasthoag.criteria.folds import mask_of_folds
 from fasthoag.design import is_on_device
-from fasthoag.design.matrix import check_numbers
+from fasthoag.design.matrix import SIZES, check_numbers, column_sizes
 from fasthoag.estimators.blocks import is_in_parts
 from fasthoag.estimators.choice import PointsOfFolds
 from fasthoag.estimators.final_fit import refit_tol_of, warn_unless_solved
@@ -56,6 +56,9 @@ OF_ONE_SEARCH = {
     "method": "auto",
     "penalty_per": "all",
 }
+BY_ROWS = ("gram", "tridiagonal")  # ways that keep single precision
+SINGLE_OF_X = {"least": 1e-15, "most": 1e15}
+SINGLE_OF_TARGETS = {"least": 1e-25, "most": 1e25}
 FIRST_ROWS = 64
 FEW_FOR_ONE = 2 * 10**7  # multiply-adds of a factor up to which one target takes this way
 
@@ -169,7 +172,21 @@ def factored(
         plan = Plan("krylov", 0)
     if plan is None or not plan.fits:
         return None
+    check_sizes(X, Y, plan)
     return Factored(X, Y, weight, mask, is_shared, plan, given)
+
+
+def check_sizes(X: Any, Y: Array, plan: Plan) -> None:
+    """Raises ValueError for the first target, and for X, whose numbers are beyond the precision of
+    products."""
+    limits: Any = {}
+    if plan.way in BY_ROWS and not sp.issparse(X) and X.dtype == np.float32:
+        limits = SINGLE_OF_TARGETS
+        check_numbers(X, "X of float32", **SINGLE_OF_X)
+    sizes, limits = column_sizes(Y), SIZES | limits
+    is_bad = (sizes > limits["most"]) | ((sizes > 0) & (sizes < limits["least"]))
+    for j in np.flatnonzero(is_bad):
+        check_numbers(Y[:, j], f"target {j} of y", **limits)
 
 
 def splits_for(model: Any, groups: Any, X: Any, Y: Array, is_class: bool) -> Any:
@@ -232,10 +249,10 @@ class Strengths:
     scores: Array | None
 
 
-def strengths_of(model: Any, fit: Factored, rows: Any, judge: Any) -> Strengths:
+def strengths_of(model: Any, fit: Factored, rows: Any, judge: Any, began: float) -> Strengths:
     """The strengths that an estimator takes: given, or found by the loss, and then by the scorer
-    of a `Judge`."""
-    began, given = time.perf_counter(), fit.given
+    of a `Judge`; `began` is when its work on X did."""
+    given = fit.given
     low, high = ends_of(model, given, rows)
     with progress(model.verbose) as show:
         trace = Trace(show, began, tolerance(model.tol, 0).slope, rows)

@@ -1,6 +1,7 @@
 """What ridge regression and ridge classification share: leave-one-out, several targets, and what
 scikit-learn says of them."""
 
+import time
 from dataclasses import field, replace
 from functools import partial
 from typing import Any
@@ -95,8 +96,9 @@ class LeastSquares:
     def _tune_small(self, fit, workers, has_offset):
         """Coefficients (n_features, n_models) and intercepts (n_models,), a search for each
         column."""
+        began, n = time.perf_counter(), fit.Y.shape[1]
         rows = fit.decomposition(self, workers)
-        found = [strengths_of(self, fit.target(j), rows, None) for j in range(fit.Y.shape[1])]
+        found = [strengths_of(self, fit.target(j), rows, None, began) for j in range(n)]
         points = reported(self, fit, rows, None, has_w=True)
         if points is not None and len(found) == 1:
             points = replace(points, of_rows=points.of_rows[:, 0])
@@ -138,10 +140,11 @@ class LeastSquares:
         return self._models_of_targets(fit, judge_of(self.scoring, is_classifier), coef_out)
 
     def _models_of_targets(self, fit, judge, coef_out):
+        began = time.perf_counter()
         with fit.workers(self) as workers:
             rows = fit.decomposition(self, workers)
             try:
-                found = strengths_of(self, fit, rows, judge)
+                found = strengths_of(self, fit, rows, judge, began)
             except Unsettled:  # each of them can go on for longer
                 return None
             self._keep_targets(fit, found, reported(self, fit, rows, judge))
