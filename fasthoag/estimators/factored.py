@@ -88,12 +88,12 @@ class Factored:
     given: Any  # strengths that were given, or None
 
     @contextmanager
-    def workers(self, model: Any) -> Iterator[Workers]:
+    def workers(self, asked: int | None, is_deterministic: bool) -> Iterator[Workers]:
         """Threads, and BLAS on one each; of leave-one-out, which has one factor, those of BLAS. One
         alone where bits must not depend on them: sums of factors are cut by threads."""
-        size, asked = max(min(self.X.shape), self.Y.shape[1]), model._threads
+        size = max(min(self.X.shape), self.Y.shape[1])
         is_few = size <= FEW_ROWS and asked is None  # The limits of a process are files.
-        is_alone = is_few or (model.deterministic and self.plan.way != "krylov")
+        is_alone = is_few or (is_deterministic and self.plan.way != "krylov")
         n = 1 if is_alone else n_threads_of(asked)
         with blas_threads(size, n if self.mask is None else 1):
             yield Workers(1 if self.mask is None else n)

@@ -70,7 +70,7 @@ class LeastSquares:
             fit = factored(self, *args, is_shared=False, splits=lambda: None)
             if fit is not None:
                 offset_map(X)  # It warns of columns that have no digits left.
-                with fit.workers(self) as workers:
+                with fit.workers(self._threads, self.deterministic) as workers:
                     return self._tune_small(fit, workers, has_offset=offset is not None)
         if len(codings) > 1 and self.cv is not None and not self.store_cv_results:
             models = self._tune_classes(X, y, weight, others, codings, offset)
@@ -141,7 +141,7 @@ class LeastSquares:
 
     def _models_of_targets(self, fit, judge, coef_out):
         began = time.perf_counter()
-        with fit.workers(self) as workers:
+        with fit.workers(self._threads, self.deterministic) as workers:
             rows = fit.decomposition(self, workers)
             try:
                 found = strengths_of(self, fit, rows, judge, began)
