@@ -176,7 +176,7 @@ FUNCTIONS = {
     ),
 }
 ELSEWHERE = {  # which have tests of their own, or no arguments of a user
-    *("load_data", "load_model", "load_svmlight", "save_liblinear", "save_model"),
+    *("load_data", "load_model", "load_svmlight", "save_liblinear", "save_model", "save_report"),
     *("ConvergenceWarning", "DaskDesign", "HoagResult", "Interrupted"),
     *("Curve", "Minimum", "SharedRows", "SharedRowsWarning"),
 }

@@ -255,6 +255,17 @@ def test_result_that_did_not_converge_is_shown_and_written_with_exit_code_3(
     assert result.stderr.count("\n") == 1
 
 
+def test_rows_that_are_held_back_end_a_search_of_many_strengths_as_asked(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 200))
+    path = tmp_path / "rows.svm"
+    dump_svmlight_file(X, np.where(X[:, 0] + rng.normal(size=300) > 0, 1, -1), str(path))
+    result = run("tune", path, "--per", "feature", "--json")
+    assert json.loads(result.stdout)["status"] == "stopped_early"
+    assert result.exit_code == 0
+    assert "stop_on" in result.stderr
+
+
 def test_infinite_and_missing_numbers_are_null_in_json():
     text = report.dump(
         {"a": np.array([1.0, np.nan]), "b": (np.inf, np.int64(2), np.bool_(True)), "c": None}

@@ -846,12 +846,25 @@ def test_kernels_refuse_blocks_of_another_shape(call):
 
 @pytest.mark.parametrize(
     "array",
-    [np.ones((13, 2))[:, ::2], np.asfortranarray(np.ones((13, 2))), np.ones((13, 1), np.float32)],
+    [np.ones((13, 2))[:, ::2], np.asfortranarray(np.ones((13, 2))), np.ones((13, 1), int)],
 )
 def test_kernels_refuse_strided_blocks_and_other_types(array):
     X = small()
     with pytest.raises(TypeError):
         _core.Matrix(X.indptr.astype(np.int64), X.indices, X.data, 13, False).matvec(array, 1)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array], ids=["dense", "CSR"])
+@pytest.mark.parametrize("m", [1, 5, 16, 21])
+def test_products_of_float32_blocks_are_those_of_float64(form, m):
+    rng = np.random.default_rng(m)
+    X = rng.normal(size=(300, 40)) * (rng.uniform(size=(300, 40)) < 0.5)
+    design = CpuDesign(form(X), fit_intercept=True)
+    for product, n in ((design.matvec, 41), (design.rmatvec, 300)):
+        block = rng.normal(size=(n, m)).astype(np.float32)
+        single, double = product(block), product(block.astype(np.float64))
+        assert (single.dtype, double.dtype) == (np.float32, np.float64)
+        np.testing.assert_allclose(single, double, atol=1e-6 * abs(double).max())
 
 
 @pytest.mark.no_map("X E cannot be made of it")

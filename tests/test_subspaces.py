@@ -157,6 +157,23 @@ def test_many_targets_are_taken_in_blocks(by_runs, monkeypatch):
     assert apart.hoag_result_.n_passes > together.hoag_result_.n_passes
 
 
+@pytest.mark.parametrize("side_by_side", [24, 3])
+def test_targets_share_a_strength(by_runs, monkeypatch, side_by_side):
+    X, Y = rows(t=7)
+    monkeypatch.setattr(subspaces, "SIDE_BY_SIDE", side_by_side)
+    labels = np.array([0, 0, 1, 1, 0, 1, 1])
+    one, two = RidgeCV(cv=CV).fit(X, Y), RidgeCV(cv=CV, alpha_per_target=labels).fit(X, Y)
+    assert isinstance(one.alpha_, float)
+    assert len(np.unique(two.alpha_)) == 2
+    for model, groups in ((one, 0 * labels), (two, labels)):
+        assert "block Krylov" in model.hoag_result_.message
+        alphas = np.broadcast_to(model.alpha_, 7)
+        least = np.bincount(groups, errors(X, Y, alphas))
+        for factor in (0.7, 1.4):
+            there = np.bincount(groups, errors(X, Y, factor * alphas))
+            assert (least <= there * (1 + AGREED)).all()
+
+
 def test_penalty_factor_given_strengths_and_bounds(by_runs):
     X, Y = rows()
     factor = np.geomspace(0.5, 2, X.shape[1])

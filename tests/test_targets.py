@@ -17,7 +17,7 @@ from fasthoag import ConvergenceWarning, RidgeClassifierCV, RidgeCV
 from fasthoag.design.rows import HELD_OUT, TRAIN
 from fasthoag.estimators import factored
 from fasthoag.io import Model, load_model, save_model
-from fasthoag.spectral import left_out
+from fasthoag.spectral import left_out, tuning
 from fasthoag.spectral.shifted import Diagonal, tridiagonal
 from fasthoag.spectral.tuning import Plan, decompose
 from fasthoag.spectral.workers import Workers
@@ -125,6 +125,52 @@ def test_one_strength_for_all_has_the_least_sum_of_errors(shape, form, cv):
     np.testing.assert_allclose(model.coef_, peer.coef_, atol=1e-8)
     np.testing.assert_allclose(model.predict(form(X)), peer.predict(X), rtol=1e-8)
     assert model.score(form(X), Y) == pytest.approx(peer.score(X, Y))
+
+
+@cvs
+@forms
+@shapes
+def test_targets_with_one_label_share_a_strength(shape, form, cv):
+    X, Y = rows(shape, t=5)
+    labels = ["b", "a", "b", "c", "a"]
+    model = RidgeCV(alpha_per_target=labels, cv=cv, tol=1e-8).fit(form(X), Y)
+    for label in "abc":
+        members = [k for k, one in enumerate(labels) if one == label]
+        alone = RidgeCV(cv=cv, tol=1e-8).fit(form(X), Y[:, members])
+        value, of_alone = model.best_score_[members].mean(), np.mean(alone.best_score_)
+        assert value == pytest.approx(of_alone, rel=1e-5)
+        assert np.ptp(model.alpha_[members]) == 0
+        if alone.alpha_ < 1e6:  # else the criterion is flat
+            np.testing.assert_allclose(model.alpha_[members], alone.alpha_, rtol=1e-6)
+            coef = np.atleast_2d(alone.coef_)
+            np.testing.assert_allclose(model.coef_[members], coef, rtol=1e-4, atol=1e-7)
+    each = RidgeCV(alpha_per_target=range(5), cv=cv, tol=1e-8).fit(form(X), Y)
+    own = RidgeCV(alpha_per_target=True, cv=cv, tol=1e-8).fit(form(X), Y)
+    np.testing.assert_allclose(each.best_score_, own.best_score_, rtol=1e-9)
+    assert vars(each).keys() == vars(own).keys()
+
+
+def test_labels_of_targets_that_do_not_fit_are_refused():
+    X, Y = rows()
+    for y, n in ((Y, 3), (Y[:, 0], 1)):
+        with pytest.raises(ValueError, match=rf"alpha_per_target .* targets, {n}; .* \(2,\)"):
+            RidgeCV(alpha_per_target=[0, 1]).fit(X, y)
+    with pytest.raises(ValueError, match="alpha_per_target with labels of targets excludes"):
+        RidgeCV(alpha_per_target=[0, 1, 0], scoring="r2").fit(X, Y)
+    with pytest.raises(TypeError, match="alpha_per_target"):
+        RidgeCV(alpha_per_target="each").fit(X, Y)
+    with pytest.raises(ValueError, match="alpha_per_target"):
+        RidgeCV(alpha_per_target=[[0, 1], [2]]).fit(X, Y)
+
+
+def test_targets_in_blocks_share_a_strength_too(monkeypatch):
+    X, Y = rows(t=40)
+    labels = np.arange(40) % 3
+    whole = RidgeCV(alpha_per_target=labels, cv=3, tol=1e-8).fit(X, Y)
+    monkeypatch.setattr(tuning, "TARGET_BYTES", 1)  # of 16 targets
+    blocks = RidgeCV(alpha_per_target=labels, cv=3, tol=1e-8).fit(X, Y)
+    np.testing.assert_allclose(blocks.alpha_, whole.alpha_, rtol=1e-7)
+    assert len(np.unique(whole.alpha_)) == 3
 
 
 @pytest.mark.parametrize("per_target", [True, False])

@@ -145,7 +145,7 @@ def exit_code(result):
     """The exit code of a search, with a sentence where it is not 0."""
     if result.status == "converged":
         return 0
-    if result.status == "searched":  # all that was asked for
+    if result.status in ("searched", "stopped_early"):  # all that was asked for
         say(result.message)
         return 0
     say(f"{result.status}: {result.message}")

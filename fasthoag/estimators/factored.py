@@ -75,14 +75,18 @@ class Factored:
     weight : array, shape (n_rows,), or None
     mask : array or None
         Of the folds; None for leave-one-out.
+    shares : array, shape (n_targets,), or None
+        The number of the strength of every target, those of a common one the same; None for one of
+        its own for each.
     is_shared : bool
-        Whether all targets have one strength.
+        Whether what is told is of all targets together, as they have one strength.
     """
 
     X: Any
     Y: Array
     weight: Array | None
     mask: Array | None
+    shares: Array | None
     is_shared: bool
     plan: Plan
     given: Any  # strengths that were given, or None
@@ -100,7 +104,7 @@ class Factored:
 
     def target(self, j: int) -> "Factored":
         """The fit of one of the targets."""
-        return replace(self, Y=self.Y[:, [j]])
+        return replace(self, Y=self.Y[:, [j]], shares=None)
 
     def decomposition(self, model: Any, workers: Workers) -> Decomposition | Subspaces:
         if self.plan.way == "krylov":
@@ -153,11 +157,12 @@ def factored(
     X: Any,
     Y: Array,
     weight: Array | None,
-    is_shared: bool,
+    shares: Any,
     splits: Any,
 ) -> Factored | None:
-    """The `Factored` fit of these targets, None where rows and features are too many. ``splits()``
-    gives pairs of (train, test), or None for leave-one-out."""
+    """The `Factored` fit of these targets, None where rows and features are too many. `shares` is
+    True for one strength, False for one of each, or has the numbers of those that are shared;
+    ``splits()`` gives pairs of (train, test), or None for leave-one-out."""
     if weight is not None:
         weight = check_weight(weight, len(Y))
         check_numbers(weight, "sample_weight")
@@ -168,12 +173,15 @@ def factored(
         mask = mask_of_folds(pairs, np.ones(len(Y)) if weight is None else weight)
     needs_vectors = mask is None or (given is not None and given.lam.min() == 0)
     plan = plan_of(X.shape, 1 if mask is None else mask.shape[1], needs_vectors)
-    if not needs_vectors and not is_shared and suits_runs(model, X, Y, mask, plan):
+    if not needs_vectors and suits_runs(model, X, Y, mask, plan):
         plan = Plan("krylov", 0)
     if plan is None or not plan.fits:
         return None
     check_sizes(X, Y, plan)
-    return Factored(X, Y, weight, mask, is_shared, plan, given)
+    is_shared = shares is True
+    if isinstance(shares, bool):
+        shares = np.zeros(Y.shape[1], int) if shares else None
+    return Factored(X, Y, weight, mask, shares, is_shared, plan, given)
 
 
 def check_sizes(X: Any, Y: Array, plan: Plan) -> None:
@@ -312,7 +320,10 @@ def search(model, fit, rows, ends, trace):
     is_compared = given is not None and not given.is_range
     points = np.log(given.lam[given.lam > 0]) if is_compared else ()
     levels = rows.levels(*ends, points)
-    return rows.tuned(fit.Y, levels, tolerance(model.tol, 0).slope, fit.is_shared, trace.note)
+    found = rows.tuned(fit.Y, levels, tolerance(model.tol, 0).slope, fit.shares, trace.note)
+    if fit.shares is None or fit.is_shared:
+        return found
+    return Found(*(one[fit.shares] for one in found[:4]), found.n_steps)
 
 
 def status_of(given, at, values):

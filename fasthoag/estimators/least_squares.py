@@ -67,7 +67,7 @@ class LeastSquares:
             level = 0.0 if offset is None else offset
             Y = np.column_stack([coding(y) - level for coding in codings])
             args = self._given, X, Y, weight
-            fit = factored(self, *args, is_shared=False, splits=lambda: None)
+            fit = factored(self, *args, shares=False, splits=lambda: None)
             if fit is not None:
                 offset_map(X)  # It warns of columns that have no digits left.
                 with fit.workers(self._threads, self.deterministic) as workers:
@@ -85,7 +85,7 @@ class LeastSquares:
         Y, of_y = np.column_stack([coding(y) for coding in codings]), (y, codings, weight)
         pairs = pairs_of_classes(self._folds(), *of_y, self.classes_).pairs
         args = self._given, X, Y, weight
-        fit = factored(self, *args, is_shared=False, splits=lambda: pairs)
+        fit = factored(self, *args, shares=False, splits=lambda: pairs)
         if fit is None or fit.plan.way != "krylov":
             return None
         models = self._models_of_targets(fit, None, None)
@@ -111,25 +111,26 @@ class LeastSquares:
 
     # ---- several targets ----
 
-    def _fit_targets(self, X, Y, weight, reason, *, is_shared, is_classifier, coef_out=None):
+    def _fit_targets(self, X, Y, weight, reason, *, shares, is_classifier, coef_out=None):
         """The `Models` of the columns of Y by factors of X, with the attributes that tell of the
         search; None where targets are searched for one by one, as for a `reason`."""
-        models = None
+        models, is_left_out = None, reason is None and self.cv is None
         if reason is None:
-            models = self._by_factors(X, Y, weight, is_shared, is_classifier, coef_out)
+            models = self._by_factors(X, Y, weight, shares, is_classifier, coef_out)
             reason = f"X of shape {X.shape}, more than {LARGEST} rows and features"
-        if models is None and is_shared:
+        if models is None and shares is not False:
             raise ValueError(
                 f"one strength for {Y.shape[1]} targets is found by factors of X, and {reason} is "
-                "for a search that goes over X; pass alpha_per_target=True, which searches for "
-                "each target, or leave it out"
+                "for a search that goes over X; pass "
+                + ("cv=5, whose folds more rows and features have, or " if is_left_out else "")
+                + "alpha_per_target=True, which searches for each target, or leave it out"
             )
         return models
 
-    def _by_factors(self, X, Y, weight, is_shared, is_classifier, coef_out):
+    def _by_factors(self, X, Y, weight, shares, is_classifier, coef_out):
         """The same by factors; None where rows and features are too many."""
         splits = partial(splits_for, self, self._groups, X, Y, is_classifier)
-        fit = factored(self, self._given, X, Y, weight, is_shared, splits)
+        fit = factored(self, self._given, X, Y, weight, shares, splits)
         if fit is None:
             return None
         if self.store_cv_results and fit.mask is not None:

@@ -24,9 +24,10 @@ from fasthoag.estimators.parameters import Strengths, find_loss_among, with_para
 from fasthoag.estimators.placement import beside
 from fasthoag.estimators.scikit_learn import OfRidgeCV, OfSupportVectorRegression
 from fasthoag.estimators.tuned import TunedEstimator, judged_by_scorers
+from fasthoag.kinds import named
 from fasthoag.losses import find_loss
 from fasthoag.null import less_offset, weighted_quantile
-from fasthoag.options import is_number
+from fasthoag.options import check_flag, is_number
 from fasthoag.types import ArrayLike, Matrix
 from fasthoag.vectors import check_offset
 
@@ -149,8 +150,9 @@ def robust_scale(y, weight):
 
 @with_parameters(
     own="""\
-alpha_per_target : bool, default False
-    Of several targets: a strength for each. False: one for all, of least sum of their errors.
+alpha_per_target : bool or array, shape (n_targets,), default False
+    Of several targets: a strength for each. False: one for all, of least sum of their errors; an
+    array of labels: one for all targets with the same label.
 """,
     cv=CV_OF_RIDGE,
     best_score=BEST_SCORE,
@@ -197,8 +199,7 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
     ((2, 10), (2,), (442, 2))
     """
 
-    alpha_per_target: bool = False
-    flags = (*TunedRegressor.flags, "alpha_per_target")
+    alpha_per_target: bool | ArrayLike = False
     _loss_name, _has_columns = "squared", True
 
     def fit(
@@ -249,6 +250,7 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         if y.ndim == 1 and coef_out is not None:
             raise ValueError("coef_out= is for several targets, y of shape (n_rows, n_targets)")
         if y.ndim == 1 or (y.shape[1] == 1 and coef_out is None):
+            self._shares(1)
             super()._fit(X, y, sample_weight, validation, stop_on, offset)
             if y.ndim == 2 and self.store_cv_results:
                 self.cv_results_ = self.cv_results_[:, None]
@@ -280,8 +282,7 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         """Models of the columns of Y, by factors of X or a search for each."""
         y, weight = Y, self._weight(sample_weight, Y)
         reason = why_not(self, X, others, offset)
-        is_shared = not self.alpha_per_target or y.shape[1] == 1
-        kind = {"is_shared": is_shared, "is_classifier": False, "coef_out": coef_out}
+        kind = {"shares": self._shares(y.shape[1]), "is_classifier": False, "coef_out": coef_out}
         models = self._fit_targets(X, Y, weight, reason, **kind)
         if models is None:
             super()._fit(X, y, sample_weight, *others, offset, coef_out)
@@ -290,6 +291,36 @@ class RidgeCV(LeastSquares, TunedRegressor, OfRidgeCV):
         # As in scikit-learn one column has the coefficients of one target.
         coef = models.coef if y.shape[1] > 1 or coef_out is not None else models.coef[0]
         self.coef_, self.intercept_ = beside(X, coef), beside(X, models.intercept)
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        if self._labels is None:
+            check_flag(self.alpha_per_target, "alpha_per_target")
+
+    @property
+    def _labels(self):
+        """The labels of targets, (n_targets,), or None where a flag says which share a strength."""
+        with named("alpha_per_target"):
+            labels = np.asarray(self.alpha_per_target)
+        return labels if labels.ndim > 0 else None
+
+    def _shares(self, n_targets):
+        """Whether all targets have one strength, or the number of that of each."""
+        labels = self._labels
+        if labels is None:
+            return not self.alpha_per_target or n_targets == 1
+        if labels.shape != (n_targets,):
+            raise ValueError(
+                "alpha_per_target must be True, False or a label for each of the targets, "
+                f"{n_targets}; got an array of shape {labels.shape}"
+            )
+        if self.scoring is not None:
+            raise ValueError(
+                "alpha_per_target with labels of targets excludes scoring=, which chooses for each "
+                "target, or for all; pass True or False, or leave scoring= out"
+            )
+        with named("alpha_per_target"):
+            return np.unique(labels, return_inverse=True)[1]
 
     def _level(self, X, y, weight, others):
         is_centred = suits_one_target(self, X, others)  # by the factors

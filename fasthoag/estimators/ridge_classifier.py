@@ -66,7 +66,7 @@ class RidgeClassifierCV(LeastSquares, TunedClassifier, OfRidge):
         Y, weight = np.where(y == self.labels_[1], 1.0, -1.0), self._weight(sample_weight, y)
         reason = why_not(self, X, others, offset)
         reason = reason if self.class_weight is None else "class_weight="
-        kind = {"is_shared": False, "is_classifier": True}
+        kind = {"shares": False, "is_classifier": True}
         models = self._fit_targets(X, Y, weight, reason, **kind)
         if models is None:
             super()._fit_labels(X, y, sample_weight, others, offset)

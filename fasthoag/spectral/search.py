@@ -26,6 +26,12 @@ class Found(NamedTuple):
     n_steps: int
 
 
+def joined(found: list[Found]) -> Found:
+    """What was found of blocks of targets, as of all."""
+    theta, value, slope, size = (np.concatenate([one[k] for one in found]) for k in range(4))
+    return Found(theta, value, slope, size, max(one.n_steps for one in found))
+
+
 class Brackets(NamedTuple):
     """Where minima are, an entry for each: its target, the levels on both sides, where the cubic
     through both has its minimum and what it is there."""
@@ -71,6 +77,45 @@ def minima(
         for old, new in zip(found[:3], stepped[:3], strict=True):
             old[where] = new[is_lower]
     return found._replace(size=np.maximum(least, found.value), n_steps=n_steps)
+
+
+def shared_minima(
+    evaluate: Callable[[Array, Any, int], Values],
+    shares: Array,
+    levels: Array,
+    tol: float,
+    note: Callable[[str, Array, Values], Any],
+) -> Found:
+    """The same for targets of which those with the same number in `shares` have one strength, with
+    the least sum of their criteria; an entry for each of these numbers, which begin with 0."""
+    n_groups = int(shares.max()) + 1
+
+    def of_groups(theta, groups, order):
+        groups, found = np.arange(n_groups)[groups], []
+        for first in range(0, len(groups), n_groups):  # some, or several levels of all
+            some = groups[first : first + n_groups]
+            at = theta if len(theta) == 1 else theta[first : first + n_groups]
+            place = np.full(n_groups, -1)
+            place[some] = np.arange(len(some))
+            targets = np.flatnonzero(place[shares] >= 0)
+            of = place[shares[targets]]
+            values = evaluate(at if len(at) == 1 else at[of], targets, order)
+            found.append([np.bincount(of, each, len(some)) for each in values])
+        return Values(*np.concatenate(found, axis=1))
+
+    return minima(of_groups, n_groups, levels, tol, note)
+
+
+def over_blocks(blocks: list[slice], values_of: Any, theta: Array, targets: Array) -> Values:
+    """The `Values` of these targets, each at its θ or all at one: ``values_of(k, θ, targets)`` are
+    those of block k, whose targets are counted from its first."""
+    found = np.empty((3, len(targets)))
+    for k, some in enumerate(blocks):
+        inside = (targets >= some.start) & (targets < some.stop)
+        if inside.any():
+            at = theta if len(theta) == 1 else theta[inside]
+            found[:, inside] = values_of(k, at, targets[inside] - some.start)
+    return Values(*found)
 
 
 def looks(evaluate, n_targets, levels, note):

@@ -1,6 +1,7 @@
 """Strengths and models of many targets where rows and features are too many to be factorised."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from fasthoag.outer.tolerance import VALUE, Tolerance
 from fasthoag.spectral.block_krylov import BlockRun
 from fasthoag.spectral.factors import slices
 from fasthoag.spectral.left_out import added
-from fasthoag.spectral.search import Found, minima
+from fasthoag.spectral.search import Found, joined, minima, over_blocks, shared_minima
 from fasthoag.types import Array
 
 SIDE_BY_SIDE = 24  # targets of a run: three lines of a cache, and products of 24 columns
@@ -81,49 +82,53 @@ class Subspaces:
         n_runs = -(-n_targets // SIDE_BY_SIDE)
         return slices(n_targets, -(-n_targets // n_runs))
 
-    def tuned(self, Y: Array, levels: Array, tol: float, is_shared: bool, note: Any) -> Found:
-        """The best strength of every target between the ends of the levels; raises `Unsettled`
-        where that is not found. `note` is that of `minima`."""
+    def tuned(self, Y: Array, levels: Array, tol: float, shares: Any, note: Any) -> Found:
+        """The best strength of every target between the ends of the levels, or one for all with the
+        same number in `shares`; raises `Unsettled` where that is not found. See `minima` and
+        `shared_minima`."""
 
-        def look(evaluate, theta):
-            found = minima(evaluate, n, levels, tol, note)
-            return found.theta, found
+        def look(evaluate, n):
+            if shares is None:
+                found = minima(evaluate, n, levels, tol, note)
+                return found.theta, found
+            found = shared_minima(evaluate, shares, levels, tol, note)
+            return found.theta[shares], found
 
-        found, (lowest, _) = [], self.box()
-        for some in self._blocks(Y.shape[1]):
-            n = some.stop - some.start
-            found.append(self._settle(Y, some, look))
-        theta, value, slope, size = (np.concatenate([one[k] for one in found]) for k in range(4))
-        if (theta <= lowest).any():
+        blocks = self._blocks(Y.shape[1])
+        together = [[some] for some in blocks] if shares is None else [blocks]
+        found = joined([self._settle(Y, some, look) for some in together])
+        lowest, _ = self.box()
+        if (found.theta <= lowest).any():
             raise Unsettled
-        return Found(theta, value, slope, size, max(one.n_steps for one in found))
+        return found
 
-    def _settle(self, Y, some, look):
-        """What ``look(evaluate, θ before)`` finds, (θ, anything), where two looks agree."""
-        run, every = (
-            BlockRun(self.inner, Y[:, some], self.workers),
-            np.arange(some.stop - some.start),
-        )
-        theta = value = None
+    def _settle(self, Y, blocks, look):
+        """What ``look(evaluate, number of targets)`` finds for the targets of blocks, (θ of each,
+        anything), where two looks agree."""
+        runs = [BlockRun(self.inner, Y[:, some], self.workers) for some in blocks]
+        first, end = blocks[0].start, blocks[-1].stop
+        blocks = [slice(some.start - first, some.stop - first) for some in blocks]
+        every, theta, value = np.arange(end - first), None, None
         for k in range(1, MOST_STEPS + 1):
-            run.step()
+            for run in runs:
+                run.step()
             if k < FIRST or (k - FIRST) % BETWEEN:
                 continue
-            parts = run.criteria()
-
-            def evaluate(theta, targets, order):
-                return added(part.values(theta, targets, order) for part in parts)  # noqa: B023
-
+            parts = [run.criteria() for run in runs]
+            evaluate = partial(evaluated, blocks, parts)
             before, was = theta, value
-            theta, found = look(evaluate, before)
+            theta, found = look(evaluate, len(every))
             value = evaluate(theta, every, 0).value
             if before is None:
                 continue
             # what the steps since have changed, and what the old θ would lose
             change = np.abs(value - was) + np.abs(evaluate(before, every, 0).value - value)
-            if (change <= self._allowed(run, parts, theta, value)).all():
-                self._parts[some.start] = parts
-                self._errors[some.start] = change
+            each = zip(runs, parts, blocks, strict=True)
+            allowed = [self._allowed(run, of, theta[some], value[some]) for run, of, some in each]
+            if (change <= np.concatenate(allowed)).all():
+                for some, of_block in zip(blocks, parts, strict=True):
+                    self._parts[first + some.start] = of_block
+                    self._errors[first + some.start] = change[some]
                 return found
         raise Unsettled
 
@@ -141,7 +146,7 @@ class Subspaces:
         for some in self._blocks(Y.shape[1]):
             at, every = theta[some], np.arange(some.stop - some.start)
             if some.start not in self._parts:  # nothing was searched for
-                self._settle(Y, some, lambda evaluate, before: (at, None))  # noqa: B023
+                self._settle(Y, [some], lambda evaluate, n: (at, None))  # noqa: B023
             parts = self._parts[some.start]
             found.append([part.values(at, every, 0).value for part in parts])
         return np.concatenate([np.array(one) for one in found], axis=1)
@@ -180,6 +185,15 @@ class Subspaces:
         if design.has_intercept:
             w[-1] += level
         return w
+
+
+def evaluated(blocks, parts, theta, targets, order):
+    """The `Values` of targets in blocks, from the criteria of the folds of each."""
+
+    def values_of(k, theta, targets):
+        return added(part.values(theta, targets, order) for part in parts[k])
+
+    return over_blocks(blocks, values_of, theta, np.arange(blocks[-1].stop)[targets])
 
 
 def is_cheaper(X: Any, n_targets: int, n_folds: int) -> bool:

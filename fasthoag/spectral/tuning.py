@@ -31,7 +31,7 @@ from fasthoag.spectral.left_out import (
     left_out,
 )
 from fasthoag.spectral.moments import Moments, groups_of, moments_of, target_moments_of
-from fasthoag.spectral.search import Found, minima
+from fasthoag.spectral.search import Found, joined, minima, over_blocks, shared_minima
 from fasthoag.spectral.workers import Workers
 from fasthoag.types import Array
 
@@ -227,49 +227,45 @@ class Decomposition:
         return np.unique([*kept, *far])
 
     def tuned(
-        self, Y: Array, levels: Array, tol: float, is_shared: bool, note: Note = ignore
+        self, Y: Array, levels: Array, tol: float, shares: Array | None, note: Note = ignore
     ) -> Found:
-        """The best strength of every target, or one for all, between the ends of the levels; `note`
-        is that of `minima`."""
+        """The best strength of every target between the ends of the levels, or one for all with the
+        same number in `shares` (see `shared_minima`, as for `note`)."""
         blocks = self.target_blocks(Y.shape[1])
-        if not is_shared:
-            found = [self._tuned_block(Y[:, some], levels, tol, note) for some in blocks]
-            theta, value, slope, size = (
-                np.concatenate([one[k] for one in found]) for k in range(4)
-            )
-            return Found(theta, value, slope, size, max(one.n_steps for one in found))
-        every = [self._criteria_of(Y[:, some]) for some in blocks[:1]]
+        if shares is None:
+            return joined([self._tuned_block(Y[:, some], levels, tol, note) for some in blocks])
+        first = self._criteria_of(Y[:, blocks[0]])
 
-        def of_all(theta: Array, _: Array, order: int) -> Values:
-            return Values(*np.transpose([total_at(one, order) for one in theta]))
+        def evaluate(theta, targets, order):
+            def values_of(k, theta, targets):  # The first block stays, others are made again.
+                parts = first if k == 0 else self._criteria_of(Y[:, blocks[k]])
+                return self._values(parts, theta, targets, order)
 
-        def total_at(theta, order):
-            sums = np.zeros(3)
-            for k, some in enumerate(blocks):  # The first block stays, others are made again.
-                parts = every[0] if k == 0 else self._criteria_of(Y[:, some])
-                at = np.array([theta]), slice(None), order
-                sums += [each.sum() for each in added(part.values(*at) for part in parts)]
-            return sums
+            return over_blocks(blocks, values_of, theta, targets)
 
-        return minima(of_all, 1, levels, tol, note)
+        return shared_minima(evaluate, shares, levels, tol, note)
 
     def _criteria_of(self, Y):
         centred, _ = self.centred_targets(Y)
         return self.criteria(centred)
 
     def _tuned_block(self, Y, levels, tol, note):
-        parts = self._criteria_of(Y)
+        parts, every = self._criteria_of(Y), np.arange(Y.shape[1])
 
         def evaluate(theta, targets, order):
-            def of_piece(piece):
-                at = theta if len(theta) == 1 else theta[piece]
-                return added(part.values(at, every[piece], order) for part in parts)
-
-            every = np.arange(Y.shape[1])[targets]
-            found = self.workers.map(of_piece, self.workers.pieces(len(every)))
-            return Values(*(np.concatenate(each) for each in zip(*found, strict=True)))
+            return self._values(parts, theta, every[targets], order)
 
         return minima(evaluate, Y.shape[1], levels, tol, note)
+
+    def _values(self, parts, theta, targets, order):
+        """The `Values` of some targets of a block, which workers share."""
+
+        def of_piece(piece):
+            at = theta if len(theta) == 1 else theta[piece]
+            return added(part.values(at, targets[piece], order) for part in parts)
+
+        found = self.workers.map(of_piece, self.workers.pieces(len(targets)))
+        return Values(*(np.concatenate(each) for each in zip(*found, strict=True)))
 
     def fold_values(self, Y: Array, theta: Array) -> Array:
         """The criterion of every fold and target at θ (n_targets,), (n_folds, n_targets)."""
