@@ -43,7 +43,9 @@ def array_in(path):
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not a sound .npy file of numbers or texts ({error}).") from None
+        raise ValueError(
+            f"{path} is not a sound .npy file of numbers or texts ({error})."
+        ) from None
 
 
 def is_npy(path):
