@@ -277,8 +277,8 @@ class Problem:
 def on_its_design(problem: Problem, **changes: Any) -> Problem:
     """The same problem with other targets, or another penalty, on the design that it has, which is
     stored as it was asked for."""
-    stored = {"low_memory": False, "deterministic": False}
-    return replace(problem, X=problem.design, **stored, **changes)
+    changes |= {"X": problem.design, "low_memory": False, "deterministic": False}
+    return replace(problem, **changes)
 
 
 def for_user(design: Any, w: Any) -> Any:
