@@ -78,13 +78,35 @@ def skip_members_of_others(app, what, name, one, skip, options):
     return True if reference.is_of_others(one) else None
 
 
+def is_theirs(node, page):
+    """Whether a name is that of another library: behind its genitive, or in the first column of a
+    page for those who come from there."""
+    before = node.previous_sibling()
+    if isinstance(before, nodes.Text) and re.search(r"scikit-learn\Ws\s$", before.astext()):
+        return True
+    cell = next((one for one in parents_of(node) if isinstance(one, nodes.entry)), None)
+    return (
+        page.startswith(("migration/", "tuned_cv"))
+        and cell is not None
+        and cell.parent.index(cell) == 0
+    )
+
+
+def parents_of(node):
+    while node.parent is not None:
+        node = node.parent
+        yield node
+
+
 def link_names(app, doctree):
     """A public name in a page leads to its own: ``fasthoag.KFold`` and ``KFold``, called or not. Of
-    words such as ``hoag``, which is a method too, only those that are called."""
+    words such as ``hoag``, which is a method too, only those that are called; names of
+    scikit-learn's classes are left alone where these are meant."""
     for node in list(doctree.findall(nodes.literal)):
         name, call, _ = node.astext().partition("(")
         found = f"fasthoag.{name}" if name[:1].isupper() or (call and "." not in name) else name
-        if found in NAMES and not isinstance(node.parent, nodes.reference | pending_xref):
+        is_link = isinstance(node.parent, nodes.reference | pending_xref)
+        if found in NAMES and not is_link and not is_theirs(node, app.env.docname):
             settings = {"refdomain": "py", "reftype": "obj", "reftarget": found}
             link = pending_xref("", refexplicit=True, refdoc=app.env.docname, **settings)
             node.replace_self(link)

@@ -16,7 +16,7 @@ def example(path: Path) -> tuple[str, str]:
         raise ValueError(
             f"examples/{path.name} has no docstring; begin it with a title and a colon"
         )
-    after = tree.body[0].end_lineno + 1
+    after = tree.body[1].lineno
     first, _, rest = about.partition("\n\n")
     title, _, sentence = " ".join(first.split()).partition(": ")
     picture = EXAMPLES / "figures" / f"{path.stem}.png"

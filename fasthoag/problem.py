@@ -65,7 +65,7 @@ class Problem:
         own setting.
     sample_weight : array, shape (n_rows,), optional
         Non-negative; a whole number means that many copies of the row, and 0 that there is no row.
-        (Criteria that count rows differ, see ``docs/weights_and_groups.md``.)
+        (Criteria that count rows differ, see ``docs/guarantees.md``.)
     tuned : sequence
         Hyperparameters outside the penalty: `SampleWeights`, `ClassWeights`, `Mixture`,
         `LossParameter`, `MixingWeight`. Their θ follow those of the penalty.

@@ -1,13 +1,17 @@
 """What the documents beside the code say of it is so."""
 
 import ast
-import importlib.util
+import contextlib
+import importlib
 import inspect
 import os
 import re
 import shutil
 import subprocess
+import tokenize
 import tomllib
+import warnings
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 
@@ -24,8 +28,12 @@ PAGES = (
     *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),
 )
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
-# A fenced block of Python, and whether a comment before it says why it is not run.
-BLOCK = re.compile(r"^(<!-- not run: [^\n]+ -->\n)?```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# A fenced block of Python, whether a comment before it says why it is not run, and a block of text
+# that comes right after it.
+BLOCK = re.compile(
+    r"^(<!-- not run: [^\n]+ -->\n)?```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?",
+    re.MULTILINE | re.DOTALL,
+)
 CONTRIBUTING = TEXTS["CONTRIBUTING.md"]
 
 
@@ -134,24 +142,89 @@ def test_the_loss_of_the_contributing_page_has_the_values_that_it_says(tmp_path)
 
 
 def blocks_of(page):
-    """(code, the line it begins at) of the Python blocks that are to run."""
+    """(code, the line it begins at, a block of text right after it or None) of the Python blocks
+    that are to run."""
     text = TEXTS[page]
     return [
-        (block[2], text.count("\n", 0, block.start(2)))
+        (block[2], text.count("\n", 0, block.start(2)), block[3])
         for block in BLOCK.finditer(text)
         if block[1] is None
     ]
 
 
+def shown_by(code):
+    """The values that comments show, by the number of their line; comments in words show none."""
+    values = {}
+    for token in tokenize.generate_tokens(StringIO(code).readline):
+        if token.type == tokenize.COMMENT:
+            with contextlib.suppress(SyntaxError, ValueError):
+                values[token.start[0]] = ast.literal_eval(token.string.lstrip("# "))
+    return values
+
+
+def run(code, names, page="page", line=0):
+    """Runs code that begins after this line of a page; how many of its values were compared."""
+    code = "\n" * line + code  # so that errors name the line
+    shown, n_compared = shown_by(code), 0
+    for statement in ast.parse(code).body:
+        if not (isinstance(statement, ast.Expr) and statement.end_lineno in shown):
+            exec(compile(ast.Module([statement], []), page, "exec"), names)
+            continue
+        found = eval(compile(ast.Expression(statement.value), page, "eval"), names)
+        assert_is(found, shown[statement.end_lineno], f"{page}:{statement.end_lineno}")
+        n_compared += 1
+    return n_compared
+
+
+def assert_is(found, shown, where):
+    """Numbers to two digits: other machines have other last ones. ``...`` leaves a value open."""
+    if shown is ...:
+        return
+    if isinstance(shown, (tuple, list)):
+        assert len(found) == len(shown), where
+        for one, other in zip(found, shown, strict=True):
+            assert_is(one, other, where)
+    elif isinstance(shown, dict):
+        assert found.keys() == shown.keys(), where
+        for name, value in shown.items():
+            assert_is(found[name], value, where)
+    elif isinstance(shown, float):
+        assert np.ndim(found) == 0, where
+        assert found == pytest.approx(shown, rel=0.02), where
+    else:
+        assert found == shown, (where, found)
+
+
+def assert_prints(printed, shown, page):
+    """Words as they are, and numbers to a percent; but a share of an error, which is rounding."""
+    number = re.compile(r"\(?(\d+\.\d+(?:e-\d+)?)\)?,?")
+    shown, printed = shown.split(), printed.split()
+    assert len(shown) == len(printed), page
+    for one, other in zip(shown, printed, strict=True):
+        if not (number.fullmatch(one) and number.fullmatch(other)):
+            assert one == other, page
+        elif "e-" not in one:
+            a, b = (float(number.fullmatch(text)[1]) for text in (one, other))
+            assert b == pytest.approx(a, rel=0.01), page
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)])
-def test_the_code_of_a_page_runs_and_makes_the_pictures_that_it_shows(page, tmp_path, monkeypatch):
-    """From top to bottom, in one namespace and an empty folder."""
+def test_the_code_of_a_page_gives_what_the_page_shows(page, tmp_path, monkeypatch, capsys):
+    """From top to bottom, in one namespace and an empty folder, without a warning: values in
+    comments, what is printed where a block of text comes next, and pictures."""
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")
     monkeypatch.chdir(tmp_path)
-    names = {"__name__": page}
-    for code, line in blocks_of(page):
-        exec(compile("\n" * line + code, page, "exec"), names)  # so that errors name the line
+    names, n_compared = {"__name__": page}, 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a page that means one catches it
+        for code, line, text in blocks_of(page):
+            n_compared += run(code, names, page, line)
+            printed = capsys.readouterr().out
+            if text is not None:
+                assert_prints(printed, text, page)
+                n_compared += 1
+    assert n_compared > 0
     compare = pytest.importorskip("matplotlib.testing.compare")
     shown = re.findall(r"!\[[^]]*\]\([^)]*?([\w-]+\.png)\)", TEXTS[page])
     for name in (name for name in shown if (tmp_path / name).exists()):
@@ -160,23 +233,22 @@ def test_the_code_of_a_page_runs_and_makes_the_pictures_that_it_shows(page, tmp_
         assert differs is None, differs
 
 
-def test_the_first_page_shows_what_its_code_prints_and_draws(tmp_path, monkeypatch, capsys):
-    """Words as they are, and numbers to a percent; but a share of an error, which is rounding."""
-    pytest.importorskip("matplotlib").use("Agg")
-    monkeypatch.chdir(tmp_path)
-    exec("".join(code for code, _ in blocks_of("docs/first.md")), {})
-    assert (tmp_path / "first.png").exists()
+def test_the_first_page_shows_what_it_prints_and_draws():
+    """The test of its code has something to compare."""
+    assert sum(text is not None for *_, text in blocks_of("docs/first.md")) == 3
+    assert 'savefig("first.png"' in TEXTS["docs/first.md"]
     assert "](figures/first.png)" in TEXTS["docs/first.md"]
-    shown = "\n".join(re.findall(r"```text\n(.*?)```", TEXTS["docs/first.md"], re.DOTALL)).split()
-    printed = capsys.readouterr().out.split()
-    number = re.compile(r"\(?(\d+\.\d+(?:e-\d+)?)\)?,?")
-    assert len(shown) == len(printed) > 30
-    for one, other in zip(shown, printed, strict=True):
-        if not (number.fullmatch(one) and number.fullmatch(other)):
-            assert one == other
-        elif "e-" not in one:
-            a, b = (float(number.fullmatch(text)[1]) for text in (one, other))
-            assert b == pytest.approx(a, rel=0.01)
+
+
+def test_wrong_values_and_texts_are_found():
+    names = {"found": {"a": (1, np.float64(2.0)), "b": "c"}}
+    assert run("found  # {'a': (1, 2.01), 'b': ...}\nfound  # in words", names) == 1
+    for wrong in ("{'a': (1, 2.1), 'b': 'c'}", "{'a': (1, 2.0)}", "{'a': (1,), 'b': 'c'}"):
+        with pytest.raises(AssertionError, match="page:8"):
+            run(f"found  # {wrong}", names, line=7)
+    assert_prints("C = 1.5, within 2.5e-5 %", "C = 1.49, within 7.1e-6 %", "page")
+    with pytest.raises(AssertionError):
+        assert_prints("C = 1.5", "C = 1.6", "page")
 
 
 def test_every_block_of_python_is_one_that_the_tests_find():
@@ -189,12 +261,15 @@ def test_every_block_of_python_is_one_that_the_tests_find():
 # ---- the site ----
 
 
-def test_every_public_name_is_on_a_page_of_the_reference():
-    path = ROOT / "docs/reference.py"
-    spec = importlib.util.spec_from_file_location("reference", path)
-    reference = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(reference)
-    pages = reference.pages()
+@pytest.fixture
+def docs_module(monkeypatch):
+    """Imports a module beside the pages, which makes some of them."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    return importlib.import_module
+
+
+def test_every_public_name_is_on_a_page_of_the_reference(docs_module):
+    pages = docs_module("reference").pages()
     listed = set(re.findall(r"^   ~(\S+)$", "\n".join(pages.values()), re.MULTILINE))
     for part in ("", "plots", "penalties", "criteria", "estimators", "io", "kernels", "design"):
         module = importlib.import_module(f"fasthoag.{part}".rstrip("."))
@@ -204,6 +279,11 @@ def test_every_public_name_is_on_a_page_of_the_reference():
             assert len(full) == 1, f"{module.__name__}.{name}"
             (name,) = full
             assert re.search(rf"^.. auto\w+:: {name}$", pages[f"{name}.rst"], re.MULTILINE)
+
+
+def test_every_name_of_the_package_is_among_what_there_is():
+    page = TEXTS["docs/features.md"]
+    assert [name for name in fasthoag.__all__ if not re.search(rf"\b{name}\b", page)] == []
 
 
 def test_sections_of_docstrings_list_names():
@@ -225,12 +305,23 @@ def test_the_readme_is_one_page():
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_of_a_page_lead_to_files(page):
+def test_links_of_a_page_lead_to_files_and_headings(page):
     """By paths from the page, as GitHub and the site both read them."""
     links = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", TEXTS[page], flags=re.DOTALL))
-    paths = {link.partition("#")[0] for link in links if "://" not in link} - {""}
     folder = (ROOT / page).parent
-    assert [path for path in sorted(paths) if not (folder / path).exists()] == []
+    for path, _, heading in (link.partition("#") for link in links if "://" not in link):
+        there = folder / path if path else ROOT / page
+        assert there.exists(), path
+        if heading:
+            heads = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in heads}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_rows_of_a_table_have_as_many_cells(page):
+    """A bar ends a cell, within code too."""
+    for table in re.findall(r"(?:^\|.*\n)+", TEXTS[page], re.MULTILINE):
+        assert len({row.count("|") for row in table.splitlines()}) == 1, table
 
 
 def test_the_list_of_files_names_every_file_and_no_other():
@@ -241,6 +332,17 @@ def test_the_list_of_files_names_every_file_and_no_other():
     files = {*(ROOT / "fasthoag").rglob("*.py"), *(ROOT / "csrc").rglob("*.[chp]*")}
     names = {path.name for path in files} - {"__init__.py"}
     assert sorted(name for name in names if not re.search(rf"\b{re.escape(name)}\b", page)) == []
+
+
+def test_options_that_pages_name_are_those_of_the_command(docs_module):
+    """In commands, and alone between back quotes; those of other programs are in their lines."""
+    pytest.importorskip("typer")
+    known = set(re.findall(r"--[a-z][\w-]*", docs_module("commands").page()))
+    assert len(known) > 50
+    command = re.compile(r"^fasthoag (?:.*\\\n)*.*$|`(?:fasthoag |--)[^`]*`", re.MULTILINE)
+    for page in (page for page in PAGES if page != "CONTRIBUTING.md"):
+        said = "\n".join(command.findall(TEXTS[page]))
+        assert set(re.findall(r"--[a-z][\w-]*", said)) <= known, page
 
 
 # ---- names of files and functions ----

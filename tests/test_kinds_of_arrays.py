@@ -11,6 +11,7 @@ from functools import cache
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.linear_model import Ridge
 
 import fasthoag
 from fasthoag import GroupRidge, HeldOut, Problem
@@ -356,12 +357,14 @@ def test_a_memory_map_is_taken_at_every_entrance(tmp_path):
 
 
 @pytest.mark.parametrize("blocks", [[A[:12], A[12:]], [sp.csr_array(A[:12]), sp.csr_array(A[12:])]])
-def test_rows_in_blocks_are_refused_by_kernel_estimators_with_what_takes_them(blocks):
+def test_rows_in_blocks_are_refused_with_what_takes_them(blocks):
     instead = ". Linear models with a ridge, and fasthoag.Problem"
     with pytest.raises(TypeError, match=f"X must be one array .* a list of 2 blocks{instead}"):
         fasthoag.KernelRidgeCV().fit(blocks, V)
     with pytest.raises(TypeError, match=f"X must be one array .* a ShardedDesign{instead}"):
         fasthoag.KernelRidgeCV().fit(fasthoag.ShardedDesign(blocks), V)
+    with pytest.raises(TypeError, match=f"X must be one array .* a list of 2 blocks{instead}"):
+        fasthoag.TunedCV(Ridge()).fit(blocks, V)
     model = fasthoag.KernelRidgeCV().fit(A, V)
     with pytest.raises(TypeError, match="X must be one array .* a list of 2 blocks"):
         model.predict(blocks)

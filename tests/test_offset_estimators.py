@@ -1,8 +1,5 @@
 """Offsets through estimators and model files: `fit`, predictions, scores and what refuses them."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -418,12 +415,3 @@ def test_kernel_estimators_have_no_offset():
         fasthoag.KernelRidgeCV().fit(X, y, offset=offset)
     with pytest.raises(ValueError, match="KernelProblem has none"):
         fasthoag.KernelRidgeCV().fit(X, y, validation=HeldOut(X, y, offset=offset))
-
-
-def test_the_page_about_offsets_says_what_happens():
-    page = Path(__file__).resolve().parents[1] / "docs" / "offsets.md"
-    code, *_ = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    names = {}
-    exec(code, names)
-    assert names["model"].intercept_ == pytest.approx(np.log(1e-3), abs=0.2)
-    assert names["result"].status == "converged"

@@ -1,6 +1,8 @@
 """When a search ends by itself: what is left to gain in units of the criterion's noise, and the
 sample of rows that large searches begin with."""
 
+import re
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -78,6 +80,24 @@ def test_a_search_ends_within_a_hundredth_of_a_standard_error(kind):
     assert value - best.value <= 0.01 * found.standard_error
     assert abs(found.value - value) <= found.value_error
     assert found.n_passes < best.n_passes
+
+
+def test_a_message_is_in_units_of_the_criterion_where_its_noise_is_next_to_nothing():
+    """Folds that are nearly copies of each other have no scatter to speak of."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20))
+    y = np.where(X @ rng.normal(size=20) + 10 * rng.normal(size=200) > 0, 1.0, -1.0)
+    X = np.vstack([X] * 5) + 1e-6 * rng.normal(size=(1000, 20))
+    found = hoag(Problem(X, np.tile(y, 5)), KFold(5))
+    assert found.status == "converged"
+    assert found.standard_error < 1e-4 * found.value
+    pattern = (
+        r"within (\S+) of its minimum, (\S+) % of its size \(one standard error is only (\S+)\)"
+    )
+    gain, share, noise = map(float, re.search(pattern, found.message).groups())
+    assert 0 < share <= 1.01e-3
+    assert gain == pytest.approx(share / 100 * found.value, rel=0.1)
+    assert noise == pytest.approx(found.standard_error, rel=0.1)
 
 
 @pytest.mark.parametrize("kind", CRITERIA)

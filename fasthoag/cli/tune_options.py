@@ -57,7 +57,7 @@ class TuneOptions:
         int | None,
         "--cv",
         min=2,
-        help="Folds, shuffled, and stratified for two classes.  [default: 5]",
+        help="Folds, shuffled, and stratified for classes.  [default: 5]",
     ) = None
     criterion: option(
         Criterion,

@@ -18,16 +18,20 @@ class Table(Protocol):
     iloc: Any
 
 
-def of_numbers(X, name):
-    """X, which has to be of numbers: an array, a table or a sparse matrix. Tables stay what they
-    are, as their columns have names and may be sparse; sparse matrices become CSR, before
-    scikit-learn calls any of their methods."""
+def check_in_one_piece(X, name):
     if is_in_blocks(X) or is_design(X):
         what = f"a list of {len(X)} blocks" if is_in_blocks(X) else f"a {type(X).__name__}"
         raise TypeError(
             f"{name} must be one array or sparse matrix here; got {what}. Linear models with a "
             "ridge, and fasthoag.Problem, take rows in blocks"
         )
+
+
+def of_numbers(X, name):
+    """X, which has to be of numbers: an array, a table or a sparse matrix. Tables stay what they
+    are, as their columns have names and may be sparse; sparse matrices become CSR, before
+    scikit-learn calls any of their methods."""
+    check_in_one_piece(X, name)
     if sp.issparse(X):
         return sound_csr(X, name)
     if not isinstance(X, Table):

@@ -27,6 +27,7 @@ from fasthoag.estimators.fold_problems import (
     scales_of,
     together_of,
 )
+from fasthoag.estimators.kinds import check_in_one_piece
 from fasthoag.estimators.together import Points, Seen
 from fasthoag.estimators.wrapped import wrapped
 from fasthoag.kinds import named
@@ -172,6 +173,8 @@ class TunedCV(BaseSearchCV):
             routing what was requested.
         """
         one = wrapped(self.estimator)
+        if not one.steps:  # what is before the model may take anything
+            check_in_one_piece(X, "X")
         self._check_parameters()
         if y is None:
             raise ValueError("TunedCV requires y to be passed, but the target y is None")

@@ -16,7 +16,7 @@ from fasthoag.null import weighted_quantile
 from fasthoag.outer.loop import projected
 from fasthoag.outer.minima import Minimum
 from fasthoag.outer.search import FLAT, RARE
-from fasthoag.outer.tolerance import to_gain
+from fasthoag.outer.tolerance import NOISE, VALUE, to_gain
 from fasthoag.outer.trust_region import FEW
 from fasthoag.problem import for_user
 from fasthoag.threads import stacklevel_of_user
@@ -305,14 +305,19 @@ def at_ends(theta, box, is_free=True):
 
 
 def left_to_gain(best, search):
-    """How far f is from its minimum in units of its noise, where that is what ended the search."""
+    """How far f is from its minimum, in the unit of what ended the search: its noise, or its size
+    where so many rows tell, or folds so alike, that its noise is less than anybody asks for."""
     if best.hess is None or not search.settings.tolerance.is_of_noise(best):
         return ""
     grad, error, _ = projected(best, search.box)
-    share = to_gain(grad, error, best.hess) / max(best.standard_error, 1e-300)
+    gain, noise = to_gain(grad, error, best.hess), best.standard_error
+    size = search.bound.size(best.value)
+    if NOISE * noise >= VALUE * size:
+        share = f"{100 * gain / max(noise, 1e-300):.2g} % of one standard error ({noise:.3g})"
+        return f": the criterion is within {share} of its minimum"
     return (
-        f": the criterion is within {100 * share:.2g} % of one standard error "
-        f"({best.standard_error:.3g}) of its minimum"
+        f": the criterion is within {gain:.2g} of its minimum, {100 * gain / size:.2g} % of its "
+        f"size (one standard error is only {noise:.2g})"
     )
 
 
