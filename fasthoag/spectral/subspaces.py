@@ -71,12 +71,15 @@ class Subspaces:
 
     def box(self) -> tuple[float, float]:
         """log λ that are nothing, and everything."""
-        top = float(np.log(self.inner.scales.sum()))
-        return top - BELOW, top + ABOVE
+        return self._everything - BELOW, self._everything + ABOVE
+
+    @property
+    def _everything(self):
+        return float(np.log(self.inner.scales.sum()))
 
     def levels(self, low: float, high: float, points: Any = ()) -> Array:
         """log λ to look at."""
-        most = max(low, min(high, self.box()[1] - ABOVE + NEARLY))
+        most = max(low, min(high, self._everything + NEARLY))
         n = max(2, 1 + int(np.ceil((most - low) / SPACING)))
         return np.unique([*np.linspace(low, most, n), high, *points])
 
