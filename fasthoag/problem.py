@@ -274,6 +274,13 @@ class Problem:
         return other
 
 
+def on_its_design(problem: Problem, **changes: Any) -> Problem:
+    """The same problem with other targets, or another penalty, on the design that it has, which is
+    stored as it was asked for."""
+    changes |= {"X": problem.design, "low_memory": False, "deterministic": False}
+    return replace(problem, **changes)
+
+
 def for_user(design: Any, w: Any) -> Any:
     """Coefficients for the user: CuPy's where X was CuPy's."""
     return design.xp.asarray(w) if design.is_given_on_device else w

@@ -420,6 +420,29 @@ def test_files_of_targets_that_are_none_are_a_sentence(files):
     assert_fails(run("tune", "train.npz"), "train.npy: label 4 of target 1")
 
 
+@pytest.mark.parametrize("option", ["--targets", "--sample-weight", "--fold-groups"])
+def test_files_that_end_too_early_are_named(files, option):
+    command = ["tune", "train.txt", "--loss", "squared"]
+    np.save("whole.npy", np.ones(160))
+    whole = (files / "whole.npy").read_bytes()
+    for content in (whole[:6], whole[:300]):
+        (files / "side.npy").write_bytes(content)
+        assert_fails(run(*command, option, "side.npy"), "side.npy is not a sound .npy file")
+    np.save("side.npy", np.array([{}] * 160, object), allow_pickle=True)
+    assert_fails(run(*command, option, "side.npy"), "side.npy is not a sound .npy file", "objects")
+
+
+def test_text_of_targets_may_begin_with_a_mark_of_its_bytes(files):
+    name = write_targets("Y", targets("train"), "csv")
+    text = (files / name).read_bytes()
+    command = "tune", "train.txt", "--loss", "squared", "--targets"
+    plain = run_json(*command, name)
+    (files / name).write_bytes(b"\xef\xbb\xbf" + text)
+    marked = run_json(*command, name)
+    for one, other in zip(marked["targets"], plain["targets"], strict=True):
+        assert one["lam"] == other["lam"]
+
+
 def test_sets_of_labels_that_do_not_suit_are_a_sentence(files):
     X, _ = rows("train")
     write_sets(files / "all.sets", X, [[1, *one] for one in sets_of("train")])

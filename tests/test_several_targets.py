@@ -214,6 +214,42 @@ def test_what_a_search_keeps_is_kept_of_each(Estimator):
     assert model.fit(X, Y).n_iter_ <= before
 
 
+@every
+@pytest.mark.parametrize("name", ["deterministic", "low_memory"])
+def test_how_x_is_kept_is_asked_for_once(Estimator, name):
+    X, Y = rows(Estimator)
+    model = made(Estimator, **{name: True}).fit(X, Y)
+    one = made(Estimator, **{name: True}).fit(X, Y[:, 2])
+    np.testing.assert_allclose(model.coef_[2], np.ravel(one.coef_), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["deterministic", "low_memory"])
+@pytest.mark.parametrize("Estimator", [fasthoag.RidgeClassifierCV, fasthoag.LinearSVCCV])
+def test_how_x_is_kept_is_asked_for_once_of_classes_too(Estimator, name):
+    X, Y = rows(Estimator)
+    model = Estimator(cv=3, **{name: True}).fit(X, Y.sum(axis=1) % 3)
+    np.testing.assert_allclose(model.coef_, Estimator(cv=3).fit(X, Y.sum(axis=1) % 3).coef_)
+    if Estimator is fasthoag.RidgeClassifierCV:
+        free = Estimator(alphas=0.0, cv=3, **{name: True}).fit(X, Y[:, 0])
+        np.testing.assert_allclose(free.coef_, Estimator(0.0, cv=3).fit(X, Y[:, 0]).coef_)
+
+
+def test_splits_that_can_be_read_once_are_those_of_every_search(monkeypatch):
+    X, Y = rows(fasthoag.RidgeClassifierCV)
+    classes, pairs = Y.sum(axis=1) % 3, list(KFold(3).split(X))
+    one, other = (
+        fasthoag.RidgeClassifierCV(cv=cv).fit(X, classes) for cv in (iter(pairs), KFold(3))
+    )
+    np.testing.assert_array_equal(one.alpha_, other.alpha_)
+    # as for more rows and features than are factorised
+    monkeypatch.setattr("fasthoag.estimators.factored.plan_of", lambda *args: None)
+    one, other = (
+        fasthoag.RidgeCV(cv=cv, alpha_per_target=True, tol=1e-6).fit(X, Y)
+        for cv in (iter(pairs), KFold(3))
+    )
+    np.testing.assert_array_equal(one.alpha_, other.alpha_)
+
+
 def test_a_scorer_chooses_for_each_target_on_its_own():
     X, Y = rows(fasthoag.LogisticRegressionCV)
     known = {"cv": 3, "scoring": "roc_auc"}

@@ -148,6 +148,21 @@ def test_labels_that_sum_to_one_and_a_constant(by_runs):
     np.testing.assert_allclose(model.coef_[5], model.coef_[0], rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("error:The optimum is at the bound")
+def test_targets_of_noise_alone_are_their_means(by_runs, monkeypatch):
+    X, Y = rows(600, 80, t=2)
+    Y = np.column_stack([Y, np.random.default_rng(1).normal(size=(600, 8)) + 5])
+    ours = model_of(X, Y)
+    assert ours.hoag_result_.status == "converged"
+    monkeypatch.undo()
+    exact = model_of(X, Y)
+    is_noise = exact.alpha_ > 1e6 * len(X)
+    assert 2 < is_noise.sum() < 9
+    np.testing.assert_array_equal(ours.alpha_ > 1e6 * len(X), is_noise)
+    np.testing.assert_allclose(ours.coef_[is_noise], 0, atol=1e-9)
+    np.testing.assert_allclose(ours.intercept_[is_noise], Y[:, is_noise].mean(axis=0), rtol=1e-6)
+
+
 def test_many_targets_are_taken_in_blocks(by_runs, monkeypatch):
     X, Y = rows(t=7)
     together = model_of(X, Y)

@@ -1,17 +1,21 @@
 """Several targets: columns of y that are tuned side by side, by factors of the rows."""
 
+import threading
+import time
 import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.linear_model import RidgeCV as Theirs
 from sklearn.model_selection import KFold, LeaveOneOut, ShuffleSplit
 
 from fasthoag import ConvergenceWarning, RidgeClassifierCV, RidgeCV
 from fasthoag.design.rows import HELD_OUT, TRAIN
+from fasthoag.estimators import factored
 from fasthoag.io import Model, load_model, save_model
 from fasthoag.spectral import left_out, tuning
 from fasthoag.spectral.shifted import Diagonal, tridiagonal
@@ -262,6 +266,22 @@ def test_workers_keep_order_errors_and_the_handling_of_overflow():
         assert taken == list(range(n))
 
 
+def test_an_interrupt_does_not_wait_for_what_does_not_stop():
+    began, is_running, is_over = time.perf_counter(), threading.Event(), threading.Event()
+
+    def work(k):
+        if k:
+            is_running.set()
+            return is_over.wait(10)
+        is_running.wait(10)
+        raise KeyboardInterrupt  # as the main thread gets it while it waits for the first
+
+    with pytest.raises(KeyboardInterrupt):
+        Workers(2).map(work, range(2))
+    assert time.perf_counter() - began < 5
+    is_over.set()
+
+
 @pytest.mark.parametrize("has_intercept", [True, False])
 def test_rows_left_out_in_pieces_say_what_all_of_them_say(has_intercept, monkeypatch):
     X, Y = rows((60, 7))
@@ -323,6 +343,24 @@ def test_features_of_float32_stay_so_where_they_are_many(form):
     np.testing.assert_allclose(a.coef_, b.coef_, atol=1e-3 * np.abs(a.coef_).max())
 
 
+@forms
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("shape", [(3200, 100), (150, 2000)], ids=["tall", "wide"])
+def test_columns_far_from_0_keep_their_digits(shape, form, dtype):
+    """In multiples of 1/8 float32 has all of them, and float64 those of products too."""
+    rng = np.random.default_rng(0)
+    X = np.round(8 * rng.normal(size=shape) * (rng.uniform(size=shape) < 0.3)) / 8
+    Y = X[:, :50] @ rng.normal(size=(50, 2)) + 5 * rng.normal(size=(shape[0], 2))
+    far = X + np.where(np.arange(shape[1]) % 2, 1e5, 0.0)
+    exact = RidgeCV(cv=4, alpha_per_target=True).fit(X, Y)
+    model = RidgeCV(cv=4, alpha_per_target=True).fit(form(far.astype(dtype)), Y)
+    assert "products of" in model.hoag_result_.message
+    np.testing.assert_allclose(model.alpha_, exact.alpha_, rtol=1e-4)
+    np.testing.assert_allclose(model.coef_, exact.coef_, atol=1e-5 * abs(exact.coef_).max())
+    residual = Y - far @ model.coef_.T.astype(np.float64) - model.intercept_
+    np.testing.assert_allclose(residual.mean(axis=0), 0, atol=1e-7)
+
+
 def test_penalty_factors_scale_the_features():
     X, Y = rows()
     factor = np.geomspace(0.1, 10, X.shape[1])
@@ -346,6 +384,46 @@ def test_a_constant_target_is_its_mean(per_target, cv):
     np.testing.assert_array_equal(model.coef_[1], 0.0)
     assert model.intercept_[1] == 7.3
     assert np.isfinite(model.alpha_).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "size", "match"),
+    [
+        ((60, 8), np.float64, 1e-80, r"target 2 of y has no value above 1e-50 .* double precision"),
+        ((60, 8), np.float32, 1e80, "y has values beyond 1e\\+50"),
+        ((200, 2000), np.float32, 1e-40, "target 2 of y has no value above 1e-25 .* single"),
+        ((200, 2000), np.float32, 1e40, r"target 2 of y has values beyond 1e\+25 .* single"),
+    ],
+)
+def test_the_first_target_that_no_product_holds_is_named(shape, dtype, size, match):
+    X, Y = rows(shape)
+    model = RidgeCV(alpha_per_target=True, cv=3)
+    with pytest.raises(ValueError, match=match):
+        model.fit(X.astype(dtype), Y * [1.0, 0.0, size / 100])
+    large = [1e20, 1e-20, 1e-3]
+    assert model.fit(X.astype(dtype), Y * large).alpha_ == pytest.approx(
+        model.fit(X.astype(dtype), Y).alpha_, rel=1e-3
+    )
+
+
+def test_x_of_float32_whose_squares_overflow_is_refused():
+    X, Y = rows((200, 2000))
+    with pytest.raises(ValueError, match="X of float32 has values beyond 1e\\+15"):
+        RidgeCV(alpha_per_target=True, cv=3).fit(np.float32(1e20) * X.astype(np.float32), Y)
+
+
+@pytest.mark.parametrize("n_targets", [1, 3])
+def test_the_seconds_of_a_search_are_those_of_its_factors_too(monkeypatch, n_targets):
+    make = factored.decompose
+
+    def late(*args):
+        time.sleep(0.05)
+        return make(*args)
+
+    monkeypatch.setattr(factored, "decompose", late)
+    X, Y = rows()
+    model = RidgeCV().fit(X, Y[:, :n_targets].squeeze())
+    assert model.hoag_result_.seconds > 0.05
 
 
 def test_the_first_target_with_nan_is_named():
@@ -408,7 +486,8 @@ def test_strength_0_may_be_one_of_several():
 
 
 @pytest.mark.parametrize(
-    "options", [{"one_se": True}, {"penalty_per": "feature"}, {"method": "lbfgs"}]
+    "options",
+    [{"one_se": True}, {"penalty_per": "feature"}, {"method": "lbfgs"}, {"max_iter": 50}],
 )
 def test_what_needs_a_search_of_its_own_has_one_for_each_target(options):
     X, Y = rows()
@@ -419,6 +498,17 @@ def test_what_needs_a_search_of_its_own_has_one_for_each_target(options):
         one = RidgeCV(cv=3, **options).fit(X, y)
         np.testing.assert_array_equal(model.alpha_[j], one.alpha_)
         np.testing.assert_array_equal(model.coef_[j], one.coef_)
+
+
+@pytest.mark.filterwarnings("ignore:n_threads=2 is more than the number of cores")
+@pytest.mark.filterwarnings("ignore:The optimum is at the bound")
+def test_threads_change_no_bit_where_none_may():
+    X, Y = rows((300, 2000), t=60)
+    model = RidgeCV(cv=4, alpha_per_target=True, deterministic=True)
+    one, two = (clone(model).set_params(n_threads=n).fit(X, Y) for n in (1, 2))
+    assert "products of rows" in one.hoag_result_.message
+    for name in ("alpha_", "coef_", "intercept_", "scores_"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
 
 
 def test_folds_that_keep_every_row_are_refused():

@@ -7,7 +7,7 @@ import numpy as np
 import typer
 
 from fasthoag.cli.rows import shown
-from fasthoag.cli.side_files import is_npy, lines_of, numbers_in
+from fasthoag.cli.side_files import array_in, is_npy, lines_of, numbers_in
 from fasthoag.io.svmlight import check_queries
 from fasthoag.losses import find_loss
 from fasthoag.vectors import check_weight
@@ -76,7 +76,7 @@ def groups_of(asked, found):
             return None
         check_queries(asked.train, found.query)
         return found.query
-    labels = np.load(path, allow_pickle=False) if is_npy(path) else np.array(lines_of(path))
+    labels = array_in(path) if is_npy(path) else np.array(lines_of(path))
     n = found.X.shape[0]
     if labels.shape != (n,):
         raise ValueError(

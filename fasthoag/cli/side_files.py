@@ -12,7 +12,7 @@ def numbers_in(path):
     """The finite numbers of a text file, one a line, or of an array of one dimension in .npy."""
     existing_file(path, "a number for every row, one a line")
     if is_npy(path):
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        values = array_in(path)
         if values.ndim != 1 or values.dtype.kind not in "fiu":
             raise ValueError(
                 f"{path} must hold a vector of numbers; found {values.dtype}, shape {values.shape}."
@@ -35,7 +35,17 @@ def numbers_in(path):
 
 
 def lines_of(path):
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+
+
+def array_in(path):
+    """The array of a file of .npy, where it lies."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(
+            f"{path} is not a sound .npy file of numbers or texts ({error})."
+        ) from None
 
 
 def is_npy(path):

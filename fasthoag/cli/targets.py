@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse
 
 from fasthoag.cli.rows import find_classes, shown, to_targets
-from fasthoag.cli.side_files import is_npy
+from fasthoag.cli.side_files import array_in, is_npy
 from fasthoag.estimators.each import check_targets
 from fasthoag.io.inputs import existing_file
 from fasthoag.io.label_sets import LabelSets
@@ -32,7 +32,7 @@ def read_targets(path, rows, n_rows, are_needed=True):
 
 
 def matrix_in(path):
-    values = np.load(path, mmap_mode="r", allow_pickle=False)
+    values = array_in(path)
     if values.ndim not in (1, 2) or 0 in values.shape or values.dtype.kind not in "fiub":
         raise ValueError(
             f"{path} must hold numbers of shape (n_rows,) or (n_rows, n_targets); found "
@@ -42,10 +42,10 @@ def matrix_in(path):
 
 
 def matrix_of_text(path):
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
         delimiter = "," if "," in next((line for line in file if line.strip()), "") else None
     try:
-        with warnings.catch_warnings(), open(path, encoding="utf-8", errors="replace") as file:
+        with warnings.catch_warnings(), open(path, encoding="utf-8-sig", errors="replace") as file:
             warnings.simplefilter("error")  # of an empty file
             return np.loadtxt(file, delimiter=delimiter, ndmin=2, comments=None)
     except (ValueError, UserWarning) as error:

@@ -125,15 +125,16 @@ def column_sizes(X):
     return np.max(list(parts), axis=0).astype(np.float64)
 
 
-def check_numbers(values, name, *, trains=True):
+def check_numbers(values, name, *, trains=True, least=LEAST, most=MOST):
     """Raises ValueError where targets or weights are too large for their squares, or (where they
-    train) all too small."""
+    train) all too small: beyond limits of double precision, or of single."""
     largest = float(np.abs(values).max(initial=0.0))
-    if largest > MOST or (trains and 0 < largest < LEAST):
-        what, limit = ("values beyond", MOST) if largest > MOST else ("no value above", LEAST)
+    if largest > most or (trains and 0 < largest < least):
+        what, limit = ("values beyond", most) if largest > most else ("no value above", least)
+        precision = "double" if most == MOST else "single"
         raise ValueError(
-            f"{name} has {what} {limit:g} (largest: {largest:.3g}), and double precision cannot "
-            f"hold their squares. Multiply {name} by a constant first"
+            f"{name} has {what} {limit:g} (largest: {largest:.3g}), and {precision} precision "
+            f"cannot hold their squares. Multiply {name} by a constant first"
         )
 
 

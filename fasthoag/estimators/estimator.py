@@ -94,6 +94,8 @@ class Estimator(BaseEstimator):
         self._check_parameters()
         self._check_has_folds(groups, validation)
         fitted = self._copy()
+        if isinstance(self.cv, Iterator):
+            fitted.cv = list(self.cv)  # to be used more than once
         y, weight, groups = joined_of(X, y=y, sample_weight=weight, groups=groups)
         if "offset" in known:
             (known["offset"],) = joined_of(X, offset=known["offset"])
@@ -103,6 +105,7 @@ class Estimator(BaseEstimator):
             fitted._groups = checked_groups(groups, X.shape[0])
             fitted._fit(X, y, weight, validation, *others, **known)
             del fitted._course, fitted._groups
+        fitted.cv = self.cv
         self.__dict__ = fitted.__dict__  # All attributes at once: none of two fits side by side.
         return self
 

@@ -16,7 +16,7 @@ from fasthoag.blas import FEW_ROWS, blas_threads
 from fasthoag.criteria import KFold
 from fasthoag.criteria.folds import mask_of_folds
 from fasthoag.design import is_on_device
-from fasthoag.design.matrix import check_numbers
+from fasthoag.design.matrix import SIZES, check_numbers, column_sizes
 from fasthoag.estimators.blocks import is_in_parts
 from fasthoag.estimators.choice import PointsOfFolds
 from fasthoag.estimators.final_fit import refit_tol_of, warn_unless_solved
@@ -49,12 +49,16 @@ HOW = {
 OF_ONE_SEARCH = {
     "callback": None,
     "max_seconds": None,
+    "max_iter": None,
     "warm_start": False,
     "store_folds": False,
     "one_se": False,
     "method": "auto",
     "penalty_per": "all",
 }
+BY_ROWS = ("gram", "tridiagonal")  # ways that keep single precision
+SINGLE_OF_X = {"least": 1e-15, "most": 1e15}
+SINGLE_OF_TARGETS = {"least": 1e-25, "most": 1e25}
 FIRST_ROWS = 64
 FEW_FOR_ONE = 2 * 10**7  # multiply-adds of a factor up to which one target takes this way
 
@@ -88,11 +92,13 @@ class Factored:
     given: Any  # strengths that were given, or None
 
     @contextmanager
-    def workers(self, asked: int | None) -> Iterator[Workers]:
-        """Threads, and BLAS on one each; of leave-one-out, which has one factor, those of BLAS."""
+    def workers(self, asked: int | None, is_deterministic: bool) -> Iterator[Workers]:
+        """Threads, and BLAS on one each; of leave-one-out, which has one factor, those of BLAS. One
+        alone where bits must not depend on them: sums of factors are cut by threads."""
         size = max(min(self.X.shape), self.Y.shape[1])
         is_few = size <= FEW_ROWS and asked is None  # The limits of a process are files.
-        n = 1 if is_few else n_threads_of(asked)
+        is_alone = is_few or (is_deterministic and self.plan.way != "krylov")
+        n = 1 if is_alone else n_threads_of(asked)
         with blas_threads(size, n if self.mask is None else 1):
             yield Workers(1 if self.mask is None else n)
 
@@ -171,10 +177,24 @@ def factored(
         plan = Plan("krylov", 0)
     if plan is None or not plan.fits:
         return None
+    check_sizes(X, Y, plan)
     is_shared = shares is True
     if isinstance(shares, bool):
         shares = np.zeros(Y.shape[1], int) if shares else None
     return Factored(X, Y, weight, mask, shares, is_shared, plan, given)
+
+
+def check_sizes(X: Any, Y: Array, plan: Plan) -> None:
+    """Raises ValueError for the first target, and for X, whose numbers are beyond the precision of
+    products."""
+    limits: Any = {}
+    if plan.way in BY_ROWS and not sp.issparse(X) and X.dtype == np.float32:
+        limits = SINGLE_OF_TARGETS
+        check_numbers(X, "X of float32", **SINGLE_OF_X)
+    sizes, limits = column_sizes(Y), SIZES | limits
+    is_bad = (sizes > limits["most"]) | ((sizes > 0) & (sizes < limits["least"]))
+    for j in np.flatnonzero(is_bad):
+        check_numbers(Y[:, j], f"target {j} of y", **limits)
 
 
 def splits_for(model: Any, groups: Any, X: Any, Y: Array, is_class: bool) -> Any:
@@ -237,10 +257,10 @@ class Strengths:
     scores: Array | None
 
 
-def strengths_of(model: Any, fit: Factored, rows: Any, judge: Any) -> Strengths:
+def strengths_of(model: Any, fit: Factored, rows: Any, judge: Any, began: float) -> Strengths:
     """The strengths that an estimator takes: given, or found by the loss, and then by the scorer
-    of a `Judge`."""
-    began, given = time.perf_counter(), fit.given
+    of a `Judge`; `began` is when its work on X did."""
+    given = fit.given
     low, high = ends_of(model, given, rows)
     with progress(model.verbose) as show:
         trace = Trace(show, began, tolerance(model.tol, 0).slope, rows)

@@ -1,6 +1,5 @@
 """The final fit of an estimator: the model on all rows at the strength that was chosen."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from fasthoag.free import separated_at_once
 from fasthoag.inner.precond import SMALL
 from fasthoag.outer.result import warn_of_convergence
 from fasthoag.penalties import NoPenalty
-from fasthoag.problem import Problem, refit
+from fasthoag.problem import Problem, on_its_design, refit
 from fasthoag.types import Array
 
 # About the relative error of the coefficients. Few coefficients are solved to more digits, which
@@ -80,4 +79,4 @@ def fit_without_penalty(problem, asked):
 def without_penalty(problem):
     """The same problem at strength 0, which no logarithm has, whatever its θ: least squares, plain
     logistic regression and so on."""
-    return replace(problem, X=problem.design, penalty=NoPenalty())
+    return on_its_design(problem, penalty=NoPenalty())

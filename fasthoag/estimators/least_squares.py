@@ -1,6 +1,7 @@
 """What ridge regression and ridge classification share: leave-one-out, several targets, and what
 scikit-learn says of them."""
 
+import time
 from dataclasses import field, replace
 from functools import partial
 from typing import Any
@@ -69,7 +70,7 @@ class LeastSquares:
             fit = factored(self, *args, shares=False, splits=lambda: None)
             if fit is not None:
                 offset_map(X)  # It warns of columns that have no digits left.
-                with fit.workers(self._threads) as workers:
+                with fit.workers(self._threads, self.deterministic) as workers:
                     return self._tune_small(fit, workers, has_offset=offset is not None)
         if len(codings) > 1 and self.cv is not None and not self.store_cv_results:
             models = self._tune_classes(X, y, weight, others, codings, offset)
@@ -95,8 +96,9 @@ class LeastSquares:
     def _tune_small(self, fit, workers, has_offset):
         """Coefficients (n_features, n_models) and intercepts (n_models,), a search for each
         column."""
+        began, n = time.perf_counter(), fit.Y.shape[1]
         rows = fit.decomposition(self, workers)
-        found = [strengths_of(self, fit.target(j), rows, None) for j in range(fit.Y.shape[1])]
+        found = [strengths_of(self, fit.target(j), rows, None, began) for j in range(n)]
         points = reported(self, fit, rows, None, has_w=True)
         if points is not None and len(found) == 1:
             points = replace(points, of_rows=points.of_rows[:, 0])
@@ -139,10 +141,11 @@ class LeastSquares:
         return self._models_of_targets(fit, judge_of(self.scoring, is_classifier), coef_out)
 
     def _models_of_targets(self, fit, judge, coef_out):
-        with fit.workers(self._threads) as workers:
+        began = time.perf_counter()
+        with fit.workers(self._threads, self.deterministic) as workers:
             rows = fit.decomposition(self, workers)
             try:
-                found = strengths_of(self, fit, rows, judge)
+                found = strengths_of(self, fit, rows, judge, began)
             except Unsettled:  # each of them can go on for longer
                 return None
             self._keep_targets(fit, found, reported(self, fit, rows, judge))

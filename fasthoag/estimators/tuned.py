@@ -1,7 +1,7 @@
 """What estimators of linear models share: the call of `hoag`, the choice of the strength and the
 final fit on all rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple, Self
@@ -33,7 +33,7 @@ from fasthoag.outer.start import default_box
 from fasthoag.outer.trials import TRIALS
 from fasthoag.outer.trust_region import FEW
 from fasthoag.path import hoag_among, result_at
-from fasthoag.problem import Problem
+from fasthoag.problem import Problem, on_its_design
 from fasthoag.scoring import chooses, find_scorers
 from fasthoag.types import ArrayLike, Matrix, Scoring
 from fasthoag.vectors import offset_to_predict
@@ -194,17 +194,19 @@ class TunedEstimator(Estimator):
             folds = KFold(pairs, self._groups)
         first, *_ = codings
         course = self._course
+        made, X_or_design = {"device": self.device}, course.design
+        if course.design is None:
+            made |= {"low_memory": self.low_memory, "deterministic": self.deterministic}
+            X_or_design = X
         problem = Problem(
-            X if course.design is None else course.design,
+            X_or_design,
             first(y),
             loss=loss,
             penalty=penalty,
             fit_intercept=self.fit_intercept,
             sample_weight=weight,
             offset=offset,
-            low_memory=self.low_memory,
-            deterministic=self.deterministic,
-            device=self.device,
+            **made,
         )
         problem = problem if self._threads is None else problem.with_threads(self._threads)
         course.design = problem.design  # for other targets, and other losses
@@ -213,7 +215,7 @@ class TunedEstimator(Estimator):
         tasks, bounds = [], None
         for coding in codings:
             if tasks:
-                problem = replace(problem, X=problem.design, y=coding(y))
+                problem = on_its_design(problem, y=coding(y))
             validation, stop_on = (coded(rows, coding) for rows in others)
             criterion, bounds = self._criterion(folds, validation), self._bounds(problem)
             tasks.append(Task(problem, criterion, stop_on, bounds))
@@ -281,12 +283,9 @@ class TunedEstimator(Estimator):
         fits a copy of this estimator to one target."""
         n_targets, last, kept = Y.shape[1], self._last, []
         last = last if last and len(last) == n_targets else [None] * n_targets  # of a fit alike
-        cv = (
-            list(self.cv) if isinstance(self.cv, Iterator) else self.cv
-        )  # to be used more than once
         coef, intercept = coef_out, np.empty(n_targets)
         for j, one in enumerate(self._copies(n_targets)):
-            one.cv, one._last = cv, last[j] and [last[j]]
+            one._last = last[j] and [last[j]]
             with in_column(j):
                 fit(one, Y[:, j], [of_target(rows, j) for rows in others])
             row, intercept[j] = coefficients_of(one)

@@ -25,13 +25,16 @@ class Source:
     Attributes
     ----------
     X : array or CSR matrix, shape (n_rows, n_features)
+    mean : array, shape (n_features,)
+        Of all rows, or 0 without an intercept.
     center : array, shape (n_features,)
-        The mean of all rows, or 0 without an intercept: products of differences from it keep the
-        digits that those of far columns would lose.
+        This in the precision of X: products of differences from it keep the digits that those of
+        far columns would lose.
     scale : array, shape (n_features,), or None
     """
 
     X: Any
+    mean: Array
     center: Array
     scale: Array | None
 
@@ -58,13 +61,25 @@ class Source:
     def gram(self, workers: Any) -> Array:
         """The products of all rows, (n_rows, n_rows), float64."""
         if sp.issparse(self.X):
-            X = sp.csr_array(self.X)
-            X = X if self.scale is None else X * self.scale[None, :]
-            center = self.center if self.scale is None else self.center * self.scale
-            with_center = X @ center
-            K = np.asarray((X @ X.T).todense(), np.float64)
-            return K - with_center[:, None] - with_center + center @ center
+            return self._gram_of_sparse()
         return sum(workers.map(self._gram_of, workers.turns(self.column_blocks())))
+
+    def _gram_of_sparse(self):
+        """That of columns with few values, and beside it that of others: they may be far from 0,
+        where only products of what is left without the center have digits."""
+        n, p = self.X.shape
+        is_filled = np.bincount(self.X.indices, minlength=p) > n // 2
+        K = np.zeros((n, n))
+        for columns in slices(np.count_nonzero(is_filled), self.column_blocks()[0].stop):
+            block = self.block(slice(None), np.flatnonzero(is_filled)[columns]).astype(np.float64)
+            K += block @ block.T
+        rest = np.flatnonzero(~is_filled)
+        X, center = sp.csr_array(self.X)[:, rest].astype(np.float64), self.center[rest]
+        if self.scale is not None:
+            X, center = (X * self.scale[None, rest]).tocsr(), center * self.scale[rest]
+        with_center = X @ center
+        K += (X @ X.T).toarray()
+        return K - with_center[:, None] - with_center + center @ center
 
     def _gram_of(self, column_blocks):
         K = np.zeros((len(self.X),) * 2)
@@ -92,16 +107,16 @@ def slices(n: int, step: int) -> list[slice]:
 
 def source_of(X: Any, weight: Array, has_intercept: bool, factor: Array | None) -> Source:
     """The `Source` of X; the penalty of feature j is `factor` j times the strength."""
-    center = np.zeros(X.shape[1])
+    mean = np.zeros(X.shape[1])
     if has_intercept:
         # Differences from a row first: a sum of large numbers has no digits left for small ones.
         first = np.zeros(X.shape[1]) if sp.issparse(X) else X[0].astype(np.float64)
-        center = np.zeros(X.shape[1])
         for rows in slices(X.shape[0], max(1, BLOCK_BYTES // (8 * X.shape[1]))):
             block = X[rows] if sp.issparse(X) else X[rows] - first
-            center += weight[rows] @ block
-        center = first + center / weight.sum()
-    return Source(X, center, None if factor is None else 1 / np.sqrt(factor))
+            mean += weight[rows] @ block
+        mean = first + mean / weight.sum()
+    center = mean.astype(X.dtype).astype(np.float64)
+    return Source(X, mean, center, None if factor is None else 1 / np.sqrt(factor))
 
 
 @dataclass(frozen=True, eq=False)

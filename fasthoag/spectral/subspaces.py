@@ -18,7 +18,8 @@ from fasthoag.types import Array
 SIDE_BY_SIDE = 24  # targets of a run: three lines of a cache, and products of 24 columns
 FIRST, BETWEEN, MOST_STEPS = 8, 4, 64  # steps before the first look, between looks, at most
 LITTLE = 1e-5  # of the criterion of the strongest penalty: noise is no smaller
-BELOW, ABOVE = 16.0, 3.0  # log units about the sum of the scales: λ is nothing, or all
+BELOW, ABOVE = 16.0, 27.6  # log units about the sum of the scales: λ is nothing, or all
+NEARLY = 3.0  # log units above it, from where criteria have no minimum but that of λ of all
 SPACING = 1.2  # log units between levels
 # multiply-adds of a run over those of a factor that take as long, and those of factors that take
 # little time, and have all digits
@@ -70,13 +71,17 @@ class Subspaces:
 
     def box(self) -> tuple[float, float]:
         """log λ that are nothing, and everything."""
-        top = float(np.log(self.inner.scales.sum()))
-        return top - BELOW, top + ABOVE
+        return self._everything - BELOW, self._everything + ABOVE
+
+    @property
+    def _everything(self):
+        return float(np.log(self.inner.scales.sum()))
 
     def levels(self, low: float, high: float, points: Any = ()) -> Array:
         """log λ to look at."""
-        n = max(2, 1 + int(np.ceil((high - low) / SPACING)))
-        return np.unique([*np.linspace(low, high, n), *points])
+        most = max(low, min(high, self._everything + NEARLY))
+        n = max(2, 1 + int(np.ceil((most - low) / SPACING)))
+        return np.unique([*np.linspace(low, most, n), high, *points])
 
     def _blocks(self, n_targets):
         n_runs = -(-n_targets // SIDE_BY_SIDE)

@@ -316,19 +316,15 @@ class Decomposition:
             centred, mean = self.centred_targets(Y[:, some])
             c, level = self._coordinates(factor, centred)
             (v,) = factor.A.solutions(c, theta[some], 0)
-            center: Any = factor.mean
             if factor.basis is not None:
                 w = factor.basis @ v
             else:
-                w, center = np.empty((p, v.shape[1]), v.dtype), np.zeros(p)
+                w = np.empty((p, v.shape[1]), v.dtype)
                 source.transposed_product(
                     (factor.root[:, None] * (factor.U @ v)).astype(v.dtype), w, self.workers
                 )
-            b = mean + level - center @ w
             w = w if source.scale is None else w * source.scale[:, None]
-            if self.has_intercept:
-                b = b - source.center @ w
-            keep(some, w, b)
+            keep(some, w, mean + level - source.mean @ w)
 
 
 def decompose(

@@ -27,13 +27,15 @@ class Workers:
         n = min(self.n_threads, len(items))
         if n < 2:
             return [work(one) for one in items]
-        with ThreadPoolExecutor(n) as pool:  # NumPy's handling of errors is that of a context
+        pool, is_awaited = ThreadPoolExecutor(n), True
+        try:  # NumPy's handling of errors is that of a context
             waiting = [pool.submit(copy_context().run, work, one) for one in items]
-            try:
-                return [one.result() for one in waiting]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            return [one.result() for one in waiting]
+        except KeyboardInterrupt:  # LAPACK does not stop: what runs ends later, for nobody
+            is_awaited = False
+            raise
+        finally:
+            pool.shutdown(is_awaited, cancel_futures=True)
 
     def pieces(self, n: int) -> list[slice]:
         """Equal pieces of n things, one for each thread."""
