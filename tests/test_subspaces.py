@@ -215,6 +215,16 @@ def test_more_digits_and_targets_without_noise_are_searched_for_one_by_one(by_ru
     np.testing.assert_allclose(model.coef_, W.T, atol=1e-3)
 
 
+def test_runs_that_memory_does_not_hold_are_not_begun(by_runs, monkeypatch):
+    X, Y = rows()
+    few = subspaces.bytes_of_runs((10**5, 10**6), 5, 1000, is_shared=False)
+    assert few < 4e9 < 1e11 < subspaces.bytes_of_runs((10**5, 10**6), 5, 1000, is_shared=True)
+    monkeypatch.setattr(factored, "bytes_of_runs", lambda *args: 10**15)
+    assert isinstance(model_of(X, Y[:, :2]).hoag_result_, list)
+    with pytest.raises(ValueError, match="pass alpha_per_target=True"):
+        RidgeCV(cv=CV).fit(X, Y)
+
+
 def test_what_takes_less_time():
     X = sp.random_array((9_000, 40_000), density=1e-3, format="csr", rng=0)
     assert subspaces.is_cheaper(X, 20, 5)

@@ -262,8 +262,9 @@ def test_workers_keep_order_errors_and_the_handling_of_overflow():
         workers.map(lambda k: 1 / (k - 2), range(5))
     for n in (0, 1, 2, 7):
         taken = [k for piece in workers.pieces(n) for k in range(n)[piece]]
-        assert taken == sorted(k for turn in workers.turns(list(range(n))) for k in turn)
+        assert taken == sorted(k for turn in workers.turns(list(range(n)), 2) for k in turn)
         assert taken == list(range(n))
+        assert len(workers.turns(list(range(n)), 2)) <= 2
 
 
 def test_an_interrupt_does_not_wait_for_what_does_not_stop():

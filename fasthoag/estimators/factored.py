@@ -30,7 +30,7 @@ from fasthoag.problem import Problem
 from fasthoag.progress import progress
 from fasthoag.scoring import chooses
 from fasthoag.spectral.search import Found
-from fasthoag.spectral.subspaces import Subspaces, is_cheaper
+from fasthoag.spectral.subspaces import Subspaces, bytes_of_runs, is_cheaper
 from fasthoag.spectral.tuning import Decomposition, Plan, decompose, plan_of
 from fasthoag.spectral.workers import Workers
 from fasthoag.threads import n_threads_of
@@ -172,9 +172,11 @@ def factored(
     if pairs is not None:
         mask = mask_of_folds(pairs, np.ones(len(Y)) if weight is None else weight)
     needs_vectors = mask is None or (given is not None and given.lam.min() == 0)
-    plan = plan_of(X.shape, 1 if mask is None else mask.shape[1], needs_vectors)
+    n_folds = 1 if mask is None else mask.shape[1]
+    plan = plan_of(X.shape, n_folds, needs_vectors)
     if not needs_vectors and suits_runs(model, X, Y, mask, plan):
-        plan = Plan("krylov", 0)
+        size = X.shape, n_folds, Y.shape[1], shares is not False
+        plan = Plan("krylov", bytes_of_runs(*size))
     if plan is None or not plan.fits:
         return None
     check_sizes(X, Y, plan)

@@ -62,7 +62,8 @@ class Source:
         """The products of all rows, (n_rows, n_rows), float64."""
         if sp.issparse(self.X):
             return self._gram_of_sparse()
-        return sum(workers.map(self._gram_of, workers.turns(self.column_blocks())))
+        n, p = self.X.shape  # each thread has a sum of its own: together no more than X has
+        return sum(workers.map(self._gram_of, workers.turns(self.column_blocks(), p // n)))
 
     def _gram_of_sparse(self):
         """That of columns with few values, and beside it that of others: they may be far from 0,

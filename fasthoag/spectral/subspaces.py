@@ -17,6 +17,7 @@ from fasthoag.types import Array
 
 SIDE_BY_SIDE = 24  # targets of a run: three lines of a cache, and products of 24 columns
 FIRST, BETWEEN, MOST_STEPS = 8, 4, 64  # steps before the first look, between looks, at most
+USUAL_STEPS = 30
 LITTLE = 1e-5  # of the criterion of the strongest penalty: noise is no smaller
 BELOW, ABOVE = 16.0, 27.6  # log units about the sum of the scales: λ is nothing, or all
 NEARLY = 3.0  # log units above it, from where criteria have no minimum but that of λ of all
@@ -201,9 +202,17 @@ def evaluated(blocks, parts, theta, targets, order):
     return over_blocks(blocks, values_of, theta, np.arange(blocks[-1].stop)[targets])
 
 
+def bytes_of_runs(shape: tuple[int, int], n_folds: int, n_targets: int, is_shared: bool) -> int:
+    """What the blocks of runs take that go side by side, and the predictions of their usual number
+    of steps."""
+    n, p = shape
+    t = n_targets if is_shared else min(n_targets, SIDE_BY_SIDE)
+    return 8 * t * (3 * p * n_folds + USUAL_STEPS * n)
+
+
 def is_cheaper(X: Any, n_targets: int, n_folds: int) -> bool:
     """Whether runs take less time than factors of the rows or of the features of a sparse X."""
     t, (n, p) = min(n_targets, SIDE_BY_SIDE), X.shape
     n_runs = -(-n_targets // SIDE_BY_SIDE)
-    of_runs = 30 * n_runs * n_folds * t * (4 * X.nnz + 10 * p * t)
+    of_runs = USUAL_STEPS * n_runs * n_folds * t * (4 * X.nnz + 10 * p * t)
     return max(RUN_OVER_FACTOR * of_runs, FEW) < (n_folds + 1) * 8 / 3 * min(n, p) ** 3

@@ -41,6 +41,7 @@ class Workers:
         """Equal pieces of n things, one for each thread."""
         return slices(n, -(-n // min(self.n_threads, max(n, 1))) or 1)
 
-    def turns(self, items: list[Any]) -> list[list[Any]]:
-        """The items that each thread takes in turn."""
-        return [items[k :: self.n_threads] for k in range(min(self.n_threads, len(items)))]
+    def turns(self, items: list[Any], most: int) -> list[list[Any]]:
+        """The items that each of at most `most` threads takes in turn."""
+        n = max(1, min(self.n_threads, len(items), most))
+        return [items[k::n] for k in range(n)]
