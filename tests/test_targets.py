@@ -14,10 +14,11 @@ from sklearn.linear_model import RidgeCV as Theirs
 from sklearn.model_selection import KFold, LeaveOneOut, ShuffleSplit
 
 from fasthoag import ConvergenceWarning, RidgeClassifierCV, RidgeCV
+from fasthoag.blas import blas_threads
 from fasthoag.design.rows import HELD_OUT, TRAIN
 from fasthoag.estimators import factored
 from fasthoag.io import Model, load_model, save_model
-from fasthoag.spectral import left_out, tuning
+from fasthoag.spectral import left_out, reduction, tuning
 from fasthoag.spectral.shifted import Diagonal, tridiagonal
 from fasthoag.spectral.tuning import Plan, decompose
 from fasthoag.spectral.workers import Workers
@@ -241,6 +242,32 @@ def test_tridiagonal_products_say_what_eigenvectors_say(n, dtype):
         for one, other in zip(ours, theirs, strict=True):
             other, tiny = U[:, ::-1] @ other, np.finfo(dtype).tiny
             np.testing.assert_allclose(Q @ one, other, atol=1e4 * eps * abs(other).max() + tiny)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 5, 300])
+def test_a_reduction_has_the_bits_of_scipy_and_leaves_python_free(n, dtype, monkeypatch):
+    A = np.random.default_rng(n).normal(size=(n, n + 1)).astype(dtype)
+    A = np.ascontiguousarray(A @ A.T)
+    assert reduction.function_of(reduction.PREFIX[A.dtype] + "sytrd") is not None
+    ours = reduction.reduced(A.copy())
+    monkeypatch.setattr(reduction, "function_of", lambda name: None)
+    theirs = reduction.reduced(A.copy())
+    for one, other in zip(ours[1:], theirs[1:], strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(np.tril(ours[0]), np.tril(theirs[0]))
+
+
+def test_python_runs_while_a_matrix_is_reduced():
+    A = np.random.default_rng(0).normal(size=(1200, 1200))
+    A = A @ A.T
+    thread, ticks = threading.Thread(target=reduction.reduced, args=(A,)), 0
+    with blas_threads(1, 1):
+        thread.start()
+        while thread.is_alive():
+            time.sleep(1e-3)
+            ticks += 1
+    assert ticks > 5  # 1 or 2 where it waits for the end
 
 
 def test_without_a_penalty_tridiagonal_products_keep_to_what_has_digits():

@@ -10,6 +10,7 @@ import scipy.linalg
 from scipy.linalg import lapack
 
 from fasthoag import _core
+from fasthoag.spectral.reduction import reduced
 from fasthoag.threads import computed_once
 from fasthoag.types import Array
 
@@ -78,18 +79,18 @@ def tridiagonal(A: Array) -> tuple[Tridiagonal, Array]:
 
     References
     ----------
-    Golub & Van Loan, Matrix Computations, 4th ed., 8.3.1, by LAPACK's ``sytrd``.
+    Golub & Van Loan, Matrix Computations, 4th ed., 8.3.1.
     """
-    n, work = len(A), {"lwork": 64 * len(A)}
-    reduce, reflected = lapack.get_lapack_funcs(("sytrd", "orgqr"), (A,))
-    packed, d, off, tau, failed = reduce(A.T, lower=1, overwrite_a=1, **work)
-    Q = np.eye(n, dtype=A.dtype)
-    if n > 1 and not failed:
+    n, dtype = len(A), A.dtype
+    packed, d, off, tau = reduced(A)
+    Q = np.eye(n, dtype=dtype)
+    if n > 1:
         # The reflections are those of a QR factorisation without the first row and last column.
-        Q[1:, 1:], _, failed = reflected(packed[1:, :-1], tau, **work)
-    if failed:
-        raise ValueError(f"LAPACK refused argument {-failed} of sytrd or orgqr")
-    return Tridiagonal(d.astype(np.float64), off.astype(np.float64), A.dtype), Q
+        orgqr, *_ = lapack.get_lapack_funcs(("orgqr",), (A,))
+        Q[1:, 1:], _, failed = orgqr(packed[1:, :-1], tau, lwork=64 * n)
+        if failed:
+            raise ValueError(f"LAPACK refused argument {-failed} of orgqr")
+    return Tridiagonal(d.astype(np.float64), off.astype(np.float64), dtype), Q
 
 
 def inverse(e: Array, theta: Array) -> Array:
