@@ -132,6 +132,19 @@ def test_units_weights_and_copies_of_rows_change_nothing(by_runs):
         assert (least <= there * (1 + 2 * AGREED)).all()
 
 
+def test_an_offset_is_taken_off_and_an_empty_or_constant_column_is_nothing(by_runs):
+    X, Y = rows()
+    offset = 5 * np.random.default_rng(0).normal(size=Y.shape)
+    plain = model_of(X, Y)
+    beside = RidgeCV(alpha_per_target=True, cv=CV).fit(X, Y + offset, offset=offset)
+    assert "block Krylov" in beside.hoag_result_.message
+    np.testing.assert_allclose(beside.alpha_, plain.alpha_, rtol=1e-4)
+    np.testing.assert_allclose(beside.coef_, plain.coef_, rtol=1e-3, atol=1e-5)
+    more = model_of(np.column_stack([X, np.zeros(len(X)), np.full(len(X), 7.0)]), Y)
+    np.testing.assert_allclose(more.best_score_, plain.best_score_, rtol=AGREED)
+    assert abs(more.coef_[:, -2:]).max() <= 1e-4 * abs(more.coef_).max()  # as models are solved
+
+
 def test_labels_that_sum_to_one_and_a_constant(by_runs):
     X, Y = rows(t=4)
     labels = np.eye(4, dtype=int)[Y.argmax(axis=1)]
@@ -213,6 +226,8 @@ def test_more_digits_and_targets_without_noise_are_searched_for_one_by_one(by_ru
     model = model_of(X[:, :40], exact)
     assert isinstance(model.hoag_result_, list)
     np.testing.assert_allclose(model.coef_, W.T, atol=1e-3)
+    with pytest.raises(ValueError, match="no common strength .* alpha_per_target=True"):
+        RidgeCV(cv=CV).fit(X[:, :40], exact)
 
 
 def test_runs_that_memory_does_not_hold_are_not_begun(by_runs, monkeypatch):

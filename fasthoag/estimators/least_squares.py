@@ -147,7 +147,13 @@ class LeastSquares:
             try:
                 found = strengths_of(self, fit, rows, judge, began)
             except Unsettled:  # each of them can go on for longer
-                return None
+                if fit.shares is None:
+                    return None
+                raise ValueError(
+                    "no common strength was found: for some targets nearly none is best, of which "
+                    "runs for all of them know too little; pass alpha_per_target=True, which "
+                    "searches for each target, or bounds= that begin with a larger log lambda"
+                ) from None
             self._keep_targets(fit, found, reported(self, fit, rows, judge))
             return models_of(fit, rows, found.theta, coef_out, self.refit_tol)
 

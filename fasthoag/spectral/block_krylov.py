@@ -7,7 +7,7 @@ one target). In the span of U least squares of every target and every strength i
 + λ) v = c``: what `fasthoag.spectral.left_out` calls moments.
 
 Every target gains from the directions that the others have found: on 20 newsgroups the criterion of
-20 classes at their optima is known to a hundredth of its standard error after 28 steps, where one
+20 classes at their optima is known to a hundredth of its standard error after 36 steps, where one
 alone takes about 60.
 
 References
@@ -31,8 +31,6 @@ from fasthoag.types import Array
 # of the squares of directions, relative to the largest of a block: less is rounding, or another
 # target again
 DEPENDENT = 1e-10
-
-
 IN_CACHE = 1 << 16  # numbers of a block that stay in a cache while it is visited
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fasthoag.design.rows import HELD_OUT
 from fasthoag.inner.cg import CONVERGED, Hessian, cg
 from fasthoag.inner.problem import InnerProblem
 from fasthoag.outer.tolerance import VALUE, Tolerance
@@ -68,7 +69,7 @@ class Subspaces:
         """The sum of the weights of the rows that are judged, of every fold."""
         rows = self.inner.rows
         weight = np.ones(self.inner.n_rows) if rows.weight is None else rows.weight
-        return weight @ (rows.mask & 2 > 0)
+        return weight @ (rows.mask & HELD_OUT > 0)
 
     def box(self) -> tuple[float, float]:
         """log λ that are nothing, and everything."""
